@@ -1,1 +1,4 @@
-"""ops."""
+"""Every primitive and composite op, by family; importing this package fills the registry."""
+from graphk.ir.ops import contract, control, elementwise, leaves, nn, random, reduce, shape
+
+__all__ = ["leaves", "elementwise", "reduce", "shape", "contract", "nn", "random", "control"]

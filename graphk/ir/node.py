@@ -1,0 +1,286 @@
+"""Nodes of the symbolic graph, and Graph.
+
+In: an op, input nodes and hashable attributes.  Out: interned, immutable `Node`s, typed when built:
+asking twice for the same op on the same inputs gives the same object, so common subexpressions never
+exist twice and dead ones are never reached.  What always holds: node identity is node equality;
+leaves that must not merge (inputs, variables) carry a unique id; names, layers and the
+user's lines live in the side table `origin_of`, never in the node.
+"""
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import sys
+import weakref
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Mapping
+
+import numpy as np
+
+from graphk.ir.dims import DimExpr, substitute, symbols
+from graphk.ir.types import TensorType, TupleType, Type
+
+if TYPE_CHECKING:
+    from graphk.ir.opdef import OpDef
+
+Attrs = tuple[tuple[str, Any], ...]
+_ids = itertools.count()
+
+
+class Node:
+    """One value of the graph.  Build nodes by calling an op (`graphk.ir.ops`), never directly."""
+    __slots__ = ("op", "inputs", "attrs", "type", "id", "__weakref__")
+    op: "OpDef"
+    inputs: tuple["Node", ...]
+    attrs: Attrs
+    type: Type
+    id: int
+
+    def __init__(self, op: "OpDef", inputs: tuple["Node", ...], attrs: Attrs, type_: Type):
+        set_ = object.__setattr__
+        set_(self, "op", op)
+        set_(self, "inputs", inputs)
+        set_(self, "attrs", attrs)
+        set_(self, "type", type_)
+        set_(self, "id", next(_ids))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("nodes are immutable; build a new one")
+
+    def attr(self, name: str, default: Any = None) -> Any:
+        for k, v in self.attrs:
+            if k == name:
+                return v
+        return default
+
+    @property
+    def t(self) -> TensorType:
+        """The tensor type; TypeError for a node with several results."""
+        if isinstance(self.type, TensorType):
+            return self.type
+        raise TypeError(f"{self} has several results {self.type}; take one with `item`")
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        return self.t.shape
+
+    @property
+    def dtype(self) -> str:
+        return self.t.dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.t.shape)
+
+    def __repr__(self) -> str:
+        args = ", ".join(f"%{i.id}" for i in self.inputs)
+        extra = "".join(f", {k}={v}" for k, v in self.attrs if k != "uid")
+        return f"%{self.id}: {self.type} = {self.op.name}({args}{extra})"
+
+
+class ArrayValue:
+    """A constant array as a hashable attribute (equal when dtype, shape and bytes are)."""
+    __slots__ = ("array", "_key")
+
+    def __init__(self, array: np.ndarray):
+        array = np.array(array, order="C")
+        array.setflags(write=False)
+        self.array = array
+        raw = array.tobytes()
+        self._key = (array.dtype.str, array.shape, raw if len(raw) <= 64 else hashlib.sha256(raw).digest())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ArrayValue) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __repr__(self) -> str:
+        return repr(self.array.tolist()) if self.array.size <= 8 else f"<{self.array.size} values>"
+
+
+_table: "weakref.WeakValueDictionary[tuple[Any, ...], Node]" = weakref.WeakValueDictionary()
+
+
+def make(op: "OpDef", inputs: tuple[Node, ...], attrs: Attrs, type_: Type | None = None) -> Node:
+    """The one node for (op, inputs, attrs); its type is inferred unless given (leaves)."""
+    key = (op.name, inputs, attrs, type_)
+    node = _table.get(key)
+    if node is None:
+        if type_ is None:
+            type_ = op.infer(*[i.type for i in inputs], **dict(attrs))
+        node = Node(op, inputs, attrs, type_)
+        _table[key] = node
+        record_origin(node)
+    return node
+
+
+# ------------------------------------------------------------------ where a node comes from
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The layer, the user's source line and the rewrite rule that a node stems from."""
+    layer: str = ""
+    line: str = ""
+    rule: str = ""
+
+    def __str__(self) -> str:
+        parts = [f"layer {self.layer}" if self.layer else "", self.line, f"rule {self.rule}" if self.rule else ""]
+        return ", ".join(p for p in parts if p)
+
+
+_origins: "weakref.WeakKeyDictionary[Node, Origin]" = weakref.WeakKeyDictionary()
+_package = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_scope: list[Origin] = []
+NO_ORIGIN = Origin()
+
+
+def user_line() -> str:
+    """`file:line` of the innermost caller outside graphk."""
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(_package):
+        frame = frame.f_back          # type: ignore[assignment]
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
+
+
+def record_origin(node: Node) -> None:
+    """Note where `node` was first asked for: the enclosing `origin` scope, else the user's line."""
+    if _scope:
+        _origins[node] = _scope[-1]
+    else:
+        _origins[node] = Origin(line=user_line())
+
+
+def origin_of(node: Node) -> Origin:
+    return _origins.get(node, NO_ORIGIN)
+
+
+class origin:
+    """Context manager: nodes built inside come from this layer, line or (in a pass) source node.
+
+    >>> with origin(layer="dense_1"): pass
+    """
+    __slots__ = ("value",)
+
+    def __init__(self, layer: str = "", line: str = "", rule: str = "", like: Node | None = None):
+        base = origin_of(like) if like is not None else (_scope[-1] if _scope else NO_ORIGIN)
+        if like is None and not base.line and not line:
+            line = user_line()
+        self.value = Origin(layer or base.layer, line or base.line, rule or base.rule)
+
+    def __enter__(self) -> "origin":
+        _scope.append(self.value)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        _scope.pop()
+
+
+# ------------------------------------------------------------------ graphs
+@dataclass(frozen=True)
+class Graph:
+    """Inputs (leaf nodes), outputs, and updates `(variable, new value)` applied after all reads."""
+    inputs: tuple[Node, ...]
+    outputs: tuple[Node, ...]
+    updates: tuple[tuple[Node, Node], ...] = ()
+    name: str = "main"
+    guards: tuple[tuple[Any, Any], ...] = field(default=())     # pairs of dims equal at call time
+
+    def roots(self) -> tuple[Node, ...]:
+        return self.outputs + tuple(v for _, v in self.updates)
+
+    def nodes(self) -> list[Node]:
+        """All nodes that the outputs and updates need, inputs before users."""
+        return topological(self.roots())
+
+    def variables(self) -> list[Node]:
+        seen = {n: None for n in self.nodes() if n.op.name == "variable"}
+        seen.update((v, None) for v, _ in self.updates)
+        return list(seen)
+
+    def map(self, fn: Callable[[Node], Node]) -> "Graph":
+        """The graph with `fn` applied to the roots (updates keep their variables)."""
+        return Graph(self.inputs, tuple(map(fn, self.outputs)), tuple((v, fn(x)) for v, x in self.updates),
+                     self.name, self.guards)
+
+
+def topological(roots: Iterable[Node]) -> list[Node]:
+    """Every node reachable from `roots`, each after its inputs; iterative, so depth has no limit."""
+    done: set[Node] = set()
+    order: list[Node] = []
+    for root in roots:
+        stack: list[tuple[Node, Iterator[Node]]] = []
+        if root not in done:
+            done.add(root)
+            stack.append((root, iter(root.inputs)))
+        while stack:
+            node, it = stack[-1]
+            for child in it:
+                if child not in done:
+                    done.add(child)
+                    stack.append((child, iter(child.inputs)))
+                    break
+            else:
+                order.append(node)
+                stack.pop()
+    return order
+
+
+def users(nodes: Iterable[Node]) -> dict[Node, list[Node]]:
+    """For each node, the nodes that read it (in order, once per reading)."""
+    out: dict[Node, list[Node]] = {}
+    for n in nodes:
+        out.setdefault(n, [])
+        for i in n.inputs:
+            out.setdefault(i, []).append(n)
+    return out
+
+
+def replace_inputs(node: Node, inputs: tuple[Node, ...]) -> Node:
+    """`node` on other inputs (same object if they are the same ones), typed afresh."""
+    if inputs == node.inputs:
+        return node
+    with origin(like=node):
+        return make(node.op, inputs, node.attrs, node.type if not node.inputs else None)
+
+
+def rewrite(roots: Iterable[Node], fn: Callable[[Node], Node | None]) -> dict[Node, Node]:
+    """Bottom-up rewriting: `fn` sees each node on rewritten inputs and may return a replacement."""
+    new: dict[Node, Node] = {}
+    for node in topological(roots):
+        here = replace_inputs(node, tuple(new[i] for i in node.inputs))
+        out = fn(here)
+        new[node] = here if out is None else out
+    return new
+
+
+def substitute_nodes(graph: Graph, table: Mapping[Node, Node]) -> Graph:
+    """The graph with some nodes replaced by others."""
+    new: dict[Node, Node] = {}
+    for node in topological(graph.roots()):
+        new[node] = table[node] if node in table else replace_inputs(node, tuple(new[i] for i in node.inputs))
+    return graph.map(lambda n: new[n])
+
+
+# ------------------------------------------------------------------ attributes that hold dims
+def attr_symbols(value: Any) -> set[str]:
+    if isinstance(value, DimExpr):
+        return symbols(value)
+    if isinstance(value, tuple):
+        return set().union(*map(attr_symbols, value)) if value else set()
+    return set()
+
+
+def bind_attr(value: Any, env: Mapping[str, Any]) -> Any:
+    """An attribute with the symbolic dims in it replaced."""
+    if isinstance(value, DimExpr):
+        return substitute(value, env)
+    if isinstance(value, tuple):
+        return tuple(bind_attr(v, env) for v in value)
+    return value
+
+
+def bind_type(t: Type, env: Mapping[str, Any]) -> Type:
+    if isinstance(t, TupleType):
+        return TupleType(tuple(TensorType(i.dtype, bind_attr(i.shape, env)) for i in t.items))
+    return TensorType(t.dtype, bind_attr(t.shape, env))

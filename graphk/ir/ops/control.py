@@ -1,0 +1,110 @@
+"""Control: taking results apart, the learning-phase switch, and the loop over a time axis (scan).
+
+In: nodes with several results, a phase, or a body graph.  Out: nodes.  What always holds: a scan's body
+is a closed Graph (its inputs: carries, then slices, then constants), so it is interpreted, rewritten
+and differentiated by the same code as the outer graph.
+"""
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+import numpy as np
+
+from graphk.ir.dims import Dim
+from graphk.ir.node import Graph, Node, bind_type
+from graphk.ir.opdef import OpDef, NodeLike, ZERO_GRAD, as_node, broadcast_shapes, coerce, register
+from graphk.ir.types import TensorType, TupleType
+
+item_op = register(OpDef("item", "control", lambda t, index: t.items[index], vjp="item",
+                         ref=lambda xs, index: xs[index], doc="One result of a node that has several."))
+
+
+def item(node: Node, index: int) -> Node:
+    """Result `index` of a node with several results."""
+    return item_op(node, index=index)
+
+
+def _phase_prepare(phase: NodeLike, train: NodeLike, test: NodeLike) -> tuple[tuple[Node, ...], dict[str, Any]]:
+    return (as_node(phase), *coerce((train, test))), {}
+
+
+def _phase_infer(p: TensorType, a: TensorType, b: TensorType) -> TensorType:
+    return TensorType(a.dtype, broadcast_shapes([a.shape, b.shape]))
+
+
+def _phase_vjp(g: Node, y: Node, p: Node, a: Node, b: Node) -> list[Node | None]:
+    from graphk.ir.opdef import unbroadcast
+    return [None, unbroadcast(phase_select(p, g, 0.0), a), unbroadcast(phase_select(p, 0.0, g), b)]
+
+
+phase_select = register(OpDef(
+    "phase_select", "control", _phase_infer, vjp=_phase_vjp, prepare=_phase_prepare,
+    ref=lambda p, a, b: np.broadcast_to(a if p else b, np.broadcast_shapes(np.shape(a), np.shape(b))),
+    doc="The first value in the training phase, the second in the test phase; `specialize` removes it."))
+
+
+# ------------------------------------------------------------------ scan
+def _scan_infer(*ts: TensorType, body: Graph, n_carry: int, n_xs: int, length: Dim, reverse: bool) -> TupleType:
+    out = [ts[i] for i in range(n_carry)]
+    for y in body.outputs[n_carry:]:
+        out.append(TensorType(y.dtype, (length,) + y.shape))
+    return TupleType(tuple(out))
+
+
+def _scan_ref(*arrays: np.ndarray, body: Graph, n_carry: int, n_xs: int, length: int, reverse: bool) -> list[np.ndarray]:
+    from graphk.ir.interp import run_graph
+    carry, xs, rest = list(arrays[:n_carry]), arrays[n_carry:n_carry + n_xs], list(arrays[n_carry + n_xs:])
+    ys: list[list[np.ndarray]] = [[] for _ in body.outputs[n_carry:]]
+    for t in (range(length - 1, -1, -1) if reverse else range(length)):
+        out = run_graph(body, carry + [x[t] for x in xs] + rest)
+        carry = out[:n_carry]
+        for stack, y in zip(ys, out[n_carry:]):
+            stack.append(y)
+    stacked = []
+    for stack, node in zip(ys, body.outputs[n_carry:]):
+        stack = stack[::-1] if reverse else stack
+        shape = tuple(d if isinstance(d, int) else 0 for d in node.shape)
+        stacked.append(np.stack(stack) if stack else np.zeros((0,) + shape, node.dtype))
+    return carry + stacked
+
+
+scan_op = register(OpDef("scan", "control", _scan_infer, _scan_ref, vjp="scan",
+                         doc="A loop over the leading axis: body(carries, slices, constants) -> carries, outputs."))
+
+
+def scan(body: Graph, init: Sequence[Node], xs: Sequence[Node], consts: Sequence[Node] = (), length: Dim | None = None,
+         reverse: bool = False) -> tuple[Node, ...]:
+    """Run `body` once per index of the leading axis of `xs` (or `length` times).
+
+    Returns the final carries, then each further body output stacked along a new leading axis.
+    """
+    if length is None:
+        if not xs:
+            raise ValueError("scan needs `length` when there is nothing to scan over")
+        length = xs[0].shape[0]
+    want = len(init) + len(xs) + len(consts)
+    if len(body.inputs) != want:
+        raise ValueError(f"the scan body takes {len(body.inputs)} inputs, received {want}: "
+                         f"{len(init)} carries, {len(xs)} sequences, {len(consts)} constants")
+    for i, (a, b) in enumerate(zip(init, body.outputs)):
+        if a.dtype != b.dtype or a.ndim != b.ndim:
+            raise TypeError(f"carry {i} of the scan starts as {a.t} but its body returns {b.t}")
+    node = scan_op(*init, *xs, *consts, body=body, n_carry=len(init), n_xs=len(xs), length=length,
+                   reverse=bool(reverse))
+    return tuple(item(node, i) for i in range(len(body.outputs)))
+
+
+# ------------------------------------------------------------------ fusion: made by the fuse pass only
+def _fusion_infer(*ts: TensorType, body: Graph, kind: str) -> TupleType:
+    return TupleType(tuple(o.t for o in body.outputs))
+
+
+def _fusion_ref(*arrays: np.ndarray, body: Graph, kind: str) -> list[np.ndarray]:
+    from graphk.ir.interp import run_graph
+    return run_graph(body, list(arrays))
+
+
+fusion_op = register(OpDef("fusion", "control", _fusion_infer, _fusion_ref, vjp=ZERO_GRAD,
+                           doc="A group of nodes that become one kernel; made by the `fuse` pass."))
+
+__all__ = ["item", "phase_select", "scan", "scan_op", "fusion_op", "item_op", "bind_type"]

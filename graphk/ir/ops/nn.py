@@ -1,0 +1,89 @@
+"""Composites of neural networks: softmax, log-softmax, log-sum-exp, one-hot.
+
+In: tensors and an axis.  Out: the same value as their `expand` in primitives.  What always holds: a
+composite has no gradient or code of its own; it exists so that dumps read well and simplify can see
+through it (log(softmax(x)) becomes log_softmax(x)).
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from graphk.ir.dims import Dim
+from graphk.ir.node import Node
+from graphk.ir.opdef import NodeLike, as_node, composite, normalize_axes
+from graphk.ir.ops.elementwise import add, cast, div, eq, exp, log, stop_gradient, sub
+from graphk.ir.ops.reduce import max_, sum_
+from graphk.ir.ops.shape import iota, reshape
+
+
+def _softmax(x: Node, axis: int) -> Node:
+    e = exp(sub(x, stop_gradient(max_(x, axes=axis, keepdims=True))))
+    return div(e, sum_(e, axes=axis, keepdims=True))
+
+
+def _log_softmax(x: Node, axis: int) -> Node:
+    centred = sub(x, stop_gradient(max_(x, axes=axis, keepdims=True)))
+    return sub(centred, log(sum_(exp(centred), axes=axis, keepdims=True)))
+
+
+def _logsumexp(x: Node, axis: int, keepdims: bool) -> Node:
+    top = stop_gradient(max_(x, axes=axis, keepdims=True))
+    out = add(log(sum_(exp(sub(x, top)), axes=axis, keepdims=True)), top)
+    return out if keepdims else reshape(out, shape=tuple(d for i, d in enumerate(x.shape) if i != axis))
+
+
+def _softmax_ref(x: np.ndarray, axis: int) -> np.ndarray:
+    e = np.exp(x - x.max(axis, keepdims=True))
+    return e / e.sum(axis, keepdims=True)
+
+
+def _lse_ref(x: np.ndarray, axis: int, keepdims: bool) -> np.ndarray:
+    return np.asarray(np.logaddexp.reduce(x, axis, keepdims=keepdims), x.dtype)
+
+
+def _samples(rng: np.random.Generator) -> list[tuple[list[np.ndarray], dict[str, Any]]]:
+    x = rng.uniform(-5, 5, (3, 4, 6)).astype("float32")
+    return [([x], {"axis": a}) for a in (2, 1)]
+
+
+softmax_op = composite("softmax", _softmax, ref=_softmax_ref, samples=_samples)
+log_softmax_op = composite("log_softmax", _log_softmax, samples=_samples,
+                           ref=lambda x, axis: x - _lse_ref(x, axis, True))
+logsumexp_op = composite("logsumexp", _logsumexp, ref=_lse_ref,
+                         samples=lambda rng: [(a, dict(k, keepdims=False)) for a, k in _samples(rng)])
+
+
+def _axis(node: Node, axis: int) -> int:
+    return normalize_axes(axis, node.ndim)[0]
+
+
+def softmax(x: NodeLike, axis: int = -1) -> Node:
+    """exp(x) / sum(exp(x)) along an axis, safe for large x."""
+    node = as_node(x)
+    return softmax_op(node, axis=_axis(node, axis))
+
+
+def log_softmax(x: NodeLike, axis: int = -1) -> Node:
+    node = as_node(x)
+    return log_softmax_op(node, axis=_axis(node, axis))
+
+
+def logsumexp(x: NodeLike, axis: int = -1, keepdims: bool = False) -> Node:
+    node = as_node(x)
+    return logsumexp_op(node, axis=_axis(node, axis), keepdims=bool(keepdims))
+
+
+def _one_hot(idx: Node, depth: Dim, dtype: str) -> Node:
+    return cast(eq(reshape(idx, shape=idx.shape + (1,)), iota(depth, idx.dtype)), dtype)
+
+
+one_hot_op = composite("one_hot", _one_hot, ref=lambda idx, depth, dtype: (
+    np.asarray(idx)[..., None] == np.arange(depth)).astype(dtype),
+    samples=lambda rng: [([rng.integers(0, 5, (3, 2)).astype("int32")], {"depth": 5, "dtype": "float32"})])
+
+
+def one_hot(idx: NodeLike, depth: Dim, dtype: str = "float32") -> Node:
+    """Rows of the identity matrix: 1 where the last axis equals the index."""
+    return one_hot_op(as_node(idx), depth=depth, dtype=dtype)

@@ -1,0 +1,120 @@
+"""Reductions: sum, prod, max, min, any, all along axes; argmax and argmin; mean and variance.
+
+In: a tensor, `axes` (None: all) and `keepdims`.  Out: the combined elements.  What always holds: a
+primitive reduction is a monoid (`scalar` = identity, combine), so a target may split and reorder it;
+results do not depend on the number of threads because the split is fixed by the extents.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from graphk.ir.dims import product
+from graphk.ir.node import Node
+from graphk.ir.opdef import OpDef, NodeLike, as_node, composite, normalize_axes, reduction, reduced_shape, register
+from graphk.ir.ops.elementwise import cast, div, eq, mul, square, sub
+from graphk.ir.ops.shape import broadcast_to, dim_value, reshape
+from graphk.ir.types import TensorType
+
+
+def _samples(rng: np.random.Generator) -> list[tuple[list[np.ndarray], dict[str, Any]]]:
+    x = rng.uniform(0.5, 1.5, (4, 5, 6)).astype("float32")
+    return [([x], {"axes": a, "keepdims": k}) for a in ((0,), (1,), (2,), (0, 2), (1, 2), (0, 1, 2))
+            for k in (False, True)]
+
+
+def _bool_samples(rng: np.random.Generator) -> list[tuple[list[np.ndarray], dict[str, Any]]]:
+    return [([rng.integers(0, 2, (3, 4)).astype(bool)], {"axes": a, "keepdims": False}) for a in ((0,), (1,), (0, 1))]
+
+
+def spread(g: Node, x: Node, axes: tuple[int, ...]) -> Node:
+    """A reduced tensor brought back to the shape of `x`, repeated along `axes`."""
+    return broadcast_to(reshape(g, shape=reduced_shape(x.shape, axes, True)), shape=x.shape)
+
+
+def _sum_vjp(g: Node, y: Node, x: Node, axes: tuple[int, ...], keepdims: bool) -> list[Node | None]:
+    return [spread(g, x, axes)]
+
+
+def _prod_vjp(g: Node, y: Node, x: Node, axes: tuple[int, ...], keepdims: bool) -> list[Node | None]:
+    return [div(mul(spread(g, x, axes), spread(y, x, axes)), x)]
+
+
+def _extreme_vjp(g: Node, y: Node, x: Node, axes: tuple[int, ...], keepdims: bool) -> list[Node | None]:
+    """Shared equally among the elements that attain the extreme (TensorFlow's rule)."""
+    hit = cast(eq(x, spread(y, x, axes)), x.dtype)
+    share = div(hit, spread(sum_(hit, axes=axes, keepdims=True), x, axes))
+    return [mul(spread(g, x, axes), share)]
+
+
+def _along(fn: Any) -> Any:
+    return lambda x, axes, keepdims: np.asarray(fn(x, axis=axes, keepdims=keepdims), dtype=x.dtype)
+
+
+sum_ = reduction("sum", ref=_along(np.sum), scalar=(0, "add"), vjp=_sum_vjp, samples=_samples)
+prod = reduction("prod", ref=_along(np.prod), scalar=(1, "mul"), vjp=_prod_vjp, samples=_samples)
+max_ = reduction("reduce_max", ref=_along(np.max), scalar=("lowest", "max"), vjp=_extreme_vjp, samples=_samples)
+min_ = reduction("reduce_min", ref=_along(np.min), scalar=("highest", "min"), vjp=_extreme_vjp, samples=_samples)
+any_ = reduction("any", ref=_along(np.any), scalar=(False, "or"), result="bool", samples=_bool_samples)
+all_ = reduction("all", ref=_along(np.all), scalar=(True, "and"), result="bool", samples=_bool_samples)
+
+
+# ------------------------------------------------------------------ arg max / min along one axis
+def _arg_prepare(x: NodeLike, axis: int = -1) -> tuple[tuple[Node, ...], dict[str, Any]]:
+    node = as_node(x)
+    return (node,), {"axis": normalize_axes(axis, node.ndim)[0]}
+
+
+def _arg_infer(t: TensorType, axis: int) -> TensorType:
+    return TensorType("int64", reduced_shape(t.shape, (axis,), False))
+
+
+def _arg_samples(rng: np.random.Generator) -> list[tuple[list[np.ndarray], dict[str, Any]]]:
+    x = rng.integers(0, 6, (3, 7, 5)).astype("float32")
+    return [([x], {"axis": a}) for a in (0, 1, 2)]
+
+
+argmax = register(OpDef("argmax", "reduction", _arg_infer, ref=lambda x, axis: np.argmax(x, axis), vjp="zero",
+                        scalar=("arg", "gt"), prepare=_arg_prepare, samples=_arg_samples,
+                        doc="Index of the first largest element along one axis (int64)."))
+argmin = register(OpDef("argmin", "reduction", _arg_infer, ref=lambda x, axis: np.argmin(x, axis), vjp="zero",
+                        scalar=("arg", "lt"), prepare=_arg_prepare, samples=_arg_samples,
+                        doc="Index of the first smallest element along one axis (int64)."))
+
+
+# ------------------------------------------------------------------ composites
+def count(x: Node, axes: tuple[int, ...], dtype: str) -> Node:
+    """How many elements `axes` of `x` hold, as a scalar of `dtype`."""
+    return dim_value(product([x.shape[a] for a in axes]), dtype)
+
+
+def _mean(x: Node, axes: tuple[int, ...], keepdims: bool) -> Node:
+    return div(sum_(x, axes=axes, keepdims=keepdims), count(x, axes, x.dtype))
+
+
+def _variance(x: Node, axes: tuple[int, ...], keepdims: bool) -> Node:
+    centred = sub(x, _mean(x, axes, True))
+    return _mean(square(centred), axes, keepdims)
+
+
+mean_op = composite("mean", _mean, ref=_along(np.mean), samples=_samples, doc="The arithmetic mean along axes.")
+variance_op = composite("variance", _variance, ref=_along(np.var), samples=_samples,
+                        doc="The biased variance along axes (two passes: exact for large means).")
+
+
+def _floating(x: NodeLike) -> Node:
+    node = as_node(x)
+    return node if node.t.is_float else cast(node, "float32")
+
+
+def mean(x: NodeLike, axes: Any = None, keepdims: bool = False) -> Node:
+    """The mean along `axes`; integers and bools give float32."""
+    node = _floating(x)
+    return mean_op(node, axes=normalize_axes(axes, node.ndim), keepdims=bool(keepdims))
+
+
+def variance(x: NodeLike, axes: Any = None, keepdims: bool = False) -> Node:
+    """The biased variance along `axes`."""
+    node = _floating(x)
+    return variance_op(node, axes=normalize_axes(axes, node.ndim), keepdims=bool(keepdims))

@@ -1,1 +1,1 @@
-"""passes."""
+"""Rewrites of the Graph and its lowering to kernels and a program: `graphk.passes.pipeline` lists them all."""

@@ -55,7 +55,7 @@ def _ref(a: np.ndarray, b: np.ndarray, contract: Pairs, batch: Pairs) -> np.ndar
         ib[j] = ia[i]
     out = [ia[i] for i in batch[0]] + [ia[i] for i in free_axes(a.ndim, contract[0], batch[0])] \
         + [ib[j] for j in free_axes(b.ndim, contract[1], batch[1])]
-    return np.ascontiguousarray(np.einsum("".join(ia) + "," + "".join(ib) + "->" + "".join(out), a, b,
+    return np.asarray(np.einsum("".join(ia) + "," + "".join(ib) + "->" + "".join(out), a, b,
                                           optimize=True).astype(a.dtype))
 
 

@@ -1,0 +1,236 @@
+"""The verifier of Graph: what must hold of any graph, checked after every pass that changed one.
+
+In: a Graph, the name of the pass that made it, and predicates that must still hold (`ensures`).  Out:
+nothing, or a `VerifyError` that names the pass, the node, the layer, the user's line and the broken
+rule.  What always holds: each rule is one function of `RULES` or `PREDICATES` that yields what breaks it;
+bodies of scans and fusions are checked by the same rules.
+"""
+from __future__ import annotations
+
+from typing import Callable, Iterable, Iterator, NamedTuple, Sequence
+
+from graphk.ir.dims import Dim, DimExpr, symbols
+from graphk.ir.node import Graph, Node, _table, attr_symbols, origin_of
+from graphk.ir.text import node_names, node_text
+from graphk.ir.types import TensorType, TupleType, Type
+
+
+class Broken(NamedTuple):
+    """What breaks a rule: the node (None: the graph itself) and a sentence."""
+    node: Node | None
+    message: str
+
+
+Rule = Callable[[Graph], Iterable[Broken]]
+
+
+class VerifyError(AssertionError):
+    """A graph that breaks a rule; `rule` is the rule's name, `node` the offending node or None."""
+
+    def __init__(self, message: str, rule: str, node: Node | None):
+        super().__init__(message)
+        self.rule, self.node = rule, node
+
+
+def verify_graph(graph: Graph, after: str = "", ensures: Sequence[Rule] = ()) -> None:
+    """Check `graph` against every rule and the predicates in `ensures`.
+
+    >>> from graphk.ir.text import parse_graph
+    >>> verify_graph(parse_graph("graph g(%x: f32[n]) { %0 = exp(%x) return %0 }"), ensures=[no_phase])
+    """
+    for rule in (*RULES, *ensures):
+        for node, message in rule(graph):
+            raise VerifyError(_report(graph, after, rule, node, message), rule.__name__, node)
+    for node in graph.nodes():
+        for body in _bodies(node):
+            verify_graph(body, f"{after or 'construction'}, in the body of %{node_names(graph)[node]}", ensures)
+
+
+def _report(graph: Graph, after: str, rule: Rule, node: Node | None, message: str) -> str:
+    lines = [f"the graph `{graph.name}` is not valid after {after or 'construction'}: {message}",
+             f"  rule: {rule.__name__} ({(rule.__doc__ or '').strip().splitlines()[0].rstrip('.')})"]
+    if node is not None:
+        where = origin_of(node)
+        lines.append(f"  node: {node_text(node, node_names(graph))}")
+        lines += [f"  {word}: {text}" for word, text in
+                  (("layer", where.layer), ("your line", where.line), ("made by rule", where.rule)) if text]
+    if after:
+        lines.append(f"  this is an error in the pass `{after}`, not in your model: please report it with this text")
+    return "\n".join(lines)
+
+
+def _bodies(node: Node) -> list[Graph]:
+    return [v for _, v in node.attrs if isinstance(v, Graph)]
+
+
+# ------------------------------------------------------------------ rules
+def operands_first(graph: Graph) -> Iterator[Broken]:
+    """Each node comes after its operands: there is no cycle."""
+    seen: set[Node] = set()
+    for node in graph.nodes():
+        for i in node.inputs:
+            if i not in seen:
+                yield Broken(node, f"its operand %{i.id} depends on the node itself")
+        seen.add(node)
+
+
+def inputs_declared(graph: Graph) -> Iterator[Broken]:
+    """Every input that is read is declared, each once, and only leaves are declared."""
+    declared: set[Node] = set()
+    for node in graph.inputs:
+        if node.op.name not in ("input", "phase"):
+            yield Broken(node, f"a graph's inputs must be `input` or `phase` nodes, received a `{node.op.name}`")
+        if node in declared:
+            yield Broken(node, "it is declared as an input twice")
+        declared.add(node)
+    for node in graph.nodes():
+        if node.op.name == "input" and node not in declared:
+            yield Broken(node, f"the input `{node.attr('name') or node.id}` is read but is not among the graph's inputs")
+
+
+def nodes_interned(graph: Graph) -> Iterator[Broken]:
+    """Each node is the one node of its op, operands and attributes."""
+    for node in graph.nodes():
+        key = (node.op.name, node.inputs, node.attrs)
+        if _table.get((*key, None)) is not node and _table.get((*key, node.type)) is not node:
+            yield Broken(node, "it was not built by calling its op, so an equal node may exist beside it")
+
+
+def types_match(graph: Graph) -> Iterator[Broken]:
+    """The type of each node is what its op infers from the operands."""
+    for node in graph.nodes():
+        if node.op.name == "const":
+            value = node.attr("value").array
+            inferred: Type = TensorType(value.dtype.name, tuple(int(d) for d in value.shape))
+        elif node.op.kind == "leaf":
+            continue
+        else:
+            try:
+                inferred = node.op.infer(*[i.type for i in node.inputs], **dict(node.attrs))
+            except Exception as e:                 # whatever an op's inference raises, the operands do not fit it
+                yield Broken(node, f"`{node.op.name}` does not take these operands: {e}")
+                continue
+        if not unifies(node.type, inferred):
+            yield Broken(node, f"it is typed {node.type}, but its op infers {inferred}")
+
+
+def unifies(a: Type, b: Type) -> bool:
+    """Whether two types can be equal at run time: same dtype and rank, and no axis that must differ."""
+    if isinstance(a, TupleType) or isinstance(b, TupleType):
+        return isinstance(a, TupleType) and isinstance(b, TupleType) and len(a.items) == len(b.items) \
+            and all(unifies(x, y) for x, y in zip(a.items, b.items))
+    return a.dtype == b.dtype and a.ndim == b.ndim and all(map(_dims_unify, a.shape, b.shape))
+
+
+def _dims_unify(a: Dim, b: Dim) -> bool:
+    """False only where the difference is a number other than 0 (5 and 6, n and n+1)."""
+    return a == b or isinstance(a - b, DimExpr)
+
+
+def outputs_are_tensors(graph: Graph) -> Iterator[Broken]:
+    """Outputs are tensors: results of a scan or a fusion are taken apart with `item`."""
+    for node in graph.outputs:
+        if not isinstance(node.type, TensorType):
+            yield Broken(node, f"an output must be a tensor, received {node.type}")
+
+
+def updates_target_variables(graph: Graph) -> Iterator[Broken]:
+    """An update writes a variable, once, with a value of the variable's dtype and shape."""
+    seen: set[Node] = set()
+    for target, value in graph.updates:
+        if target.op.name != "variable":
+            yield Broken(target, f"an update must target a variable, received a `{target.op.name}`")
+        if target in seen:
+            yield Broken(target, f"the variable `{target.attr('name')}` is updated twice in one call")
+        if not unifies(target.type, value.type):
+            yield Broken(value, f"it updates the variable `{target.attr('name')}` of type {target.type} "
+                                f"with a value of type {value.type}")
+        seen.add(target)
+
+
+def _shape_symbols(nodes: Iterable[Node]) -> set[str]:
+    return set().union(*(n.t.symbols() for n in nodes)) if nodes else set()
+
+
+def _used_symbols(node: Node) -> set[str]:
+    items = node.type.items if isinstance(node.type, TupleType) else (node.type,)
+    return set().union(*(t.symbols() for t in items), attr_symbols(tuple(v for _, v in node.attrs)))
+
+
+def symbols_known(graph: Graph) -> Iterator[Broken]:
+    """Each symbolic dim comes from the shape of an input or a variable."""
+    known = _shape_symbols([*graph.inputs, *graph.variables()])
+    for node in graph.nodes():
+        if unknown := _used_symbols(node) - known:
+            yield Broken(node, f"the symbolic dim(s) {', '.join(sorted(unknown))} are in no shape of an input or "
+                               f"variable (known: {', '.join(sorted(known)) or 'none'})")
+    for a, b in graph.guards:
+        if unknown := (symbols(a) | symbols(b)) - known:
+            yield Broken(None, f"the guard {a} == {b} speaks of {', '.join(sorted(unknown))}, which are in no shape "
+                               "of an input or variable")
+
+
+def bodies_closed(graph: Graph) -> Iterator[Broken]:
+    """The body of a scan or fusion reads its own inputs only, and they fit what the node passes in."""
+    for node in graph.nodes():
+        for body in _bodies(node):
+            inside = set(body.inputs)
+            for n in body.nodes():
+                if n.op.name in ("input", "variable", "phase") and n not in inside:
+                    yield Broken(node, f"its body reads {node_text(n)}, which is not among the body's inputs")
+            if body.updates:
+                yield Broken(node, "its body has updates; only the outer graph may update variables")
+            if len(body.inputs) != len(node.inputs):
+                yield Broken(node, f"its body takes {len(body.inputs)} inputs, received {len(node.inputs)}")
+            for k, (inner, outer) in enumerate(zip(body.inputs, _passed(node))):
+                if not unifies(inner.type, outer):
+                    yield Broken(node, f"input {k} of its body is {inner.type}, but it is passed {outer}")
+            for k in range(node.attr("n_carry") or 0):
+                if not unifies(body.outputs[k].type, body.inputs[k].type):
+                    yield Broken(node, f"carry {k} enters its body as {body.inputs[k].type} and leaves it as "
+                                       f"{body.outputs[k].type}")
+
+
+def _passed(node: Node) -> list[Type]:
+    """The types that a node passes to its body: for a scan, slices of the sequences."""
+    nc, nx = node.attr("n_carry") or 0, node.attr("n_xs") or 0
+    return [i.t.with_shape(i.shape[1:]) if nc <= k < nc + nx else i.type for k, i in enumerate(node.inputs)]
+
+
+RULES: tuple[Rule, ...] = (operands_first, inputs_declared, nodes_interned, types_match, outputs_are_tensors,
+                           updates_target_variables, bodies_closed, symbols_known)
+
+
+# ------------------------------------------------------------------ what passes ensure
+def no_phase(graph: Graph) -> Iterator[Broken]:
+    """The learning phase is a constant: no `phase` and no `phase_select` is left."""
+    for node in (*graph.inputs, *graph.nodes()):
+        if node.op.name in ("phase", "phase_select"):
+            yield Broken(node, "the learning phase must be a constant by now")
+
+
+def no_composites(graph: Graph) -> Iterator[Broken]:
+    """Composite ops are expanded into primitives."""
+    for node in graph.nodes():
+        if node.op.expand is not None:
+            yield Broken(node, f"the composite op `{node.op.name}` must be expanded by now")
+
+
+def all_shapes_bound(graph: Graph) -> Iterator[Broken]:
+    """Each symbolic dim can be read off the arrays of a call: it is an axis of an input or variable by itself."""
+    leaves = [*graph.inputs, *graph.variables()]
+    bound = {str(d) for n in leaves for d in n.shape if symbols(d) == {str(d)}}
+    for _ in graph.guards:                         # a guard n == 2*m binds n once m is bound
+        for a, b in graph.guards:
+            for left, right in ((a, b), (b, a)):
+                if symbols(left) == {str(left)} and symbols(right) <= bound:
+                    bound.add(str(left))
+    for node in (*leaves, *graph.nodes()):
+        if missing := _used_symbols(node) - bound:
+            yield Broken(node, f"nothing gives {', '.join(sorted(missing))} a value when the function is called")
+
+
+PREDICATES: tuple[Rule, ...] = (no_phase, no_composites, all_shapes_bound)
+
+__all__ = ["Broken", "PREDICATES", "RULES", "Rule", "VerifyError", "all_shapes_bound", "no_composites", "no_phase",
+           "unifies", "verify_graph"]

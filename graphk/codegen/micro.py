@@ -1,0 +1,347 @@
+"""Contraction building blocks of the kernel dialect.
+
+In go pointers of one float dtype and int64 scalars; out comes nothing but what is written through the last
+pointer. It always holds that every element is one chain of fused (or, without FMA, separate) multiply-adds over k in
+ascending order, so its bits depend neither on the thread count nor on where tiles are cut; that no element
+outside the stated extents is read; and that this module needs llvmlite only.
+
+With ``MR, NR = target.tile_shape(dtype)`` (in the dialect: ``MR_f32, NR_f32``) and ``NR1`` one vector:
+
+- ``gemm_tile(a, rsa, csa, m, bp, k, c)``: C[i, j] = sum_kk a[i*rsa + kk*csa] * bp[kk*NR + j], a whole MR x NR row-major
+  scratch tile (ldc = NR). 1 <= m <= MR; rows i >= m repeat row m-1 (A is never read beyond m rows). k >= 0.
+- ``gemm_tile1``: the same with NR1 columns (``bp`` packed with NR1 by ``pack_b1``; c is MR x NR1).
+- ``pack_b(b, rsb, csb, k, ncols, bp)``: bp[kk*NR + j] = b[kk*rsb + j*csb] for j < ncols, 0 for ncols <= j < NR; ``pack_b1``
+  alike for NR1. Vector copies when csb == 1, in-register transposes when rsb == 1, else element by element.
+- ``gemv_rows(a, rsa, csa, m, b, rsb, k, n, c, ldc)``: C[i*ldc + j] for m rows (1 <= m <= 3) and n columns, B rows contiguous
+  and read exactly once, in place and in order, which is what a memory-bound product wants.
+
+A whole ``C = A @ B`` is ``MATMUL_SOURCE``: panels are split among threads when there are at least as many as
+threads, else each thread packs all of them and takes a part of the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from llvmlite import ir
+
+from graphk.codegen.emitter import I32T, I64T, LLVM_TYPES, Emitter
+from graphk.codegen.scalars import ITEMSIZE
+from graphk.codegen.target import Target
+
+UNROLL = 4
+GEMV_ROWS = 3
+
+# slots: a, b, c, workspace (per thread k*NR elements), m, n, k, rsa, csa, rsb, csb, ldc
+MATMUL_SOURCE = """
+def matmul(args, tid, nt):
+    a = ptr_{t}(args, 0)
+    b = ptr_{t}(args, 1)
+    c = ptr_{t}(args, 2)
+    m = arg_i64(args, 4)
+    n = arg_i64(args, 5)
+    k = arg_i64(args, 6)
+    rsa = arg_i64(args, 7)
+    csa = arg_i64(args, 8)
+    rsb = arg_i64(args, 9)
+    csb = arg_i64(args, 10)
+    ldc = arg_i64(args, 11)
+    bp = at(ptr_{t}(args, 3), tid * k * NR_{t})
+    tile = tile_{t}()
+    j0 = share_lo(n, tid, nt, NR_{t})
+    j1 = share_hi(n, tid, nt, NR_{t})
+    i0 = 0
+    i1 = m
+    if n < nt * NR_{t}:
+        j0 = 0
+        j1 = n
+        i0 = share_lo(m, tid, nt, MR_{t})
+        i1 = share_hi(m, tid, nt, MR_{t})
+    for j in range(j0, j1, NR_{t}):
+        nc = s_min(n - j, NR_{t})
+        pack_b(at(b, j * csb), rsb, csb, k, nc, bp)
+        for i in range(i0, i1, MR_{t}):
+            mr = s_min(i1 - i, MR_{t})
+            gemm_tile(at(a, i * rsa), rsa, csa, mr, bp, k, tile)
+            for r in range(mr):
+                out = at(c, (i + r) * ldc + j)
+                row = at(tile, r * NR_{t})
+                q = 0
+                while q + V <= nc:
+                    vstore(out, q, vload(row, q))
+                    q += V
+                while q < nc:
+                    out[q] = row[q]
+                    q += 1
+"""
+
+Args = tuple[ir.Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Building:
+    """``pattern``: p pointer, i int64, one letter per argument; ``emit`` writes the body."""
+
+    name: str
+    pattern: str
+    emit: Callable[[ir.IRBuilder, str, Args, Target], None]
+
+
+class Loop:
+    """``for index in range(start, stop, step)`` with carried values; used as a context-free begin/end pair."""
+
+    def __init__(self, b: ir.IRBuilder, start: ir.Value, stop: ir.Value, step: int, carried: list[ir.Value]) -> None:
+        self.b = b
+        self.step = step
+        before = b.block
+        self.head = b.append_basic_block("head")
+        self.inside = b.append_basic_block("body")
+        self.after = b.append_basic_block("after")
+        b.branch(self.head)
+        b.position_at_end(self.head)
+        self.index = b.phi(I64T)
+        self.index.add_incoming(start, before)
+        self.values = [b.phi(v.type) for v in carried]
+        for phi, value in zip(self.values, carried, strict=True):
+            phi.add_incoming(value, before)
+        # The whole step must fit, so a loop with step s leaves the remainder to a second loop.
+        fits = b.icmp_signed("<=", b.add(self.index, I64T(step)), stop)
+        b.cbranch(fits, self.inside, self.after)
+        b.position_at_end(self.inside)
+
+    def end(self, carried: list[ir.Value]) -> None:
+        """Close the loop; afterwards ``index`` and ``values`` hold the final state."""
+        b = self.b
+        bottom = b.block
+        self.index.add_incoming(b.add(self.index, I64T(self.step)), bottom)
+        for phi, value in zip(self.values, carried, strict=True):
+            phi.add_incoming(value, bottom)
+        b.branch(self.head)
+        b.position_at_end(self.after)
+
+
+def _vector(dtype: str, lanes: int) -> ir.Type:
+    element = LLVM_TYPES[dtype]
+    return element if lanes == 1 else ir.VectorType(element, lanes)
+
+
+def _load(b: ir.IRBuilder, dtype: str, lanes: int, p: ir.Value, index: ir.Value) -> ir.Value:
+    place = b.bitcast(b.gep(p, [index]), _vector(dtype, lanes).as_pointer())
+    return b.load(place, align=ITEMSIZE[dtype])
+
+
+def _store(b: ir.IRBuilder, dtype: str, lanes: int, value: ir.Value, p: ir.Value, index: ir.Value) -> None:
+    place = b.bitcast(b.gep(p, [index]), _vector(dtype, lanes).as_pointer())
+    b.store(value, place, align=ITEMSIZE[dtype])
+
+
+def _min(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
+    return b.select(b.icmp_signed("<", x, y), x, y)
+
+
+# --- gemm_tile -------------------------------------------------------------------------------------------------
+
+
+def _emit_tile(b: ir.IRBuilder, dtype: str, args: Args, target: Target, rows: int, vectors: int) -> None:
+    a, rsa, csa, m, bp, k, c = args
+    lanes = target.vector_lanes(dtype)
+    e = Emitter(b, lanes)
+    last = b.sub(m, I64T(1))
+    starts = [b.gep(a, [b.mul(_min(b, I64T(i), last), rsa)]) for i in range(rows)]
+    width = vectors * lanes
+
+    def step(kk: ir.Value, offset: ir.Value, acc: list[ir.Value]) -> list[ir.Value]:
+        base = b.mul(kk, I64T(width))
+        columns = [_load(b, dtype, lanes, bp, b.add(base, I64T(v * lanes))) for v in range(vectors)]
+        out: list[ir.Value] = []
+        for i in range(rows):
+            x = e.splat(b.load(b.gep(starts[i], [offset]), align=ITEMSIZE[dtype]))
+            out += [e.fma(x, columns[v], acc[i * vectors + v]) for v in range(vectors)]
+        return out
+
+    zero = [e.const(LLVM_TYPES[dtype], 0.0)] * (rows * vectors)
+    main = Loop(b, I64T(0), k, UNROLL, [I64T(0), *zero])
+    offset, acc = main.values[0], list(main.values[1:])
+    for u in range(UNROLL):
+        acc = step(b.add(main.index, I64T(u)), offset, acc)
+        offset = b.add(offset, csa)
+    main.end([offset, *acc])
+    rest = Loop(b, main.index, k, 1, list(main.values))
+    acc = step(rest.index, rest.values[0], list(rest.values[1:]))
+    rest.end([b.add(rest.values[0], csa), *acc])
+    for index, value in enumerate(rest.values[1:]):
+        _store(b, dtype, lanes, value, c, I64T(index * lanes))
+
+
+def _gemm_tile(b: ir.IRBuilder, dtype: str, args: Args, target: Target) -> None:
+    rows, vectors = target.tile(dtype)
+    _emit_tile(b, dtype, args, target, rows, vectors)
+
+
+def _gemm_tile1(b: ir.IRBuilder, dtype: str, args: Args, target: Target) -> None:
+    _emit_tile(b, dtype, args, target, target.tile(dtype)[0], 1)
+
+
+# --- pack_b ----------------------------------------------------------------------------------------------------
+
+
+def _pack_copy(b: ir.IRBuilder, dtype: str, args: Args, lanes: int, vectors: int) -> None:
+    source, rsb, _, k, _, bp = args
+    loop = Loop(b, I64T(0), k, 1, [])
+    for v in range(vectors):
+        value = _load(b, dtype, lanes, source, b.add(b.mul(loop.index, rsb), I64T(v * lanes)))
+        _store(b, dtype, lanes, value, bp, b.add(b.mul(loop.index, I64T(vectors * lanes)), I64T(v * lanes)))
+    loop.end([])
+
+
+def _pack_scalar(b: ir.IRBuilder, dtype: str, args: Args, width: int, start: ir.Value, column: ir.Value) -> None:
+    """Elements of rows start.. and columns column..ncols, one by one; zeros up to the panel's width."""
+    source, rsb, csb, k, ncols, bp = args
+    outer = Loop(b, start, k, 1, [])
+    row, target_row = b.mul(outer.index, rsb), b.mul(outer.index, I64T(width))
+    inner = Loop(b, column, ncols, 1, [])
+    value = b.load(b.gep(source, [b.add(row, b.mul(inner.index, csb))]), align=ITEMSIZE[dtype])
+    b.store(value, b.gep(bp, [b.add(target_row, inner.index)]), align=ITEMSIZE[dtype])
+    inner.end([])
+    pad = Loop(b, inner.index, I64T(width), 1, [])
+    b.store(LLVM_TYPES[dtype](0.0), b.gep(bp, [b.add(target_row, pad.index)]), align=ITEMSIZE[dtype])
+    pad.end([])
+    outer.end([])
+
+
+def _transpose(b: ir.IRBuilder, rows: list[ir.Value], lanes: int) -> list[ir.Value]:
+    """Square transpose by log2(lanes) rounds of two-operand shuffles."""
+    s = 1
+    while s < lanes:
+        low = [j if not j & s else lanes + j - s for j in range(lanes)]
+        high = [j + s if not j & s else lanes + j for j in range(lanes)]
+        masks = [ir.Constant(ir.VectorType(I32T, lanes), [I32T(j) for j in mask]) for mask in (low, high)]
+        out = list(rows)
+        for i in range(lanes):
+            if not i & s:
+                out[i] = b.shuffle_vector(rows[i], rows[i + s], masks[0])
+                out[i + s] = b.shuffle_vector(rows[i], rows[i + s], masks[1])
+        rows, s = out, s * 2
+    return rows
+
+
+def _pack_transpose(b: ir.IRBuilder, dtype: str, args: Args, lanes: int, vectors: int) -> None:
+    """rsb == 1: lanes x lanes blocks of k and columns; only whole vectors of columns, the rest by element."""
+    source, _, csb, k, ncols, bp = args
+    width = I64T(vectors * lanes)
+    columns = Loop(b, I64T(0), ncols, lanes, [])
+    start = columns.index
+    loop = Loop(b, I64T(0), k, lanes, [])
+    rows = []
+    for lane in range(lanes):
+        place = b.add(b.mul(b.add(start, I64T(lane)), csb), loop.index)
+        rows.append(_load(b, dtype, lanes, source, place))
+    for t, value in enumerate(_transpose(b, rows, lanes)):
+        _store(b, dtype, lanes, value, bp, b.add(b.mul(b.add(loop.index, I64T(t)), width), start))
+    loop.end([])
+    rest = Loop(b, loop.index, k, 1, [])
+    for lane in range(lanes):
+        place = b.add(start, I64T(lane))
+        value = b.load(b.gep(source, [b.add(b.mul(place, csb), rest.index)]), align=ITEMSIZE[dtype])
+        b.store(value, b.gep(bp, [b.add(b.mul(rest.index, width), place)]), align=ITEMSIZE[dtype])
+    rest.end([])
+    columns.end([])
+    _pack_scalar(b, dtype, args, vectors * lanes, I64T(0), columns.index)
+
+
+def _emit_pack(b: ir.IRBuilder, dtype: str, args: Args, target: Target, vectors: int) -> None:
+    lanes = target.vector_lanes(dtype)
+    _, rsb, csb, _, ncols, _ = args
+    one = I64T(1)
+    contiguous = b.and_(b.icmp_signed("==", csb, one), b.icmp_signed("==", ncols, I64T(vectors * lanes)))
+    with b.if_else(contiguous) as (copy, other):
+        with copy:
+            _pack_copy(b, dtype, args, lanes, vectors)
+        with other:
+            if lanes == 1:
+                _pack_scalar(b, dtype, args, vectors, I64T(0), I64T(0))
+            else:
+                with b.if_else(b.icmp_signed("==", rsb, one)) as (across, scattered):
+                    with across:
+                        _pack_transpose(b, dtype, args, lanes, vectors)
+                    with scattered:
+                        _pack_scalar(b, dtype, args, vectors * lanes, I64T(0), I64T(0))
+
+
+def _pack_b(b: ir.IRBuilder, dtype: str, args: Args, target: Target) -> None:
+    _emit_pack(b, dtype, args, target, target.tile(dtype)[1])
+
+
+def _pack_b1(b: ir.IRBuilder, dtype: str, args: Args, target: Target) -> None:
+    _emit_pack(b, dtype, args, target, 1)
+
+
+# --- gemv_rows -------------------------------------------------------------------------------------------------
+
+
+def _gemv_strip(b: ir.IRBuilder, dtype: str, args: Args, rows: int, block: int, kk: ir.Value, lanes: int) -> None:
+    """C += A[:, kk:kk+block] @ B[kk:kk+block, :], columns in vectors, then one by one; the same chain in both."""
+    a, rsa, csa, _, source, rsb, _, n, c, ldc = args
+    scalars = [
+        b.load(b.gep(a, [b.add(b.mul(I64T(r), rsa), b.mul(b.add(kk, I64T(t)), csa))]), align=ITEMSIZE[dtype])
+        for r in range(rows)
+        for t in range(block)
+    ]
+    starts = [b.gep(source, [b.mul(b.add(kk, I64T(t)), rsb)]) for t in range(block)]
+    outs = [b.gep(c, [b.mul(I64T(r), ldc)]) for r in range(rows)]
+    column: ir.Value = I64T(0)
+    for width in sorted({lanes, 1}, reverse=True):
+        e = Emitter(b, width)
+        factors = [e.splat(x) for x in scalars]
+        loop = Loop(b, column, n, width, [])
+        acc = [_load(b, dtype, width, out, loop.index) for out in outs]
+        for t in range(block):
+            value = _load(b, dtype, width, starts[t], loop.index)
+            acc = [e.fma(factors[r * block + t], value, acc[r]) for r in range(rows)]
+        for r in range(rows):
+            _store(b, dtype, width, acc[r], outs[r], loop.index)
+        loop.end([])
+        column = loop.index
+
+
+def _gemv_case(b: ir.IRBuilder, dtype: str, args: Args, rows: int, lanes: int) -> None:
+    k, n, c, ldc = args[6], args[7], args[8], args[9]
+    for r in range(rows):
+        zero = Loop(b, I64T(0), n, 1, [])
+        place = b.gep(c, [b.add(b.mul(I64T(r), ldc), zero.index)])
+        b.store(LLVM_TYPES[dtype](0.0), place, align=ITEMSIZE[dtype])
+        zero.end([])
+    # Rows of B in flight: enough independent streams to fill the memory pipeline, few enough for registers.
+    block = 8 if rows == 1 else 4
+    main = Loop(b, I64T(0), k, block, [])
+    _gemv_strip(b, dtype, args, rows, block, main.index, lanes)
+    main.end([])
+    rest = Loop(b, main.index, k, 1, [])
+    _gemv_strip(b, dtype, args, rows, 1, rest.index, lanes)
+    rest.end([])
+
+
+def _gemv_rows(b: ir.IRBuilder, dtype: str, args: Args, target: Target) -> None:
+    lanes = target.vector_lanes(dtype)
+    for rows in range(1, GEMV_ROWS + 1):
+        with b.if_then(b.icmp_signed("==", args[3], I64T(rows))):
+            _gemv_case(b, dtype, args, rows, lanes)
+
+
+BUILDINGS: tuple[Building, ...] = (
+    Building("gemm_tile", "piiipip", _gemm_tile),
+    Building("gemm_tile1", "piiipip", _gemm_tile1),
+    Building("pack_b", "piiiip", _pack_b),
+    Building("pack_b1", "piiiip", _pack_b1),
+    Building("gemv_rows", "piiipiiipi", _gemv_rows),
+)
+
+
+def constants(target: Target) -> dict[str, int]:
+    """Tile constants the dialect offers: ``MR_f32``, ``NR_f32``, ``NR1_f32`` and the float64 ones."""
+    out: dict[str, int] = {}
+    for dtype, short in (("float32", "f32"), ("float64", "f64")):
+        rows, columns = target.tile_shape(dtype)
+        out |= {f"MR_{short}": rows, f"NR_{short}": columns, f"NR1_{short}": target.vector_lanes(dtype)}
+    return out

@@ -1,0 +1,253 @@
+"""Kernel source to object code, object code to callable addresses.
+
+In goes dialect source with the names of its entry functions and a ``Target``; out comes a ``CompiledObject``: an
+ELF object exporting one C function ``void name(int64_t *args, int64_t tid, int64_t nt)`` per entry. ``load`` maps
+such an object into the process and returns addresses. It always holds that the object refers to no Python or
+Numba symbol (only to the C library where a float64 function needs it), that compiling is deterministic, and
+that ``load`` imports llvmlite but never Numba.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import re
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import llvmlite
+import llvmlite.binding as llvm
+
+from graphk.codegen.target import Target, host_target, named_target, with_lanes
+
+# Raised whenever equal source may give different objects: it is part of every cache key.
+CODEGEN_VERSION = 1
+
+# What an object may leave to the C library: float64 (and remainder) functions, and memory intrinsics.
+_ALLOWED_EXTERNS = frozenset(
+    "exp expm1 log log1p tanh erf sin cos pow fmod fmodf memcpy memset memmove roundeven roundevenf "
+    "floor floorf ceil ceilf sched_yield".split()
+)
+_ENTRY_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+class KernelError(RuntimeError):
+    """A kernel source that cannot be compiled; the message ends with the numbered source."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledObject:
+    """``data``: ELF bytes; ``ir`` and ``asm`` are empty unless they were asked for."""
+
+    data: bytes
+    entries: tuple[str, ...]
+    target: Target
+    ir: str = ""
+    asm: str = ""
+
+
+def _numbered(source: str) -> str:
+    return "\n".join(f"{i:4d} | {line}" for i, line in enumerate(source.splitlines(), 1))
+
+
+def _check_entries(source: str, entries: tuple[str, ...]) -> None:
+    for name in entries:
+        if not _ENTRY_NAME.match(name):
+            raise KernelError(f"entry {name!r} is no identifier; expected a Python function name.")
+    if not entries or len(set(entries)) != len(entries):
+        raise KernelError(f"entries are {entries}; expected at least one name, each once.\n{_numbered(source)}")
+
+
+@functools.lru_cache(maxsize=16)
+def _machine(target: Target) -> Any:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    triple = target.triple or llvm.get_process_triple()
+    return llvm.Target.from_triple(triple).create_target_machine(
+        cpu=target.cpu, features=target.features, opt=3, reloc="pic", codemodel="small"
+    )
+
+
+def _python_functions(source: str, entries: tuple[str, ...], target: Target) -> list[Any]:
+    from graphk.codegen import dialect
+
+    scope: dict[str, Any] = dict(dialect.namespace(target))
+    try:
+        exec(compile(source, "<kernel>", "exec"), scope)
+    except SyntaxError as error:
+        raise KernelError(f"kernel source is not valid Python: {error}\n{_numbered(source)}") from error
+    missing = [name for name in entries if not callable(scope.get(name))]
+    if missing:
+        raise KernelError(f"kernel source defines no function {missing}; entries are {entries}.\n{_numbered(source)}")
+    return [scope[name] for name in entries]
+
+
+def _shim(module: Any, symbol: str, name: str) -> None:
+    """``void name(i64*, i64, i64)`` around Numba's (return slot, exception slot, args...) -> status."""
+    from llvmlite import ir
+
+    inner = module.globals[symbol]
+    inner.linkage = "internal"
+    inner.attributes.add("alwaysinline")
+    kinds = inner.ftype.args
+    outer = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds[2:]), name)
+    b = ir.IRBuilder(outer.append_basic_block("entry"))
+    slots = [b.bitcast(b.alloca(ir.IntType(64), 8), kind) for kind in kinds[:2]]
+    b.call(inner, [*slots, *outer.args])
+    b.ret_void()
+
+
+def _split_module(module: Any) -> tuple[str, list[str]]:
+    """(module text without Numba's environment global, names of the dialect symbols it calls)."""
+    needed = [name for name in module.globals if name.startswith("gk.")]
+    for name in list(module.globals):
+        if name.startswith("_ZN08NumbaEnv"):
+            module.globals[name].linkage = "internal"
+    return str(module), needed
+
+
+def _bodies_module(symbols: list[str], target: Target) -> str:
+    """One module that defines every dialect symbol."""
+    from graphk.codegen import blocks
+
+    definitions: dict[str, str] = {}
+    declarations: dict[str, str] = {}
+    for symbol in symbols:
+        definition, others = blocks.body(symbol, target)
+        definitions[symbol] = definition
+        declarations.update(others)
+    return "\n".join([*declarations.values(), *definitions.values()])
+
+
+def _link(functions: list[Any], target: Target) -> Any:
+    """All entries and the bodies they call in one LLVM module; only the entries stay visible."""
+    from graphk.codegen import dialect
+
+    texts: list[str] = []
+    symbols: dict[str, None] = {}
+    for function in functions:
+        module, symbol = dialect.lower(function)
+        _shim(module, symbol, function.__name__)
+        text, needed = _split_module(module)
+        texts.append(text)
+        symbols.update(dict.fromkeys(needed))
+    texts.append(_bodies_module(list(symbols), target))
+    machine = _machine(target)
+    linked = None
+    for text in texts:
+        part = llvm.parse_assembly(text)
+        part.triple = machine.triple
+        part.data_layout = str(machine.target_data)
+        if linked is None:
+            linked = part
+        else:
+            linked.link_in(part)
+    assert linked is not None
+    linked.name = "kernel"
+    visible = {function.__name__ for function in functions}
+    for value in [*linked.functions, *linked.global_variables]:
+        if value.name not in visible and not value.is_declaration:
+            value.linkage = "internal"
+    linked.verify()
+    return linked
+
+
+def _optimise(module: Any, target: Target) -> None:
+    machine = _machine(target)
+    options = llvm.create_pipeline_tuning_options(speed_level=2)
+    # The source is already vectorised and unrolled where that pays; LLVM would only grow the scalar tails.
+    options.loop_vectorization = False
+    options.slp_vectorization = False
+    options.loop_unrolling = False
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
+
+
+def _check_externs(module: Any, source: str) -> None:
+    unknown = [
+        f.name
+        for f in module.functions
+        if f.is_declaration and not f.name.startswith("llvm.") and f.name not in _ALLOWED_EXTERNS
+    ]
+    if unknown:
+        raise KernelError(
+            f"the compiled kernel refers to {unknown}, which no process without Numba provides; "
+            f"use only the names of the kernel dialect.\n{_numbered(source)}"
+        )
+
+
+def compile_source(source: str, entries: tuple[str, ...], target: Target, *, texts: bool = False) -> CompiledObject:
+    """Compile ``entries`` of ``source``; with ``texts`` also keep LLVM IR and assembly.
+
+    Raises KernelError for anything the dialect does not have.
+    """
+    _check_entries(source, entries)
+    functions = _python_functions(source, entries, target)
+    from numba.core.errors import NumbaError
+
+    try:
+        module = _link(functions, target)
+    except (NumbaError, NotImplementedError) as error:
+        raise KernelError(f"kernel leaves the dialect or does not type-check: {error}\n{_numbered(source)}") from error
+    _optimise(module, target)
+    _check_externs(module, source)
+    machine = _machine(target)
+    ir_text = str(module) if texts else ""
+    asm_text = machine.emit_assembly(module) if texts else ""
+    return CompiledObject(machine.emit_object(module), entries, target, ir_text, asm_text)
+
+
+_ENGINE_LOCK = threading.Lock()
+
+
+@functools.lru_cache(maxsize=1)
+def _engine() -> Any:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    # Symbols of the C math library must be visible to the loader even where Python was linked without it.
+    llvm.load_library_permanently("libm.so.6") if _linux() else None
+    machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(reloc="pic", codemodel="small")
+    return llvm.create_lljit_compiler(machine, use_jit_link=True)
+
+
+def _linux() -> bool:
+    import sys
+
+    return sys.platform.startswith("linux")
+
+
+_LOADED: list[Any] = []
+atexit.register(_LOADED.clear)
+
+
+def load(compiled: CompiledObject) -> dict[str, int]:
+    """Map the object into this process for good; entry name to address."""
+    with _ENGINE_LOCK:
+        builder = llvm.JITLibraryBuilder().add_object_img(compiled.data).add_current_process()
+        for name in compiled.entries:
+            builder.export_symbol(name)
+        library = builder.link(_engine(), f"kernel{len(_LOADED)}")
+        _LOADED.append(library)
+        return {name: library[name] for name in compiled.entries}
+
+
+def versions() -> str:
+    """Everything outside source and target that decides an object's bytes, found without importing Numba."""
+    from importlib.metadata import version
+
+    return f"{CODEGEN_VERSION}|{version('numba')}|{llvmlite.__version__}|{llvm.llvm_version_info}"
+
+
+__all__ = [
+    "CODEGEN_VERSION",
+    "CompiledObject",
+    "KernelError",
+    "Target",
+    "compile_source",
+    "host_target",
+    "load",
+    "named_target",
+    "versions",
+    "with_lanes",
+]

@@ -57,6 +57,8 @@ _OPERATORS: dict[Callable[..., Any], str] = {
     operator.imul: "s_mul",
     operator.itruediv: "s_div",
 }
+# What lowering raises for source outside the dialect.
+ERRORS: tuple[type[Exception], ...] = (errors.NumbaError, NotImplementedError)
 SIGNATURE = (types.CPointer(types.int64), types.int64, types.int64)
 
 

@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import atexit
 import functools
+import hashlib
+import importlib.util
 import re
+import sys
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import llvmlite
 import llvmlite.binding as llvm
 
 from graphk.codegen.target import Target, host_target, named_target, with_lanes
-
-# Raised whenever equal source may give different objects: it is part of every cache key.
-CODEGEN_VERSION = 1
 
 # What an object may leave to the C library: float64 (and remainder) functions, and memory intrinsics.
 _ALLOWED_EXTERNS = frozenset(
@@ -184,11 +185,11 @@ def compile_source(source: str, entries: tuple[str, ...], target: Target, *, tex
     """
     _check_entries(source, entries)
     functions = _python_functions(source, entries, target)
-    from numba.core.errors import NumbaError
+    from graphk.codegen.dialect import ERRORS
 
     try:
         module = _link(functions, target)
-    except (NumbaError, NotImplementedError) as error:
+    except ERRORS as error:
         raise KernelError(f"kernel leaves the dialect or does not type-check: {error}\n{_numbered(source)}") from error
     _optimise(module, target)
     _check_externs(module, source)
@@ -206,15 +207,10 @@ def _engine() -> Any:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     # Symbols of the C math library must be visible to the loader even where Python was linked without it.
-    llvm.load_library_permanently("libm.so.6") if _linux() else None
+    if sys.platform.startswith("linux"):
+        llvm.load_library_permanently("libm.so.6")
     machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(reloc="pic", codemodel="small")
     return llvm.create_lljit_compiler(machine, use_jit_link=True)
-
-
-def _linux() -> bool:
-    import sys
-
-    return sys.platform.startswith("linux")
 
 
 _LOADED: list[Any] = []
@@ -232,15 +228,26 @@ def load(compiled: CompiledObject) -> dict[str, int]:
         return {name: library[name] for name in compiled.entries}
 
 
-def versions() -> str:
-    """Everything outside source and target that decides an object's bytes, found without importing Numba."""
-    from importlib.metadata import version
+def _numba_version() -> str:
+    """Numba's version read from its files, because importing it is what a warm start avoids."""
+    spec = importlib.util.find_spec("numba")
+    if spec is None or spec.origin is None:
+        return "absent"
+    text = Path(spec.origin).with_name("_version.py").read_text(encoding="utf-8")
+    found = re.search(r'"version":\s*"([^"]+)"', text)
+    return found.group(1) if found else hashlib.sha256(text.encode()).hexdigest()
 
-    return f"{CODEGEN_VERSION}|{version('numba')}|{llvmlite.__version__}|{llvm.llvm_version_info}"
+
+@functools.lru_cache(maxsize=1)
+def versions() -> str:
+    """Everything outside source and target that decides an object's bytes: tool versions and this package's code."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return f"{_numba_version()}|{llvmlite.__version__}|{llvm.llvm_version_info}|{digest.hexdigest()}"
 
 
 __all__ = [
-    "CODEGEN_VERSION",
     "CompiledObject",
     "KernelError",
     "Target",

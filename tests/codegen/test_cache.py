@@ -1,0 +1,197 @@
+"""The kernel cache: hits, damage, ownership, races, and warm processes without Numba."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from graphk.codegen import cache, native
+
+SOURCE = """
+def store(args, tid, nt):
+    p = ptr_i64(args, 0)
+    p[0] = arg_i64(args, 1) + %d
+"""
+ENTRIES = ("store",)
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    path = tmp_path / "deep" / "cache"
+    monkeypatch.setenv("GRAPHK_CACHE_DIR", str(path))
+    cache.forget()
+    yield path
+    cache.forget()
+
+
+def fetch(number: int = 1) -> dict[str, int]:
+    return cache.get_kernel(SOURCE % number, ENTRIES, native.host_target())
+
+
+def only_file(place: Path) -> Path:
+    (path,) = place.glob("*.gko")
+    return path
+
+
+def test_memory_then_disk(place: Path) -> None:
+    first = fetch()
+    assert fetch() is first
+    assert (cache.stats()["compiled"], cache.stats()["memory_hits"]) == (1, 1)
+    cache.forget()
+    fetch()
+    assert (cache.stats()["compiled"], cache.stats()["disk_hits"]) == (0, 1)
+
+
+def test_private_modes(place: Path) -> None:
+    fetch()
+    assert stat.S_IMODE(place.stat().st_mode) == 0o700
+    assert stat.S_IMODE(place.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(only_file(place).stat().st_mode) == 0o600
+
+
+def test_key_tells_source_entries_target_apart() -> None:
+    machine = native.host_target()
+    keys = {
+        cache.key_of("a", ("b",), machine),
+        cache.key_of("ab", ("",), machine),
+        cache.key_of("a", ("b", "c"), machine),
+        cache.key_of("a", ("b",), native.named_target("sse")),
+    }
+    assert len(keys) == 4
+
+
+def test_any_flipped_byte_is_noticed(place: Path) -> None:
+    fetch()
+    good = only_file(place).read_bytes()
+    for position in [0, 9, 41, 60, len(good) // 2, len(good) - 1]:
+        damaged = bytearray(good)
+        damaged[position] ^= 0x40
+        only_file(place).write_bytes(damaged)
+        cache.forget()
+        fetch()
+        assert (cache.stats()["corrupt"], cache.stats()["compiled"]) == (1, 1)
+        assert only_file(place).read_bytes() == good
+
+
+@pytest.mark.parametrize("size", [0, 5, 40, 100])
+def test_truncated_file_is_replaced(place: Path, size: int) -> None:
+    fetch()
+    good = only_file(place).read_bytes()
+    only_file(place).write_bytes(good[:size])
+    cache.forget()
+    fetch()
+    assert cache.stats()["corrupt"] == 1 and only_file(place).read_bytes() == good
+
+
+def test_file_under_another_kernels_name_is_refused(place: Path) -> None:
+    fetch(1)
+    first = only_file(place)
+    machine = native.host_target()
+    other = place / (cache.key_of(SOURCE % 1, ENTRIES, native.named_target("sse")) + cache.SUFFIX)
+    first.rename(other)
+    cache.get_object(SOURCE % 1, ENTRIES, native.named_target("sse"))
+    assert cache.stats()["corrupt"] == 1 and machine != native.named_target("sse")
+
+
+def test_foreign_owner_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetch()
+    cache.forget()
+    me = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: me + 1)
+    with pytest.warns(cache.CacheWarning, match="belongs to user"):
+        fetch()
+    fetch(2)
+    assert cache.stats()["compiled"] == 2 and len(list(place.glob("*.gko"))) == 1
+
+
+def test_writable_by_others_is_refused(place: Path) -> None:
+    fetch()
+    cache.forget()
+    only_file(place).chmod(0o666)
+    with pytest.warns(cache.CacheWarning, match="other users may write"):
+        fetch()
+    assert cache.stats()["refused"] == 1
+    assert stat.S_IMODE(only_file(place).stat().st_mode) == 0o600
+    cache.forget()
+    place.chmod(0o777)
+    with pytest.warns(cache.CacheWarning, match="directory"):
+        fetch()
+
+
+def test_symbolic_link_is_refused(place: Path, tmp_path: Path) -> None:
+    fetch()
+    cache.forget()
+    target = only_file(place)
+    target.rename(tmp_path / "elsewhere")
+    target.symlink_to(tmp_path / "elsewhere")
+    with pytest.warns(cache.CacheWarning, match="refused"):
+        fetch()
+    assert cache.stats()["compiled"] == 1
+
+
+def test_unusable_directory_works_in_memory_with_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocker = tmp_path / "file"
+    blocker.write_text("")
+    monkeypatch.setenv("GRAPHK_CACHE_DIR", str(blocker / "cache"))
+    with pytest.warns(cache.CacheWarning, match="memory only") as caught:
+        fetch(1)
+        fetch(2)
+        fetch(1)
+    assert len(caught) == 1 and cache.stats()["compiled"] == 2 and cache.stats()["memory_hits"] == 1
+
+
+def test_clear_deletes_files(place: Path) -> None:
+    fetch(1)
+    fetch(2)
+    assert cache.clear() == 2 and not list(place.glob("*"))
+
+
+WARM = """
+import ctypes, sys
+import numpy as np
+from graphk.codegen import cache, native
+source = sys.stdin.read()
+kernel = cache.get_kernel(source, ("store",), native.host_target())
+out = np.zeros(1, np.int64)
+args = np.array([out.ctypes.data, 41], np.int64)
+ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(kernel["store"])(args.ctypes.data, 0, 1)
+assert out[0] == 42, out
+print(int(cache.stats()["compiled"]), "numba" in sys.modules)
+"""
+
+
+def start(env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", WARM],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    process.stdin.write(SOURCE % 1)
+    process.stdin.close()
+    process.stdin = None
+    return process
+
+
+def test_racing_processes_share_one_directory(place: Path) -> None:
+    processes = [start() for _ in range(16)]
+    for process in processes:
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors
+    assert [p.suffix for p in place.iterdir()] == [".gko"]
+
+
+def test_warm_process_imports_no_numba(place: Path) -> None:
+    fetch()
+    process = start()
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert output.split() == ["0", "False"]

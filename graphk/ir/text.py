@@ -32,7 +32,7 @@ from graphk.ir.parse import UNNAMED, WORDS, ParseError, dot_defaults, parse_grap
 from graphk.ir.types import TensorType, TupleType, Type
 
 INLINE = 16                                # constants of up to this many elements are printed as digits
-COMMENT_COLUMN = 64
+COMMENT_COLUMN = 62                        # from the indentation on
 
 
 def print_graph(graph: Graph, origins: bool = True) -> str:
@@ -81,7 +81,7 @@ def _graph_lines(graph: Graph, origins: bool) -> list[str]:
     params = ", ".join(_leaf(n, names, "phase " if n.op.name == "phase" else "") for n in graph.inputs)
     out = [f"graph {graph.name}({params}) {{"]
     for node in variables:
-        out.append(_comment("  " + _leaf(node, names, "var "), node, origins))
+        out.append("  " + _comment(_leaf(node, names, "var "), node, origins))
     for node in graph.nodes():
         if node in declared or node.op.name == "variable":
             continue

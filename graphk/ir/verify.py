@@ -174,12 +174,12 @@ def bodies_closed(graph: Graph) -> Iterator[Broken]:
     """The body of a scan or fusion reads its own inputs only, and they fit what the node passes in."""
     for node in graph.nodes():
         for body in _bodies(node):
+            if body.updates:
+                yield Broken(node, "its body has updates; only the outer graph may update variables")
             inside = set(body.inputs)
             for n in body.nodes():
                 if n.op.name in ("input", "variable", "phase") and n not in inside:
                     yield Broken(node, f"its body reads {node_text(n)}, which is not among the body's inputs")
-            if body.updates:
-                yield Broken(node, "its body has updates; only the outer graph may update variables")
             if len(body.inputs) != len(node.inputs):
                 yield Broken(node, f"its body takes {len(body.inputs)} inputs, received {len(node.inputs)}")
             for k, (inner, outer) in enumerate(zip(body.inputs, _passed(node))):

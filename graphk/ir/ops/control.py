@@ -10,7 +10,7 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from graphk.ir.dims import Dim
+from graphk.ir.dims import Dim, evaluate
 from graphk.ir.node import Graph, Node, bind_type
 from graphk.ir.opdef import OpDef, NodeLike, ZERO_GRAD, as_node, broadcast_shapes, coerce, register
 from graphk.ir.types import TensorType, TupleType
@@ -40,6 +40,8 @@ def _phase_vjp(g: Node, y: Node, p: Node, a: Node, b: Node) -> list[Node | None]
 phase_select = register(OpDef(
     "phase_select", "control", _phase_infer, vjp=_phase_vjp, prepare=_phase_prepare,
     ref=lambda p, a, b: np.broadcast_to(a if p else b, np.broadcast_shapes(np.shape(a), np.shape(b))),
+    samples=lambda rng: [([np.array(p, np.int32), rng.standard_normal((3, 4)).astype("float32"),
+                           rng.standard_normal(4).astype("float32")], {}) for p in (0, 1)],
     doc="The first value in the training phase, the second in the test phase; `specialize` removes it."))
 
 
@@ -63,9 +65,18 @@ def _scan_ref(*arrays: np.ndarray, body: Graph, n_carry: int, n_xs: int, length:
     stacked = []
     for stack, node in zip(ys, body.outputs[n_carry:]):
         stack = stack[::-1] if reverse else stack
-        shape = tuple(d if isinstance(d, int) else 0 for d in node.shape)
-        stacked.append(np.stack(stack) if stack else np.zeros((0,) + shape, node.dtype))
+        stacked.append(np.stack(stack) if stack else np.zeros((0, *_no_steps_shape(node, body, arrays, n_carry, n_xs)),
+                                                              node.dtype))
     return carry + stacked
+
+
+def _no_steps_shape(node: Node, body: Graph, arrays: Sequence[np.ndarray], n_carry: int, n_xs: int) -> tuple[int, ...]:
+    """The shape that one step's output would have, where no step runs."""
+    from graphk.ir.interp import bind_shape
+    env: dict[str, int] = {}
+    for k, (leaf, array) in enumerate(zip(body.inputs, arrays)):
+        bind_shape(env, leaf.shape, array.shape[1:] if n_carry <= k < n_carry + n_xs else array.shape, "scan operand")
+    return tuple(evaluate(d, env) for d in node.shape)
 
 
 scan_op = register(OpDef("scan", "control", _scan_infer, _scan_ref, vjp="scan",

@@ -46,8 +46,9 @@ floordiv = elementwise("floordiv", ref=np.floor_divide, scalar=lambda s, x, y: s
                        samples=reals(0.5, 3, 2))
 mod = elementwise("mod", ref=np.mod, scalar=lambda s, x, y: s.mod(x, y), dtype="number",
                   vjp=lambda g, z, x, y: [g, neg(mul(g, floordiv(x, y)))], samples=reals(0.5, 3, 2))
+# Where y is 0 the power is constant in x; the exponent 0 in place of -1 keeps 0 * inf out of its gradient at x = 0.
 pow = elementwise("pow", ref=np.power, scalar=lambda s, x, y: s.pow(x, y), dtype="floating",
-                  vjp=lambda g, z, x, y: [mul(g, mul(y, pow(x, sub(y, 1.0)))),
+                  vjp=lambda g, z, x, y: [mul(g, mul(y, pow(x, select(eq(y, 0.0), y, sub(y, 1.0))))),
                                           mul(g, mul(z, log(select(gt(x, 0.0), x, 1.0))))],
                   samples=reals(0.3, 3, 2))
 neg = elementwise("neg", ref=np.negative, scalar=lambda s, x: s.neg(x), dtype="number",
@@ -119,7 +120,7 @@ is_nan = elementwise("is_nan", ref=np.isnan, scalar=lambda s, x: s.is_nan(x), dt
                      samples=reals(-3, 3))
 is_inf = elementwise("is_inf", ref=np.isinf, scalar=lambda s, x: s.is_inf(x), dtype="floating", result="bool",
                      samples=reals(-3, 3))
-stop_gradient = elementwise("stop_gradient", ref=lambda x: x, scalar=lambda s, x: x, samples=None,
+stop_gradient = elementwise("stop_gradient", ref=lambda x: x, scalar=lambda s, x: x, samples=reals(-3, 3),
                             doc="The operand itself; no gradient passes.")
 
 

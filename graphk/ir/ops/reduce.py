@@ -13,7 +13,7 @@ import numpy as np
 from graphk.ir.dims import product
 from graphk.ir.node import Node
 from graphk.ir.opdef import OpDef, NodeLike, as_node, composite, normalize_axes, reduction, reduced_shape, register
-from graphk.ir.ops.elementwise import cast, div, eq, mul, square, sub
+from graphk.ir.ops.elementwise import cast, div, eq, mul, select, square, sub
 from graphk.ir.ops.shape import broadcast_to, dim_value, reshape
 from graphk.ir.types import TensorType
 
@@ -38,7 +38,12 @@ def _sum_vjp(g: Node, y: Node, x: Node, axes: tuple[int, ...], keepdims: bool) -
 
 
 def _prod_vjp(g: Node, y: Node, x: Node, axes: tuple[int, ...], keepdims: bool) -> list[Node | None]:
-    return [div(mul(spread(g, x, axes), spread(y, x, axes)), x)]
+    """g · product of the others: y / x, unless zeros are among the factors (then only a lone zero has a gradient)."""
+    zero = eq(x, 0.0)
+    safe = select(zero, 1.0, x)
+    others = div(spread(prod(safe, axes=axes, keepdims=True), x, axes), safe)
+    zeros = spread(sum_(cast(zero, x.dtype), axes=axes, keepdims=True), x, axes)
+    return [mul(spread(g, x, axes), select(eq(sub(zeros, cast(zero, x.dtype)), 0.0), others, 0.0))]
 
 
 def _extreme_vjp(g: Node, y: Node, x: Node, axes: tuple[int, ...], keepdims: bool) -> list[Node | None]:

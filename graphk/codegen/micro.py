@@ -12,6 +12,8 @@ With ``MR, NR = target.tile_shape(dtype)`` (in the dialect: ``MR_f32, NR_f32``) 
 - ``gemm_tile1``: the same with NR1 columns (``bp`` packed with NR1 by ``pack_b1``; c is MR x NR1).
 - ``pack_b(b, rsb, csb, k, ncols, bp)``: bp[kk*NR + j] = b[kk*rsb + j*csb] for j < ncols, 0 for ncols <= j < NR; ``pack_b1``
   alike for NR1. Vector copies when csb == 1, in-register transposes when rsb == 1, else element by element.
+- ``pack_a(a, rsa, csa, m, k, ap)``: ap[kk*MR + i] = a[i*rsa + kk*csa] for i < m, 0 above; then call ``gemm_tile`` with
+  (ap, 1, MR, m, ...). Worth it when csa != 1 (A transposed) and the block meets several panels.
 - ``gemv_rows(a, rsa, csa, m, b, rsb, k, n, c, ldc)``: C[i*ldc + j] for m rows (1 <= m <= 3) and n columns, B rows contiguous
   and read exactly once, in place and in order, which is what a memory-bound product wants.
 
@@ -277,6 +279,25 @@ def _pack_b1(b: ir.IRBuilder, dtype: str, args: Args, target: Target) -> None:
     _emit_pack(b, dtype, args, target, 1)
 
 
+# --- pack_a ----------------------------------------------------------------------------------------------------
+
+
+def _pack_a(b: ir.IRBuilder, dtype: str, args: Args, target: Target) -> None:
+    """Full tiles with rsa == 1 move a row of the block at a time, everything else single elements."""
+    source, rsa, csa, m, k, ap = args
+    rows = target.tile(dtype)[0]
+    whole = b.and_(b.icmp_signed("==", rsa, I64T(1)), b.icmp_signed("==", m, I64T(rows)))
+    with b.if_else(whole) as (run, single):
+        with run:
+            loop = Loop(b, I64T(0), k, 1, [])
+            value = _load(b, dtype, rows, source, b.mul(loop.index, csa))
+            _store(b, dtype, rows, value, ap, b.mul(loop.index, I64T(rows)))
+            loop.end([])
+        with single:
+            inner_args = (source, csa, rsa, k, m, ap)
+            _pack_scalar(b, dtype, inner_args, rows, I64T(0), I64T(0))
+
+
 # --- gemv_rows -------------------------------------------------------------------------------------------------
 
 
@@ -334,6 +355,7 @@ BUILDINGS: tuple[Building, ...] = (
     Building("gemm_tile1", "piiipip", _gemm_tile1),
     Building("pack_b", "piiiip", _pack_b),
     Building("pack_b1", "piiiip", _pack_b1),
+    Building("pack_a", "piiiip", _pack_a),
     Building("gemv_rows", "piiipiiipi", _gemv_rows),
 )
 

@@ -159,6 +159,7 @@ def _contractions(rows: int, columns: int, narrow: int) -> dict[str, Callable[..
         "gemm_tile1": gemm(narrow),
         "pack_b": pack(columns),
         "pack_b1": pack(narrow),
+        "pack_a": lambda a, rsa, csa, m, k, ap: pack(rows)(a, csa, rsa, k, m, ap),
         "gemv_rows": gemv,
     }
 

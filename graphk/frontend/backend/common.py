@@ -1,0 +1,83 @@
+"""Backend settings: the default float type, the fuzz factor and the image layout.
+
+In: setters called by the user or by the configuration file.  Out: the current values.  What always
+holds: `floatx()` is one of float16, float32, float64.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+_settings: dict[str, Any] = {"floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last"}
+
+
+def epsilon() -> float:
+    """The fuzz factor that keeps divisions and logarithms finite (1e-7 by default)."""
+    return _settings["epsilon"]
+
+
+def set_epsilon(e: float) -> None:
+    """Set the fuzz factor."""
+    _settings["epsilon"] = float(e)
+
+
+def floatx() -> str:
+    """The default float type, 'float32' unless set.
+
+    >>> floatx()
+    'float32'
+    """
+    return _settings["floatx"]
+
+
+def set_floatx(floatx: str) -> None:
+    """Set the default float type; ValueError unless it is float16, float32 or float64."""
+    if floatx not in ("float16", "float32", "float64"):
+        raise ValueError("Unknown floatx type: " + str(floatx) + ". Expected 'float16', 'float32' or 'float64'.")
+    _settings["floatx"] = str(floatx)
+
+
+def cast_to_floatx(x: Any) -> np.ndarray:
+    """`x` as a numpy array of the default float type."""
+    return np.asarray(x, dtype=floatx())
+
+
+def image_data_format() -> str:
+    """'channels_last' or 'channels_first'."""
+    return _settings["image_data_format"]
+
+
+def set_image_data_format(data_format: str) -> None:
+    """Set the default image layout; ValueError unless it is one of the two."""
+    if data_format not in ("channels_last", "channels_first"):
+        raise ValueError("Unknown data_format: " + str(data_format) + ". Expected 'channels_last' or 'channels_first'.")
+    _settings["image_data_format"] = str(data_format)
+
+
+def normalize_data_format(value: str | None) -> str:
+    """`value` checked, or the default layout for None."""
+    if value is None:
+        return image_data_format()
+    value = value.lower()
+    if value not in ("channels_first", "channels_last"):
+        raise ValueError('The `data_format` argument must be one of "channels_first", "channels_last". Received: '
+                         + str(value))
+    return value
+
+
+def image_dim_ordering() -> str:
+    """Keras 1's name for the layout: 'tf' or 'th'."""
+    return "tf" if image_data_format() == "channels_last" else "th"
+
+
+def set_image_dim_ordering(dim_ordering: str) -> None:
+    """Set the layout by Keras 1's name."""
+    if dim_ordering not in ("tf", "th"):
+        raise ValueError("Unknown dim_ordering: " + str(dim_ordering) + ". Expected 'tf' or 'th'.")
+    set_image_data_format("channels_last" if dim_ordering == "tf" else "channels_first")
+
+
+def backend() -> str:
+    """The name that Keras scripts compare with 'tensorflow' or 'theano'."""
+    return "graphk"

@@ -1,0 +1,277 @@
+"""Control: the learning phase, conditions, and loops over an axis.
+
+In: tensors and Python functions of tensors.  Out: tensors.  What always holds: a loop is one `scan`
+whose body is a closed graph; what the Python function took from outside becomes an operand of
+the scan, computed once.
+"""
+from __future__ import annotations
+
+from typing import Any, Callable, Sequence
+
+from graphk.frontend.backend.shape_ops import concatenate, expand_dims, reverse
+from graphk.frontend.tensor import Tensor, node_of
+from graphk.ir.dims import Dim
+from graphk.ir.node import Graph, Node, replace_inputs, topological
+from graphk.ir.ops import control as ctl
+from graphk.ir.ops import elementwise as ew
+from graphk.ir.ops import shape as sh
+from graphk.ir.ops.leaves import learning_phase as phase_node
+from graphk.ir.ops.leaves import new_input
+from graphk.ir.types import TensorType
+
+_frozen: list[int] = []
+
+
+# ------------------------------------------------------------------ learning phase
+def learning_phase() -> Any:
+    """The learning phase: a scalar tensor (1 train, 0 test), or the int given to `set_learning_phase`."""
+    if _frozen:
+        return _frozen[-1]
+    x = Tensor(phase_node(), "keras_learning_phase")
+    x._keras_shape = ()
+    return x
+
+
+def set_learning_phase(value: int) -> None:
+    """Fix the learning phase (0 or 1) of everything built from now on."""
+    if value not in (0, 1):
+        raise ValueError(f"Expected learning phase to be 0 or 1. Received: {value}")
+    _frozen[:] = [int(value)]
+
+
+def reset_learning_phase() -> None:
+    """Make the learning phase dynamic again."""
+    _frozen.clear()
+
+
+def _value(x: Any) -> Any:
+    return x() if callable(x) else x
+
+
+def in_train_phase(x: Any, alt: Any, training: Any = None) -> Any:
+    """`x` in training, `alt` in testing; either may be a function without arguments.
+
+    `training`: None for the learning phase, else 0/1/True/False or a scalar tensor.
+    """
+    training = learning_phase() if training is None else training
+    if not isinstance(training, Tensor):
+        return _value(x) if training else _value(alt)
+    a, b = _value(x), _value(alt)
+    if training.node.op.name != "phase":
+        return switch(training, a, b)
+    out = Tensor(ctl.phase_select(training.node, node_of(a), node_of(b)))
+    if hasattr(b, "_keras_shape"):
+        out._keras_shape = b._keras_shape
+    return out
+
+
+def in_test_phase(x: Any, alt: Any, training: Any = None) -> Any:
+    """`x` in testing, `alt` in training."""
+    return in_train_phase(alt, x, training=training)
+
+
+def switch(condition: Any, then_expression: Any, else_expression: Any) -> Tensor:
+    """`then_expression` where `condition` holds, else the other; a condition of lower rank applies to leading axes."""
+    a, b = node_of(_value(then_expression)), node_of(_value(else_expression))
+    c = node_of(condition)
+    if c.ndim > max(a.ndim, b.ndim):
+        raise ValueError("Rank of `condition` should be less than or equal to rank of `then_expression` and "
+                         "`else_expression`. ndim(condition)=" + str(c.ndim) + ", ndim(then_expression)=" + str(a.ndim))
+    if 0 < c.ndim < a.ndim:
+        c = sh.reshape(c, shape=c.shape + (1,) * (a.ndim - c.ndim))
+    return Tensor(ew.select(c, a, b))
+
+
+# ------------------------------------------------------------------ closing a Python function over its outside
+def close(outputs: Sequence[Node], inner: Sequence[Node], name: str) -> tuple[Graph, list[Node]]:
+    """A body graph from nodes built on the stand-ins `inner`, and the outer nodes it needs as further inputs.
+
+    Whatever does not depend on a stand-in is taken from outside whole, so it is computed once, not per step.
+    """
+    inside = set(inner)
+    order = topological(outputs)
+    for node in order:
+        if any(i in inside for i in node.inputs):
+            inside.add(node)
+    outer: dict[Node, Node] = {}
+
+    def bring(node: Node) -> Node:
+        if node.op.name == "const" and node.ndim == 0:
+            return node
+        if node not in outer:
+            outer[node] = new_input(node.t, f"outer{len(outer)}")
+        return outer[node]
+    new: dict[Node, Node] = {n: n for n in inner}
+    for node in order:
+        if node in inside and node not in new:
+            new[node] = replace_inputs(node, tuple(new[i] if i in inside else bring(i) for i in node.inputs))
+    roots = tuple(new[o] if o in inside else bring(o) for o in outputs)
+    return Graph((*inner, *outer.values()), roots, name=name), list(outer)
+
+
+def loop(step: Callable[[list[Node], list[Node]], tuple[list[Node], list[Node]]], carry: Sequence[Node],
+         xs: Sequence[Node], length: Dim, reverse: bool = False, name: str = "step") -> tuple[list[Node], list[Node]]:
+    """step(carries, slices) -> (carries, outputs) along the leading axis of `xs`; the last carries and stacked outputs."""
+    c = [new_input(n.t, f"state{i}") for i, n in enumerate(carry)]
+    x = [new_input(TensorType(n.dtype, n.shape[1:]), f"x{i}") for i, n in enumerate(xs)]
+    new_c, ys = step(c, x)
+    new_c = [ew.cast(a, b.dtype) for a, b in zip(new_c, c)]
+    body, outer = close([*new_c, *ys], [*c, *x], name)
+    out = ctl.scan(body, list(carry), list(xs), outer, length, reverse)
+    return list(out[:len(c)]), list(out[len(c):])
+
+
+def map_fn(fn: Callable[[Tensor], Tensor], elems: Tensor, name: str | None = None, dtype: str | None = None) -> Tensor:
+    """`fn` of each element along axis 0, stacked."""
+    many = list(elems) if isinstance(elems, (list, tuple)) else [elems]
+    nodes = [node_of(e) for e in many]
+
+    def step(_: list[Node], x: list[Node]) -> tuple[list[Node], list[Node]]:
+        arg = [Tensor(i) for i in x]
+        y = node_of(fn(tuple(arg) if isinstance(elems, (list, tuple)) else arg[0]))
+        return [], [ew.cast(y, dtype) if dtype else y]
+    return Tensor(loop(step, [], nodes, nodes[0].shape[0], name=name or "map")[1][0])
+
+
+def _fold(fn: Callable[..., Tensor], elems: Tensor, initializer: Any, reverse: bool, name: str) -> Tensor:
+    node = node_of(elems)
+    if initializer is None:
+        initializer = elems[-1] if reverse else elems[0]
+        node = (elems[:-1] if reverse else elems[1:]).node
+
+    def step(c: list[Node], x: list[Node]) -> tuple[list[Node], list[Node]]:
+        return [node_of(fn(Tensor(c[0]), Tensor(x[0])))], []
+    return Tensor(loop(step, [node_of(initializer)], [node], node.shape[0], reverse, name)[0][0])
+
+
+def foldl(fn: Callable[[Tensor, Tensor], Tensor], elems: Tensor, initializer: Any = None, name: str | None = None) -> Tensor:
+    """fn(accumulator, element) over axis 0, first to last; the accumulator starts as the first element."""
+    return _fold(fn, elems, initializer, False, name or "foldl")
+
+
+def foldr(fn: Callable[[Tensor, Tensor], Tensor], elems: Tensor, initializer: Any = None, name: str | None = None) -> Tensor:
+    """fn(accumulator, element) over axis 0, last to first."""
+    return _fold(fn, elems, initializer, True, name or "foldr")
+
+
+def _cumulate(x: Tensor, axis: int, op: Callable[[Node, Node], Node], start: int) -> Tensor:
+    node = node_of(x)
+    axis = axis % node.ndim
+    perm = (axis, *[i for i in range(node.ndim) if i != axis])
+    moved = sh.transpose(node, perm=perm)
+    first = sh.broadcast_to(node_of(start, node.dtype), moved.shape[1:])
+
+    def step(c: list[Node], xs: list[Node]) -> tuple[list[Node], list[Node]]:
+        y = op(c[0], xs[0])
+        return [y], [y]
+    out = loop(step, [first], [moved], moved.shape[0], name="cumulate")[1][0]
+    return Tensor(sh.transpose(out, perm=sh.inverse_perm(perm)))
+
+
+def cumsum(x: Tensor, axis: int = 0) -> Tensor:
+    """Running sums along `axis`."""
+    return _cumulate(x, axis, ew.add, 0)
+
+
+def cumprod(x: Tensor, axis: int = 0) -> Tensor:
+    """Running products along `axis`."""
+    return _cumulate(x, axis, ew.mul, 1)
+
+
+# ------------------------------------------------------------------ recurrence
+def _swap(node: Node) -> Node:
+    return sh.transpose(node, perm=(1, 0, *range(2, node.ndim)))
+
+
+def rnn(step_function: Callable[[Tensor, list[Tensor]], tuple[Tensor, list[Tensor]]], inputs: Tensor,
+        initial_states: Sequence[Tensor], go_backwards: bool = False, mask: Tensor | None = None,
+        constants: Sequence[Any] | None = None, unroll: bool = False, input_length: int | None = None
+        ) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Run `step_function(input_t, states + constants) -> (output, new_states)` over axis 1 of `inputs`.
+
+    inputs: (samples, time, …); mask: (samples, time) or (samples, time, 1): at a 0 the states stay and the output is
+    the previous one.  Returns (last output, outputs (samples, time, …), last states); with `go_backwards` time runs
+    backwards and outputs come in that order.
+    """
+    if inputs.ndim < 3:
+        raise ValueError("Input should be at least 3D.")
+    constants = list(constants or [])
+    time = input_length if input_length is not None and unroll else node_of(inputs).shape[1]
+    if unroll and not isinstance(time, int):
+        raise ValueError("Unrolling requires a fixed number of timesteps.")
+    seqs = [_swap(node_of(inputs))]
+    if mask is not None:
+        m = node_of(mask)
+        seqs.append(ew.cast(_swap(m if m.ndim == 3 else sh.reshape(m, shape=m.shape + (1,))), "bool"))
+    states = [node_of(s) for s in initial_states]
+    run = _Recurrence(step_function, constants, len(states), mask is not None)
+    if mask is not None:
+        states.append(run.first_output(seqs, states))
+    last, stacked = (_unrolled if unroll else _scanned)(run, states, seqs, time, go_backwards)
+    if go_backwards:
+        outputs = reverse(Tensor(stacked), 0) if not unroll else Tensor(stacked)
+    else:
+        outputs = Tensor(stacked)
+    final = outputs[-1] if run.output_is is None else Tensor(last[run.output_is])
+    return final, Tensor(_swap(outputs.node)), [Tensor(s) for s in last[:run.n_states]]
+
+
+class _Recurrence:
+    """The step as a function of nodes, with masking; remembers which carry equals the output, if one does."""
+
+    def __init__(self, step: Callable[..., Any], constants: list[Any], n_states: int, masked: bool):
+        self.step, self.constants, self.n_states, self.masked = step, constants, n_states, masked
+        self.output_is: int | None = None
+
+    def raw(self, states: Sequence[Node], x: Node) -> tuple[Node, list[Node]]:
+        out, new = self.step(Tensor(x), [*[Tensor(s) for s in states], *self.constants])
+        if len(new) != self.n_states:
+            raise ValueError(f"K.rnn: the step function returned {len(new)} states, expected {self.n_states}")
+        return node_of(out), [node_of(s) for s in new]
+
+    def first_output(self, seqs: Sequence[Node], states: Sequence[Node]) -> Node:
+        """What a masked first step puts out: the first state where it has the output's shape, else zeros."""
+        x = new_input(TensorType(seqs[0].dtype, seqs[0].shape[1:]))
+        out, _ = self.raw(states, x)
+        if states and states[0].shape == out.shape and states[0].dtype == out.dtype:
+            return states[0]
+        return ew.zeros_like(out)
+
+    def __call__(self, carry: list[Node], xs: list[Node]) -> tuple[list[Node], list[Node]]:
+        states = carry[:self.n_states]
+        out, new = self.raw(states, xs[0])
+        if not self.masked:
+            same = [i for i, s in enumerate(new) if s is out]
+            self.output_is = same[0] if same else None
+            return new, [out]
+
+        def keep(a: Node, old: Node) -> Node:
+            c = xs[1]
+            return ew.select(sh.reshape(c, shape=(c.shape[0],) + (1,) * (a.ndim - 1)), a, old)
+        out = keep(out, carry[-1])
+        self.output_is = self.n_states
+        return [*[keep(a, s) for a, s in zip(new, states)], out], [out]
+
+
+def _scanned(run: _Recurrence, states: list[Node], seqs: list[Node], time: Dim, back: bool) -> tuple[list[Node], Node]:
+    last, ys = loop(run, states, seqs, time, back, "rnn_step")
+    return last, ys[0]
+
+
+def _unrolled(run: _Recurrence, states: list[Node], seqs: list[Node], time: int, back: bool) -> tuple[list[Node], Node]:
+    """The same steps written out; outputs in the order they were made."""
+    outs: list[Tensor] = []
+    for t in (range(time - 1, -1, -1) if back else range(time)):
+        states, ys = run(states, [Tensor(s)[t].node for s in seqs])
+        outs.append(Tensor(ys[0]))
+    return states, concatenate([expand_dims(y, 0) for y in outs], 0).node
+
+
+def print_tensor(x: Tensor, message: str = "") -> Tensor:
+    """Not supported: raises NotImplementedError."""
+    raise NotImplementedError("K.print_tensor is not supported: compiled functions print nothing. Return the tensor as "
+                              "a further output of K.function, or use K.eval.")
+
+
+__all__ = ["learning_phase", "set_learning_phase", "in_train_phase", "in_test_phase", "switch", "map_fn", "foldl", "foldr",
+           "cumsum", "cumprod", "rnn", "print_tensor"]

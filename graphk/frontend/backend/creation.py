@@ -1,0 +1,332 @@
+"""Making tensors and variables, and moving values in and out of them.
+
+In: shapes, values, names.  Out: tensors and variables; numpy arrays from `eval` and `get_value`.
+What always holds: a None in a placeholder's shape is a fresh symbolic size; variables made inside a
+`name_scope` carry its name as a prefix.
+"""
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from contextlib import contextmanager
+from typing import Any, Iterator, Sequence
+
+import numpy as np
+
+from graphk.frontend import execute
+from graphk.frontend.backend.common import floatx
+from graphk.frontend.tensor import (ShapeTensor, Tensor, Update, Variable, as_shape, node_of, variable_of)
+from graphk.ir.dims import sym
+from graphk.ir.node import Graph
+from graphk.ir.opdef import const
+from graphk.ir.ops import elementwise as ew
+from graphk.ir.ops import shape as sh
+from graphk.ir.ops.leaves import new_input
+from graphk.ir.types import TensorType
+
+BATCH = sym("n")                             # the batch size that all Input layers share
+_fresh = itertools.count(1)
+_uids: dict[str, int] = defaultdict(int)
+_scopes: list[str] = []
+
+
+# ------------------------------------------------------------------ names
+def get_uid(prefix: str = "") -> int:
+    """1 for the first use of `prefix`, then 2, 3, …"""
+    _uids[prefix] += 1
+    return _uids[prefix]
+
+
+def reset_uids() -> None:
+    """Start all name counters again."""
+    _uids.clear()
+
+
+def clear_session() -> None:
+    """Forget name counters and the frozen learning phase."""
+    from graphk.frontend.backend import control, random_ops
+    reset_uids()
+    control.reset_learning_phase()
+    random_ops.reset_step()
+
+
+@contextmanager
+def name_scope(name: str) -> Iterator[str]:
+    """Variables made inside are named `name/…`."""
+    _scopes.append(name)
+    try:
+        yield "/".join(_scopes)
+    finally:
+        _scopes.pop()
+
+
+# ------------------------------------------------------------------ leaves
+def fresh_dim() -> Any:
+    """A new symbolic size."""
+    return sym(f"d{next(_fresh)}")
+
+
+def placeholder(shape: Sequence[int | None] | None = None, ndim: int | None = None, dtype: str | None = None,
+                sparse: bool = False, name: str | None = None) -> Tensor:
+    """An input of a function; None in `shape` is a size known only at call time.
+
+    ValueError without `shape` and `ndim`; NotImplementedError for `sparse=True`.
+
+    >>> placeholder((2, None, 5)).shape
+    (2, None, 5)
+    """
+    if sparse:
+        raise NotImplementedError("placeholder(sparse=True): sparse tensors are not supported; pass dense arrays.")
+    if shape is None:
+        if ndim is None:
+            raise ValueError("Specify either a shape or ndim value.")
+        shape = (None,) * ndim
+    dims = tuple(fresh_dim() if d is None else d for d in as_dims_or_none(shape))
+    node = new_input(TensorType(np.dtype(dtype or floatx()).name, dims), name or f"placeholder_{get_uid('placeholder')}")
+    x = Tensor(node)
+    x._keras_shape = x.shape
+    return x
+
+
+def as_dims_or_none(shape: Any) -> tuple[Any, ...]:
+    """A shape whose entries may be None."""
+    if isinstance(shape, Tensor):
+        return as_shape(shape)
+    if isinstance(shape, (int, np.integer)):
+        return (int(shape),)
+    return tuple(None if d is None else as_shape((d,))[0] for d in shape)
+
+
+def is_placeholder(x: Any) -> bool:
+    """Whether `x` is an input made by `placeholder` or `Input`."""
+    return isinstance(x, Tensor) and x.node.op.name == "input"
+
+
+def variable(value: Any, dtype: str | None = None, name: str | None = None, constraint: Any = None) -> Variable:
+    """A variable that starts as `value` (array, number, or a tensor, which is evaluated).
+
+    >>> variable([1, 2]).dtype
+    'float32'
+    """
+    if hasattr(value, "tocoo"):
+        raise NotImplementedError("K.variable was given a sparse matrix: sparse tensors are not supported. "
+                                  "Use value.toarray().")
+    if isinstance(value, Tensor):
+        value = eval(value)
+    full = "/".join([*_scopes, name or "Variable"])
+    v = Variable(np.asarray(value, dtype=dtype or floatx()), name=full if full.endswith(":0") else full + ":0",
+                 constraint=constraint)
+    v._keras_shape = v.shape
+    v._uses_learning_phase = False
+    return v
+
+
+def constant(value: Any, dtype: str | None = None, shape: Any = None, name: str | None = None) -> Tensor:
+    """A constant tensor; a scalar `value` fills `shape`."""
+    node = const(np.asarray(value, dtype=dtype or floatx()))
+    if shape is not None:
+        dims = as_shape(shape)
+        node = sh.broadcast_to(node, dims) if node.t.size == 1 and node.ndim <= len(dims) else \
+            sh.reshape(node, shape=dims)
+    return Tensor(node, name)
+
+
+def zeros(shape: Any, dtype: str | None = None, name: str | None = None) -> Tensor:
+    """A variable of zeros (a tensor, if the shape is symbolic)."""
+    return _filled(0, shape, dtype, name)
+
+
+def ones(shape: Any, dtype: str | None = None, name: str | None = None) -> Tensor:
+    """A variable of ones (a tensor, if the shape is symbolic)."""
+    return _filled(1, shape, dtype, name)
+
+
+def _filled(value: int, shape: Any, dtype: str | None, name: str | None) -> Tensor:
+    dims = as_shape(shape)
+    dtype = dtype or floatx()
+    if all(isinstance(d, int) for d in dims):
+        return variable(np.full(dims, value, dtype), dtype, name)
+    return Tensor(sh.broadcast_to(const(value, dtype), dims), name)
+
+
+def eye(size: Any, dtype: str | None = None, name: str | None = None) -> Variable:
+    """A variable holding the identity matrix (`size` an int or a pair)."""
+    shape = as_shape(size)
+    return variable(np.eye(shape[0], shape[-1]), dtype, name)
+
+
+def zeros_like(x: Tensor, dtype: str | None = None, name: str | None = None) -> Tensor:
+    """Zeros of the shape of `x`."""
+    node = node_of(x)
+    return Tensor(sh.broadcast_to(const(0, dtype or node.dtype), node.shape), name)
+
+
+def ones_like(x: Tensor, dtype: str | None = None, name: str | None = None) -> Tensor:
+    """Ones of the shape of `x`."""
+    node = node_of(x)
+    return Tensor(sh.broadcast_to(const(1, dtype or node.dtype), node.shape), name)
+
+
+def identity(x: Tensor, name: str | None = None) -> Tensor:
+    """Another handle of the same value."""
+    y = Tensor(node_of(x), name)
+    if hasattr(x, "_keras_shape"):
+        y._keras_shape = x._keras_shape
+    return y
+
+
+def random_uniform_variable(shape: Any, low: float, high: float, dtype: str | None = None, name: str | None = None,
+                            seed: int | None = None) -> Variable:
+    """A variable of uniform numbers in [low, high)."""
+    return variable(numpy_rng(seed).uniform(low, high, as_shape(shape)), dtype, name)
+
+
+def random_normal_variable(shape: Any, mean: float, scale: float, dtype: str | None = None, name: str | None = None,
+                           seed: int | None = None) -> Variable:
+    """A variable of normal numbers with mean `mean` and standard deviation `scale`."""
+    return variable(numpy_rng(seed).normal(mean, scale, as_shape(shape)), dtype, name)
+
+
+def numpy_rng(seed: int | None) -> np.random.RandomState:
+    """A generator for `seed`; for None one that the global numpy seed determines."""
+    return np.random.RandomState(np.random.randint(10 ** 9) if seed is None else seed)
+
+
+# ------------------------------------------------------------------ what a tensor is
+def is_tensor(x: Any) -> bool:
+    """Whether `x` is symbolic."""
+    return isinstance(x, Tensor)
+
+
+def is_variable(x: Any) -> bool:
+    """Whether `x` is a variable."""
+    return isinstance(x, Variable)
+
+
+def is_keras_tensor(x: Any) -> bool:
+    """Whether a layer (or `Input`) returned `x`; ValueError if it is not symbolic at all."""
+    if not isinstance(x, Tensor):
+        raise ValueError("Unexpectedly found an instance of type `" + str(type(x)) + "`. "
+                         "Expected a symbolic tensor instance.")
+    return hasattr(x, "_keras_history")
+
+
+def is_sparse(tensor: Any) -> bool:
+    """False: there are no sparse tensors."""
+    return False
+
+
+def to_dense(tensor: Tensor) -> Tensor:
+    """`tensor` itself, which is dense."""
+    return tensor
+
+
+def shape(x: Tensor) -> ShapeTensor:
+    """The symbolic shape, an int32 vector; it, or parts of it, may be used as a shape."""
+    return ShapeTensor(node_of(x).shape)
+
+
+def int_shape(x: Any) -> tuple[int | None, ...] | None:
+    """The static shape, None for unknown sizes; None if `x` has no shape.
+
+    >>> int_shape(placeholder((None, 3)))
+    (None, 3)
+    """
+    if hasattr(x, "_keras_shape"):
+        return x._keras_shape
+    try:
+        return tuple(x.shape)
+    except (AttributeError, TypeError):
+        return None
+
+
+def ndim(x: Any) -> int:
+    """The number of axes."""
+    return x.ndim
+
+
+def dtype(x: Any) -> str:
+    """The type of the elements, as a string."""
+    return str(np.dtype(x.dtype))
+
+
+def count_params(x: Any) -> int:
+    """The number of elements of a variable."""
+    return int(np.prod(int_shape(x), dtype=np.int64))
+
+
+def size(x: Tensor, name: str | None = None) -> Tensor:
+    """The number of elements, an int32 scalar."""
+    return Tensor(sh.dim_value(node_of(x).t.size, "int32"), name)
+
+
+def get_variable_shape(x: Any) -> tuple[int | None, ...] | None:
+    """The static shape of a variable."""
+    return int_shape(x)
+
+
+# ------------------------------------------------------------------ values
+def eval(x: Any) -> Any:
+    """The value of a tensor that needs no inputs, as an array; ValueError naming the input it needs.
+
+    >>> float(eval(constant(2.) * 3))
+    6.0
+    """
+    if isinstance(x, Variable):
+        return x.get_value()
+    if not isinstance(x, Tensor):
+        return np.asarray(x) if not hasattr(x, "eval") else x.eval()
+    graph = Graph((), (x.node,))
+    for node in graph.nodes():
+        if node.op.name == "input":
+            raise ValueError(f"K.eval: `{x.name}` depends on the placeholder `{node.attr('name')}`, which has no value. "
+                             f"Use K.function([placeholder], [x]) and pass a value.")
+    return execute.run_once(graph, {n: variable_of(n) for n in graph.variables()})[0]
+
+
+def get_value(x: Any) -> np.ndarray:
+    """The value of a variable."""
+    return eval(x)
+
+
+def batch_get_value(ops: Sequence[Variable]) -> list[np.ndarray]:
+    """The values of several variables."""
+    return [get_value(x) for x in ops]
+
+
+def set_value(x: Variable, value: Any) -> None:
+    """Give a variable a value of its own shape."""
+    if not isinstance(x, Variable):
+        raise TypeError(f"K.set_value takes a variable, received {x!r}")
+    x.set_value(value)
+
+
+def batch_set_value(tuples: Sequence[tuple[Variable, Any]]) -> None:
+    """Set several `(variable, value)` pairs."""
+    for x, value in tuples:
+        set_value(x, value)
+
+
+def update(x: Variable, new_x: Any) -> Update:
+    """An update that makes `x` become `new_x`; pass it to `K.function` or `add_update`."""
+    return Update(x, new_x if isinstance(new_x, Tensor) else Tensor(node_of(new_x, x.dtype)))
+
+
+def update_add(x: Variable, increment: Any) -> Update:
+    """An update that adds `increment` to `x`."""
+    return Update(x, x + increment)
+
+
+def update_sub(x: Variable, decrement: Any) -> Update:
+    """An update that subtracts `decrement` from `x`."""
+    return Update(x, x - decrement)
+
+
+def moving_average_update(x: Variable, value: Any, momentum: float) -> Update:
+    """An update to `x * momentum + value * (1 - momentum)`."""
+    return Update(x, x * momentum + value * (1.0 - momentum))
+
+
+def cast(x: Any, dtype: str) -> Tensor:
+    """`x` in another element type."""
+    return Tensor(ew.cast(node_of(x), np.dtype(dtype).name))

@@ -1,0 +1,331 @@
+"""Arithmetic of tensors: products, reductions, elementwise functions, comparisons, gradients.
+
+In: tensors (numbers and arrays are taken where a tensor is).  Out: tensors.  What always holds: the
+names, argument orders and special cases are those of Keras 2.2's backend.
+"""
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+from graphk.frontend.backend.common import epsilon, floatx
+from graphk.frontend.tensor import Tensor, node_of, power
+from graphk.ir.node import Node
+from graphk.ir.ops import elementwise as ew
+from graphk.ir.ops import reduce as red
+from graphk.ir.ops import shape as sh
+from graphk.ir.ops.contract import dot as ir_dot
+
+
+# ------------------------------------------------------------------ products
+def dot(x: Tensor, y: Tensor) -> Tensor:
+    """The product over the last axis of `x` and the last but one of `y`: (…, k)·(…, k, m).
+
+    >>> from graphk import backend as K
+    >>> K.dot(K.placeholder((2, 3)), K.ones((4, 3, 5))).shape
+    (2, 4, 5)
+    """
+    return Tensor(ir_dot(node_of(x), node_of(y)))
+
+
+def batch_dot(x: Tensor, y: Tensor, axes: Any = None) -> Tensor:
+    """The product of each sample of `x` with the same sample of `y`, over one axis of each.
+
+    axes: int or pair, the axes to sum over (default: last of x and last but one of y, or last of a
+    matrix y).  The result has at least 2 axes: (n,) becomes (n, 1).  Between tensors of four or more axes, all
+    but the last two axes count as samples, as in Keras 2.2 on TensorFlow.
+    """
+    a, b = node_of(x), node_of(y)
+    if a.ndim < 2 or b.ndim < 2:
+        raise ValueError(f"Cannot do batch_dot on inputs with rank < 2. Received inputs with shapes "
+                         f"{Tensor(a).shape} and {Tensor(b).shape}.")
+    i, j = _dot_axes(axes, a, b)
+    if max(a.ndim, b.ndim) > 3:
+        wide = _batch_matmul(a, b, i, j)
+        if wide is not None:
+            return Tensor(wide)
+    out = ir_dot(a, b, contract=((i,), (j,)), batch=((0,), (0,)))
+    return Tensor(sh.reshape(out, shape=out.shape + (1,)) if out.ndim == 1 else out)
+
+
+def _dot_axes(axes: Any, a: Node, b: Node) -> tuple[int, int]:
+    if axes is None:
+        axes = (a.ndim - 1, b.ndim - 1 if b.ndim == 2 else b.ndim - 2)
+    elif isinstance(axes, int):
+        axes = (axes, axes)
+    if len(axes) != 2 or any(isinstance(i, (list, tuple)) for i in axes):
+        raise ValueError("Multiple target dimensions are not supported. Expected: None, int, (int, int), Provided: "
+                         + str(axes))
+    i, j = axes[0] % a.ndim, axes[1] % b.ndim
+    if i == 0 or j == 0:
+        raise ValueError("Cannot perform batch_dot over axis 0. If your inputs are not batched, add a dummy batch "
+                         "dimension to your inputs using K.expand_dims(x, 0)")
+    p, q = a.shape[i], b.shape[j]
+    if isinstance(p, int) and isinstance(q, int) and p != q:
+        raise ValueError(f"Cannot do batch_dot on inputs with shapes {Tensor(a).shape} and {Tensor(b).shape} "
+                         f"with axes={[i, j]}. x.shape[{i}] != y.shape[{j}] ({p} != {q}).")
+    return i, j
+
+
+def _batch_matmul(a: Node, b: Node, i: int, j: int) -> Node | None:
+    """All but the last two axes as batch axes; the tensor of lower rank gets axes of extent 1 at its end."""
+    rank, drop_x, drop_y = max(a.ndim, b.ndim), max(b.ndim - a.ndim, 0), max(a.ndim - b.ndim, 0)
+    a = sh.reshape(a, shape=a.shape + (1,) * drop_x) if drop_x else a
+    b = sh.reshape(b, shape=b.shape + (1,) * drop_y) if drop_y else b
+    if i < rank - 2 or j < rank - 2:
+        return None
+    lead = tuple(range(rank - 2))
+    out = ir_dot(a, b, contract=((i,), (j,)), batch=(lead, lead))
+    gone = ({rank - 2} if drop_x else set()) | ({rank - 1} if drop_y else set())
+    return sh.reshape(out, shape=tuple(d for k, d in enumerate(out.shape) if k not in gone)) if gone else out
+
+
+def transpose(x: Tensor) -> Tensor:
+    """All axes in reverse order."""
+    return Tensor(sh.transpose(node_of(x)))
+
+
+def gather(reference: Tensor, indices: Tensor) -> Tensor:
+    """Rows of `reference` (axis 0) by integer index."""
+    return Tensor(sh.gather(node_of(reference), node_of(indices)))
+
+
+# ------------------------------------------------------------------ reductions
+def _axes(axis: Any) -> Any:
+    return tuple(axis) if isinstance(axis, (list, tuple)) else axis
+
+
+def _number(x: Any) -> Node:
+    node = node_of(x)
+    return ew.cast(node, "int32") if node.dtype == "bool" else node
+
+
+def _real(x: Any) -> Node:
+    node = node_of(x)
+    return node if node.t.is_float else ew.cast(node, floatx())
+
+
+def max(x: Tensor, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """The largest element along `axis` (int, list of ints, or None for all)."""
+    return Tensor(red.max_(node_of(x), axes=_axes(axis), keepdims=keepdims))
+
+
+def min(x: Tensor, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """The smallest element along `axis`."""
+    return Tensor(red.min_(node_of(x), axes=_axes(axis), keepdims=keepdims))
+
+
+def sum(x: Tensor, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """The sum along `axis`."""
+    return Tensor(red.sum_(_number(x), axes=_axes(axis), keepdims=keepdims))
+
+
+def prod(x: Tensor, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """The product along `axis`."""
+    return Tensor(red.prod(_number(x), axes=_axes(axis), keepdims=keepdims))
+
+
+def mean(x: Tensor, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """The mean along `axis`; ints and bools give `floatx`."""
+    return Tensor(red.mean(_real(x), axes=_axes(axis), keepdims=keepdims))
+
+
+def var(x: Tensor, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """The biased variance along `axis`."""
+    return Tensor(red.variance(_real(x), axes=_axes(axis), keepdims=keepdims))
+
+
+def std(x: Tensor, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """The biased standard deviation along `axis`."""
+    return Tensor(ew.sqrt(var(x, axis, keepdims).node))
+
+
+def any(x: Tensor, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """Whether any element along `axis` is not zero."""
+    return Tensor(red.any_(ew.cast(node_of(x), "bool"), axes=_axes(axis), keepdims=keepdims))
+
+
+def all(x: Tensor, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """Whether all elements along `axis` are not zero."""
+    return Tensor(red.all_(ew.cast(node_of(x), "bool"), axes=_axes(axis), keepdims=keepdims))
+
+
+def argmax(x: Tensor, axis: int = -1) -> Tensor:
+    """The index of the first largest element along `axis` (int64)."""
+    return Tensor(red.argmax(node_of(x), axis=axis))
+
+
+def argmin(x: Tensor, axis: int = -1) -> Tensor:
+    """The index of the first smallest element along `axis` (int64)."""
+    return Tensor(red.argmin(node_of(x), axis=axis))
+
+
+def logsumexp(x: Tensor, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """log(sum(exp(x))) along `axis`, without overflow."""
+    node = _real(x)
+    top = ew.stop_gradient(red.max_(node, axes=_axes(axis), keepdims=True))
+    total = red.sum_(ew.exp(ew.sub(node, top)), axes=_axes(axis), keepdims=True)
+    out = ew.add(ew.log(total), top)
+    return Tensor(out if keepdims else red.sum_(out, axes=_axes(axis), keepdims=False))
+
+
+# ------------------------------------------------------------------ elementwise
+def square(x: Tensor) -> Tensor:
+    """x * x."""
+    return Tensor(ew.square(node_of(x)))
+
+
+def abs(x: Tensor) -> Tensor:
+    """The absolute value."""
+    return Tensor(ew.abs(node_of(x)))
+
+
+def sqrt(x: Tensor) -> Tensor:
+    """The square root; 0 for negative elements."""
+    return Tensor(ew.sqrt(ew.max(_real(x), 0.0)))
+
+
+def exp(x: Tensor) -> Tensor:
+    """e to the x."""
+    return Tensor(ew.exp(_real(x)))
+
+
+def log(x: Tensor) -> Tensor:
+    """The natural logarithm."""
+    return Tensor(ew.log(_real(x)))
+
+
+def round(x: Tensor) -> Tensor:
+    """The nearest integer, halves to even."""
+    return Tensor(ew.round(node_of(x)))
+
+
+def sign(x: Tensor) -> Tensor:
+    """-1, 0 or 1."""
+    return Tensor(ew.sign(node_of(x)))
+
+
+def pow(x: Tensor, a: Any) -> Tensor:
+    """x to the a."""
+    return Tensor(power(node_of(x), a))
+
+
+def clip(x: Tensor, min_value: Any, max_value: Any) -> Tensor:
+    """`x` limited to [min_value, max_value]."""
+    if isinstance(max_value, (int, float)) and isinstance(min_value, (int, float)) and max_value < min_value:
+        max_value = min_value
+    node = node_of(x)
+    if min_value is not None:
+        node = ew.max(node, _operand(min_value))
+    if max_value is not None:
+        node = ew.min(node, _operand(max_value))
+    return Tensor(node)
+
+
+def sin(x: Tensor) -> Tensor:
+    """The sine."""
+    return Tensor(ew.sin(_real(x)))
+
+
+def cos(x: Tensor) -> Tensor:
+    """The cosine."""
+    return Tensor(ew.cos(_real(x)))
+
+
+def _operand(x: Any) -> Any:
+    from graphk.frontend.tensor import weak
+    return x.node if isinstance(x, Tensor) else weak(x)
+
+
+def equal(x: Any, y: Any) -> Tensor:
+    """x == y, elementwise, as bool."""
+    return Tensor(ew.eq(_operand(x), _operand(y)))
+
+
+def not_equal(x: Any, y: Any) -> Tensor:
+    """x != y, elementwise."""
+    return Tensor(ew.ne(_operand(x), _operand(y)))
+
+
+def greater(x: Any, y: Any) -> Tensor:
+    """x > y, elementwise."""
+    return Tensor(ew.gt(_operand(x), _operand(y)))
+
+
+def greater_equal(x: Any, y: Any) -> Tensor:
+    """x >= y, elementwise."""
+    return Tensor(ew.ge(_operand(x), _operand(y)))
+
+
+def less(x: Any, y: Any) -> Tensor:
+    """x < y, elementwise."""
+    return Tensor(ew.lt(_operand(x), _operand(y)))
+
+
+def less_equal(x: Any, y: Any) -> Tensor:
+    """x <= y, elementwise."""
+    return Tensor(ew.le(_operand(x), _operand(y)))
+
+
+def maximum(x: Any, y: Any) -> Tensor:
+    """The larger of two, elementwise."""
+    return Tensor(ew.max(_operand(x), _operand(y)))
+
+
+def minimum(x: Any, y: Any) -> Tensor:
+    """The smaller of two, elementwise."""
+    return Tensor(ew.min(_operand(x), _operand(y)))
+
+
+# ------------------------------------------------------------------ gradients
+def gradients(loss: Tensor, variables: Any) -> list[Tensor | None]:
+    """d loss / d variable for each variable; None where the loss does not depend on it."""
+    from graphk.passes.autodiff import gradients as ir_gradients
+    listed: Sequence[Tensor] = variables if isinstance(variables, (list, tuple)) else [variables]
+    return [None if g is None else Tensor(g) for g in ir_gradients(node_of(loss), [node_of(v) for v in listed])]
+
+
+def stop_gradient(variables: Any) -> Any:
+    """`variables` (a tensor or a list) as constants to every gradient."""
+    if isinstance(variables, (list, tuple)):
+        return [stop_gradient(v) for v in variables]
+    return Tensor(ew.stop_gradient(node_of(variables)))
+
+
+# ------------------------------------------------------------------ normalization
+def normalize_batch_in_training(x: Tensor, gamma: Tensor | None, beta: Tensor | None, reduction_axes: Sequence[int],
+                                epsilon: float = 1e-3) -> tuple[Tensor, Tensor, Tensor]:
+    """`x` normalized by its own mean and variance over `reduction_axes`, and these two."""
+    axes = list(reduction_axes)
+    m, v = mean(x, axes), var(x, axes)
+    full = tuple(1 if i in {a % x.ndim for a in axes} else d for i, d in enumerate(node_of(x).shape))
+
+    def spread(t: Tensor | None) -> Tensor | None:
+        return None if t is None else Tensor(sh.reshape(t.node, shape=full))
+    normed = batch_normalization(x, spread(m), spread(v), spread(beta), spread(gamma), epsilon=epsilon)
+    return normed, m, v
+
+
+def batch_normalization(x: Tensor, mean: Any, var: Any, beta: Any, gamma: Any, axis: int = -1,
+                        epsilon: float = 1e-3) -> Tensor:
+    """gamma * (x - mean) / sqrt(var + epsilon) + beta; the four broadcast against `x`, vectors along `axis`."""
+    def fit(t: Any) -> Any:
+        if isinstance(t, Tensor) and t.ndim == 1 and x.ndim > 1 and axis not in (-1, x.ndim - 1):
+            return Tensor(sh.reshape(t.node, shape=tuple(t.node.shape[0] if i == axis % x.ndim else 1
+                                                         for i in range(x.ndim))))
+        return t
+    scale = Tensor(ew.rsqrt(node_of(fit(var) + epsilon)))
+    if gamma is not None:
+        scale = scale * fit(gamma)
+    out = (x - fit(mean)) * scale
+    return out if beta is None else out + fit(beta)
+
+
+def l2_normalize(x: Tensor, axis: Any = None) -> Tensor:
+    """`x` divided by its Euclidean length along `axis`."""
+    total = sum(square(x), axis=axis, keepdims=True)
+    return x * Tensor(ew.rsqrt(ew.max(total.node, 1e-12)))
+
+
+__all__ = [n for n in dir() if not n.startswith("_") and n not in
+           ("annotations", "Any", "Sequence", "Tensor", "Node", "ew", "red", "sh", "ir_dot", "node_of", "power",
+            "epsilon", "floatx")]

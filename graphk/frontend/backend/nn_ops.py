@@ -1,0 +1,148 @@
+"""Activations, losses of a batch and dropout, with Keras's numerics.
+
+In: tensors.  Out: tensors.  What always holds: probabilities are clipped to [epsilon, 1 - epsilon]
+before a logarithm, in the order that Keras 2.2 does it.
+"""
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from graphk.frontend.backend import math_ops as m
+from graphk.frontend.backend.common import epsilon
+from graphk.frontend.backend.random_ops import bernoulli
+from graphk.frontend.backend.shape_ops import one_hot
+from graphk.frontend.tensor import Tensor, as_dim, node_of
+from graphk.ir.opdef import const
+from graphk.ir.ops import elementwise as ew
+from graphk.ir.ops import nn
+from graphk.ir.ops import reduce as red
+from graphk.ir.ops import shape as sh
+
+
+def relu(x: Tensor, alpha: Any = 0.0, max_value: float | None = None, threshold: float = 0.0) -> Tensor:
+    """max_value above it, x above `threshold`, alpha * (x - threshold) below.
+
+    >>> from graphk import backend as K
+    >>> K.eval(K.relu(K.constant([-1., 2., 9.]), alpha=.5, max_value=6)).tolist()
+    [-0.5, 2.0, 6.0]
+    """
+    node = node_of(x)
+    plain = not isinstance(alpha, Tensor) and alpha == 0.0
+    if plain and threshold == 0:
+        out = ew.relu(node)
+    else:
+        below = 0.0 if plain else ew.mul(ew.sub(node, threshold) if threshold else node, node_of(alpha, node.dtype))
+        out = ew.select(ew.gt(node, threshold), node, below)
+    return Tensor(out if max_value is None else ew.min(out, float(max_value)))
+
+
+def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
+    """x above 0, alpha * (exp(x) - 1) below."""
+    node = node_of(x)
+    low = ew.expm1(ew.min(node, 0.0))            # bounded, so that the unused branch has no infinite gradient
+    return Tensor(ew.select(ew.gt(node, 0.0), node, low if alpha == 1 else ew.mul(low, node_of(alpha, node.dtype))))
+
+
+def softmax(x: Tensor, axis: int = -1) -> Tensor:
+    """exp(x) over its sum along `axis`."""
+    return Tensor(nn.softmax(node_of(x), axis))
+
+
+def softplus(x: Tensor) -> Tensor:
+    """log(exp(x) + 1)."""
+    return Tensor(ew.softplus(node_of(x)))
+
+
+def softsign(x: Tensor) -> Tensor:
+    """x / (|x| + 1)."""
+    return x / (m.abs(x) + 1.0)
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """1 / (1 + exp(-x))."""
+    return Tensor(ew.sigmoid(node_of(x)))
+
+
+def hard_sigmoid(x: Tensor) -> Tensor:
+    """clip(0.2 x + 0.5, 0, 1)."""
+    return m.clip(x * 0.2 + 0.5, 0.0, 1.0)
+
+
+def tanh(x: Tensor) -> Tensor:
+    """The hyperbolic tangent."""
+    return Tensor(ew.tanh(node_of(x)))
+
+
+# ------------------------------------------------------------------ crossentropies
+def _channel_axis(output: Tensor, axis: int) -> int:
+    if axis != -1 and axis not in range(output.ndim):
+        raise ValueError(f"Unexpected channels axis {axis}. Expected to be -1 or one of the axes of `output`, "
+                         f"which has {output.ndim} dimensions.")
+    return axis % output.ndim
+
+
+def categorical_crossentropy(target: Tensor, output: Tensor, from_logits: bool = False, axis: int = -1) -> Tensor:
+    """-sum(target * log(output)) along `axis`; probabilities are scaled to sum 1 and clipped first."""
+    axis = _channel_axis(output, axis)
+    if from_logits:
+        logs = Tensor(nn.log_softmax(node_of(output), axis))
+    else:
+        output = output / m.sum(output, axis, keepdims=True)
+        logs = m.log(m.clip(output, epsilon(), 1.0 - epsilon()))
+    return -m.sum(target * logs, axis)
+
+
+def sparse_categorical_crossentropy(target: Tensor, output: Tensor, from_logits: bool = False, axis: int = -1) -> Tensor:
+    """-log of the probability of the class `target`; `target` holds integers, with or without an axis of 1 at the
+    end."""
+    axis = _channel_axis(output, axis)
+    out = node_of(output)
+    if axis != out.ndim - 1:
+        out = sh.transpose(out, perm=(*[i for i in range(out.ndim) if i != axis], axis))
+    if not from_logits:
+        out = ew.log(ew.clip(out, epsilon(), 1.0 - epsilon()))
+    logs = nn.log_softmax(out, -1)
+    classes = sh.reshape(ew.cast(node_of(target), "int64"), shape=out.shape[:-1])
+    hot = ew.cast(nn.one_hot(classes, out.shape[-1], "bool"), "bool")
+    return Tensor(ew.neg(red.sum_(ew.select(hot, logs, 0.0), axes=-1)))
+
+
+def binary_crossentropy(target: Tensor, output: Tensor, from_logits: bool = False) -> Tensor:
+    """-(t log p + (1-t) log(1-p)), elementwise; probabilities are clipped first."""
+    if from_logits:
+        return m.maximum(output, 0.0) - output * target + softplus(-m.abs(output))
+    p = m.clip(output, epsilon(), 1.0 - epsilon())
+    return -(target * m.log(p) + (1.0 - target) * m.log(1.0 - p))
+
+
+# ------------------------------------------------------------------ dropout, top k
+def dropout(x: Tensor, level: float, noise_shape: Any = None, seed: int | None = None) -> Tensor:
+    """`x` with a fraction `level` of elements set to 0 and the others divided by 1 - level."""
+    node = node_of(x)
+    keep = 1.0 - level
+    shape = node.shape if noise_shape is None else tuple(
+        d if want is None else as_dim(want) for want, d in zip(_noise(noise_shape, node.ndim), node.shape))
+    mask = bernoulli(shape, keep, node.dtype, seed)
+    return Tensor(ew.mul(node, ew.mul(mask, 1.0 / keep)))
+
+
+def _noise(noise_shape: Any, ndim: int) -> Any:
+    sizes = tuple(getattr(noise_shape, "dims", noise_shape))
+    if len(sizes) != ndim:
+        raise ValueError(f"dropout: noise_shape {sizes} has {len(sizes)} axes, expected {ndim} as the tensor has")
+    return sizes
+
+
+def in_top_k(predictions: Tensor, targets: Tensor, k: int) -> Tensor:
+    """Whether the class `targets` is among the k largest `predictions` of each row (ties count as in)."""
+    node = node_of(predictions)
+    hot = ew.cast(node_of(one_hot(targets, node.shape[-1])), "bool")
+    low = const(-math.inf, node.dtype)
+    mine = red.max_(ew.select(hot, node, low), axes=-1, keepdims=True)
+    better = red.sum_(ew.cast(ew.gt(node, mine), "int32"), axes=-1)
+    return Tensor(ew.lt(better, as_dim(k)))
+
+
+__all__ = ["relu", "elu", "softmax", "softplus", "softsign", "sigmoid", "hard_sigmoid", "tanh",
+           "categorical_crossentropy", "sparse_categorical_crossentropy", "binary_crossentropy", "dropout", "in_top_k"]

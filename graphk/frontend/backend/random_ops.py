@@ -1,0 +1,104 @@
+"""Random tensors: drawn anew at each call, the same for the same seeds whatever the thread count.
+
+In: shapes and parameters.  Out: tensors.  What always holds: numbers are a pure function of the op's
+seed and of one global step counter, which each call of a function that draws numbers advances;
+an op without a seed takes one from numpy's global generator, so `np.random.seed` makes a program
+repeatable.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from graphk.frontend.backend.common import floatx
+from graphk.frontend.tensor import Tensor, Variable, as_shape
+from graphk.ir.node import Node
+from graphk.ir.ops import elementwise as ew
+from graphk.ir.ops import random as rnd
+
+_step: Variable | None = None
+
+
+def random_step() -> Variable:
+    """The global uint32 counter of calls that drew random numbers."""
+    global _step
+    if _step is None:
+        _step = Variable(np.zeros((), np.uint32), name="random_step", trainable=False)
+    return _step
+
+
+def peek_step() -> Variable | None:
+    """The counter if any random op was ever made."""
+    return _step
+
+
+def reset_step() -> None:
+    """Start counting again."""
+    if _step is not None:
+        _step.set_value(0)
+
+
+def _seed(seed: int | None) -> int:
+    return int(np.random.randint(2 ** 31 - 1)) if seed is None else int(seed)
+
+
+def random_uniform(shape: Any, minval: float = 0.0, maxval: float = 1.0, dtype: str | None = None,
+                   seed: int | None = None) -> Tensor:
+    """Uniform numbers in [minval, maxval)."""
+    return Tensor(rnd.uniform(random_step().node, _seed(seed), as_shape(shape), float(minval), float(maxval),
+                              dtype or floatx()))
+
+
+def random_normal(shape: Any, mean: float = 0.0, stddev: float = 1.0, dtype: str | None = None,
+                  seed: int | None = None) -> Tensor:
+    """Normal numbers."""
+    z = rnd.normal_op(random_step().node, seed=_seed(seed) & 0xFFFFFFFF, shape=as_shape(shape), dtype=dtype or floatx())
+    return Tensor(z) * stddev + mean
+
+
+def random_binomial(shape: Any, p: Any = 0.0, dtype: str | None = None, seed: int | None = None) -> Tensor:
+    """1 with probability `p`, else 0."""
+    return Tensor(bernoulli(as_shape(shape), p, dtype or floatx(), seed))
+
+
+def bernoulli(shape: Any, p: Any, dtype: str, seed: int | None) -> Node:
+    """A node of zeros and ones."""
+    p = ew.cast(p.node, "float32") if isinstance(p, Tensor) else float(p)
+    return rnd.bernoulli(random_step().node, _seed(seed), shape, p, dtype)
+
+
+def truncated_normal(shape: Any, mean: float = 0.0, stddev: float = 1.0, dtype: str | None = None,
+                     seed: int | None = None) -> Tensor:
+    """Normal numbers within two standard deviations of the mean, from the inverse of the distribution
+    function (Acklam's rational approximation of the normal quantile, error below 1.2e-9)."""
+    u = rnd.uniform(random_step().node, _seed(seed), as_shape(shape), 0.022750131948179195, 0.9772498680518208,
+                    dtype or floatx())
+    return Tensor(_quantile(u)) * stddev + mean
+
+
+_A = (-3.969683028665376e+01, 2.209460984245205e+02, -2.759285104469687e+02, 1.383577518672690e+02,
+      -3.066479806614716e+01, 2.506628277459239e+00)
+_B = (-5.447609879822406e+01, 1.615858368580409e+02, -1.556989798598866e+02, 6.680131188771972e+01,
+      -1.328068155288572e+01, 1.0)
+_C = (-7.784894002430293e-03, -3.223964580411365e-01, -2.400758277161838e+00, -2.549732539343734e+00,
+      4.374664141464968e+00, 2.938163982698783e+00)
+_D = (7.784695709041462e-03, 3.224671290700398e-01, 2.445134137142996e+00, 3.754408661907416e+00, 1.0)
+
+
+def _poly(x: Node, coefficients: tuple[float, ...]) -> Node:
+    out: Any = coefficients[0]
+    for c in coefficients[1:]:
+        out = ew.add(ew.mul(out, x), c)
+    return out
+
+
+def _quantile(u: Node) -> Node:
+    """The normal quantile: a central rational function, and one in sqrt(-2 log) for the tails."""
+    q = ew.sub(u, 0.5)
+    r = ew.square(q)
+    centre = ew.div(ew.mul(_poly(r, _A), q), _poly(r, _B))
+    tail = ew.min(u, ew.sub(1.0, u))
+    t = ew.sqrt(ew.mul(ew.log(tail), -2.0))
+    low = ew.div(_poly(t, _C), _poly(t, _D))
+    return ew.select(ew.ge(tail, 0.02425), centre, ew.select(ew.lt(q, 0.0), low, ew.neg(low)))

@@ -1,0 +1,220 @@
+"""Shapes of tensors: joining, reshaping, repeating, padding, slicing.
+
+In: tensors and shapes (ints, None where a size is unknown, or values of `K.shape`).  Out: tensors.
+What always holds: symbolic sizes stay exact, so `flatten` of (n, 4, 5) is (n*20,).
+"""
+from __future__ import annotations
+
+import builtins
+from typing import Any, Sequence
+
+import numpy as np
+
+from graphk.frontend.backend.common import floatx, normalize_data_format
+from graphk.frontend.tensor import ShapeTensor, Tensor, as_dim, as_shape, node_of
+from graphk.ir.dims import floordiv, product
+from graphk.ir.node import Node
+from graphk.ir.opdef import const
+from graphk.ir.ops import elementwise as ew
+from graphk.ir.ops import nn
+from graphk.ir.ops import shape as sh
+
+
+def _axis(axis: int, ndim: int) -> int:
+    if not -ndim <= axis < ndim:
+        raise ValueError(f"axis {axis} is out of range for a tensor of {ndim} axes")
+    return axis % ndim
+
+
+def concatenate(tensors: Sequence[Tensor], axis: int = -1) -> Tensor:
+    """Tensors one after another along `axis`."""
+    if builtins.all(isinstance(t, ShapeTensor) for t in tensors):
+        return ShapeTensor([d for t in tensors for d in t.dims])
+    return Tensor(sh.concat(*[node_of(t) for t in tensors], axis=axis))
+
+
+def reshape(x: Tensor, shape: Any) -> Tensor:
+    """The same elements under another shape; one entry may be -1.
+
+    >>> from graphk import backend as K
+    >>> K.reshape(K.placeholder((None, 4, 5)), (-1, 20)).shape
+    (None, 20)
+    """
+    if not isinstance(shape, Tensor):
+        shape = [-1 if d is None else d for d in shape]
+    return Tensor(sh.reshape(node_of(x), shape=as_shape(shape)))
+
+
+def permute_dimensions(x: Tensor, pattern: Sequence[int]) -> Tensor:
+    """Axes in the order `pattern`."""
+    return Tensor(sh.transpose(node_of(x), perm=tuple(pattern)))
+
+
+def repeat_elements(x: Tensor, rep: int, axis: int) -> Tensor:
+    """Each element `rep` times in a row along `axis`, as numpy.repeat."""
+    node = node_of(x)
+    axis = _axis(axis, node.ndim)
+    s = node.shape
+    rep = as_dim(rep)
+    wide = sh.broadcast_to(sh.reshape(node, shape=s[:axis + 1] + (1,) + s[axis + 1:]),
+                           s[:axis + 1] + (rep,) + s[axis + 1:])
+    return Tensor(sh.reshape(wide, shape=s[:axis] + (s[axis] * rep,) + s[axis + 1:]))
+
+
+def repeat(x: Tensor, n: int) -> Tensor:
+    """(samples, dim) repeated to (samples, n, dim)."""
+    node = node_of(x)
+    if node.ndim != 2:
+        raise ValueError(f"K.repeat takes a tensor of 2 axes (samples, dim), received one of shape {Tensor(node).shape}")
+    s = node.shape
+    return Tensor(sh.broadcast_to(sh.reshape(node, shape=(s[0], 1, s[1])), (s[0], as_dim(n), s[1])))
+
+
+def arange(start: Any, stop: Any = None, step: int = 1, dtype: str = "int32") -> Tensor:
+    """Evenly spaced integers: start, start+step, … before `stop`."""
+    if stop is None:
+        start, stop = 0, start
+    if isinstance(start, float) or isinstance(stop, float) or isinstance(step, float):
+        return Tensor(const(np.arange(start, stop, step), dtype))
+    first, last, step = as_dim(start), as_dim(stop), int(step)
+    span = last - first if step > 0 else first - last
+    count = floordiv(span + (builtins.abs(step) - 1), builtins.abs(step))
+    count = builtins.max(count, 0) if isinstance(count, int) else count
+    node = sh.iota(count, dtype)
+    node = node if step == 1 else ew.mul(node, step)
+    return Tensor(node if first == 0 else ew.add(node, sh.dim_value(first, dtype)))
+
+
+def tile(x: Tensor, n: Any) -> Tensor:
+    """`x` repeated n[i] times along axis i (an int repeats along the last axis given)."""
+    node = node_of(x)
+    reps = (as_dim(n),) if isinstance(n, (int, np.integer)) else as_shape(n)
+    if len(reps) < node.ndim:
+        reps = (1,) * (node.ndim - len(reps)) + reps
+    if len(reps) > node.ndim:
+        node = sh.reshape(node, shape=(1,) * (len(reps) - node.ndim) + node.shape)
+    s = node.shape
+    thin = [d for size in s for d in (1, size)]
+    wide = [d for size, r in zip(s, reps) for d in (r, size)]
+    out = sh.broadcast_to(sh.reshape(node, shape=tuple(thin)), tuple(wide))
+    return Tensor(sh.reshape(out, shape=tuple(size * r for size, r in zip(s, reps))))
+
+
+def flatten(x: Tensor) -> Tensor:
+    """All elements in one axis."""
+    node = node_of(x)
+    return Tensor(sh.reshape(node, shape=(node.t.size,)))
+
+
+def batch_flatten(x: Tensor) -> Tensor:
+    """All axes but the first in one: (samples, -1)."""
+    node = node_of(x)
+    return Tensor(sh.reshape(node, shape=(node.shape[0], product(node.shape[1:]))))
+
+
+def expand_dims(x: Tensor, axis: int = -1) -> Tensor:
+    """A new axis of extent 1 at `axis`."""
+    node = node_of(x)
+    axis = _axis(axis, node.ndim + 1)
+    return Tensor(sh.reshape(node, shape=node.shape[:axis] + (1,) + node.shape[axis:]))
+
+
+def squeeze(x: Tensor, axis: int) -> Tensor:
+    """`x` without the axis `axis`, whose extent is 1."""
+    node = node_of(x)
+    axis = _axis(axis, node.ndim)
+    if isinstance(node.shape[axis], int) and node.shape[axis] != 1:
+        raise ValueError(f"cannot squeeze axis {axis} of a tensor of shape {Tensor(node).shape}: its extent is not 1")
+    return Tensor(sh.reshape(node, shape=node.shape[:axis] + node.shape[axis + 1:]))
+
+
+def _pad(x: Tensor, pads: Sequence[tuple[int, int]]) -> Tensor:
+    return Tensor(sh.pad(node_of(x), [int(a) for a, _ in pads], [int(b) for _, b in pads]))
+
+
+def temporal_padding(x: Tensor, padding: tuple[int, int] = (1, 1)) -> Tensor:
+    """Zeros before and after the middle axis of a tensor of 3 axes."""
+    return _pad(x, [(0, 0), (padding[0], padding[1]), (0, 0)])
+
+
+def spatial_2d_padding(x: Tensor, padding: Any = ((1, 1), (1, 1)), data_format: str | None = None) -> Tensor:
+    """Zeros around the two image axes of a tensor of 4 axes."""
+    space = [tuple(p) for p in padding]
+    first = normalize_data_format(data_format) == "channels_first"
+    return _pad(x, [(0, 0), (0, 0), *space] if first else [(0, 0), *space, (0, 0)])
+
+
+def spatial_3d_padding(x: Tensor, padding: Any = ((1, 1), (1, 1), (1, 1)), data_format: str | None = None) -> Tensor:
+    """Zeros around the three volume axes of a tensor of 5 axes."""
+    return spatial_2d_padding(x, padding, data_format)
+
+
+def stack(x: Sequence[Tensor], axis: int = 0) -> Tensor:
+    """Tensors of one shape joined along a new axis."""
+    if any_tensor(x) and builtins.all(_scalar_size(t) is not None for t in x):
+        return ShapeTensor([_scalar_size(t) for t in x])
+    return concatenate([expand_dims(t, axis) for t in x], axis)
+
+
+def any_tensor(xs: Sequence[Any]) -> bool:
+    """Whether a symbolic tensor is among `xs`."""
+    return builtins.any(isinstance(x, Tensor) for x in xs)
+
+
+def _scalar_size(t: Any) -> Any:
+    """The dim behind a scalar made from `K.shape`, or an int; else None."""
+    if isinstance(t, Tensor) and (t.ndim or not t.dtype.startswith("int")):
+        return None
+    try:
+        return as_dim(t)
+    except TypeError:
+        return None
+
+
+def one_hot(indices: Tensor, num_classes: int) -> Tensor:
+    """1 where the new last axis equals the index, else 0."""
+    node = node_of(indices)
+    return Tensor(nn.one_hot(node if node.dtype in ("int32", "int64") else ew.cast(node, "int32"),
+                             as_dim(num_classes), floatx()))
+
+
+def reverse(x: Tensor, axes: Any) -> Tensor:
+    """`x` backwards along `axes`."""
+    node = node_of(x)
+    hit = {_axis(a, node.ndim) for a in ([axes] if isinstance(axes, int) else axes)}
+    return Tensor(sh.slice_op(node, starts=tuple(d - 1 if i in hit else 0 for i, d in enumerate(node.shape)),
+                              sizes=node.shape, steps=tuple(-1 if i in hit else 1 for i in range(node.ndim))))
+
+
+def slice(x: Tensor, start: Any, size: Any) -> Tensor:
+    """`size` elements from `start` on along each axis; a size of -1 takes the rest."""
+    node = node_of(x)
+    first, many = as_shape(start), as_shape(size)
+    if len(first) != node.ndim or len(many) != node.ndim:
+        raise ValueError(f"K.slice of a tensor of shape {Tensor(node).shape} takes {node.ndim} starts and sizes, "
+                         f"received {len(first)} and {len(many)}")
+    many = tuple(d - a if n == -1 else n for d, a, n in zip(node.shape, first, many))
+    for i, (d, a, n) in enumerate(zip(node.shape, first, many)):
+        if isinstance(d, int) and isinstance(a, int) and isinstance(n, int) and not 0 <= a <= a + n <= d:
+            raise ValueError(f"K.slice: elements {a} to {a + n} of axis {i} do not exist; its extent is {d}")
+    return Tensor(sh.slice_op(node, starts=first, sizes=many, steps=(1,) * node.ndim))
+
+
+def bias_add(x: Tensor, bias: Tensor, data_format: str | None = None) -> Tensor:
+    """`x` plus a bias along its channel axis (or a bias of the shape of one sample)."""
+    data_format = normalize_data_format(data_format)
+    nodes: tuple[Node, Node] = (node_of(x), node_of(bias))
+    n, b = nodes
+    if b.ndim not in (1, n.ndim - 1):
+        raise ValueError("Unexpected bias dimensions %d, expect to be 1 or %d dimensions" % (b.ndim, n.ndim - 1))
+    if n.ndim > 2 and data_format == "channels_first":
+        b = sh.reshape(b, shape=(1, b.shape[0]) + (1,) * (n.ndim - 2)) if b.ndim == 1 else \
+            sh.reshape(sh.transpose(b, perm=(b.ndim - 1, *range(b.ndim - 1))), shape=(1, b.shape[-1]) + b.shape[:-1])
+    elif b.ndim > 1:
+        b = sh.reshape(b, shape=(1,) + b.shape)
+    return Tensor(ew.add(n, b))
+
+
+__all__ = ["concatenate", "reshape", "permute_dimensions", "repeat_elements", "repeat", "arange", "tile", "flatten",
+           "batch_flatten", "expand_dims", "squeeze", "temporal_padding", "spatial_2d_padding", "spatial_3d_padding",
+           "stack", "one_hot", "reverse", "slice", "bias_add"]

@@ -1,0 +1,39 @@
+"""The seam between the front end and what runs a graph.
+
+In: a Graph (with the learning phase still in it), the variables it reads or updates, and the phase to
+run in.  Out: a callable from arrays to arrays.  What always holds: all reads of variables precede all
+writes, and writes go into the variables' own arrays, never replace them.
+"""
+from __future__ import annotations
+
+from typing import Callable, Mapping, Sequence
+
+import numpy as np
+
+from graphk.frontend.tensor import Variable
+from graphk.ir.interp import run_full
+from graphk.ir.node import Graph, Node
+
+Executable = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
+
+
+def compile_graph(graph: Graph, variables: Mapping[Node, Variable], phase: int) -> Executable:
+    """A callable that runs `graph` in one learning phase (1 train, 0 test).
+
+    It takes one array per input of `graph`, of the input's dtype, C-contiguous and already checked, and
+    returns one fresh array per output.
+    """
+    arrays = {node: v.array for node, v in variables.items()}
+
+    def run(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        outputs, updates = run_full(graph, inputs, arrays, phase)
+        for node, value in updates.items():
+            arrays[node][...] = value
+        return outputs
+
+    return run
+
+
+def run_once(graph: Graph, variables: Mapping[Node, Variable], phase: int = 0) -> list[np.ndarray]:
+    """The outputs of a graph without inputs that will not run again (`K.eval`): not worth compiling."""
+    return run_full(graph, [], {node: v.array for node, v in variables.items()}, phase)[0]

@@ -1,0 +1,240 @@
+"""`K.function`: a compiled function of arrays.
+
+In: symbolic inputs, outputs and updates.  Out: a callable that takes a list of arrays and returns a
+list of arrays.  What always holds: inputs are checked (count, dtype, rank, sizes) before anything
+runs, so a wrong call changes no variable; a graph that depends on the learning phase has one
+executable per phase, compiled when first needed; a graph that draws random numbers advances the
+global random step.
+"""
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+import numpy as np
+
+from graphk.frontend import execute
+from graphk.frontend.tensor import Tensor, Update, Variable, depends_on_phase, node_of, variable_of
+from graphk.ir.dims import DimExpr, evaluate, symbols
+from graphk.ir.node import Graph, Node, substitute_nodes
+
+SEEN_LIMIT = 512                 # shape signatures remembered per function
+
+
+class Function:
+    """A compiled function; `K.function(inputs, outputs, updates)` makes one.
+
+    `K.learning_phase()` may be among the inputs: the number passed for it then chooses the phase (1 train,
+    0 test).  Without it the function runs in the test phase.
+
+    >>> from graphk import backend as K
+    >>> x = K.placeholder(shape=(None, 2))
+    >>> K.function([x], [x * 2])([[[1., 2.]]])[0].tolist()
+    [[2.0, 4.0]]
+    """
+
+    def __init__(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], updates: Any = None,
+                 name: str | None = None, **kwargs: Any):
+        self._reject_options(kwargs)
+        if not isinstance(inputs, (list, tuple)):
+            raise TypeError("`inputs` to a graphk function should be a list or tuple.")
+        self._single = not isinstance(outputs, (list, tuple)) or isinstance(outputs, Update)
+        outputs = [outputs] if self._single else list(outputs)
+        self.inputs, self.outputs = list(inputs), outputs
+        self.name = name or "function"
+        self._phase_at = self._find_phase(inputs)
+        self._names = [x.name for x in inputs if not _is_phase(x)]
+        in_nodes = tuple(_input_node(x) for x in inputs if not _is_phase(x))
+        pairs = [u for u in outputs if isinstance(u, Update)] + list(updates or [])
+        out_nodes = tuple(x.node if isinstance(x, Update) else node_of(x) for x in outputs)
+        self._graph = Graph(in_nodes, out_nodes, combine_updates(pairs), self.name.replace("/", "_"))
+        self.uses_learning_phase = any(depends_on_phase(n) for n in self._graph.roots())
+        self._check_inputs_are_enough()
+        self._executables: dict[int, execute.Executable] = {}
+        self._seen: set[tuple[Any, ...]] = set()
+
+    # ---------------------------------------------------------------- building
+    @staticmethod
+    def _reject_options(kwargs: dict[str, Any]) -> None:
+        if kwargs:
+            raise ValueError(f"Invalid argument `{sorted(kwargs)[0]}` passed to K.function: session options such as "
+                             f"feed_dict, fetches, options and run_metadata belong to TensorFlow. Pass values as inputs.")
+
+    def _find_phase(self, inputs: Sequence[Any]) -> int | None:
+        at = [i for i, x in enumerate(inputs) if _is_phase(x)]
+        return at[0] if at else None
+
+    def _check_inputs_are_enough(self) -> None:
+        known = set(self._graph.inputs)
+        for node in self._graph.nodes():
+            if node.op.name == "input" and node not in known:
+                raise ValueError(f"The function `{self.name}` depends on the placeholder `{node.attr('name') or node.id}` of "
+                                 f"type {node.t}, which is not among its inputs {self._names}. Add it to `inputs`.")
+
+    def executable(self, phase: int) -> execute.Executable:
+        """The compiled form for one learning phase."""
+        key = int(phase) if self.uses_learning_phase else 0
+        found = self._executables.get(key)
+        if found is None:
+            graph = with_random_step(self._graph, key)
+            variables = {n: variable_of(n) for n in graph.variables()}
+            found = self._executables[key] = execute.compile_graph(graph, variables, key)
+        return found
+
+    # ---------------------------------------------------------------- calling
+    def __call__(self, inputs: Sequence[Any] = ()) -> Any:
+        if not isinstance(inputs, (list, tuple)):
+            raise TypeError("`inputs` should be a list or tuple.")
+        phase = 0
+        if self._phase_at is not None and len(inputs) > self._phase_at:
+            phase = int(inputs[self._phase_at])
+            inputs = [*inputs[:self._phase_at], *inputs[self._phase_at + 1:]]
+        out = self.run(inputs, phase)
+        return out[0] if self._single else out
+
+    def run(self, inputs: Sequence[Any], phase: int = 0) -> list[np.ndarray]:
+        """The outputs for `inputs` (without the phase), in one learning phase."""
+        key = signature(inputs)
+        if key is None or key not in self._seen:
+            inputs = self.check(inputs)
+            if key is not None and len(self._seen) < SEEN_LIMIT and signature(inputs) == key:
+                self._seen.add(key)
+        return (self._executables.get(phase) or self.executable(phase))(inputs)
+
+    def check(self, inputs: Sequence[Any]) -> list[np.ndarray]:
+        """`inputs` as arrays of the declared dtypes; TypeError or ValueError naming the input that does not fit."""
+        if len(inputs) != len(self._graph.inputs):
+            raise ValueError(f"The function `{self.name}` takes {len(self._graph.inputs)} inputs "
+                             f"({', '.join(self._names) or 'none'}), received {len(inputs)}.")
+        arrays = [self._array(n, name, x) for n, name, x in zip(self._graph.inputs, self._names, inputs)]
+        env: dict[str, int] = {}
+        owner: dict[str, str] = {}
+        for node, name, a in zip(self._graph.inputs, self._names, arrays):
+            for d, size in zip(node.shape, a.shape):
+                if isinstance(d, DimExpr) and str(d) in symbols(d) and str(d) not in env:
+                    env[str(d)], owner[str(d)] = size, name
+        for node, name, a in zip(self._graph.inputs, self._names, arrays):
+            self._check_sizes(node, name, a, env, owner)
+        return arrays
+
+    def _array(self, node: Node, name: str, value: Any) -> np.ndarray:
+        if isinstance(value, Tensor):
+            raise TypeError(f"The input `{name}` of the function `{self.name}` was given the symbolic tensor {value!r}; "
+                            f"expected an array. Use K.eval(x) to compute it first.")
+        if hasattr(value, "values") and not isinstance(value, np.ndarray):
+            value = value.values() if callable(value.values) else value.values
+        try:
+            array = np.asarray(value)
+            if array.dtype.kind in "OUSV":
+                array = array.astype(node.dtype)
+            if array.dtype.kind == "c":
+                raise TypeError("complex numbers have no place in it")
+            array = np.ascontiguousarray(array, dtype=node.dtype).reshape(array.shape)
+        except (TypeError, ValueError) as e:
+            raise TypeError(f"The input `{name}` of the function `{self.name}` cannot be converted to {node.dtype}: "
+                            f"received {type(value).__name__} ({e}).") from None
+        if array.ndim != node.ndim:
+            raise ValueError(f"The input `{name}` of the function `{self.name}` expects {node.ndim} axes, shape "
+                             f"{_text(node.shape)}; received an array of shape {array.shape}.")
+        return array
+
+    def _check_sizes(self, node: Node, name: str, a: np.ndarray, env: dict[str, int], owner: dict[str, str]) -> None:
+        for axis, (d, size) in enumerate(zip(node.shape, a.shape)):
+            if not symbols(d) <= set(env):
+                continue
+            want = evaluate(d, env)
+            if want != size:
+                src = owner.get(str(d))
+                also = f" (the size that the input `{src}` has there)" if src and src != name else ""
+                raise ValueError(f"The input `{name}` of the function `{self.name}` expects shape {_text(node.shape)}; "
+                                 f"received an array of shape {a.shape}: axis {axis} has size {size}, expected {want}{also}.")
+
+
+def _text(shape: Sequence[Any]) -> str:
+    return str(tuple(d if isinstance(d, int) else None for d in shape))
+
+
+def _is_phase(x: Any) -> bool:
+    return isinstance(x, (int, np.integer)) or (isinstance(x, Tensor) and x.node.op.name == "phase")
+
+
+def _input_node(x: Any) -> Node:
+    if not isinstance(x, Tensor):
+        raise TypeError(f"the inputs of a function are placeholders; received {type(x).__name__}: {x!r}")
+    if x.node.op.name != "input":
+        raise ValueError(f"the inputs of a function are placeholders; `{x.name}` is computed by `{x.node.op.name}`. "
+                         f"Use K.placeholder or Input.")
+    return x.node
+
+
+def signature(inputs: Sequence[Any]) -> tuple[Any, ...] | None:
+    """Dtypes and shapes of `inputs` if all are plain contiguous arrays, else None."""
+    key = []
+    for a in inputs:
+        if type(a) is not np.ndarray or not a.flags.c_contiguous:
+            return None
+        key.append(a.dtype)
+        key.append(a.shape)
+    return tuple(key)
+
+
+def combine_updates(pairs: Sequence[Any]) -> tuple[tuple[Node, Node], ...]:
+    """Updates as node pairs.  Several updates of one variable apply one after the other: each later value is
+    computed from the earlier one (a BatchNormalization layer that is called twice moves its averages twice)."""
+    table: dict[Node, Node] = {}
+    done: set[int] = set()
+    for pair in pairs:
+        if isinstance(pair, Update) and id(pair) in done:
+            continue
+        done.add(id(pair))
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not isinstance(pair[0], Variable):
+            raise TypeError(f"an update is a pair (variable, new value), as K.update returns; received {pair!r}")
+        target, value = pair[0].node, _fit(pair[0], node_of(pair[1], pair[0].dtype))
+        if target in table:
+            value = substitute_nodes(Graph((), (value,)), {target: table[target]}).outputs[0]
+        table[target] = value
+    return tuple(table.items())
+
+
+def _fit(variable: Variable, value: Node) -> Node:
+    """The new value in the variable's dtype and shape."""
+    from graphk.ir.ops.elementwise import cast
+    from graphk.ir.ops.shape import broadcast_to, reshape
+    value = cast(value, variable.dtype)
+    if value.shape == variable.node.shape:
+        return value
+    if value.ndim == variable.ndim and all(not isinstance(d, int) or d == v or d == 1
+                                           for d, v in zip(value.shape, variable.node.shape)):
+        if all(isinstance(d, int) for d in value.shape):
+            return broadcast_to(value, variable.node.shape)
+        return reshape(value, shape=variable.node.shape)
+    if value.ndim < variable.ndim:
+        return broadcast_to(value, variable.node.shape)
+    raise ValueError(f"the update of the variable `{variable.name}` has shape {_text(value.shape)}, "
+                     f"expected {variable.shape}")
+
+
+def with_random_step(graph: Graph, phase: int) -> Graph:
+    """The graph with the update `step + 1` if it draws random numbers in this phase."""
+    from graphk.frontend.backend.random_ops import peek_step
+    step = peek_step()
+    if step is None or any(v is step.node for v, _ in graph.updates) or not _reaches(graph.roots(), step.node, phase):
+        return graph
+    return Graph(graph.inputs, graph.outputs, (*graph.updates, (step.node, (step + 1).node)), graph.name, graph.guards)
+
+
+def _reaches(roots: Sequence[Node], target: Node, phase: int) -> bool:
+    """Whether `target` is read when the learning phase is `phase` (the other branch of a switch is not)."""
+    seen: set[Node] = set()
+    stack = list(roots)
+    while stack:
+        node = stack.pop()
+        if node is target:
+            return True
+        if node in seen:
+            continue
+        seen.add(node)
+        if node.op.name == "phase_select" and node.inputs[0].op.name == "phase":
+            stack.append(node.inputs[1 if phase else 2])
+        else:
+            stack.extend(node.inputs)
+    return False

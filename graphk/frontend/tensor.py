@@ -1,0 +1,476 @@
+"""Tensors and variables: the handles that users hold.
+
+In: interned IR nodes.  Out: `Tensor`, a handle that carries what Keras attaches to a tensor (its layer
+history, static shape, mask, name), and `Variable`, a tensor whose value is one numpy array.
+What always holds: a tensor's node never changes; a variable's array is allocated once, C-contiguous
+and 64-byte aligned, and every later value is copied into it, because compiled code keeps its address;
+`==` is identity, so tensors may be dictionary keys.
+"""
+from __future__ import annotations
+
+import weakref
+from typing import Any, Callable, Sequence
+
+import numpy as np
+
+from graphk.ir.dims import Dim, DimExpr, dim_max, floordiv
+from graphk.ir.node import Node
+from graphk.ir.opdef import as_node
+from graphk.ir.ops import elementwise as ew
+from graphk.ir.ops import shape as sh
+from graphk.ir.ops.contract import dot as ir_dot
+from graphk.ir.ops.leaves import new_variable
+from graphk.ir.types import TensorType
+
+Shape = tuple[Any, ...]
+
+
+class Tensor:
+    """A symbolic value: shape, dtype and how it is computed, but no numbers.
+
+    `shape` has None for axes whose size is known only at call time; `node` is the IR node.
+
+    >>> from graphk import backend as K
+    >>> x = K.placeholder(shape=(None, 3))
+    >>> (x * 2 + 1).shape
+    (None, 3)
+    """
+    __array_priority__ = 1000
+    __array_ufunc__ = None                 # numpy's operators defer to ours
+
+    def __init__(self, node: Node, name: str | None = None):
+        self.node = node
+        self.name = name or node.attr("name") or f"{node.op.name}_{node.id}"
+
+    # ---------------------------------------------------------------- what Keras code reads
+    @property
+    def dtype(self) -> str:
+        return self.node.dtype
+
+    @property
+    def shape(self) -> Shape:
+        return tuple(d if isinstance(d, int) else None for d in self.node.shape)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.node.t.shape)
+
+    def get_shape(self) -> Shape:
+        """The static shape, None for unknown axes."""
+        return self.shape
+
+    @property
+    def _uses_learning_phase(self) -> bool:
+        forced = self.__dict__.get("_phase_flag")
+        return depends_on_phase(self.node) if forced is None else forced
+
+    @_uses_learning_phase.setter
+    def _uses_learning_phase(self, value: bool) -> None:
+        self.__dict__["_phase_flag"] = bool(value)
+
+    def __repr__(self) -> str:
+        return f"<graphk.Tensor '{self.name}' shape={self.shape} dtype={self.dtype}>"
+
+    # ---------------------------------------------------------------- what a symbol cannot do
+    def _no_value(self, what: str) -> TypeError:
+        return TypeError(f"{what} the symbolic tensor `{self.name}` of shape {self.shape}, which has no value until a "
+                         f"function is called. Use K.switch or K.in_train_phase for conditions, and "
+                         f"K.eval(x) or K.function(inputs, [x]) to compute it.")
+
+    def __bool__(self) -> bool:
+        raise self._no_value("Cannot take the truth value of")
+
+    def __iter__(self) -> Any:
+        raise self._no_value("Cannot iterate over")
+
+    def __len__(self) -> int:
+        raise self._no_value("Cannot take len() of")
+
+    def __float__(self) -> float:
+        raise self._no_value("Cannot convert to float")
+
+    def __int__(self) -> int:
+        raise self._no_value("Cannot convert to int")
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise self._no_value("Cannot convert to a numpy array")
+
+    # ---------------------------------------------------------------- operators
+    def __add__(self, other: Any) -> "Tensor":
+        return _binary(ew.add, self, other)
+
+    def __radd__(self, other: Any) -> "Tensor":
+        return _binary(ew.add, other, self)
+
+    def __sub__(self, other: Any) -> "Tensor":
+        return _binary(ew.sub, self, other)
+
+    def __rsub__(self, other: Any) -> "Tensor":
+        return _binary(ew.sub, other, self)
+
+    def __mul__(self, other: Any) -> "Tensor":
+        return _binary(ew.mul, self, other)
+
+    def __rmul__(self, other: Any) -> "Tensor":
+        return _binary(ew.mul, other, self)
+
+    def __truediv__(self, other: Any) -> "Tensor":
+        return _binary(ew.div, self, other)
+
+    def __rtruediv__(self, other: Any) -> "Tensor":
+        return _binary(ew.div, other, self)
+
+    def __floordiv__(self, other: Any) -> "Tensor":
+        return _binary(ew.floordiv, self, other)
+
+    def __rfloordiv__(self, other: Any) -> "Tensor":
+        return _binary(ew.floordiv, other, self)
+
+    def __mod__(self, other: Any) -> "Tensor":
+        return _binary(ew.mod, self, other)
+
+    def __rmod__(self, other: Any) -> "Tensor":
+        return _binary(ew.mod, other, self)
+
+    def __pow__(self, other: Any) -> "Tensor":
+        return Tensor(power(self.node, other))
+
+    def __rpow__(self, other: Any) -> "Tensor":
+        return _binary(ew.pow, other, self)
+
+    def __matmul__(self, other: Any) -> "Tensor":
+        return _binary(ir_dot, self, other)
+
+    def __rmatmul__(self, other: Any) -> "Tensor":
+        return _binary(ir_dot, other, self)
+
+    def __neg__(self) -> "Tensor":
+        return Tensor(ew.neg(self.node))
+
+    def __abs__(self) -> "Tensor":
+        return Tensor(ew.abs(self.node))
+
+    def __lt__(self, other: Any) -> "Tensor":
+        return _binary(ew.lt, self, other)
+
+    def __le__(self, other: Any) -> "Tensor":
+        return _binary(ew.le, self, other)
+
+    def __gt__(self, other: Any) -> "Tensor":
+        return _binary(ew.gt, self, other)
+
+    def __ge__(self, other: Any) -> "Tensor":
+        return _binary(ew.ge, self, other)
+
+    def __and__(self, other: Any) -> "Tensor":
+        return _binary(ew.logical_and, self, other)
+
+    def __or__(self, other: Any) -> "Tensor":
+        return _binary(ew.logical_or, self, other)
+
+    def __invert__(self) -> "Tensor":
+        return Tensor(ew.logical_not(self.node))
+
+    __hash__ = object.__hash__
+
+    def __getitem__(self, index: Any) -> "Tensor":
+        return Tensor(_getitem(self, index))
+
+
+class ShapeTensor(Tensor):
+    """A vector of axis sizes (`K.shape(x)`) that still knows them as dims, so that `K.reshape` and
+    the like may take it, or parts of it, as a shape."""
+
+    def __init__(self, dims: Sequence[Dim], dtype: str = "int32"):
+        self.dims: tuple[Dim, ...] = tuple(dims)
+        parts = [sh.reshape(sh.dim_value(d, dtype), shape=(1,)) for d in self.dims]
+        super().__init__(sh.concat(*parts, axis=0) if len(parts) > 1 else
+                         parts[0] if parts else as_node(np.zeros((0,), dtype)))
+
+    def __iter__(self) -> Any:
+        return (self[i] for i in range(len(self.dims)))
+
+    def __len__(self) -> int:
+        return len(self.dims)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        if isinstance(index, slice):
+            return ShapeTensor(self.dims[index], self.dtype)
+        if isinstance(index, (int, np.integer)):
+            return Tensor(sh.dim_value(self.dims[index], self.dtype))
+        return super().__getitem__(index)
+
+
+# ------------------------------------------------------------------ nodes from anything
+def node_of(x: Any, dtype: str | None = None) -> Node:
+    """The IR node of a tensor, number or array; numpy float64 arrays take `floatx`."""
+    if isinstance(x, Tensor):
+        return x.node
+    if isinstance(x, Node):
+        return x
+    if isinstance(x, (list, tuple)) and any(isinstance(i, Tensor) for i in x):
+        raise TypeError(f"Expected one tensor, received a {type(x).__name__} of {len(x)} values: {x}. "
+                        f"Join them first with K.stack or K.concatenate.")
+    return as_node(weak(x), dtype)
+
+
+def weak(x: Any) -> Any:
+    """Numbers stay weakly typed; float64 arrays become `floatx`, as they do when Keras takes them in."""
+    if isinstance(x, np.generic):
+        return x.item()
+    if isinstance(x, (list, tuple)):
+        x = np.asarray(x)
+    if isinstance(x, np.ndarray):
+        if x.dtype == np.float64:
+            from graphk.frontend.backend.common import floatx
+            x = x.astype(floatx())
+        return x.item() if x.ndim == 0 else x
+    return x
+
+
+def _binary(op: Callable[..., Node], a: Any, b: Any) -> Any:
+    for x in (a, b):
+        if x is None or isinstance(x, (str, dict, set)):
+            return NotImplemented
+    args = [x.node if isinstance(x, Tensor) else weak(x) for x in (a, b)]
+    return Tensor(op(*args))
+
+
+def power(x: Node, a: Any) -> Node:
+    """`x ** a`; small integer exponents become products, which are exact for negative bases."""
+    if isinstance(a, (int, float)) and a in (1, 2, 3):
+        return {1: x, 2: ew.square(x), 3: ew.mul(ew.square(x), x)}[int(a)]
+    return ew.pow(x, node_of(a, x.dtype if not isinstance(a, Tensor) else None))
+
+
+_phase_cache: "weakref.WeakKeyDictionary[Node, bool]" = weakref.WeakKeyDictionary()
+
+
+def depends_on_phase(node: Node) -> bool:
+    """Whether the learning phase is among the leaves that `node` is computed from."""
+    stack = [node]
+    while stack:
+        top = stack[-1]
+        if top in _phase_cache:
+            stack.pop()
+            continue
+        todo = [i for i in top.inputs if i not in _phase_cache]
+        if todo:
+            stack.extend(todo)
+            continue
+        _phase_cache[top] = top.op.name == "phase" or any(_phase_cache[i] for i in top.inputs)
+        stack.pop()
+    return _phase_cache[node]
+
+
+# ------------------------------------------------------------------ dims from tensors
+def as_dim(x: Any) -> Dim:
+    """A size given as an int, a dim or a scalar tensor made from `K.shape`; TypeError otherwise."""
+    if isinstance(x, (int, np.integer)):
+        return int(x)
+    if isinstance(x, DimExpr):
+        return x
+    if isinstance(x, Tensor):
+        return _node_dim(x.node)
+    raise TypeError(f"expected a size (an int or a value of K.shape), received {type(x).__name__}: {x!r}")
+
+
+_DIM_OPS: dict[str, Callable[[Dim, Dim], Dim]] = {
+    "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "floordiv": floordiv, "max": dim_max}
+
+
+def _node_dim(node: Node) -> Dim:
+    name = node.op.name
+    if name == "const" and node.t.size == 1 and node.dtype.startswith(("int", "uint")):
+        return int(node.attr("value").array.reshape(()))
+    if name == "dim":
+        return node.attr("size")
+    if name in ("cast", "reshape", "broadcast") and node.t.size == 1:
+        return _node_dim(node.inputs[0])
+    if name in _DIM_OPS:
+        return _DIM_OPS[name](_node_dim(node.inputs[0]), _node_dim(node.inputs[1]))
+    if name == "reduce_prod" or name == "prod":
+        parts = node.inputs[0]
+        if parts.op.name == "concat":
+            out: Dim = 1
+            for i in parts.inputs:
+                out = out * _node_dim(i)
+            return out
+        return _node_dim(parts)
+    raise TypeError(f"a size was expected, but {node!r} is not computed from K.shape or integers alone: "
+                    f"its value is not known before the call")
+
+
+def as_shape(shape: Any) -> tuple[Dim, ...]:
+    """A shape given as a sequence of sizes or as `K.shape(x)`."""
+    if isinstance(shape, ShapeTensor):
+        return shape.dims
+    if isinstance(shape, Tensor):
+        if shape.node.op.name == "concat":
+            return tuple(_node_dim(i) for i in shape.node.inputs)
+        raise TypeError(f"a shape was expected, received {shape!r}; pass a tuple of sizes or K.shape(x)")
+    if isinstance(shape, (int, np.integer)):
+        return (int(shape),)
+    return tuple(as_dim(d) for d in shape)
+
+
+# ------------------------------------------------------------------ indexing
+def _clamp(at: Any, d: Dim, default: Dim, up: bool) -> Dim:
+    """A slice bound as a position in [0, d] (counting down: [-1, d-1])."""
+    if at is None:
+        return default
+    at = as_dim(at)
+    if isinstance(at, int) and isinstance(d, int):
+        at = at + d if at < 0 else at
+        return max(0, min(at, d)) if up else max(-1, min(at, d - 1))
+    if isinstance(at, int) and at < 0:
+        return d + at
+    if at == 0 or at == d:
+        return at
+    limit = d if up else d - 1
+    return at + limit - dim_max(at, limit)                       # min(at, limit)
+
+
+def _slice_axis(s: slice, d: Dim) -> tuple[Dim, Dim, int]:
+    step = 1 if s.step is None else int(s.step)
+    if step == 0:
+        raise ValueError("slice step cannot be zero")
+    up = step > 0
+    start = _clamp(s.start, d, 0 if up else d - 1, up)
+    stop = _clamp(s.stop, d, d if up else -1, up)
+    span = stop - start if up else start - stop
+    size = floordiv(span + (abs(step) - 1), abs(step))
+    return start, max(size, 0) if isinstance(size, int) else size, step
+
+
+def _getitem(x: Tensor, index: Any) -> Node:
+    items = list(index) if isinstance(index, tuple) else [index]
+    used = sum(1 for i in items if i is not None and i is not Ellipsis)
+    ndim = x.ndim
+    if used > ndim:
+        raise IndexError(f"too many indices for the tensor `{x.name}` of shape {x.shape}: received {used}, "
+                         f"expected at most {ndim}")
+    at = next((i for i, v in enumerate(items) if v is Ellipsis), len(items))
+    items[at:at + 1] = [slice(None)] * (ndim - used)
+    starts: list[Dim] = []
+    sizes: list[Dim] = []
+    steps: list[int] = []
+    final: list[Dim] = []
+    for item in items:
+        if item is None:
+            final.append(1)
+            continue
+        d = x.node.shape[len(starts)]
+        if isinstance(item, slice):
+            start, size, step = _slice_axis(item, d)
+            final.append(size)
+        else:
+            start, size, step = _int_index(x, item, d, len(starts)), 1, 1
+        starts.append(start)
+        sizes.append(size)
+        steps.append(step)
+    node = x.node
+    if tuple(sizes) != node.shape or any(starts) or any(s != 1 for s in steps):
+        node = sh.slice_op(node, starts=tuple(starts), sizes=tuple(sizes), steps=tuple(steps))
+    return node if node.shape == tuple(final) else sh.reshape(node, shape=tuple(final))
+
+
+def _int_index(x: Tensor, item: Any, d: Dim, axis: int) -> Dim:
+    if not isinstance(item, (int, np.integer, DimExpr, Tensor)) or isinstance(item, (bool, np.bool_)):
+        raise TypeError(f"cannot index the tensor `{x.name}` with {item!r}: expected ints, slices, None or ...; "
+                        f"use K.gather for index lists")
+    at = as_dim(item)
+    if isinstance(at, int) and isinstance(d, int) and not -d <= at < d:
+        raise IndexError(f"index {at} is out of range for axis {axis} of the tensor `{x.name}` of shape {x.shape}")
+    return d + at if isinstance(at, int) and at < 0 else at
+
+
+# ------------------------------------------------------------------ variables
+ALIGN = 64
+_arrays: "weakref.WeakKeyDictionary[Node, np.ndarray]" = weakref.WeakKeyDictionary()
+_handles: "weakref.WeakKeyDictionary[Node, weakref.ref[Variable]]" = weakref.WeakKeyDictionary()
+
+
+def aligned(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """An uninitialized C-contiguous array whose data begins on a 64-byte boundary."""
+    n = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    raw = np.empty(n + ALIGN, np.uint8)
+    at = -raw.ctypes.data % ALIGN
+    return raw[at:at + n].view(dtype).reshape(shape)
+
+
+class Variable(Tensor):
+    """A tensor with a value that lives across calls, in `array`.
+
+    >>> from graphk import backend as K
+    >>> v = K.variable([[1., 2.]], name="v")
+    >>> K.get_value(v).tolist()
+    [[1.0, 2.0]]
+    """
+
+    def __init__(self, value: Any, dtype: str | None = None, name: str | None = None, constraint: Any = None,
+                 trainable: bool = True):
+        data = np.asarray(value, dtype=dtype)
+        node = new_variable(TensorType(data.dtype.name, tuple(int(d) for d in data.shape)), name or "Variable")
+        super().__init__(node, name or "Variable")
+        self.array = aligned(data.shape, data.dtype.name)
+        self.array[...] = data
+        self.constraint = constraint
+        self.trainable = trainable
+        _arrays[node] = self.array
+        _handles[node] = weakref.ref(self)
+
+    def set_value(self, value: Any) -> None:
+        """Copy `value` into the variable; ValueError if its shape is another."""
+        value = np.asarray(value, dtype=self.array.dtype)
+        if value.shape != self.array.shape:
+            raise ValueError(f"Cannot set the variable `{self.name}` of shape {self.array.shape} to a value of shape "
+                             f"{value.shape}; expected the variable's own shape")
+        self.array[...] = value
+
+    def get_value(self) -> np.ndarray:
+        """A copy of the value."""
+        return self.array.copy()
+
+    def eval(self, session: Any = None) -> np.ndarray:
+        return self.get_value()
+
+    def __repr__(self) -> str:
+        return f"<graphk.Variable '{self.name}' shape={self.shape} dtype={self.dtype}>"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Variable":
+        return Variable(self.array, self.dtype, self.name, self.constraint, self.trainable)
+
+
+def variable_of(node: Node) -> Variable:
+    """The Variable of a `variable` node, even when the user dropped the handle he made it with."""
+    ref = _handles.get(node)
+    found = ref() if ref is not None else None
+    if found is None:
+        found = Variable.__new__(Variable)
+        Tensor.__init__(found, node)
+        found.array, found.constraint, found.trainable = _arrays[node], None, True
+        _handles[node] = weakref.ref(found)
+    return found
+
+
+class Update(tuple):
+    """`(variable, new value)`, what `K.update` returns; applied after all reads of a call."""
+
+    def __new__(cls, variable: Variable, value: Tensor) -> "Update":
+        if not isinstance(variable, Variable):
+            raise TypeError(f"only variables can be updated; received {variable!r}")
+        return super().__new__(cls, (variable, value))
+
+    variable = property(lambda self: self[0])
+    value = property(lambda self: self[1])
+    node = property(lambda self: self[1].node)
+
+    def __hash__(self) -> int:
+        return object.__hash__(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __ne__(self, other: object) -> bool:
+        return self is not other

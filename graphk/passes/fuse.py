@@ -1,0 +1,254 @@
+"""Fuse: nodes become groups, each of which will be one kernel.
+
+In: a Graph of primitives.  Out: the Graph with `fusion` nodes whose bodies are small graphs, and a note for
+every fusion that was considered and refused.  What always holds: a group's legality is `Domain` alone; no group
+depends on itself through others; generated values (constants, random numbers, masks made of them) are
+repeated in every group that reads them instead of being stored.
+
+Nodes are visited consumers first.  A node joins the group of all of its consumers; if they stand in several groups
+these are united where one domain fits all; else the node joins one of them as an extra output (maps and
+contractions only, so that a contraction's epilogue is not taken from it), or starts a group of its own.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from graphk.ir.node import Graph, Node, make, origin, origin_of, users
+from graphk.ir.ops.control import fusion_op, item
+from graphk.ir.ops.leaves import new_input
+from graphk.ir.types import TensorType
+from graphk.passes.domain import GENERATORS, MOVERS, REDUCERS, Domain, is_fusable, is_pointwise
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Why a producer was not fused with a consumer (or, `fused` true, that it was)."""
+    producer: str
+    consumer: str
+    reason: str
+    fused: bool = False
+
+    def __str__(self) -> str:
+        verb = "fused" if self.fused else "apart"
+        return f"{self.producer} | {self.consumer}: {verb}: {self.reason}"
+
+
+@dataclass(eq=False)
+class Group:
+    """Nodes that become one kernel."""
+    domain: Domain
+    nodes: list[Node] = field(default_factory=list)
+
+
+class Fuser:
+    """One run of the pass."""
+
+    def __init__(self, graph: Graph):
+        self.graph = graph
+        self.order = graph.nodes()
+        self.index = {n: i for i, n in enumerate(self.order)}
+        self.uses = users(self.order)
+        self.roots = set(graph.roots())
+        self.home: dict[Node, Group] = {}
+        self.generated = generated_nodes(self.order)
+        self.notes: list[Note] = []
+
+    def run(self) -> Graph:
+        for node in reversed(self.order):
+            if node.op.kind == "leaf" or not is_fusable(node):
+                continue
+            if node in self.generated and not self._needs_storage(node):
+                continue
+            self._visit(node)
+        return self._rebuild()
+
+    # -------------------------------------------------------------- grouping
+    def _needs_storage(self, node: Node) -> bool:
+        return node in self.roots or any(
+            not is_fusable(u) or u.op.name == "dot" or (u.op.name in MOVERS and u.inputs[0] is node)
+            for u in self.uses[node])
+
+    def _visit(self, node: Node) -> None:
+        groups = list(dict.fromkeys(self.home[u] for u in self.uses[node] if u in self.home))
+        outside = node in self.roots or any(u not in self.home and u not in self.generated for u in self.uses[node])
+        joined = len(groups) == 1 and self._try_join(node, groups[0], outside)
+        if not joined and len(groups) > 1:
+            joined = self._try_unite(node, groups) or any(self._try_join(node, g, True) for g in groups)
+        if not joined:
+            domain = Domain()
+            why = domain.seed(node)
+            if why:
+                raise ValueError(f"{node!r} cannot start a group: {why}")
+            self.home[node] = Group(domain, [node])
+
+    def _try_join(self, node: Node, group: Group, outside: bool) -> bool:
+        consumers = [u for u in self.uses[node] if self.home.get(u) is group]
+        if outside and group.domain.kind == "reduce" and node.op.name not in REDUCERS:
+            return self._refuse(node, group, "it is stored for others anyway, and belongs to its producer's kernel")
+        domain = group.domain.copy()
+        why = domain.place(node, consumers)
+        if not why and self._cyclic([*group.nodes, node]):
+            why = "the group would depend on itself through another kernel"
+        if why:
+            return self._refuse(node, group, why)
+        group.domain = domain
+        group.nodes.append(node)
+        self.home[node] = group
+        self.notes.append(Note(describe(node), describe(consumers[0]), f"one {domain.kind} kernel", True))
+        return True
+
+    def _refuse(self, node: Node, group: Group, why: str) -> bool:
+        self.notes.append(Note(describe(node), describe(group.nodes[0]), why))
+        return False
+
+    def _try_unite(self, node: Node, groups: list[Group]) -> bool:
+        """Put all groups that read `node`, and `node`, into one."""
+        if any(u not in self.home for u in self.uses[node] if u not in self.generated) or node in self.roots:
+            return False
+        nodes = sorted({n for g in groups for n in g.nodes} | {node}, key=self.index.__getitem__)
+        first = max(groups, key=lambda g: (g.domain.kind != "map", len(g.domain.order)))
+        domain = first.domain.copy()
+        placed = [n for g in groups if g is not first for n in reversed(sorted(g.nodes, key=self.index.__getitem__))]
+        for n in [*placed, node]:
+            consumers = [u for u in self.uses[n] if u in domain.maps]
+            why = domain.place(n, consumers) if consumers else domain.seed(n)
+            if why:
+                return self._refuse(node, first, f"its readers do not share a loop nest: {why}")
+        if self._cyclic(nodes):
+            return self._refuse(node, first, "its readers depend on each other through another kernel")
+        group = Group(domain, nodes)
+        for n in nodes:
+            self.home[n] = group
+        self.notes.append(Note(describe(node), describe(first.nodes[0]), "readers united", True))
+        return True
+
+    def _cyclic(self, nodes: list[Node]) -> bool:
+        """Whether a path leaves `nodes` and comes back."""
+        inside = set(nodes)
+        lowest = min(self.index[n] for n in nodes)
+        seen: set[Node] = set()
+        stack = [i for n in nodes for i in n.inputs if i not in inside]
+        while stack:
+            n = stack.pop()
+            if n in seen:
+                continue
+            mates = self.home[n].nodes if n in self.home else [n]
+            seen.update(mates)
+            for m in mates:
+                for i in m.inputs:
+                    if i in inside:
+                        return True
+                    if i not in seen and (self.index[i] > lowest or i in self.home):
+                        stack.append(i)
+        return False
+
+    # -------------------------------------------------------------- the new graph
+    def _rebuild(self) -> Graph:
+        new: dict[Node, Node] = {}
+        for unit in self._units():
+            if isinstance(unit, Group):
+                self._build_group(unit, new)
+            else:
+                from graphk.ir.node import replace_inputs
+                new[unit] = replace_inputs(unit, tuple(new[i] for i in unit.inputs))
+        return self.graph.map(lambda n: new[n])
+
+    def _units(self) -> list["Group | Node"]:
+        """Groups and single nodes, each after what it reads."""
+        done: set[Node] = set()
+        out: list[Group | Node] = []
+        stack: list[tuple[Node, bool]] = [(r, False) for r in reversed(self.graph.roots())]
+        while stack:
+            n, ready = stack.pop()
+            if n in done:
+                continue
+            group = self.home.get(n)
+            members = group.nodes if group else [n]
+            if ready:
+                done.update(members)
+                out.append(group or n)
+                continue
+            stack.append((n, True))
+            inner = set(members)
+            for m in members:
+                stack += [(i, False) for i in self._stored_inputs(m) if i not in inner and i not in done]
+        return out
+
+    def _stored_inputs(self, node: Node) -> list[Node]:
+        """The inputs of a group member that come from memory, looking through generated values."""
+        out: list[Node] = []
+        for i in node.inputs:
+            if i in self.generated and node in self.home and not self._direct(node, i):
+                out += self._stored_inputs_of_generated(i)
+            else:
+                out.append(i)
+        return out
+
+    @staticmethod
+    def _direct(node: Node, i: Node) -> bool:
+        return node.op.name == "dot" or (node.op.name in MOVERS and node.inputs[0] is i)
+
+    def _stored_inputs_of_generated(self, node: Node) -> list[Node]:
+        if node.op.kind == "leaf":
+            return [] if node.op.name == "const" else [node]
+        return [x for i in node.inputs for x in (
+            self._stored_inputs_of_generated(i) if i in self.generated else [i])]
+
+    def _build_group(self, group: Group, new: dict[Node, Node]) -> None:
+        nodes = sorted(group.nodes, key=self.index.__getitem__)
+        inside = set(nodes)
+        stored = list(dict.fromkeys(i for n in nodes for i in self._stored_inputs(n) if i not in inside))
+        stand_in = {s: new_input(s.t, s.attr("name") or "") for s in stored}
+        inner: dict[Node, Node] = dict(stand_in)
+        for n in self._with_generated(nodes, stored):
+            if n not in inner:
+                with origin(like=n):
+                    inner[n] = make(n.op, tuple(inner[i] for i in n.inputs), n.attrs,
+                                    n.type if n.op.kind == "leaf" else None)
+        outs = [n for n in nodes if n in self.roots or any(u not in inside and u not in self.generated
+                                                           for u in self.uses[n])]
+        body = Graph(tuple(stand_in.values()), tuple(inner[o] for o in outs), name="body")
+        with origin(like=outs[0]):
+            node = make(fusion_op, tuple(new[s] for s in stored), (("body", body), ("kind", group.domain.kind)))
+            for i, o in enumerate(outs):
+                with origin(like=o):
+                    new[o] = item(node, i)
+
+    def _with_generated(self, nodes: list[Node], stored: list[Node]) -> list[Node]:
+        """The members and the generated nodes that they read, in order."""
+        stop = set(stored)
+        found: dict[Node, None] = {}
+
+        def add(n: Node) -> None:
+            for i in n.inputs:
+                if i not in found and i not in stop:
+                    add(i)
+            found[n] = None
+        for n in nodes:
+            add(n)
+        return list(found)
+
+
+def generated_nodes(order: list[Node]) -> set[Node]:
+    """Nodes whose value needs no stored tensor: constants, dims, random numbers, and what is made of them."""
+    out: set[Node] = set()
+    for n in order:
+        if (n.op.name in GENERATORS and not (n.op.name == "const" and n.t.size != 1)) or (
+                n.inputs and isinstance(n.type, TensorType) and is_pointwise(n) and all(i in out for i in n.inputs)):
+            out.add(n)
+    return out
+
+
+def describe(node: Node) -> str:
+    """A node for a reader: op, type and layer."""
+    layer = origin_of(node).layer
+    return f"{node.op.name} {node.type}" + (f" of {layer}" if layer else "")
+
+
+def fuse(graph: Graph) -> tuple[Graph, tuple[Note, ...]]:
+    """`graph` with fusion nodes, and the notes."""
+    fuser = Fuser(graph)
+    return fuser.run(), tuple(fuser.notes)
+
+
+__all__ = ["fuse", "Note", "Fuser"]

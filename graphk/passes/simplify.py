@@ -1,0 +1,202 @@
+"""Simplify: algebra, constant folding and numerically safe forms, as one table of rules.
+
+In: any Graph.  Out: an equal one, usually smaller.  What always holds: results agree with the graph before
+for finite values (x - x becomes 0, which NaN and infinity would not), and where they differ the new form is the
+more accurate one: log(softmax(x)), log(sum(exp(x))), log(1 + exp(x)), log(sigmoid(x)), log(1 + x), exp(x) - 1.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from graphk.ir.node import Graph, Node, make, origin
+from graphk.ir.opdef import const, const_value
+from graphk.ir.ops import elementwise as e
+from graphk.ir.ops import nn, shape
+from graphk.ir.ops.contract import dot
+from graphk.ir.types import TensorType
+from graphk.passes.decompose import with_body
+from graphk.passes.match import Rule, RuleSet, rewrite_fixpoint
+
+FOLD_LIMIT = 4096                # elements: larger constants are left to run time
+
+
+def _like(node: Node, value: float) -> Node:
+    return const(value, node.dtype)
+
+
+# ------------------------------------------------------------------ rewrites that need a condition
+def _div_const(node: Node, x: Node, c: Node) -> Node | None:
+    """x / c as x * (1/c) where 1/c is exact (a power of two)."""
+    value = const_value(c)
+    if not value or not np.isfinite(value) or np.frexp(value)[0] not in (0.5, -0.5):
+        return None
+    return e.mul(x, _like(node, 1.0 / value))
+
+
+def _pow_const(node: Node, x: Node, c: Node) -> Node | None:
+    value = const_value(c)
+    if value == 1:
+        return x
+    if value == 2:
+        return e.square(x)
+    if value == 0.5:
+        return e.sqrt(x)
+    return e.div(_like(node, 1.0), x) if value == -1 else None
+
+
+def _lse(node: Node, x: Node) -> Node | None:
+    total = node.inputs[0]
+    axes = total.attr("axes")
+    if len(axes) != 1:
+        return None
+    return nn.logsumexp(x, axis=axes[0], keepdims=total.attr("keepdims"))
+
+
+def _mean_broadcast(node: Node, x: Node) -> Node | None:
+    """The sum of a scalar repeated n times is n times it."""
+    source = node.inputs[0]
+    if x.t.size != 1 or not node.t.is_float:
+        return None
+    from graphk.ir.dims import product
+    count = shape.dim_value(product([source.shape[a] for a in node.attr("axes")]), node.dtype)
+    return e.mul(shape.reshape(x, shape=()), count)
+
+
+def _transposes(node: Node, x: Node) -> Node | None:
+    outer, inner = node.attr("perm"), node.inputs[0].attr("perm")
+    return shape.transpose(x, perm=tuple(inner[p] for p in outer))
+
+
+def _same_perm(node: Node, x: Node) -> Node | None:
+    perm = node.attr("perm")
+    moved = [p for p in perm if x.shape[p] != 1]
+    if perm == tuple(range(len(perm))):
+        return x
+    return shape.reshape(x, shape=node.shape) if moved == sorted(moved) else None
+
+
+def _dot_of_transpose(node: Node, **_: Node) -> Node | None:
+    """dot(transpose(a), b): the contraction reads a's own axes instead (free axes must keep their order)."""
+    args, contract, batch = list(node.inputs), list(node.attr("contract")), list(node.attr("batch"))
+    changed = False
+    for i, x in enumerate(args):
+        if x.op.name != "transpose":
+            continue
+        perm = x.attr("perm")
+        free = [perm[p] for p in range(len(perm)) if p not in contract[i] and p not in batch[i]]
+        if free != sorted(free):
+            continue
+        args[i] = x.inputs[0]
+        contract[i], batch[i] = (tuple(perm[p] for p in pair[i]) for pair in (contract, batch))
+        changed = True
+    return dot(*args, contract=tuple(contract), batch=tuple(batch)) if changed else None
+
+
+def _transposed_dot(node: Node, **_: Node) -> Node | None:
+    """transpose(dot(a, b)) of two matrices is dot(b, a) with the roles swapped."""
+    d = node.inputs[0]
+    if node.attr("perm") != (1, 0) or d.attr("batch") != ((), ()) or any(i.ndim != 2 for i in d.inputs):
+        return None
+    return dot(d.inputs[1], d.inputs[0], contract=d.attr("contract")[::-1])
+
+
+def _consts(fn: Any) -> Any:
+    """op(op(x, c), d) with both constants joined."""
+    def rewrite(node: Node, x: Node, c: Node, d: Node) -> Node | None:
+        return node.op(x, _like(node, fn(const_value(c), const_value(d)))) if node.t.is_float else None
+    return rewrite
+
+
+RULES = [
+    Rule("add-zero", ("add", "x", 0), lambda n, x: x),
+    Rule("sub-zero", ("sub", "x", 0), lambda n, x: x),
+    Rule("sub-same", ("sub", "x", "x"), lambda n, x: _like(n, 0)),
+    Rule("zero-sub", ("sub", 0, "x"), lambda n, x: e.neg(x)),
+    Rule("add-neg", ("add", "x", ("neg", "y")), lambda n, x, y: e.sub(x, y)),
+    Rule("sub-neg", ("sub", "x", ("neg", "y")), lambda n, x, y: e.add(x, y)),
+    Rule("mul-one", ("mul", "x", 1), lambda n, x: x),
+    Rule("mul-minus-one", ("mul", "x", -1), lambda n, x: e.neg(x)),
+    Rule("mul-mul", ("mul", ("mul", "x", "c:c"), "c:d"), _consts(lambda c, d: c * d)),
+    Rule("add-add", ("add", ("add", "x", "c:c"), "c:d"), _consts(lambda c, d: c + d)),
+    Rule("mul-neg-neg", ("mul", ("neg", "x"), ("neg", "y")), lambda n, x, y: e.mul(x, y)),
+    Rule("div-one", ("div", "x", 1), lambda n, x: x),
+    Rule("div-power-of-two", ("div", "x", "c:c"), _div_const),
+    Rule("neg-neg", ("neg", ("neg", "x")), lambda n, x: x),
+    Rule("neg-sub", ("neg", ("sub", "x", "y")), lambda n, x, y: e.sub(y, x)),
+    Rule("pow-const", ("pow", "x", "c:c"), _pow_const),
+    Rule("sqrt-square", ("sqrt", ("square", "x")), lambda n, x: e.abs(x)),
+    Rule("abs-abs", ("abs", ("abs", "x")), lambda n, x: e.abs(x)),
+    Rule("square-neg", ("square", ("neg", "x")), lambda n, x: e.square(x)),
+    Rule("max-same", ("max", "x", "x"), lambda n, x: x),
+    Rule("min-same", ("min", "x", "x"), lambda n, x: x),
+    Rule("relu-relu", ("relu", ("relu", "x")), lambda n, x: e.relu(x)),
+    Rule("not-not", ("not", ("not", "x")), lambda n, x: x),
+    Rule("select-same", ("select", "c", "x", "x"), lambda n, c, x: x),
+    Rule("select-const", ("select", "c:c", "x", "y"), lambda n, c, x, y: x if const_value(c) else y),
+    Rule("stop-gradient", ("stop_gradient", "x"), lambda n, x: x),
+    # numerically safe forms
+    Rule("log-softmax", ("log", ("softmax", "x")), lambda n, x: nn.log_softmax(x, axis=n.inputs[0].attr("axis"))),
+    Rule("log-sum-exp", ("log", ("sum", ("exp", "x"))), _lse),
+    Rule("log-exp", ("log", ("exp", "x")), lambda n, x: x),
+    Rule("log-sigmoid", ("log", ("sigmoid", "x")), lambda n, x: e.neg(e.softplus(e.neg(x)))),
+    Rule("log1p", ("log", ("add", "x", 1)), lambda n, x: e.log1p(x)),
+    Rule("softplus", ("log1p", ("exp", "x")), lambda n, x: e.softplus(x)),
+    Rule("expm1", ("sub", ("exp", "x"), 1), lambda n, x: e.expm1(x)),
+    Rule("one-minus-sigmoid", ("sub", 1, ("sigmoid", "x")), lambda n, x: e.sigmoid(e.neg(x))),
+    # shapes
+    Rule("reshape-reshape", ("reshape", ("reshape", "x")), lambda n, x: shape.reshape(x, shape=n.shape)),
+    Rule("reshape-same", ("reshape", "x"), lambda n, x: x if x.shape == n.shape else None),
+    Rule("broadcast-broadcast", ("broadcast", ("broadcast", "x")), lambda n, x: shape.broadcast_op(x, shape=n.shape)),
+    Rule("transpose-transpose", ("transpose", ("transpose", "x")), _transposes),
+    Rule("transpose-same", ("transpose", "x"), _same_perm),
+    Rule("sum-broadcast", ("sum", ("broadcast", "x")), _mean_broadcast),
+    Rule("dot-transpose", ("dot", "x", "y"), lambda n, x, y: _dot_of_transpose(n)),
+    Rule("transpose-dot", ("transpose", ("dot", "x", "y")), lambda n, x, y: _transposed_dot(n)),
+    Rule("cast-same", ("cast", "x"), lambda n, x: x if x.dtype == n.dtype else None),
+]
+TABLE = RuleSet(RULES)
+
+
+def _drop_broadcasts(node: Node) -> Node | None:
+    """An elementwise op broadcasts by itself: its operands need not be spread beforehand."""
+    if node.op.kind != "elementwise" or len(node.inputs) < 2:
+        return None
+    for i, x in enumerate(node.inputs):
+        if x.op.name == "broadcast":
+            inputs = node.inputs[:i] + x.inputs + node.inputs[i + 1:]
+            if node.op.infer(*[n.type for n in inputs], **dict(node.attrs)) == node.type:
+                with origin(like=node, rule="drop-broadcast"):
+                    return make(node.op, inputs, node.attrs)
+    return None
+
+
+def _fold(node: Node) -> Node | None:
+    """A node of constants is a constant."""
+    if not node.inputs or node.op.ref is None or node.op.kind in ("random", "control"):
+        return None
+    if not all(i.op.name == "const" for i in node.inputs) or not isinstance(node.type, TensorType):
+        return None
+    size = node.t.size
+    if not isinstance(size, int) or size > FOLD_LIMIT or node.op.name == "broadcast":
+        return None
+    with np.errstate(all="ignore"):
+        value = node.op.ref(*[i.attr("value").array for i in node.inputs], **dict(node.attrs))
+    with origin(like=node, rule="fold"):
+        return const(np.asarray(value), node.dtype)
+
+
+def simplify(graph: Graph) -> Graph:
+    """The graph with every rule applied until none matches."""
+    def step(node: Node) -> Node | None:
+        if node.op.kind == "leaf":
+            return None
+        if node.op.name == "scan":
+            new = with_body(node, simplify(node.attr("body")))
+            return None if new is node else new
+        return _fold(node) or TABLE.apply(node) or _drop_broadcasts(node)
+    return rewrite_fixpoint(graph, step)
+
+
+__all__ = ["simplify", "RULES", "TABLE"]

@@ -85,7 +85,8 @@ def inputs_declared(graph: Graph) -> Iterator[Broken]:
         declared.add(node)
     for node in graph.nodes():
         if node.op.name == "input" and node not in declared:
-            yield Broken(node, f"the input `{node.attr('name') or node.id}` is read but is not among the graph's inputs")
+            yield Broken(node, f"the input `{node.attr('name') or node.id}` is read but is not among the graph's "
+                               "inputs")
 
 
 def nodes_interned(graph: Graph) -> Iterator[Broken]:

@@ -31,7 +31,8 @@ def body(inputs, outputs):
 
 def scan_with(inner):
     h0, xs = new_input(F, "h0"), new_input(TensorType("float32", (m, n, 3)), "xs")
-    node = make(scan_op, (h0, xs), tuple(sorted(dict(body=inner, n_carry=1, n_xs=1, length=m, reverse=False).items())))
+    attrs = {"body": inner, "n_carry": 1, "n_xs": 1, "length": m, "reverse": False}
+    node = make(scan_op, (h0, xs), tuple(sorted(attrs.items())))
     return Graph((h0, xs), (item(node, 0),))
 
 
@@ -98,7 +99,8 @@ def test_predicates():
     for ensure, graph, message in [
             (no_phase, Graph((x,), (phase_select(learning_phase(), x, exp(x)),)), "must be a constant by now"),
             (no_composites, Graph((x,), (softmax(x),)), "the composite op `softmax` must be expanded"),
-            (all_shapes_bound, Graph((i := new_input(TensorType("float32", (n * 2,))),), (exp(i),)), "nothing gives n")]:
+            (all_shapes_bound, Graph((i := new_input(TensorType("float32", (n * 2,))),), (exp(i),)),
+             "nothing gives n")]:
         verify_graph(graph)
         with pytest.raises(VerifyError, match=message) as e:
             verify_graph(graph, "lower", [ensure])

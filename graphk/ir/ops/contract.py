@@ -94,7 +94,7 @@ def _samples(rng: np.random.Generator) -> list[tuple[list[np.ndarray], dict[str,
     return [([f(*a), f(*b)], {"contract": c, "batch": bt}) for a, b, c, bt in cases]
 
 
-dot = register(OpDef("dot", "contraction", _infer, _ref, _vjp, prepare=_prepare, samples=_samples,
+dot: OpDef = register(OpDef("dot", "contraction", _infer, _ref, _vjp, prepare=_prepare, samples=_samples,
                      doc="Sum of products over contracted axes (default: last of a, second to last of b)."))
 
 

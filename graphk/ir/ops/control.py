@@ -15,7 +15,7 @@ from graphk.ir.node import Graph, Node, bind_type
 from graphk.ir.opdef import OpDef, NodeLike, ZERO_GRAD, as_node, broadcast_shapes, coerce, register
 from graphk.ir.types import TensorType, TupleType
 
-item_op = register(OpDef("item", "control", lambda t, index: t.items[index], vjp="item",
+item_op: OpDef = register(OpDef("item", "control", lambda t, index: t.items[index], vjp="item",
                          ref=lambda xs, index: xs[index], doc="One result of a node that has several."))
 
 
@@ -37,7 +37,7 @@ def _phase_vjp(g: Node, y: Node, p: Node, a: Node, b: Node) -> list[Node | None]
     return [None, unbroadcast(phase_select(p, g, 0.0), a), unbroadcast(phase_select(p, 0.0, g), b)]
 
 
-phase_select = register(OpDef(
+phase_select: OpDef = register(OpDef(
     "phase_select", "control", _phase_infer, vjp=_phase_vjp, prepare=_phase_prepare,
     ref=lambda p, a, b: np.broadcast_to(a if p else b, np.broadcast_shapes(np.shape(a), np.shape(b))),
     samples=lambda rng: [([np.array(p, np.int32), rng.standard_normal((3, 4)).astype("float32"),
@@ -53,7 +53,8 @@ def _scan_infer(*ts: TensorType, body: Graph, n_carry: int, n_xs: int, length: D
     return TupleType(tuple(out))
 
 
-def _scan_ref(*arrays: np.ndarray, body: Graph, n_carry: int, n_xs: int, length: int, reverse: bool) -> list[np.ndarray]:
+def _scan_ref(*arrays: np.ndarray, body: Graph, n_carry: int, n_xs: int, length: int,
+              reverse: bool) -> list[np.ndarray]:
     from graphk.ir.interp import run_graph
     carry, xs, rest = list(arrays[:n_carry]), arrays[n_carry:n_carry + n_xs], list(arrays[n_carry + n_xs:])
     ys: list[list[np.ndarray]] = [[] for _ in body.outputs[n_carry:]]
@@ -79,7 +80,7 @@ def _no_steps_shape(node: Node, body: Graph, arrays: Sequence[np.ndarray], n_car
     return tuple(evaluate(d, env) for d in node.shape)
 
 
-scan_op = register(OpDef("scan", "control", _scan_infer, _scan_ref, vjp="scan",
+scan_op: OpDef = register(OpDef("scan", "control", _scan_infer, _scan_ref, vjp="scan",
                          doc="A loop over the leading axis: body(carries, slices, constants) -> carries, outputs."))
 
 
@@ -115,7 +116,7 @@ def _fusion_ref(*arrays: np.ndarray, body: Graph, kind: str) -> list[np.ndarray]
     return run_graph(body, list(arrays))
 
 
-fusion_op = register(OpDef("fusion", "control", _fusion_infer, _fusion_ref, vjp=ZERO_GRAD,
+fusion_op: OpDef = register(OpDef("fusion", "control", _fusion_infer, _fusion_ref, vjp=ZERO_GRAD,
                            doc="A group of nodes that become one kernel; made by the `fuse` pass."))
 
 __all__ = ["item", "phase_select", "scan", "scan_op", "fusion_op", "item_op", "bind_type"]

@@ -12,7 +12,7 @@ from typing import Any, Callable
 import numpy as np
 
 from graphk.ir.node import Node
-from graphk.ir.opdef import (REGISTRY, ZERO_GRAD, NodeLike, OpDef, as_node, broadcast_shapes, coerce, elementwise,
+from graphk.ir.opdef import (NodeLike, OpDef, as_node, broadcast_shapes, coerce, elementwise,
                              register, unbroadcast)
 from graphk.ir.types import FLOATS, TensorType
 
@@ -22,7 +22,8 @@ Samples = Callable[[np.random.Generator], list[tuple[list[np.ndarray], dict[str,
 def reals(lo: float, hi: float, n: int = 1) -> Samples:
     """n operands of uniform numbers, once of one shape and once broadcast."""
     def make_samples(rng: np.random.Generator) -> list[tuple[list[np.ndarray], dict[str, Any]]]:
-        shapes = [[(3, 5)] * n, [(7,)] * n] + ([[(4, 1, 3), (2, 1), (3,)][:n]] if n > 1 else [[()]])
+        broadcast: list[tuple[int, ...]] = [(4, 1, 3), (2, 1), (3,)]
+        shapes: list[list[tuple[int, ...]]] = [[(3, 5)] * n, [(7,)] * n, broadcast[:n] if n > 1 else [()]]
         return [([rng.uniform(lo, hi, s).astype("float32") for s in ss], {}) for ss in shapes]
     return make_samples
 
@@ -34,93 +35,96 @@ def bools(n: int) -> Samples:
 
 
 # ------------------------------------------------------------------ arithmetic
-add = elementwise("add", ref=np.add, scalar=lambda s, x, y: s.add(x, y), dtype="number",
+add: OpDef = elementwise("add", ref=np.add, scalar=lambda s, x, y: s.add(x, y), dtype="number",
                   vjp=lambda g, z, x, y: [g, g], samples=reals(-3, 3, 2))
-sub = elementwise("sub", ref=np.subtract, scalar=lambda s, x, y: s.sub(x, y), dtype="number",
+sub: OpDef = elementwise("sub", ref=np.subtract, scalar=lambda s, x, y: s.sub(x, y), dtype="number",
                   vjp=lambda g, z, x, y: [g, neg(g)], samples=reals(-3, 3, 2))
-mul = elementwise("mul", ref=np.multiply, scalar=lambda s, x, y: s.mul(x, y), dtype="number",
+mul: OpDef = elementwise("mul", ref=np.multiply, scalar=lambda s, x, y: s.mul(x, y), dtype="number",
                   vjp=lambda g, z, x, y: [mul(g, y), mul(g, x)], samples=reals(-3, 3, 2))
-div = elementwise("div", ref=np.true_divide, scalar=lambda s, x, y: s.div(x, y), dtype="floating",
+div: OpDef = elementwise("div", ref=np.true_divide, scalar=lambda s, x, y: s.div(x, y), dtype="floating",
                   vjp=lambda g, z, x, y: [div(g, y), neg(div(mul(g, z), y))], samples=reals(0.5, 3, 2))
-floordiv = elementwise("floordiv", ref=np.floor_divide, scalar=lambda s, x, y: s.floordiv(x, y), dtype="number",
+floordiv: OpDef = elementwise("floordiv", ref=np.floor_divide, scalar=lambda s, x, y: s.floordiv(x, y), dtype="number",
                        samples=reals(0.5, 3, 2))
-mod = elementwise("mod", ref=np.mod, scalar=lambda s, x, y: s.mod(x, y), dtype="number",
+mod: OpDef = elementwise("mod", ref=np.mod, scalar=lambda s, x, y: s.mod(x, y), dtype="number",
                   vjp=lambda g, z, x, y: [g, neg(mul(g, floordiv(x, y)))], samples=reals(0.5, 3, 2))
 # Where y is 0 the power is constant in x; the exponent 0 in place of -1 keeps 0 * inf out of its gradient at x = 0.
-pow = elementwise("pow", ref=np.power, scalar=lambda s, x, y: s.pow(x, y), dtype="floating",
+pow: OpDef = elementwise("pow", ref=np.power, scalar=lambda s, x, y: s.pow(x, y), dtype="floating",
                   vjp=lambda g, z, x, y: [mul(g, mul(y, pow(x, select(eq(y, 0.0), y, sub(y, 1.0))))),
                                           mul(g, mul(z, log(select(gt(x, 0.0), x, 1.0))))],
                   samples=reals(0.3, 3, 2))
-neg = elementwise("neg", ref=np.negative, scalar=lambda s, x: s.neg(x), dtype="number",
+neg: OpDef = elementwise("neg", ref=np.negative, scalar=lambda s, x: s.neg(x), dtype="number",
                   vjp=lambda g, y, x: [neg(g)], samples=reals(-3, 3))
-abs = elementwise("abs", ref=np.abs, scalar=lambda s, x: s.abs(x), dtype="number",
+abs: OpDef = elementwise("abs", ref=np.abs, scalar=lambda s, x: s.abs(x), dtype="number",
                   vjp=lambda g, y, x: [mul(g, sign(x))], samples=reals(0.1, 3))
-sign = elementwise("sign", ref=np.sign, scalar=lambda s, x: s.sign(x), dtype="number", samples=reals(-3, 3))
-max = elementwise("max", ref=np.maximum, scalar=lambda s, x, y: s.max(x, y), dtype="number",
+sign: OpDef = elementwise("sign", ref=np.sign, scalar=lambda s, x: s.sign(x), dtype="number", samples=reals(-3, 3))
+max: OpDef = elementwise("max", ref=np.maximum, scalar=lambda s, x, y: s.max(x, y), dtype="number",
                   vjp=lambda g, z, x, y: [select(ge(x, y), g, 0.0), select(lt(x, y), g, 0.0)],
                   samples=reals(-3, 3, 2))
-min = elementwise("min", ref=np.minimum, scalar=lambda s, x, y: s.min(x, y), dtype="number",
+min: OpDef = elementwise("min", ref=np.minimum, scalar=lambda s, x, y: s.min(x, y), dtype="number",
                   vjp=lambda g, z, x, y: [select(le(x, y), g, 0.0), select(gt(x, y), g, 0.0)],
                   samples=reals(-3, 3, 2))
-square = elementwise("square", ref=np.square, scalar=lambda s, x: s.mul(x, x), dtype="number",
+square: OpDef = elementwise("square", ref=np.square, scalar=lambda s, x: s.mul(x, x), dtype="number",
                      vjp=lambda g, y, x: [mul(g, mul(x, 2.0))], samples=reals(-3, 3))
 
 # ------------------------------------------------------------------ roots, exponentials, logarithms
-sqrt = elementwise("sqrt", ref=np.sqrt, scalar=lambda s, x: s.sqrt(x), dtype="floating",
+sqrt: OpDef = elementwise("sqrt", ref=np.sqrt, scalar=lambda s, x: s.sqrt(x), dtype="floating",
                    vjp=lambda g, y, x: [div(mul(g, 0.5), y)], samples=reals(0.1, 9))
-rsqrt = elementwise("rsqrt", ref=lambda x: 1 / np.sqrt(x), scalar=lambda s, x: s.rsqrt(x), dtype="floating",
+rsqrt: OpDef = elementwise("rsqrt", ref=lambda x: 1 / np.sqrt(x), scalar=lambda s, x: s.rsqrt(x), dtype="floating",
                     vjp=lambda g, y, x: [mul(mul(g, -0.5), div(y, x))], samples=reals(0.1, 9))
-exp = elementwise("exp", ref=np.exp, scalar=lambda s, x: s.exp(x), dtype="floating",
+exp: OpDef = elementwise("exp", ref=np.exp, scalar=lambda s, x: s.exp(x), dtype="floating",
                   vjp=lambda g, y, x: [mul(g, y)], samples=reals(-5, 5))
-expm1 = elementwise("expm1", ref=np.expm1, scalar=lambda s, x: s.expm1(x), dtype="floating",
+expm1: OpDef = elementwise("expm1", ref=np.expm1, scalar=lambda s, x: s.expm1(x), dtype="floating",
                     vjp=lambda g, y, x: [mul(g, add(y, 1.0))], samples=reals(-2, 2))
-log = elementwise("log", ref=np.log, scalar=lambda s, x: s.log(x), dtype="floating",
+log: OpDef = elementwise("log", ref=np.log, scalar=lambda s, x: s.log(x), dtype="floating",
                   vjp=lambda g, y, x: [div(g, x)], samples=reals(0.1, 9))
-log1p = elementwise("log1p", ref=np.log1p, scalar=lambda s, x: s.log1p(x), dtype="floating",
+log1p: OpDef = elementwise("log1p", ref=np.log1p, scalar=lambda s, x: s.log1p(x), dtype="floating",
                     vjp=lambda g, y, x: [div(g, add(x, 1.0))], samples=reals(-0.5, 3))
 
 # ------------------------------------------------------------------ activations and the like
-tanh = elementwise("tanh", ref=np.tanh, scalar=lambda s, x: s.tanh(x), dtype="floating",
+tanh: OpDef = elementwise("tanh", ref=np.tanh, scalar=lambda s, x: s.tanh(x), dtype="floating",
                    vjp=lambda g, y, x: [mul(g, sub(1.0, mul(y, y)))], samples=reals(-4, 4))
-sigmoid = elementwise("sigmoid", ref=lambda x: np.where(x >= 0, 1 / (1 + np.exp(-np.abs(x))),
+sigmoid: OpDef = elementwise("sigmoid", ref=lambda x: np.where(x >= 0, 1 / (1 + np.exp(-np.abs(x))),
                                                         np.exp(-np.abs(x)) / (1 + np.exp(-np.abs(x)))),
                       scalar=lambda s, x: s.sigmoid(x), dtype="floating",
                       vjp=lambda g, y, x: [mul(g, mul(y, sub(1.0, y)))], samples=reals(-8, 8))
-softplus = elementwise("softplus", ref=lambda x: np.logaddexp(np.zeros_like(x), x), dtype="floating",
+softplus: OpDef = elementwise("softplus", ref=lambda x: np.logaddexp(np.zeros_like(x), x), dtype="floating",
                        scalar=lambda s, x: s.add(s.max(x, 0.0), s.log1p(s.exp(s.neg(s.abs(x))))),
                        vjp=lambda g, y, x: [mul(g, sigmoid(x))], samples=reals(-30, 30))
-relu = elementwise("relu", ref=lambda x: np.maximum(x, 0), scalar=lambda s, x: s.max(x, 0.0), dtype="number",
+relu: OpDef = elementwise("relu", ref=lambda x: np.maximum(x, 0), scalar=lambda s, x: s.max(x, 0.0), dtype="number",
                    vjp=lambda g, y, x: [select(gt(y, 0.0), g, 0.0)], samples=reals(-3, 3))
-erf = elementwise("erf", ref=lambda x: np.vectorize(math.erf, otypes=[x.dtype])(x), dtype="floating",
+erf: OpDef = elementwise("erf", ref=lambda x: np.vectorize(math.erf, otypes=[x.dtype])(x), dtype="floating",
                   scalar=lambda s, x: s.erf(x), samples=reals(-3, 3),
                   vjp=lambda g, y, x: [mul(g, mul(2 / math.sqrt(math.pi), exp(neg(mul(x, x)))))])
-sin = elementwise("sin", ref=np.sin, scalar=lambda s, x: s.sin(x), dtype="floating",
+sin: OpDef = elementwise("sin", ref=np.sin, scalar=lambda s, x: s.sin(x), dtype="floating",
                   vjp=lambda g, y, x: [mul(g, cos(x))], samples=reals(-6, 6))
-cos = elementwise("cos", ref=np.cos, scalar=lambda s, x: s.cos(x), dtype="floating",
+cos: OpDef = elementwise("cos", ref=np.cos, scalar=lambda s, x: s.cos(x), dtype="floating",
                   vjp=lambda g, y, x: [neg(mul(g, sin(x)))], samples=reals(-6, 6))
-floor = elementwise("floor", ref=np.floor, scalar=lambda s, x: s.floor(x), dtype="floating", samples=reals(-3, 3))
-ceil = elementwise("ceil", ref=np.ceil, scalar=lambda s, x: s.ceil(x), dtype="floating", samples=reals(-3, 3))
-round = elementwise("round", ref=np.rint, scalar=lambda s, x: s.round(x), dtype="floating", samples=reals(-3, 3))
+floor: OpDef = elementwise("floor", ref=np.floor, scalar=lambda s, x: s.floor(x), dtype="floating",
+                     samples=reals(-3, 3))
+ceil: OpDef = elementwise("ceil", ref=np.ceil, scalar=lambda s, x: s.ceil(x), dtype="floating", samples=reals(-3, 3))
+round: OpDef = elementwise("round", ref=np.rint, scalar=lambda s, x: s.round(x), dtype="floating", samples=reals(-3, 3))
 
 # ------------------------------------------------------------------ comparisons and logic
-eq = elementwise("eq", ref=np.equal, scalar=lambda s, x, y: s.eq(x, y), result="bool", samples=reals(-3, 3, 2))
-ne = elementwise("ne", ref=np.not_equal, scalar=lambda s, x, y: s.ne(x, y), result="bool", samples=reals(-3, 3, 2))
-lt = elementwise("lt", ref=np.less, scalar=lambda s, x, y: s.lt(x, y), result="bool", samples=reals(-3, 3, 2))
-le = elementwise("le", ref=np.less_equal, scalar=lambda s, x, y: s.le(x, y), result="bool", samples=reals(-3, 3, 2))
-gt = elementwise("gt", ref=np.greater, scalar=lambda s, x, y: s.gt(x, y), result="bool", samples=reals(-3, 3, 2))
-ge = elementwise("ge", ref=np.greater_equal, scalar=lambda s, x, y: s.ge(x, y), result="bool",
+eq: OpDef = elementwise("eq", ref=np.equal, scalar=lambda s, x, y: s.eq(x, y), result="bool", samples=reals(-3, 3, 2))
+ne: OpDef = elementwise("ne", ref=np.not_equal, scalar=lambda s, x, y: s.ne(x, y), result="bool",
+                        samples=reals(-3, 3, 2))
+lt: OpDef = elementwise("lt", ref=np.less, scalar=lambda s, x, y: s.lt(x, y), result="bool", samples=reals(-3, 3, 2))
+le: OpDef = elementwise("le", ref=np.less_equal, scalar=lambda s, x, y: s.le(x, y), result="bool",
+                        samples=reals(-3, 3, 2))
+gt: OpDef = elementwise("gt", ref=np.greater, scalar=lambda s, x, y: s.gt(x, y), result="bool", samples=reals(-3, 3, 2))
+ge: OpDef = elementwise("ge", ref=np.greater_equal, scalar=lambda s, x, y: s.ge(x, y), result="bool",
                  samples=reals(-3, 3, 2))
-logical_and = elementwise("and", ref=np.logical_and, scalar=lambda s, x, y: getattr(s, "and")(x, y),
+logical_and: OpDef = elementwise("and", ref=np.logical_and, scalar=lambda s, x, y: getattr(s, "and")(x, y),
                           dtype="bool", samples=bools(2))
-logical_or = elementwise("or", ref=np.logical_or, scalar=lambda s, x, y: getattr(s, "or")(x, y),
+logical_or: OpDef = elementwise("or", ref=np.logical_or, scalar=lambda s, x, y: getattr(s, "or")(x, y),
                          dtype="bool", samples=bools(2))
-logical_not = elementwise("not", ref=np.logical_not, scalar=lambda s, x: getattr(s, "not")(x),
+logical_not: OpDef = elementwise("not", ref=np.logical_not, scalar=lambda s, x: getattr(s, "not")(x),
                           dtype="bool", samples=bools(1))
-is_nan = elementwise("is_nan", ref=np.isnan, scalar=lambda s, x: s.is_nan(x), dtype="floating", result="bool",
+is_nan: OpDef = elementwise("is_nan", ref=np.isnan, scalar=lambda s, x: s.is_nan(x), dtype="floating", result="bool",
                      samples=reals(-3, 3))
-is_inf = elementwise("is_inf", ref=np.isinf, scalar=lambda s, x: s.is_inf(x), dtype="floating", result="bool",
+is_inf: OpDef = elementwise("is_inf", ref=np.isinf, scalar=lambda s, x: s.is_inf(x), dtype="floating", result="bool",
                      samples=reals(-3, 3))
-stop_gradient = elementwise("stop_gradient", ref=lambda x: x, scalar=lambda s, x: x, samples=reals(-3, 3),
+stop_gradient: OpDef = elementwise("stop_gradient", ref=lambda x: x, scalar=lambda s, x: x, samples=reals(-3, 3),
                             doc="The operand itself; no gradient passes.")
 
 
@@ -147,7 +151,7 @@ def _select_samples(rng: np.random.Generator) -> list[tuple[list[np.ndarray], di
             ([rng.integers(0, 2, (3, 1)).astype(bool), f(3, 4), f(4)], {})]
 
 
-select = register(OpDef("select", "elementwise", _select_infer, ref=np.where, vjp=_select_vjp,
+select: OpDef = register(OpDef("select", "elementwise", _select_infer, ref=np.where, vjp=_select_vjp,
                         scalar=lambda s, c, x, y: s.select(c, x, y), prepare=_select_prepare,
                         samples=_select_samples, doc="`x` where the condition holds, else `y`."))
 
@@ -160,7 +164,7 @@ def _cast_vjp(g: Node, y: Node, x: Node, dtype: str) -> list[Node | None]:
     return [cast(g, dtype=x.dtype) if x.dtype in FLOATS and dtype in FLOATS else None]
 
 
-cast_op = register(OpDef("cast", "elementwise", lambda t, dtype: TensorType(dtype, t.shape), ref=_cast_ref,
+cast_op: OpDef = register(OpDef("cast", "elementwise", lambda t, dtype: TensorType(dtype, t.shape), ref=_cast_ref,
                          vjp=_cast_vjp, scalar=lambda s, x, dtype: s.cast(x, dtype),
                          samples=lambda rng: [([rng.uniform(-3, 3, (4, 3)).astype("float32")], {"dtype": d})
                                               for d in ("float64", "int32", "bool")],

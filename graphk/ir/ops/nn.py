@@ -12,7 +12,7 @@ import numpy as np
 
 from graphk.ir.dims import Dim
 from graphk.ir.node import Node
-from graphk.ir.opdef import NodeLike, as_node, composite, normalize_axes
+from graphk.ir.opdef import NodeLike, OpDef, as_node, composite, normalize_axes
 from graphk.ir.ops.elementwise import add, cast, div, eq, exp, log, stop_gradient, sub
 from graphk.ir.ops.reduce import max_, sum_
 from graphk.ir.ops.shape import iota, reshape
@@ -40,7 +40,7 @@ def _softmax_ref(x: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _lse_ref(x: np.ndarray, axis: int, keepdims: bool) -> np.ndarray:
-    return np.asarray(np.logaddexp.reduce(x, axis, keepdims=keepdims), x.dtype)
+    return np.asarray(np.logaddexp.reduce(x, axis=axis, keepdims=keepdims), x.dtype)
 
 
 def _samples(rng: np.random.Generator) -> list[tuple[list[np.ndarray], dict[str, Any]]]:
@@ -48,10 +48,10 @@ def _samples(rng: np.random.Generator) -> list[tuple[list[np.ndarray], dict[str,
     return [([x], {"axis": a}) for a in (2, 1)]
 
 
-softmax_op = composite("softmax", _softmax, ref=_softmax_ref, samples=_samples)
-log_softmax_op = composite("log_softmax", _log_softmax, samples=_samples,
+softmax_op: OpDef = composite("softmax", _softmax, ref=_softmax_ref, samples=_samples)
+log_softmax_op: OpDef = composite("log_softmax", _log_softmax, samples=_samples,
                            ref=lambda x, axis: x - _lse_ref(x, axis, True))
-logsumexp_op = composite("logsumexp", _logsumexp, ref=_lse_ref,
+logsumexp_op: OpDef = composite("logsumexp", _logsumexp, ref=_lse_ref,
                          samples=lambda rng: [(a, dict(k, keepdims=False)) for a, k in _samples(rng)])
 
 
@@ -79,7 +79,7 @@ def _one_hot(idx: Node, depth: Dim, dtype: str) -> Node:
     return cast(eq(reshape(idx, shape=idx.shape + (1,)), iota(depth, idx.dtype)), dtype)
 
 
-one_hot_op = composite("one_hot", _one_hot, ref=lambda idx, depth, dtype: (
+one_hot_op: OpDef = composite("one_hot", _one_hot, ref=lambda idx, depth, dtype: (
     np.asarray(idx)[..., None] == np.arange(depth)).astype(dtype),
     samples=lambda rng: [([rng.integers(0, 5, (3, 2)).astype("int32")], {"depth": 5, "dtype": "float32"})])
 

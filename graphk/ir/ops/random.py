@@ -45,7 +45,7 @@ def _uniform_scalar(s: Any, index: Any, step: Any, seed: int, dtype: str) -> Any
     return s.cast(s.u01(bits), dtype)
 
 
-uniform01_op = register(OpDef(
+uniform01_op: OpDef = register(OpDef(
     "uniform01", "random", lambda step, seed, shape, dtype: TensorType(dtype, shape), _uniform_ref, ZERO_GRAD,
     scalar=_uniform_scalar, doc="Uniform numbers in [0, 1) with 24 random bits.",
     samples=lambda rng: [([np.array(3, np.uint32)], {"seed": 7, "shape": (5, 9), "dtype": "float32"})]))
@@ -76,10 +76,10 @@ def _normal_ref(step: np.ndarray, seed: int, shape: tuple[int, ...], dtype: str)
     return (np.sqrt(-2 * np.log(1 - u1)) * np.cos(2 * np.pi * u2)).astype(dtype)
 
 
-normal_op = composite("normal", _normal, ref=_normal_ref, doc="Standard normal numbers (Box and Muller, 1958).",
+normal_op: OpDef = composite("normal", _normal, ref=_normal_ref, doc="Standard normal numbers (Box and Muller, 1958).",
                       samples=lambda rng: [([np.array(3, np.uint32)], {"seed": 7, "shape": (5, 9),
                                                                        "dtype": "float32"})])
-bernoulli_op = composite(
+bernoulli_op: OpDef = composite(
     "bernoulli", lambda step, p, seed, shape, dtype: cast(lt(uniform01(step, seed, shape, "float32"), p), dtype),
     ref=lambda step, p, seed, shape, dtype: (_uniform_ref(step, seed, shape, "float32") < p).astype(dtype),
     doc="1 with probability p (a scalar node), else 0.",

@@ -57,12 +57,12 @@ def _along(fn: Any) -> Any:
     return lambda x, axes, keepdims: np.asarray(fn(x, axis=axes, keepdims=keepdims), dtype=x.dtype)
 
 
-sum_ = reduction("sum", ref=_along(np.sum), scalar=(0, "add"), vjp=_sum_vjp, samples=_samples)
-prod = reduction("prod", ref=_along(np.prod), scalar=(1, "mul"), vjp=_prod_vjp, samples=_samples)
-max_ = reduction("reduce_max", ref=_along(np.max), scalar=("lowest", "max"), vjp=_extreme_vjp, samples=_samples)
-min_ = reduction("reduce_min", ref=_along(np.min), scalar=("highest", "min"), vjp=_extreme_vjp, samples=_samples)
-any_ = reduction("any", ref=_along(np.any), scalar=(False, "or"), result="bool", samples=_bool_samples)
-all_ = reduction("all", ref=_along(np.all), scalar=(True, "and"), result="bool", samples=_bool_samples)
+sum_: OpDef = reduction("sum", ref=_along(np.sum), scalar=(0, "add"), vjp=_sum_vjp, samples=_samples)
+prod: OpDef = reduction("prod", ref=_along(np.prod), scalar=(1, "mul"), vjp=_prod_vjp, samples=_samples)
+max_: OpDef = reduction("reduce_max", ref=_along(np.max), scalar=("lowest", "max"), vjp=_extreme_vjp, samples=_samples)
+min_: OpDef = reduction("reduce_min", ref=_along(np.min), scalar=("highest", "min"), vjp=_extreme_vjp, samples=_samples)
+any_: OpDef = reduction("any", ref=_along(np.any), scalar=(False, "or"), result="bool", samples=_bool_samples)
+all_: OpDef = reduction("all", ref=_along(np.all), scalar=(True, "and"), result="bool", samples=_bool_samples)
 
 
 # ------------------------------------------------------------------ arg max / min along one axis
@@ -80,11 +80,13 @@ def _arg_samples(rng: np.random.Generator) -> list[tuple[list[np.ndarray], dict[
     return [([x], {"axis": a}) for a in (0, 1, 2)]
 
 
-argmax = register(OpDef("argmax", "reduction", _arg_infer, ref=lambda x, axis: np.argmax(x, axis), vjp="zero",
-                        scalar=("arg", "gt"), prepare=_arg_prepare, samples=_arg_samples,
+ARG_MAX: Any = ("arg", "gt")               # the comparison by which an index replaces the best one so far
+ARG_MIN: Any = ("arg", "lt")
+argmax: OpDef = register(OpDef("argmax", "reduction", _arg_infer, ref=lambda x, axis: np.argmax(x, axis), vjp="zero",
+                        scalar=ARG_MAX, prepare=_arg_prepare, samples=_arg_samples,
                         doc="Index of the first largest element along one axis (int64)."))
-argmin = register(OpDef("argmin", "reduction", _arg_infer, ref=lambda x, axis: np.argmin(x, axis), vjp="zero",
-                        scalar=("arg", "lt"), prepare=_arg_prepare, samples=_arg_samples,
+argmin: OpDef = register(OpDef("argmin", "reduction", _arg_infer, ref=lambda x, axis: np.argmin(x, axis), vjp="zero",
+                        scalar=ARG_MIN, prepare=_arg_prepare, samples=_arg_samples,
                         doc="Index of the first smallest element along one axis (int64)."))
 
 
@@ -103,8 +105,8 @@ def _variance(x: Node, axes: tuple[int, ...], keepdims: bool) -> Node:
     return _mean(square(centred), axes, keepdims)
 
 
-mean_op = composite("mean", _mean, ref=_along(np.mean), samples=_samples, doc="The arithmetic mean along axes.")
-variance_op = composite("variance", _variance, ref=_along(np.var), samples=_samples,
+mean_op: OpDef = composite("mean", _mean, ref=_along(np.mean), samples=_samples, doc="The arithmetic mean along axes.")
+variance_op: OpDef = composite("variance", _variance, ref=_along(np.var), samples=_samples,
                         doc="The biased variance along axes (two passes: exact for large means).")
 
 

@@ -48,7 +48,7 @@ def _reshape_infer(t: TensorType, shape: tuple[Dim, ...]) -> TensorType:
     return TensorType(t.dtype, shape)
 
 
-reshape = _define("reshape", _reshape_infer, lambda x, shape: np.reshape(x, shape),
+reshape: OpDef = _define("reshape", _reshape_infer, lambda x, shape: np.reshape(x, shape),
                   lambda g, y, x, shape: [reshape(g, shape=x.shape)],
                   lambda rng: [([_f32(rng, 4, 6)], {"shape": s}) for s in ((24,), (2, 12), (3, 2, 4))],
                   _reshape_prepare, "The same elements in row-major order under another shape (-1: the rest).")
@@ -67,7 +67,7 @@ def inverse_perm(perm: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(range(len(perm)), key=perm.__getitem__))
 
 
-transpose = _define("transpose", lambda t, perm: TensorType(t.dtype, tuple(t.shape[p] for p in perm)),
+transpose: OpDef = _define("transpose", lambda t, perm: TensorType(t.dtype, tuple(t.shape[p] for p in perm)),
                     lambda x, perm: np.ascontiguousarray(np.transpose(x, perm)),
                     lambda g, y, x, perm: [transpose(g, perm=inverse_perm(perm))],
                     lambda rng: [([_f32(rng, 3, 4, 5)], {"perm": p}) for p in ((2, 1, 0), (1, 0, 2), (0, 2, 1))],
@@ -86,7 +86,7 @@ def _broadcast_vjp(g: Node, y: Node, x: Node, shape: tuple[Dim, ...]) -> list[No
     return [unbroadcast(g, x)]
 
 
-broadcast_op = _define("broadcast", _broadcast_infer, lambda x, shape: np.broadcast_to(x, shape), _broadcast_vjp,
+broadcast_op: OpDef = _define("broadcast", _broadcast_infer, lambda x, shape: np.broadcast_to(x, shape), _broadcast_vjp,
                        lambda rng: [([_f32(rng, 1, 4)], {"shape": (3, 4)}), ([_f32(rng, 2, 1)], {"shape": (3, 2, 5)})],
                        doc="A tensor repeated along new axes and axes of extent 1.")
 
@@ -112,7 +112,7 @@ def _slice_vjp(g: Node, y: Node, x: Node, starts: Any, sizes: Any, steps: Any) -
     return [embed(g, starts=starts, steps=steps, shape=x.shape)]
 
 
-slice_op = _define("slice", _slice_infer, _slice_ref, _slice_vjp, lambda rng: [
+slice_op: OpDef = _define("slice", _slice_infer, _slice_ref, _slice_vjp, lambda rng: [
     ([_f32(rng, 6, 7)], {"starts": (1, 0), "sizes": (3, 7), "steps": (1, 1)}),
     ([_f32(rng, 6, 7)], {"starts": (5, 6), "sizes": (6, 3), "steps": (-1, -2)}),
     ([_f32(rng, 6, 7)], {"starts": (0, 1), "sizes": (3, 2), "steps": (2, 3)})],
@@ -129,7 +129,7 @@ def _embed_vjp(g: Node, y: Node, x: Node, starts: Any, steps: Any, shape: Any) -
     return [slice_op(g, starts=starts, sizes=x.shape, steps=steps)]
 
 
-embed = _define("embed", lambda t, starts, steps, shape: TensorType(t.dtype, shape), _embed_ref, _embed_vjp,
+embed: OpDef = _define("embed", lambda t, starts, steps, shape: TensorType(t.dtype, shape), _embed_ref, _embed_vjp,
                 lambda rng: [([_f32(rng, 2, 3)], {"starts": (1, 0), "steps": (2, 1), "shape": (5, 4)}),
                              ([_f32(rng, 2, 3)], {"starts": (4, 3), "steps": (-1, -1), "shape": (5, 4)})],
                 doc="A tensor laid into zeros at starts + i * steps: zero padding, and the gradient of `slice`.")
@@ -182,7 +182,7 @@ def _concat_vjp(g: Node, y: Node, *xs: Node, axis: int) -> list[Node | None]:
     return out
 
 
-concat = _define("concat", _concat_infer, lambda *xs, axis: np.concatenate(xs, axis), _concat_vjp,
+concat: OpDef = _define("concat", _concat_infer, lambda *xs, axis: np.concatenate(xs, axis), _concat_vjp,
                  lambda rng: [([_f32(rng, 2, 3), _f32(rng, 2, 5)], {"axis": 1}),
                               ([_f32(rng, 2, 3), _f32(rng, 1, 3), _f32(rng, 4, 3)], {"axis": 0})],
                  _concat_prepare, "Tensors one after another along an axis.")
@@ -205,13 +205,14 @@ def _gather_prepare(x: NodeLike, idx: NodeLike) -> tuple[tuple[Node, ...], dict[
     return (a, b if b.dtype in ("int32", "int64") else cast(b, "int32")), {}
 
 
-gather = _define("gather", _gather_infer, lambda x, idx: np.take(x, idx, axis=0),
+gather: OpDef = _define("gather", _gather_infer, lambda x, idx: np.take(x, idx, axis=0),
                  lambda g, y, x, idx: [scatter_add(idx, g, rows=x.shape[0]), None],
                  lambda rng: [([_f32(rng, 6, 4), rng.integers(0, 6, (3, 2)).astype("int32")], {}),
                               ([_f32(rng, 6), rng.integers(0, 6, (5,)).astype("int32")], {})],
                  _gather_prepare, "Rows of a table (axis 0) by integer index; out-of-range indices are an error "
                  "in the interpreter and are clamped in compiled code.")
-scatter_add = _define("scatter_add", lambda idx, g, rows: TensorType(g.dtype, (rows,) + g.shape[len(idx.shape):]),
+scatter_add: OpDef = _define("scatter_add",
+                      lambda idx, g, rows: TensorType(g.dtype, (rows,) + g.shape[len(idx.shape):]),
                       _scatter_ref, lambda d, y, idx, g, rows: [None, gather(d, idx)],
                       lambda rng: [([rng.integers(0, 6, (5, 2)).astype("int32"), _f32(rng, 5, 2, 3)], {"rows": 6})],
                       doc="Zeros of `rows` rows with each row of g added at its index: the gradient of `gather`.")
@@ -219,10 +220,11 @@ scatter_add = _define("scatter_add", lambda idx, g, rows: TensorType(g.dtype, (r
 
 # ------------------------------------------------------------------ iota and dims as values
 
-iota_op = _define("iota", lambda size, dtype: TensorType(dtype, (size,)),
+iota_op: OpDef = _define("iota", lambda size, dtype: TensorType(dtype, (size,)),
                   lambda size, dtype: np.arange(size, dtype=dtype), ZERO_GRAD,
                   lambda rng: [([], {"size": 5, "dtype": "int32"})], doc="0, 1, 2, … size-1.")
-dim_op = _define("dim", lambda size, dtype: TensorType(dtype, ()), lambda size, dtype: np.array(size, dtype), ZERO_GRAD,
+dim_op: OpDef = _define("dim", lambda size, dtype: TensorType(dtype, ()), lambda size, dtype: np.array(size, dtype),
+                 ZERO_GRAD,
                  lambda rng: [([], {"size": 5, "dtype": "int64"})], doc="The run-time value of a symbolic dim.")
 
 

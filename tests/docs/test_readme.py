@@ -1,0 +1,21 @@
+"""The python blocks of README.md run as they stand, in one namespace per block."""
+import re
+from pathlib import Path
+
+import pytest
+
+TEXT = (Path(__file__).parents[2] / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+
+
+def test_there_are_blocks():
+    assert len(BLOCKS) == 2 and len([x for x in BLOCKS[0].splitlines() if x.strip()]) <= 15
+
+
+@pytest.mark.parametrize("code", BLOCKS, ids=["train", "graph"])
+def test_block_runs(code, capsys):
+    for module in sorted(set(re.findall(r"^from (graphk\.(?:layers|models)) import", code, re.MULTILINE))):
+        pytest.importorskip(module, reason=f"{module} is not there yet")
+    exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
+    out = capsys.readouterr().out
+    assert "graph slope" in out or float(out.rpartition(":")[2]) > 0.8

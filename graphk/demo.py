@@ -90,7 +90,8 @@ def write_page(model: Any, out: Path) -> Path:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line: 0 if all went well."""
-    parser = argparse.ArgumentParser(prog="python -m graphk.demo", description="Train a digit classifier, look inside it.")
+    parser = argparse.ArgumentParser(prog="python -m graphk.demo",
+                                     description="Train a digit classifier, look inside it.")
     parser.add_argument("--epochs", type=int, default=12, metavar="N", help="how often to go through the images (12)")
     parser.add_argument("--out", type=Path, default=Path("demo_output"), metavar="DIR",
                         help="where report.html goes (demo_output)")

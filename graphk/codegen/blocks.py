@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from graphk.codegen import arith, micro, scalars
-from graphk.codegen.emitter import I8, I32T, I64T, LLVM_TYPES, Emitter, Operand, storage, typed
-from graphk.codegen.scalars import BOOL, F32, FLOATS, I64, ITEMSIZE, SHORT
+from graphk.codegen import arith, micro, scalars, sync
+from graphk.codegen.emitter import I8, I32T, I64T, Emitter, Operand, storage
+from graphk.codegen.scalars import BOOL, FLOATS, I32, I64, ITEMSIZE, SHORT
 from graphk.codegen.target import Target
 
 Operands = tuple[Operand, ...]
@@ -276,6 +276,28 @@ def _micro_block(item: micro.Building) -> Block:
     return Block(item.name, len(item.pattern), rule, body, inline=False)
 
 
+_SYNC_RESULTS: dict[str, Operand | None] = {
+    "": None,
+    "i": _INT,
+    "P": Operand(I64, pointer=True),
+    "W": Operand(I32, pointer=True),
+}
+
+
+def _sync_block(item: sync.Primitive) -> Block:
+    def rule(operands: Operands, lanes: int) -> Operand | None:
+        for letter, o in zip(item.pattern, operands, strict=True):
+            if not (_is_int(o) if letter == "i" else o.pointer and o.dtype == I64):
+                words = {"i": "int64", "p": "int64 pointer"}
+                raise _refuse(", ".join(words[c] for c in item.pattern), operands)
+        return _SYNC_RESULTS[item.result]
+
+    def body(b: ir.IRBuilder, ops: Operands, args: tuple[ir.Value, ...], target: Target) -> ir.Value | None:
+        return item.emit(b, args, target)
+
+    return Block(item.name, len(item.pattern), rule, body)
+
+
 def _register() -> None:
     blocks = [_table_block(entry) for entry in scalars.TABLE.values()]
     blocks += [_ptr_block(dtype) for dtype in scalars.DTYPES]
@@ -296,6 +318,7 @@ def _register() -> None:
     pairs = {"hsum": "add", "hprod": "mul", "hmax": "max", "hmin": "min", "hany": "or", "hall": "and"}
     blocks += [_horizontal_block(name, table) for name, table in pairs.items()]
     blocks += [_micro_block(item) for item in micro.BUILDINGS]
+    blocks += [_sync_block(item) for item in sync.PRIMITIVES]
     BLOCKS.update({block.name: block for block in blocks})
 
 
@@ -344,6 +367,3 @@ def body(text: str, target: Target) -> tuple[str, tuple[tuple[str, str], ...]]:
         builder.ret(result)
     others = tuple((g.name, str(g)) for g in module.globals.values() if g is not function)
     return str(function), others
-
-
-__all__ = ["BLOCKS", "Block", "F32", "LLVM_TYPES", "body", "resolve", "signature", "symbol", "typed"]

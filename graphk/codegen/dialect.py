@@ -9,6 +9,7 @@ whose body ``blocks`` supplies, so Numba only does what it is good at: typing an
 from __future__ import annotations
 
 import functools
+import math
 import operator
 from collections.abc import Callable
 from types import FunctionType
@@ -59,6 +60,8 @@ _OPERATORS: dict[Callable[..., Any], str] = {
 }
 # What lowering raises for source outside the dialect.
 ERRORS: tuple[type[Exception], ...] = (errors.NumbaError, NotImplementedError)
+# int64 slots of one ``stack_i64()``.
+STACK_SLOTS = 64
 SIGNATURE = (types.CPointer(types.int64), types.int64, types.int64)
 
 
@@ -213,9 +216,8 @@ def _register(function: DialectFunction) -> None:
         return _emit_call(context, builder, name, lanes, operands, args)
 
 
-def _register_tile(function: DialectFunction, dtype: str) -> None:
-    """``tile_f32()``: a stack buffer in the entry block, so it lives as long as the kernel's call."""
-    rows, columns = function.target.tile_shape(dtype)
+def _register_space(function: DialectFunction, dtype: str, count: int) -> None:
+    """A stack buffer in the entry block, so it lives as long as the kernel's call."""
     pointer = types.CPointer(_SCALARS[dtype])
 
     def generic(self: Any, args: tuple[Any, ...], kws: dict[str, Any]) -> Any:
@@ -223,13 +225,13 @@ def _register_tile(function: DialectFunction, dtype: str) -> None:
             raise errors.TypingError(f"{function.name}: takes no operand, received {args}.")
         return typing.signature(pointer)
 
-    template = type("Typing_tile", (templates.AbstractTemplate,), {"key": function, "generic": generic})
+    template = type("Typing_space", (templates.AbstractTemplate,), {"key": function, "generic": generic})
     _publish(function, template)
 
     @lower_builtin(function)
     def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
         with builder.goto_entry_block():
-            space = builder.alloca(ir.ArrayType(storage(dtype), rows * columns))
+            space = builder.alloca(ir.ArrayType(storage(dtype), count))
             space.align = 64
         return builder.bitcast(space, storage(dtype).as_pointer())
 
@@ -272,10 +274,11 @@ def namespace(target: Target) -> dict[str, Any]:
     for name in blocks.BLOCKS:
         out[name] = DialectFunction(name, target)
         _register(out[name])
-    for dtype in ("float32", "float64"):
-        name = f"tile_{scalars.SHORT[dtype]}"
+    spaces = {f"tile_{scalars.SHORT[d]}": (d, math.prod(target.tile_shape(d))) for d in scalars.FLOATS}
+    spaces["stack_i64"] = ("int64", STACK_SLOTS)
+    for name, (dtype, count) in spaces.items():
         out[name] = DialectFunction(name, target)
-        _register_tile(out[name], dtype)
+        _register_space(out[name], dtype, count)
     for short in scalars.LONG:
         if short != "bool":
             out[short] = out[f"to_{short}"]
@@ -403,6 +406,11 @@ def _flags() -> Any:
     return flags
 
 
+def _result_type(function: FunctionType) -> types.Type:
+    """Kernels return nothing; an entry annotated ``-> "i64"`` returns an int64 to its C caller."""
+    return types.int64 if function.__annotations__.get("return") == "i64" else types.none
+
+
 @global_compiler_lock
 def lower(function: FunctionType) -> tuple[ir.Module, str]:
     """(unoptimised module, symbol of the function in Numba's calling convention)."""
@@ -411,7 +419,7 @@ def lower(function: FunctionType) -> tuple[ir.Module, str]:
     context.refresh()
     library = context.codegen().create_library(function.__name__)
     result = compiler.compile_extra(
-        typing_context, context, function, SIGNATURE, types.none, _flags(), {}, library, _Compiler
+        typing_context, context, function, SIGNATURE, _result_type(function), _flags(), {}, library, _Compiler
     )
     (module,) = library.modules
     return module, result.fndesc.llvm_func_name

@@ -1,7 +1,8 @@
 """Kernel source to object code, object code to callable addresses.
 
 In goes dialect source with the names of its entry functions and a ``Target``; out comes a ``CompiledObject``: an
-ELF object exporting one C function ``void name(int64_t *args, int64_t tid, int64_t nt)`` per entry. ``load`` maps
+ELF object exporting one C function ``void name(int64_t *args, int64_t tid, int64_t nt)`` per entry (``int64_t`` for an
+entry annotated ``-> "i64"``). ``load`` maps
 such an object into the process and returns addresses. It always holds that the object refers to no Python or
 Numba symbol (only to the C library where a float64 function needs it), that compiling is deterministic, and
 that ``load`` imports llvmlite but never Numba.
@@ -9,7 +10,7 @@ that ``load`` imports llvmlite but never Numba.
 
 from __future__ import annotations
 
-import atexit
+import ctypes
 import functools
 import hashlib
 import importlib.util
@@ -75,7 +76,7 @@ def _python_functions(source: str, entries: tuple[str, ...], target: Target) -> 
 
     scope: dict[str, Any] = dict(dialect.namespace(target))
     try:
-        exec(compile(source, "<kernel>", "exec"), scope)
+        exec(compile(source, "<kernel>", "exec", dont_inherit=True), scope)
     except SyntaxError as error:
         raise KernelError(f"kernel source is not valid Python: {error}\n{_numbered(source)}") from error
     missing = [name for name in entries if not callable(scope.get(name))]
@@ -84,19 +85,24 @@ def _python_functions(source: str, entries: tuple[str, ...], target: Target) -> 
     return [scope[name] for name in entries]
 
 
-def _shim(module: Any, symbol: str, name: str) -> None:
-    """``void name(i64*, i64, i64)`` around Numba's (return slot, exception slot, args...) -> status."""
+def _shim(module: Any, symbol: str, name: str, returns: bool) -> None:
+    """The C function around Numba's (return slot, exception slot, args...) -> status."""
     from llvmlite import ir
 
     inner = module.globals[symbol]
     inner.linkage = "internal"
     inner.attributes.add("alwaysinline")
     kinds = inner.ftype.args
-    outer = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds[2:]), name)
+    word = ir.IntType(64)
+    outer = ir.Function(module, ir.FunctionType(word if returns else ir.VoidType(), kinds[2:]), name)
     b = ir.IRBuilder(outer.append_basic_block("entry"))
-    slots = [b.bitcast(b.alloca(ir.IntType(64), 8), kind) for kind in kinds[:2]]
+    spaces = [b.alloca(word, 8) for _ in range(2)]
+    slots = [b.bitcast(space, kind) for space, kind in zip(spaces, kinds[:2], strict=True)]
     b.call(inner, [*slots, *outer.args])
-    b.ret_void()
+    if returns:
+        b.ret(b.load(spaces[0]))
+    else:
+        b.ret_void()
 
 
 def _split_module(module: Any) -> tuple[str, list[str]]:
@@ -129,7 +135,7 @@ def _link(functions: list[Any], target: Target) -> Any:
     symbols: dict[str, None] = {}
     for function in functions:
         module, symbol = dialect.lower(function)
-        _shim(module, symbol, function.__name__)
+        _shim(module, symbol, function.__name__, function.__annotations__.get("return") == "i64")
         text, needed = _split_module(module)
         texts.append(text)
         symbols.update(dict.fromkeys(needed))
@@ -214,7 +220,8 @@ def _engine() -> Any:
 
 
 _LOADED: list[Any] = []
-atexit.register(_LOADED.clear)
+# Code stays mapped even while the interpreter is torn down: a daemon thread may still be running in it.
+ctypes.pythonapi.Py_IncRef(ctypes.py_object(_LOADED))
 
 
 def load(compiled: CompiledObject) -> dict[str, int]:
@@ -224,7 +231,7 @@ def load(compiled: CompiledObject) -> dict[str, int]:
         for name in compiled.entries:
             builder.export_symbol(name)
         library = builder.link(_engine(), f"kernel{len(_LOADED)}")
-        _LOADED.append(library)
+        _LOADED.append((library, _engine()))
         return {name: library[name] for name in compiled.entries}
 
 

@@ -9,6 +9,7 @@ compiled is a comparison of two independent implementations. A vector is a numpy
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from graphk.codegen import micro, scalars
 from graphk.codegen.scalars import DTYPES, ITEMSIZE, SHORT
-from graphk.codegen.target import Target, host_target, with_lanes
+from graphk.codegen.target import host_target, with_lanes
 
 
 class Pointer:
@@ -173,10 +174,36 @@ def _by_dtype(tables: dict[str, dict[str, Callable[..., None]]], name: str) -> C
     return call
 
 
-def _tile(dtype: str, target: Target) -> Callable[[], Pointer]:
+def _swap(p: Pointer, i: int, x: int) -> int:
+    old = int(p[i])
+    p[i] = int(x)
+    return old
+
+
+def _call_kernel(function: int, args: int, tid: int, nt: int) -> None:
+    kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+    kind(int(function))(int(args), int(tid), int(nt))
+
+
+def _sync() -> dict[str, Callable[..., Any]]:
+    """The executor's primitives for one thread: atomics are plain accesses, waiting does nothing."""
+    return {
+        "load_acquire": lambda p, i: int(p[i]),
+        "store_release": _swap,
+        "fetch_add": lambda p, i, x: _swap(p, i, int(p[i]) + int(x)),
+        "swap": _swap,
+        "pause": lambda: None,
+        "yield_cpu": lambda: None,
+        "call_kernel": _call_kernel,
+        "i64_ptr": lambda address: Pointer(address, "int64"),
+        "i32_ptr": lambda address: Pointer(address, "int32"),
+        "address_of": lambda p: p.address,
+    }
+
+
+def _space(dtype: str, count: int) -> Callable[[], Pointer]:
     def call() -> Pointer:
-        rows, columns = target.tile_shape(dtype)
-        space = np.zeros(rows * columns, dtype)
+        space = np.zeros(count, dtype)
         return Pointer(space.ctypes.data, dtype, space)
 
     return call
@@ -205,5 +232,6 @@ def python_namespace(lanes: int) -> dict[str, Any]:
     out |= {name: _horizontal(scalars.TABLE[table]) for name, table in pairs.items()}
     tables = {d: _contractions(*target.tile_shape(d), target.vector_lanes(d)) for d in ("float32", "float64")}
     out |= {name: _by_dtype(tables, name) for name in tables["float32"]}
-    out |= {f"tile_{SHORT[d]}": _tile(d, target) for d in ("float32", "float64")}
+    out |= {f"tile_{SHORT[d]}": _space(d, math.prod(target.tile_shape(d))) for d in ("float32", "float64")}
+    out |= {"stack_i64": _space("int64", 64), **_sync()}
     return out

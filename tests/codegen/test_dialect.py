@@ -221,3 +221,10 @@ def test_private_numba_names_live_in_one_file() -> None:
     root = pathlib.Path(native.__file__).parent
     users = {p.name for p in root.rglob("*.py") if re.search(r"^\s*(import|from) numba\b(?!\.cuda)", p.read_text(), re.MULTILINE)}
     assert users <= {"dialect.py", "cuda.py"}
+
+
+def test_plain_python_has_every_name() -> None:
+    from graphk.codegen import dialect
+
+    for lanes in WIDTHS:
+        assert set(python_namespace(lanes)) >= set(dialect.namespace(target(lanes)))

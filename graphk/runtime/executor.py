@@ -1,0 +1,298 @@
+"""Running a compiled program: one native call from Python, any number of threads.
+
+In go a *binding* (``bind``: guards, patches and steps in one int64 array, laid out as ``native_loop`` says) and the
+``externs`` (``pack_externs``: a ctypes array of ``id(array)``); out comes 0 after all steps ran, or i + 1 if extern i is
+not the array the binding was made for, in which case nothing ran. It always holds that the result does not depend
+on the thread count (that is the kernels' duty, each thread runs its own share), that one-thread programs
+touch no worker, and that workers never hold the GIL while they run or spin.
+
+Thread safety: ``Executor.run`` may be called from any thread. Runs with several threads are serialized by the
+executor's lock. A binding patches its own argument slots and shares one arena, so two runs of the *same* binding must
+not overlap: with one thread, whoever owns the binding must serialize (``Executor.lock`` may be used). After
+``fork`` the child starts with no workers and makes its own when first needed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import os
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphk.codegen import cache
+from graphk.codegen.target import host_target
+from graphk.runtime import native_loop as loop
+
+# numpy's public flag bits.
+C_CONTIGUOUS, ALIGNED, WRITEABLE = 0x1, 0x100, 0x400
+
+# How long an idle worker spins before it sleeps, and a barrier before it yields (pauses of 10-40 ns).
+LINGER_SPINS = 4000
+BARRIER_SPINS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What an extern must be: C-contiguous, aligned, exactly this dtype and shape; writeable for results."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    writeable: bool = False
+
+    def words(self) -> list[int]:
+        """The guard's row."""
+        flags = C_CONTIGUOUS | ALIGNED | (WRITEABLE if self.writeable else 0)
+        return [id(np.dtype(self.dtype)), flags, len(self.shape), *self.shape]
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """Put extern ``extern``'s data address into the argument slot at address ``slot``."""
+
+    extern: int
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Call ``function`` (an address) with the argument slots at ``args``, on every thread or on thread 0 only."""
+
+    function: int
+    args: int
+    barrier: bool = True
+    alone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """Run ``body`` ``trips`` times; ``bumps`` are (address of an argument slot, bytes added per trip)."""
+
+    trips: int
+    bumps: tuple[tuple[int, int], ...]
+    body: tuple[Call | Loop, ...]
+
+
+Step = Call | Loop
+
+
+class Binding:
+    """The int64 words of one program with its concrete addresses; ``address`` is what ``run`` takes."""
+
+    def __init__(self, guards: Sequence[Guard], patches: Sequence[Patch], steps: Sequence[Step]) -> None:
+        self._tables: list[np.ndarray] = []
+        rows: list[list[int]] = []
+        self._flatten(steps, rows, 0)
+        guard_words = [w for guard in guards for w in guard.words()]
+        patch_words = [w for p in patches for w in (p.extern, p.slot)]
+        for patch in patches:
+            if not 0 <= patch.extern < len(guards):
+                raise ValueError(f"patch names extern {patch.extern}, but there are {len(guards)} guards.")
+        guards_at = loop.HEADER_WORDS
+        patches_at = guards_at + len(guard_words)
+        steps_at = patches_at + len(patch_words)
+        header = [0] * loop.HEADER_WORDS
+        header[loop.B_MAGIC] = loop.MAGIC
+        header[loop.B_GUARDS], header[loop.B_GUARD_COUNT] = guards_at, len(guards)
+        header[loop.B_PATCHES], header[loop.B_PATCH_COUNT] = patches_at, len(patches)
+        header[loop.B_STEPS], header[loop.B_STEP_COUNT] = steps_at, len(rows)
+        header[loop.B_TYPE] = id(np.ndarray)
+        self.words = np.array([*header, *guard_words, *patch_words, *(w for row in rows for w in row)], np.int64)
+        self.address: int = self.words.ctypes.data
+        # Guards compare dtype objects by address: keep them alive.
+        self._dtypes = [np.dtype(g.dtype) for g in guards]
+
+    def _flatten(self, steps: Sequence[Step], rows: list[list[int]], depth: int) -> None:
+        if depth > loop.MAX_DEPTH:
+            raise ValueError(f"loops nest deeper than {loop.MAX_DEPTH}; unroll the innermost ones.")
+        for step in steps:
+            if isinstance(step, Call):
+                flags = loop.BARRIER_AFTER if step.barrier else 0
+                rows.append([loop.CALL0 if step.alone else loop.CALL, step.function, step.args, flags])
+                continue
+            table = np.array([len(step.bumps), *(w for bump in step.bumps for w in bump)], np.int64)
+            self._tables.append(table)
+            begin = len(rows)
+            rows.append([loop.LOOP_BEGIN, step.trips, table.ctypes.data, 0])
+            self._flatten(step.body, rows, depth + 1)
+            rows[begin][3] = len(rows)
+            rows.append([loop.LOOP_END, begin, 0, 0])
+
+
+def pack_externs(arrays: Sequence[np.ndarray]) -> ctypes.Array[ctypes.c_int64]:
+    """``id`` of each array; the caller keeps the arrays alive during the run. ``ctypes.addressof`` gives the address."""
+    return (ctypes.c_int64 * len(arrays))(*map(id, arrays))
+
+
+def thread_count() -> int:
+    """``$GRAPHK_NUM_THREADS``, else the cores this process may use."""
+    text = os.environ.get("GRAPHK_NUM_THREADS", "").strip()
+    if not text:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not text.isdigit() or not 1 <= int(text) <= loop.MAX_THREADS:
+        raise ValueError(f"GRAPHK_NUM_THREADS is {text!r}; expected a whole number from 1 to {loop.MAX_THREADS}.")
+    return int(text)
+
+
+_HEAD_WORDS = object.__basicsize__ // 8
+
+
+def check_array_layout() -> None:
+    """Compare the fields native code reads with what numpy says; RuntimeError on a build that lays them out otherwise."""
+    probe = np.zeros((3, 5), np.float32)
+    words = (ctypes.c_int64 * (_HEAD_WORDS + 7)).from_address(id(probe))
+    head = _HEAD_WORDS
+    nd, flags = words[head + 1] & 0xFFFFFFFF, words[head + 6]
+    seen = (words[head - 1], words[head], nd, words[head + 5], flags & (C_CONTIGUOUS | ALIGNED | WRITEABLE))
+    dims = (ctypes.c_int64 * 2).from_address(words[head + 2])
+    want = (id(np.ndarray), probe.ctypes.data, 2, id(probe.dtype), C_CONTIGUOUS | ALIGNED | WRITEABLE)
+    if seen != want or tuple(dims) != probe.shape:
+        raise RuntimeError(
+            f"numpy arrays are laid out in an unknown way: read {seen} {tuple(dims)}, expected {want} {probe.shape}. "
+            "graphk's executor needs CPython with numpy 1.22 or newer."
+        )
+
+
+check_array_layout()
+
+_ENTRY = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+
+
+class _Native:
+    """The four entries as ctypes functions (which release the GIL)."""
+
+    def __init__(self) -> None:
+        kernel = cache.get_kernel(loop.source(_HEAD_WORDS), loop.ENTRIES, host_target())
+        self.execute, self.launch, self.resume, self.worker = (_ENTRY(kernel[name]) for name in loop.ENTRIES)
+
+
+class Executor:
+    """Persistent worker threads and the native entry points.
+
+    >>> executor = Executor(threads=1)
+    >>> executor.run(Binding((), (), ()).address, 0, 1)
+    0
+    """
+
+    def __init__(self, threads: int | None = None) -> None:
+        self.threads = thread_count() if threads is None else threads
+        if not 1 <= self.threads <= loop.MAX_THREADS:
+            raise ValueError(f"an executor needs 1 to {loop.MAX_THREADS} threads, received {threads}.")
+        self._native = _Native()
+        self._execute = self._native.execute
+        self._reset()
+        _EXECUTORS.add(self)
+
+    def _reset(self) -> None:
+        """No workers; also what a forked child needs, since threads do not survive ``fork``."""
+        self.lock = threading.RLock()
+        self._workers: list[threading.Thread] = []
+        self._wake: list[threading.Lock] = []
+        self._state = (ctypes.c_int64 * loop.state_words(self.threads))()
+        self._state_address = ctypes.addressof(self._state)
+        crowded = self.threads > (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+        self._state[loop.S_SPIN] = 0 if crowded else BARRIER_SPINS
+        self._state[loop.S_LINGER] = 0 if crowded else LINGER_SPINS
+
+    @property
+    def execute(self) -> Callable[[int, int, int], int]:
+        """``run`` for one thread without a Python frame: call it as ``execute(binding, externs, 1)``."""
+        return self._execute
+
+    def run(self, binding: int, externs: int, nt: int) -> int:
+        """Check guards, patch, run all steps on ``nt`` threads. 0: done; i + 1: extern i does not fit, nothing ran."""
+        if nt == 1:
+            return self._execute(binding, externs, 1)
+        return self._run_many(binding, externs, nt)
+
+    def _run_many(self, binding: int, externs: int, nt: int) -> int:
+        if not 1 < nt <= self.threads:
+            raise ValueError(f"run on {nt} threads, but this executor has {self.threads}; expected 1 to {self.threads}.")
+        with self.lock:
+            if len(self._workers) < nt - 1:
+                self._start(nt - 1)
+            self._state[loop.S_THREADS] = nt
+            result = loop.MUST_WAKE
+            try:
+                result = self._native.launch(self._state_address, binding, externs)
+            finally:
+                # A pending job must be finished even if a signal handler raised meanwhile.
+                if self._state[loop.S_PENDING]:
+                    self._wake_parked()
+                    result = self._native.resume(self._state_address, 0, 0)
+            return result
+
+    def _start(self, count: int) -> None:
+        while len(self._workers) < count:
+            tid = len(self._workers) + 1
+            wake = threading.Lock()
+            wake.acquire()
+            # The arrays a worker uses are bound now: after a fork the attributes belong to the child.
+            thread = threading.Thread(
+                target=_work, args=(self._native, self._state, wake, tid), name=f"graphk-{tid}", daemon=True
+            )
+            self._state[loop.S_WORKERS + tid * loop.LINE + loop.W_LAST] = self._state[loop.S_JOB]
+            self._workers.append(thread)
+            self._wake.append(wake)
+            thread.start()
+
+    def _wake_parked(self) -> None:
+        for tid, wake in enumerate(self._wake, 1):
+            place = loop.S_WORKERS + tid * loop.LINE + loop.W_WAKE
+            if self._state[place]:
+                self._state[place] = 0
+                wake.release()
+
+    def close(self) -> None:
+        """Stop and join the workers; the executor may be used again afterwards."""
+        with self.lock:
+            self._state[loop.S_STOP] = 1
+            for wake in self._wake:
+                # Only a sleeping worker's lock is still held; releasing a free one is refused.
+                with contextlib.suppress(RuntimeError):
+                    wake.release()
+            for thread in self._workers:
+                thread.join(timeout=5.0)
+            self._reset()
+
+
+def _work(native: _Native, state: ctypes.Array[ctypes.c_int64], wake: threading.Lock, tid: int) -> None:
+    """A worker's life: run and spin in native code, sleep in Python on a lock that the caller releases."""
+    address = ctypes.addressof(state)
+    while native.worker(address, tid, 0) == loop.PARK:
+        wake.acquire()
+
+
+_EXECUTORS: weakref.WeakSet[Executor] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for executor in list(_EXECUTORS):
+        executor._reset()
+
+
+def _at_exit() -> None:
+    for executor in list(_EXECUTORS):
+        with contextlib.suppress(RuntimeError):
+            executor.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_at_exit)
+
+_DEFAULT: list[Executor] = []
+_DEFAULT_LOCK = threading.Lock()
+
+
+def default_executor() -> Executor:
+    """The process-wide executor, made on first use."""
+    with _DEFAULT_LOCK:
+        if not _DEFAULT:
+            _DEFAULT.append(Executor())
+        return _DEFAULT[0]

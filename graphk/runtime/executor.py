@@ -32,9 +32,10 @@ from graphk.runtime import native_loop as loop
 # numpy's public flag bits.
 C_CONTIGUOUS, ALIGNED, WRITEABLE = 0x1, 0x100, 0x400
 
-# How long an idle worker spins before it sleeps, and a barrier before it yields (pauses of 10-40 ns).
+# Pauses (10-40 ns each) an idle worker spins before it sleeps, and a barrier before it starts to yield: soon, since
+# a thread just woken is often put on the core of the one that waits for it.
 LINGER_SPINS = 4000
-BARRIER_SPINS = 2000
+BARRIER_SPINS = 100
 
 
 @dataclass(frozen=True, slots=True)

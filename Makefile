@@ -19,7 +19,7 @@ $(STAMP): setup.cfg pyproject.toml
 	  then python=$$p; break; fi; done; \
 	if [ -z "$$python" ]; then \
 	  echo "graphk needs Python >= 3.10 and found none; install one, or name it: make PYTHON=/path/to/python" >&2; exit 1; fi; \
-	if [ ! -x $(BIN)/python ]; then "$$python" -m venv $(VENV) || { \
+	if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then rm -rf $(VENV); "$$python" -m venv $(VENV) || { \
 	  echo "could not make a virtual environment; on Debian and Ubuntu install python3-venv" >&2; exit 1; }; fi
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --upgrade 'pip>=23'
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[dev]'

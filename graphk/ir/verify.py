@@ -43,7 +43,10 @@ def verify_graph(graph: Graph, after: str = "", ensures: Sequence[Rule] = ()) ->
             raise VerifyError(_report(graph, after, rule, node, message), rule.__name__, node)
     for node in graph.nodes():
         for body in _bodies(node):
-            verify_graph(body, f"{after or 'construction'}, in the body of %{node_names(graph)[node]}", ensures)
+            try:
+                verify_graph(body, after, ensures)
+            except VerifyError as e:
+                raise VerifyError(f"in the body of {node_text(node, node_names(graph))}:\n{e}", e.rule, e.node) from None
 
 
 def _report(graph: Graph, after: str, rule: Rule, node: Node | None, message: str) -> str:

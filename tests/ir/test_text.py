@@ -187,6 +187,13 @@ def test_origins_are_optional():
     assert print_graph(g) == "graph g(%x: f32[n]) {\n  %0: f32[n] = exp(%x)\n  return %0\n}\n"
 
 
+def test_an_undeclared_input_is_shown():
+    """The verifier refuses such a graph; its text still says what is there."""
+    x, y = new_input(F, "x"), new_input(F, "y")
+    g = Graph((x,), (add(x, y),))
+    assert "  free %y: f32[n,3]\n" in print_graph(g) and len(round_trip(g).inputs) == 1
+
+
 def test_types_may_be_left_out_and_layout_is_free():
     g = parse_graph("graph g(%x:f32[n,3],){%a=exp(%x) %b=sum(%a;axes=(0,),keepdims=false,)return %b,%a}")
     assert [str(o.type) for o in g.outputs] == ["f32[3]", "f32[n,3]"]

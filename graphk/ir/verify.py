@@ -46,7 +46,8 @@ def verify_graph(graph: Graph, after: str = "", ensures: Sequence[Rule] = ()) ->
             try:
                 verify_graph(body, after, ensures)
             except VerifyError as e:
-                raise VerifyError(f"in the body of {node_text(node, node_names(graph))}:\n{e}", e.rule, e.node) from None
+                where = node_text(node, node_names(graph))
+                raise VerifyError(f"in the body of {where}:\n{e}", e.rule, e.node) from None
 
 
 def _report(graph: Graph, after: str, rule: Rule, node: Node | None, message: str) -> str:

@@ -40,7 +40,8 @@ def _softmax_ref(x: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _lse_ref(x: np.ndarray, axis: int, keepdims: bool) -> np.ndarray:
-    return np.asarray(np.logaddexp.reduce(x, axis=axis, keepdims=keepdims), x.dtype)
+    total: Any = np.logaddexp.reduce         # its annotation knows no bool variable as `keepdims`
+    return np.asarray(total(x, axis=axis, keepdims=keepdims), x.dtype)
 
 
 def _samples(rng: np.random.Generator) -> list[tuple[list[np.ndarray], dict[str, Any]]]:
@@ -76,6 +77,8 @@ def logsumexp(x: NodeLike, axis: int = -1, keepdims: bool = False) -> Node:
 
 
 def _one_hot(idx: Node, depth: Dim, dtype: str) -> Node:
+    if idx.dtype in ("bool", "int8", "uint8", "int16"):        # too narrow to count to `depth`
+        idx = cast(idx, "int32")
     return cast(eq(reshape(idx, shape=idx.shape + (1,)), iota(depth, idx.dtype)), dtype)
 
 

@@ -99,6 +99,11 @@ def broadcast_to(x: NodeLike, shape: Sequence[Dim]) -> Node:
 
 # ------------------------------------------------------------------ slice and pad (each other's gradients)
 def _slice_infer(t: TensorType, starts: tuple[Dim, ...], sizes: tuple[Dim, ...], steps: tuple[int, ...]) -> TensorType:
+    for axis, (d, a, n, s) in enumerate(zip(t.shape, starts, sizes, steps)):
+        if isinstance(d, int) and isinstance(a, int) and isinstance(n, int) and n != 0 and (
+                n < 0 or not 0 <= a < d or not 0 <= a + s * (n - 1) < d):
+            raise ValueError(f"slice of {t}: {n} elements from {a} on in steps of {s} leave axis {axis}, "
+                             f"whose indices are 0 to {d - 1}")
     return TensorType(t.dtype, sizes)
 
 

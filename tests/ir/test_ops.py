@@ -233,7 +233,8 @@ X23, X34 = new_input(TensorType("float32", (2, 3))), new_input(TensorType("float
     (lambda: shape.reshape(X23, (-1, 4)), "do not divide by 4"),
     (lambda: shape.transpose(X23, (0, 0)), "is not a permutation"),
     (lambda: shape.concat(X23, X34, axis=0), "axis 1 has 3 and 4"),
-    (lambda: shape.slice_axis(X23, 1, 1, 3), "3 elements from 1 on in steps of 1 leave axis 1, whose indices are 0 to 2"),
+    (lambda: shape.slice_axis(X23, 1, 1, 3),
+     "3 elements from 1 on in steps of 1 leave axis 1, whose indices are 0 to 2"),
     (lambda: shape.slice_axis(X23, 0, 0, -1), "leave axis 0"), (lambda: shape.slice_axis(X23, 0, 2, 1), "leave axis 0"),
     (lambda: shape.broadcast_to(X23, (3,)), "broadcast"), (lambda: sum_(X23, axes=2), "axis out of range"),
 ])

@@ -1,10 +1,14 @@
 """Decompose: composites become the primitives of their `expand`.
 
-In: any Graph.  Out: the same without composite ops, scan bodies included.  Ensures `no_composites`.
+In: any Graph.  Out: the same without composite ops, scan bodies included; argmax and argmin become two plain
+reductions, which fuse like any other.  Ensures `no_composites`.
 """
 from __future__ import annotations
 
 from graphk.ir.node import Graph, Node, make, origin, rewrite
+from graphk.ir.ops.elementwise import cast, eq, select
+from graphk.ir.ops.reduce import max_, min_
+from graphk.ir.ops.shape import dim_value, iota, reshape
 
 
 def decompose(graph: Graph) -> Graph:
@@ -14,11 +18,25 @@ def decompose(graph: Graph) -> Graph:
             with origin(like=node, rule=""):
                 inner = node.op.expand(*node.inputs, **dict(node.attrs))
                 return rewrite([inner], fn)[inner]
+        if node.op.name in ("argmax", "argmin"):
+            return _arg_extreme(node)
         if node.op.name == "scan":
             return with_body(node, decompose(node.attr("body")))
         return None
     table = rewrite(graph.roots(), fn)
     return graph.map(lambda n: table[n])
+
+
+def _arg_extreme(node: Node) -> Node:
+    """The smallest index at which the extreme is attained (so the first); the last one for a row with NaN."""
+    x, axis = node.inputs[0], node.attr("axis")
+    with origin(like=node, rule="arg-extreme"):
+        best = (max_ if node.op.name == "argmax" else min_)(x, axes=(axis,), keepdims=True)
+        column = tuple(x.shape[axis] if i == axis else 1 for i in range(x.ndim))
+        place = reshape(iota(x.shape[axis], "int32"), shape=column)
+        last = dim_value(x.shape[axis] - 1, "int32")
+        first = min_(select(eq(x, best), place, last), axes=(axis,))
+        return cast(first, node.dtype)
 
 
 def with_body(node: Node, body: Graph) -> Node:

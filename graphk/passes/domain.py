@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from graphk.ir.dims import Dim
-from graphk.ir.node import Node
+from graphk.ir.node import Node, users
 from graphk.ir.types import TensorType
 
 AxisMap = tuple["int | None", ...]
@@ -206,14 +206,11 @@ class Domain:
         return ""
 
 
-def analyze(nodes: list[Node], roots: list[Node]) -> Domain:
-    """The domain of a group given whole, producers before consumers in `nodes`."""
-    from graphk.ir.node import users
-    uses = users(nodes)
+def analyze(members: list[Node]) -> Domain:
+    """The domain of a group given whole, in the order in which the fuse pass built it."""
+    uses = users(members)
     domain = Domain()
-    order = list(reversed(nodes))
-    order.sort(key=lambda n: 0 if n.op.name in REDUCERS and n in roots and not uses[n] else 1)
-    for node in order:
+    for node in members:
         consumers = [c for c in uses[node] if c in domain.maps]
         why = domain.place(node, consumers) if consumers else domain.seed(node)
         if why:

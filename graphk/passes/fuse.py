@@ -35,7 +35,7 @@ class Note:
 
 @dataclass(eq=False)
 class Group:
-    """Nodes that become one kernel."""
+    """Nodes that become one kernel, in the order in which the domain took them."""
     domain: Domain
     nodes: list[Node] = field(default_factory=list)
 
@@ -116,8 +116,8 @@ class Fuser:
                 return self._refuse(node, first, f"its readers do not share a loop nest: {why}")
         if self._cyclic(nodes):
             return self._refuse(node, first, "its readers depend on each other through another kernel")
-        group = Group(domain, nodes)
-        for n in nodes:
+        group = Group(domain, [*first.nodes, *placed, node])
+        for n in group.nodes:
             self.home[n] = group
         self.notes.append(Note(describe(node), describe(first.nodes[0]), "readers united", True))
         return True
@@ -209,7 +209,10 @@ class Fuser:
                                                            for u in self.uses[n])]
         body = Graph(tuple(stand_in.values()), tuple(inner[o] for o in outs), name="body")
         with origin(like=outs[0]):
-            node = make(fusion_op, tuple(new[s] for s in stored), (("body", body), ("kind", group.domain.kind)))
+            at = {n: i for i, n in enumerate(body.nodes())}
+            order = tuple(at[inner[n]] for n in group.nodes)
+            node = make(fusion_op, tuple(new[s] for s in stored),
+                        (("body", body), ("kind", group.domain.kind), ("order", order)))
             for i, o in enumerate(outs):
                 with origin(like=o):
                     new[o] = item(node, i)

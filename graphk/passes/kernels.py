@@ -16,7 +16,6 @@ from graphk.ir.loop import (Acc, Call, Expr, Index, Kernel, Let, Lit, Load, Loop
 from graphk.ir.node import Graph, Node
 from graphk.ir.opdef import const_value
 from graphk.passes.domain import MOVERS, REDUCERS, AxisMap, Domain, analyze, is_trivial_reshape
-from graphk.passes.fuse import generated_nodes
 
 COMBINE = {"sum": "add", "prod": "mul", "reduce_max": "max", "reduce_min": "min", "any": "or", "all": "and"}
 
@@ -40,6 +39,7 @@ class Value:
 class Builder:
     """Turns one body into loops."""
     body: Graph
+    order: tuple[int, ...]
     domain: Domain = field(init=False)
     lets: list[tuple[Let, Value]] = field(default_factory=list)
     values: dict[tuple[Node, AxisMap], Value] = field(default_factory=dict)
@@ -50,10 +50,7 @@ class Builder:
 
     def __post_init__(self) -> None:
         nodes = self.body.nodes()
-        generated = generated_nodes(nodes)
-        roots = [o for o in self.body.outputs]
-        members = [n for n in nodes if n.op.name != "input" and (n not in generated or n in roots)]
-        self.domain = analyze(members, roots)
+        self.domain = analyze([nodes[i] for i in self.order])
         self.names = {n: f"p{i}" for i, n in enumerate(self.body.inputs)}
 
     # -------------------------------------------------------------- names
@@ -462,9 +459,9 @@ def map_dims(stmts: tuple[Stmt, ...], fn: Callable[[Dim], Dim]) -> tuple[Stmt, .
     return tuple(stmt(s) for s in stmts)
 
 
-def build(body: Graph, kind: str, label: str) -> Built:
-    """The kernel of one fused group."""
-    b = Builder(body)
+def build(body: Graph, kind: str, order: tuple[int, ...], label: str) -> Built:
+    """The kernel of one fused group (the attributes of a `fusion` node)."""
+    b = Builder(body, order)
     stmts = {"map": map_body, "dot": dot_body, "reduce": reduce_body}[kind](b)
     outs = [Param(f"p{len(body.inputs) + i}", o.dtype, "out") for i, o in enumerate(body.outputs)]
     params = [Param(name, n.dtype, "in") for n, name in b.names.items()] + outs

@@ -107,11 +107,11 @@ def scan(body: Graph, init: Sequence[Node], xs: Sequence[Node], consts: Sequence
 
 
 # ------------------------------------------------------------------ fusion: made by the fuse pass only
-def _fusion_infer(*ts: TensorType, body: Graph, kind: str) -> TupleType:
+def _fusion_infer(*ts: TensorType, body: Graph, kind: str, order: tuple[int, ...]) -> TupleType:
     return TupleType(tuple(o.t for o in body.outputs))
 
 
-def _fusion_ref(*arrays: np.ndarray, body: Graph, kind: str) -> list[np.ndarray]:
+def _fusion_ref(*arrays: np.ndarray, body: Graph, kind: str, order: tuple[int, ...]) -> list[np.ndarray]:
     from graphk.ir.interp import run_graph
     return run_graph(body, list(arrays))
 

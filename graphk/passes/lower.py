@@ -1,0 +1,263 @@
+"""Lower: a fused Graph becomes a Program of kernels on buffers.
+
+In: a Graph of fusion nodes and the few ops that are no group (reshape, concat, embed, scatter_add, scan).
+Out: a Program whose buffers have no offsets yet.  What always holds: every value has one buffer; a reshape is
+an alias; each output has a buffer of its own; each update ends in a copy into its variable, which
+`memory` removes where the producer may write in place.
+"""
+from __future__ import annotations
+
+from dataclasses import replace
+
+from graphk.ir.dims import Dim, product, substitute, sym
+from graphk.ir.loop import (Call, Kernel, Let, Lit, Load, Loop, Param, Ref, Stmt, Store, Update, call, expressions)
+from graphk.ir.node import Graph, Node, origin_of
+from graphk.ir.program import AnyStep, Buffer, LoopStep, Program, Step
+from graphk.ir.types import ITEMSIZE, TensorType
+from graphk.passes.fuse import Note
+from graphk.passes.kernels import Built, build, finish
+
+
+class Lowering:
+    """Buffers and steps under construction."""
+
+    def __init__(self) -> None:
+        self.buffers: dict[str, Buffer] = {}
+        self.of: dict[Node, str] = {}
+        self.parts: dict[tuple[Node, int], str] = {}
+        self.steps: list[AnyStep] = []
+        self.memo: dict[tuple[Graph, str], Built] = {}
+
+    # -------------------------------------------------------------- buffers
+    def new(self, type_: TensorType, place: str = "arena", hint: str = "t", **extra: object) -> str:
+        hint = "".join(ch if ch.isalnum() or ch == "_" else "_" for ch in hint) or "t"
+        name = hint if hint != "t" and hint not in self.buffers else f"{hint}{len(self.buffers)}"
+        self.buffers[name] = Buffer(name, type_, place, **extra)       # type: ignore[arg-type]
+        return name
+
+    def root(self, name: str) -> str:
+        """The buffer that `name` is, looking through aliases."""
+        while self.buffers[name].place == "alias":
+            name = self.buffers[name].base
+        return name
+
+    def buffer_of(self, node: Node) -> str:
+        if node not in self.of:
+            self.of[node] = self._leaf(node)
+        return self.of[node]
+
+    def _leaf(self, node: Node) -> str:
+        if node.op.name in ("const", "variable"):
+            return self.new(node.t, node.op.name, node.attr("name") or "c", node=node)
+        raise KeyError(f"{node!r} is read before it is computed, or is not among the graph's inputs")
+
+    # -------------------------------------------------------------- steps
+    def emit(self, built: Built, buffers: tuple[str, ...], node: Node | None, label: str) -> None:
+        kernel = replace(built.kernel, label=label)
+        origin = str(origin_of(node)) if node is not None else ""
+        self.steps.append(Step(kernel, buffers, built.sizes, origin=origin, cost=step_cost(kernel, built.sizes)))
+
+    def copy(self, source: str, target: str, node: Node | None = None, label: str = "copy") -> None:
+        t = self.buffers[source].type
+        self.emit(_copy_kernel(t.dtype, t.size), (source, target), node, label)
+
+    def run(self, nodes: list[Node]) -> None:
+        for node in nodes:
+            if node.op.kind != "leaf" and node not in self.of:
+                self._node(node)
+
+    def _node(self, node: Node) -> None:
+        name = node.op.name
+        if name == "fusion":
+            self._fusion(node)
+        elif name == "item":
+            self.of[node] = self.parts[node.inputs[0], node.attr("index")]
+        elif name == "reshape":
+            base = self.buffer_of(node.inputs[0])
+            self.of[node] = self.new(node.t, "alias", base=base)
+        elif name == "concat":
+            self._concat(node)
+        elif name == "embed":
+            self._embed(node)
+        elif name == "scatter_add":
+            self._scatter(node)
+        elif name == "scan":
+            self._scan(node)
+        else:
+            raise NotImplementedError(f"no lowering for the op `{name}`: {node!r} ({origin_of(node)})")
+
+    def _fusion(self, node: Node) -> None:
+        body, kind = node.attr("body"), node.attr("kind")
+        ins = [self.buffer_of(i) for i in node.inputs]
+        outs = []
+        for i, o in enumerate(body.outputs):
+            outs.append(self.new(o.t, origin=str(origin_of(o))))
+            self.parts[node, i] = outs[-1]
+        label = group_label(body)
+        self.emit(build(body, kind, node.attr("order"), label), (*ins, *outs), body.outputs[0], label)
+
+    # -------------------------------------------------------------- ops that are no group
+    def _concat(self, node: Node) -> None:
+        out = self.of[node] = self.new(node.t)
+        axis = node.attr("axis")
+        at: Dim = 0
+        for x in node.inputs:
+            outer, tail = product(x.shape[:axis]), product(x.shape[axis + 1:])
+            self.emit(_strided_copy(node.dtype, outer, x.shape[axis] * tail, node.shape[axis] * tail, at * tail),
+                      (self.buffer_of(x), out), node, "concat")
+            at = at + x.shape[axis]
+
+    def fill(self, buffer: str, value: float, node: Node) -> None:
+        t = self.buffers[buffer].type
+        e = sym("e0")
+        loop = Loop("a0", e, (Store("p0", sym("a0"), Lit(value, t.dtype)),))
+        self.emit(finish("fill", [Param("p0", t.dtype, "out")], (loop,), {"e0": t.size}), (buffer,), node, "fill")
+
+    def _embed(self, node: Node) -> None:
+        out = self.of[node] = self.new(node.t)
+        self.fill(out, 0.0 if node.t.is_float else 0, node)
+        x = node.inputs[0]
+        dims: dict[str, Dim] = {}
+        src: Dim = 0
+        dst: Dim = 0
+        stride: Dim = 1
+        out_stride: Dim = 1
+        for d in range(x.ndim - 1, -1, -1):
+            dims[f"e{d}"], dims[f"x{d}"], dims[f"o{d}"] = x.shape[d], node.shape[d], node.attr("starts")[d]
+            src = src + sym(f"a{d}") * stride
+            dst = dst + (sym(f"a{d}") * node.attr("steps")[d] + sym(f"o{d}")) * out_stride
+            stride, out_stride = stride * sym(f"e{d}"), out_stride * sym(f"x{d}")
+        body: tuple[Stmt, ...] = (Let("t0", Load("p0", src, x.dtype)), Store("p1", dst, Ref("t0", x.dtype)))
+        for d in range(x.ndim - 1, -1, -1):
+            body = (Loop(f"a{d}", sym(f"e{d}"), body),)
+        params = [Param("p0", x.dtype, "in"), Param("p1", x.dtype, "out")]
+        self.emit(finish("embed", params, body, dims), (self.buffer_of(x), out), node, "embed")
+
+    def _scatter(self, node: Node) -> None:
+        idx, g = node.inputs
+        out = self.of[node] = self.new(node.t)
+        self.fill(out, 0.0, node)
+        row = call("max", call("min", call("cast:int64", Load("p0", sym("a0"), idx.dtype)), Ref("last", "int64")), 0)
+        inner = Store("p2", sym("t0") * sym("e1") + sym("a1"), Load("p1", sym("a0") * sym("e1") + sym("a1"), g.dtype),
+                      accumulate=True)
+        from graphk.ir.loop import Index
+        body: tuple[Stmt, ...] = (Loop("a0", sym("e0"), (
+            Let("last", Index(sym("x0"), "int64")), Let("t0", row), Loop("a1", sym("e1"), (inner,)))),)
+        dims: dict[str, Dim] = {"e0": idx.t.size, "e1": product(g.shape[idx.ndim:]), "x0": node.attr("rows") - 1}
+        params = [Param("p0", idx.dtype, "in"), Param("p1", g.dtype, "in"), Param("p2", g.dtype, "out")]
+        self.emit(finish("scatter_add", params, body, dims), (self.buffer_of(idx), self.buffer_of(g), out), node,
+                  "scatter_add")
+
+    def _scan(self, node: Node) -> None:
+        body, nc, nx, length = (node.attr(k) for k in ("body", "n_carry", "n_xs", "length"))
+        carries = []
+        for i in range(nc):
+            carries.append(self.new(node.inputs[i].t, hint="carry"))
+            self.copy(self.buffer_of(node.inputs[i]), carries[-1], node, "carry")
+            self.parts[node, i] = carries[-1]
+        windows: list[tuple[str, str, Dim]] = []
+        inner = Lowering()
+        inner.buffers = self.buffers
+        for i, leaf in enumerate(body.inputs):
+            if i < nc:
+                inner.of[leaf] = carries[i]
+            elif i < nc + nx:
+                inner.of[leaf] = self._window(self.buffer_of(node.inputs[i]), leaf.t, windows)
+            else:
+                inner.of[leaf] = self.buffer_of(node.inputs[i])
+        inner.run(body.nodes())
+        for i, o in enumerate(body.outputs[nc:], start=nc):
+            whole = self.new(TensorType(o.dtype, (length,) + o.shape), hint="stack")
+            self.parts[node, i] = whole
+            inner.copy(inner.buffer_of(o), self._window(whole, o.t, windows), node, "stack")
+        inner.carry_over([inner.buffer_of(o) for o in body.outputs[:nc]], carries, node)
+        self.steps.append(LoopStep(length, tuple(inner.steps), tuple(windows), node.attr("reverse"),
+                                   origin=str(origin_of(node))))
+
+    def _window(self, whole: str, type_: TensorType, windows: list[tuple[str, str, Dim]]) -> str:
+        name = self.new(type_, "alias", "window", base=whole)
+        windows.append((name, whole, type_.size * ITEMSIZE[type_.dtype]))
+        return name
+
+    def carry_over(self, sources: list[str], carries: list[str], node: Node) -> None:
+        """New carries into the carry buffers; those that are other carries are saved first."""
+        saved = []
+        for s, c in zip(sources, carries):
+            if self.root(s) in carries and self.root(s) != c:
+                spare = self.new(self.buffers[s].type)
+                self.copy(s, spare, node, "carry")
+                s = spare
+            saved.append(s)
+        for s, c in zip(saved, carries):
+            if self.root(s) != c:
+                self.copy(s, c, node, "carry")
+
+
+# ------------------------------------------------------------------ small kernels
+def _copy_kernel(dtype: str, size: Dim) -> Built:
+    body = (Loop("a0", sym("e0"), (Let("t0", Load("p0", sym("a0"), dtype)), Store("p1", sym("a0"), Ref("t0", dtype)))),)
+    return finish("copy", [Param("p0", dtype, "in"), Param("p1", dtype, "out")], body, {"e0": size})
+
+
+def _strided_copy(dtype: str, outer: Dim, inner: Dim, row: Dim, offset: Dim) -> Built:
+    src, dst = sym("a0") * sym("e1") + sym("a1"), sym("a0") * sym("x0") + sym("a1") + sym("x1")
+    body = (Loop("a0", sym("e0"), (Loop("a1", sym("e1"), (
+        Let("t0", Load("p0", src, dtype)), Store("p1", dst, Ref("t0", dtype)))),)),)
+    return finish("concat", [Param("p0", dtype, "in"), Param("p1", dtype, "out")], body,
+                  {"e0": outer, "e1": inner, "x0": row, "x1": offset})
+
+
+def group_label(body: Graph) -> str:
+    """A readable kernel name: the ops that matter, in order."""
+    names = [n.op.name for n in body.nodes() if n.op.kind not in ("leaf", "index_map") or n.op.name in (
+        "transpose", "gather", "slice")]
+    short: list[str] = []
+    for n in names:
+        if n not in short:
+            short.append(n)
+    return "_".join(short[:5]) or "copy"
+
+
+def step_cost(kernel: Kernel, sizes: tuple[Dim, ...]) -> Dim:
+    """Scalar operations of a kernel, as a polynomial in the program's dims."""
+    heavy = {"exp": 10, "log": 12, "tanh": 14, "sigmoid": 12, "pow": 30, "philox2x32": 12, "div": 4, "sqrt": 4}
+
+    def of(stmts: tuple[Stmt, ...]) -> Dim:
+        total: Dim = 0
+        for s in stmts:
+            if isinstance(s, Loop):
+                total = total + s.extent * of(s.body)
+            elif isinstance(s, (Let, Update, Store)):
+                total = total + 1 + sum(heavy.get(e.fn, 1) for e in expressions(s.expr) if isinstance(e, Call))
+        return total
+    return substitute(of(kernel.body), dict(zip(kernel.sizes, sizes)))
+
+
+# ------------------------------------------------------------------ the pass
+def lower(graph: Graph, notes: tuple[Note, ...] = ()) -> Program:
+    """`graph` (fused) as a Program."""
+    low = Lowering()
+    for i, node in enumerate(graph.inputs):
+        low.of[node] = low.new(node.t, "input", node.attr("name") or "input", index=i)
+    low.run(graph.nodes())
+    for i, o in enumerate(graph.outputs):
+        _output(low, o, i)
+    for var, value in graph.updates:
+        low.copy(low.buffer_of(value), low.buffer_of(var), var, "assign")
+    dims = sorted(set().union(*(b.type.symbols() for b in low.buffers.values())) if low.buffers else set())
+    return Program(graph.name, tuple(dims), tuple(low.buffers.values()), tuple(low.steps), guards=graph.guards,
+                   notes=tuple(str(n) for n in notes))
+
+
+def _output(low: Lowering, node: Node, index: int) -> None:
+    """An output's buffer: its producer writes there directly if nothing else lives there."""
+    name = low.buffer_of(node)
+    have = low.buffers[name]
+    if have.place == "arena" and not any(b.base == name for b in low.buffers.values()):
+        low.buffers[name] = replace(have, place="output", index=index)
+        return
+    out = low.new(node.t, "output", f"out{index}", index=index)
+    low.copy(name, out, node, "copy")
+
+
+__all__ = ["lower", "step_cost"]

@@ -1,0 +1,292 @@
+"""Memory: updates in place, one arena, and the barriers between steps.
+
+In: a scheduled Program.  Out: the same with arena offsets, without needless copies, and with `barrier` set on
+every step that must wait.  What always holds: two buffers share bytes only if their lives do not overlap, or if
+a step reads the one exactly where it then writes the other; a variable is overwritten only after its last
+reader; inputs, outputs, variables and constants are never in the arena.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from graphk.ir.dims import Dim, dim_max, evaluate, floordiv, substitute, symbols
+from graphk.ir.loop import Kernel, Let, Load, Loop, Stmt, Store, Update, expressions, walk
+from graphk.ir.program import ALIGN, AnyStep, Buffer, LoopStep, Program, Step, flat_steps
+from graphk.ir.types import TensorType
+
+NOMINAL = 32                     # a stand-in for symbolic dims when sizes are compared
+
+
+def memory(program: Program) -> Program:
+    """`program` with memory planned."""
+    program = add_temporaries(program)
+    program = move_updates(program)
+    program = assign_in_place(program)
+    program = plan_arena(program)
+    return set_barriers(program)
+
+
+def add_temporaries(program: Program) -> Program:
+    """A buffer for each private parameter of a kernel (the partial results of a split reduction)."""
+    buffers = list(program.buffers)
+
+    def fix(s: AnyStep) -> AnyStep:
+        if isinstance(s, LoopStep):
+            return replace(s, body=tuple(fix(x) for x in s.body))
+        env = dict(zip(s.kernel.sizes, s.sizes))
+        names = list(s.buffers)
+        for p in s.kernel.params[len(names):]:
+            names.append(f"w{len(buffers)}")
+            buffers.append(Buffer(names[-1], TensorType(p.dtype, (substitute(p.size, env),)), "arena", origin=s.origin))
+        return replace(s, buffers=tuple(names))
+    steps = tuple(fix(s) for s in program.steps)
+    return replace(program, steps=steps, buffers=tuple(buffers))
+
+
+# ------------------------------------------------------------------ what a step touches
+def root_of(program: Program) -> dict[str, str]:
+    """Each buffer's storage: itself, or what it is a view of."""
+    base = {b.name: b.base if b.place == "alias" else b.name for b in program.buffers}
+
+    def find(name: str) -> str:
+        while base[name] != name:
+            name = base[name]
+        return name
+    return {name: find(name) for name in base}
+
+
+def touched(step: AnyStep, roots: dict[str, str]) -> tuple[set[str], set[str]]:
+    """Storage that a step reads and writes."""
+    reads: set[str] = set()
+    writes: set[str] = set()
+    for s in flat_steps((step,)):
+        for p, b in zip(s.kernel.params, s.buffers):
+            (reads if p.role == "in" else writes).add(roots[b])
+            if p.role == "out" and any(isinstance(x, Store) and x.accumulate and x.buffer == p.name
+                                       for x in walk(s.kernel.body)):
+                reads.add(roots[b])
+    return reads, writes
+
+
+# ------------------------------------------------------------------ updates
+def is_assignment(program: Program, s: AnyStep) -> bool:
+    return isinstance(s, Step) and s.kernel.label == "assign" and program.buffer(s.buffers[1]).place == "variable"
+
+
+def move_updates(program: Program) -> Program:
+    """Each step that only feeds an update, and the update, right behind the readers of the variable."""
+    roots = root_of(program)
+    info = [touched(s, roots) for s in program.steps]
+    assigned = {roots[s.buffers[1]]: i for i, s in enumerate(program.steps)
+                if isinstance(s, Step) and is_assignment(program, s)}
+    late, targets = _update_steps(program, info, assigned)
+    waits: list[set[int]] = []
+    writers: dict[str, list[int]] = {}
+    for i, (reads, writes) in enumerate(info):
+        deps = {w for b in reads | writes for w in writers.get(b, ())}
+        deps |= {j for var in targets.get(i, ()) for j in range(len(info)) if j not in targets and var in info[j][0]}
+        waits.append(deps)
+        for b in writes:
+            writers.setdefault(b, []).append(i)
+    order: list[int] = []
+    done: set[int] = set()
+
+    def flush() -> None:
+        moved = True
+        while moved:
+            moved = False
+            for j in late:
+                if j not in done and waits[j] <= done:
+                    order.append(j)
+                    done.add(j)
+                    moved = True
+    for i in range(len(info)):
+        if i not in late:
+            order.append(i)
+            done.add(i)
+            flush()
+    flush()
+    order += [i for i in range(len(info)) if i not in done]
+    return replace(program, steps=tuple(program.steps[i] for i in order))
+
+
+def _update_steps(program: Program, info: list[tuple[set[str], set[str]]], assigned: dict[str, int]
+                  ) -> tuple[list[int], dict[int, set[str]]]:
+    """Assignments and the steps all of whose results only assignments read; the variables that each overwrites."""
+    places = {b.name: b.place for b in program.buffers}
+    targets: dict[int, set[str]] = {i: {var} for var, i in assigned.items()}
+    for i, (_, writes) in enumerate(info):
+        readers = [j for j in range(len(info)) if j != i and info[j][0] & writes]
+        if i not in targets and readers and all(j in assigned.values() for j in readers) and all(
+                places[b] == "arena" for b in writes):
+            targets[i] = {var for var, j in assigned.items() if j in readers}
+    return sorted(targets), targets
+
+
+def assign_in_place(program: Program) -> Program:
+    """Drop `assign` copies whose producer may write into the variable itself.
+
+    It may if it is the value's only writer, nothing else reads the value under another place, every reader of the
+    variable runs earlier, and the producer itself reads the variable only where it writes.
+    """
+    roots = root_of(program)
+    steps = list(program.steps)
+    renamed: dict[str, str] = {}
+    for i, s in enumerate(steps):
+        if not (isinstance(s, Step) and is_assignment(program, s)):
+            continue
+        value, var = s.buffers
+        if program.buffer(value).place != "arena" or value in renamed:
+            continue
+        makers = [j for j, x in enumerate(steps) if value in {roots[b] for b in touched(x, roots)[1]}]
+        if len(makers) != 1 or not isinstance(steps[makers[0]], Step):
+            continue
+        j = makers[0]
+        maker = steps[j]
+        assert isinstance(maker, Step)
+        readers = [x for x, t in enumerate(steps) if var in touched(t, roots)[0] and x > j]
+        others = any(var in touched(steps[x], roots)[1] for x in range(len(steps)) if x != i)
+        if readers or others or not may_overwrite(maker, var, value, roots):
+            continue
+        renamed[value] = var
+    kept = tuple(s for s in steps if not (isinstance(s, Step) and is_assignment(program, s) and s.buffers[0] in renamed))
+    return replace(program, steps=tuple(_rename(s, renamed) for s in kept),
+                   buffers=tuple(replace(b, base=renamed.get(b.base, b.base)) for b in program.buffers
+                                 if b.name not in renamed))
+
+
+def _rename(s: AnyStep, names: dict[str, str]) -> AnyStep:
+    if isinstance(s, Step):
+        return replace(s, buffers=tuple(names.get(b, b) for b in s.buffers))
+    return replace(s, body=tuple(_rename(x, names) for x in s.body),
+                   windows=tuple((names.get(w, w), names.get(b, b), d) for w, b, d in s.windows))
+
+
+def may_overwrite(step: Step, read: str, written: str, roots: dict[str, str]) -> bool:
+    """Whether `step` reads storage `read` only at the index where it writes `written`, and never afterwards."""
+    k = step.kernel
+    ins = {p.name for p, b in zip(k.params, step.buffers) if p.role != "out" and roots[b] == read}
+    outs = {p.name for p, b in zip(k.params, step.buffers) if p.role == "out" and roots[b] == written}
+    if not ins:
+        return True
+    if len(outs) != 1 or k.schedule is None or (k.schedule.kind == "tile" and ins & _tile_operands(k)):
+        return False
+    stores = [s.index for s in walk(k.body) if isinstance(s, Store) and s.buffer in outs]
+    reads = [e.index for s in walk(k.body) if isinstance(s, (Let, Update, Store))
+             for e in expressions(s.expr) if isinstance(e, Load) and e.buffer in ins]
+    if len(set(map(str, stores))) != 1 or any(d != stores[0] for d in reads):
+        return False
+    return _reads_before_store(k.body, ins, next(iter(outs)))
+
+
+def _tile_operands(k: Kernel) -> set[str]:
+    """The two matrices of a contraction: read many times, so never overwritten."""
+    from graphk.passes.schedule import product_of_loads
+    for s in walk(k.body):
+        if isinstance(s, Loop) and (parts := product_of_loads(s)):
+            return {x.buffer for x in parts}
+    return set()
+
+
+def _reads_before_store(body: tuple[Stmt, ...], ins: set[str], out: str) -> bool:
+    """No statement after the loop that stores `out` reads `ins` (stages of a row kernel run one after another)."""
+    stored = False
+    for s in walk(body):
+        if stored and isinstance(s, (Let, Update)) and any(
+                isinstance(e, Load) and e.buffer in ins for e in expressions(s.expr)):
+            return False
+        stored = stored or (isinstance(s, Store) and s.buffer == out)
+    return True
+
+
+# ------------------------------------------------------------------ the arena
+@dataclass
+class Slot:
+    """Bytes of the arena that several buffers use in turn."""
+    size: Dim
+    free_after: int = -1
+
+
+def plan_arena(program: Program) -> Program:
+    """Offsets for arena buffers: first step to last step is a buffer's life; a free slot of fitting size is reused."""
+    roots = root_of(program)
+    life = lifetimes(program, roots)
+    slots: list[Slot] = []
+    chosen: dict[str, int] = {}
+    by_name = {b.name: b for b in program.buffers}
+    for name, (start, end) in sorted(life.items(), key=lambda t: t[1]):
+        slot = _pick_slot(program, by_name[name], start, slots, chosen, life, roots)
+        slots[slot].free_after = end
+        slots[slot].size = dim_max(slots[slot].size, by_name[name].nbytes) if _nominal(
+            slots[slot].size) < _nominal(by_name[name].nbytes) or symbols(slots[slot].size) != symbols(
+            by_name[name].nbytes) else slots[slot].size
+        chosen[name] = slot
+    offsets: list[Dim] = []
+    at: Dim = 0
+    for s in slots:
+        offsets.append(at)
+        at = at + floordiv(s.size + (ALIGN - 1), ALIGN) * ALIGN
+    buffers = tuple(replace(b, offset=offsets[chosen[b.name]]) if b.name in chosen else b for b in program.buffers
+                    if b.place != "arena" or b.name in chosen)
+    return replace(program, buffers=buffers, arena=at)
+
+
+def lifetimes(program: Program, roots: dict[str, str]) -> dict[str, tuple[int, int]]:
+    """First and last step (a whole loop is one step) that touch each arena buffer."""
+    arena = {b.name for b in program.buffers if b.place == "arena"}
+    out: dict[str, tuple[int, int]] = {}
+    for i, s in enumerate(program.steps):
+        reads, writes = touched(s, roots)
+        for b in (reads | writes) & arena:
+            out[b] = (out.get(b, (i, i))[0], i)
+    return out
+
+
+def _nominal(d: Dim) -> int:
+    return evaluate(d, {s: NOMINAL for s in symbols(d)})
+
+
+def _pick_slot(program: Program, b: Buffer, start: int, slots: list[Slot], chosen: dict[str, int],
+               life: dict[str, tuple[int, int]], roots: dict[str, str]) -> int:
+    step = program.steps[start]
+    if isinstance(step, Step):                                  # in place of an operand that dies here
+        for p, name in zip(step.kernel.params, step.buffers):
+            other = roots[name]
+            if p.role == "in" and other in chosen and life[other][1] == start and slots[
+                    chosen[other]].free_after == start and program.buffer(other).nbytes == b.nbytes \
+                    and may_overwrite(step, other, b.name, roots):
+                return chosen[other]
+    free = [i for i, s in enumerate(slots) if s.free_after < start and symbols(s.size) == symbols(b.nbytes)]
+    if free:
+        want = _nominal(b.nbytes)
+        return min(free, key=lambda i: abs(_nominal(slots[i].size) - want))
+    slots.append(Slot(b.nbytes))
+    return len(slots) - 1
+
+
+# ------------------------------------------------------------------ barriers
+def set_barriers(program: Program) -> Program:
+    """A step waits if a step since the last barrier wrote what it touches, or read what it writes."""
+    roots = root_of(program)
+    place = {b.name: (b.place, b.offset) if b.place == "arena" else (b.name, 0) for b in program.buffers}
+
+    def keys(names: set[str]) -> set[object]:
+        return {place[n] for n in names}
+    return replace(program, steps=_barriers(program.steps, roots, keys))
+
+
+def _barriers(steps: tuple[AnyStep, ...], roots: dict[str, str], keys: "object") -> tuple[AnyStep, ...]:
+    out: list[AnyStep] = []
+    reads: set[object] = set()
+    writes: set[object] = set()
+    for s in steps:
+        r, w = (keys(x) for x in touched(s, roots))             # type: ignore[operator]
+        loop = isinstance(s, LoopStep)
+        wait = bool(writes & (r | w) or reads & w) or (loop and bool(reads | writes))
+        if wait:
+            reads, writes = set(), set()
+        if isinstance(s, LoopStep):
+            s = replace(s, body=_barriers(s.body, roots, keys))
+        out.append(replace(s, barrier=wait))
+        reads, writes = reads | r, writes | w
+    return tuple(out)

@@ -1,0 +1,105 @@
+"""The one list of passes, and the manager that runs it.
+
+In: a Graph as captured, and the learning phase.  Out: a planned Program, and a record of every pass (its
+result, time and notes).  What always holds: after a pass that changed something its result is verified, and
+every property that earlier passes ensured is checked again; `observer` sees each result.
+"""
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any, Callable, Union
+
+from graphk.ir.node import Graph
+from graphk.ir.program import Program
+from graphk.passes.decompose import decompose
+from graphk.passes.fuse import Note, fuse
+from graphk.passes.lower import lower
+from graphk.passes.memory import memory
+from graphk.passes.schedule import schedule
+from graphk.passes.shapes import shapes
+from graphk.passes.simplify import simplify
+from graphk.passes.specialize import specialize
+
+IR = Union[Graph, Program]
+
+
+@dataclass
+class State:
+    """What passes may know besides the IR: the learning phase, and notes for later passes and readers."""
+    phase: int = 0
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A named rewrite; `ensures` names properties that hold from here on (see `graphk.ir.verify`)."""
+    name: str
+    run: Callable[[Any, State], Any]
+    ensures: tuple[str, ...] = ()
+
+
+def _fuse(graph: Graph, state: State) -> Graph:
+    out, state.notes = fuse(graph)
+    return out
+
+
+PASSES = (
+    Pass("specialize", lambda g, s: specialize(g, s.phase), ("no_phase",)),
+    Pass("shapes", lambda g, s: shapes(g), ("all_shapes_bound",)),
+    Pass("simplify", lambda g, s: simplify(g)),
+    Pass("decompose", lambda g, s: decompose(g), ("no_composites",)),
+    Pass("simplify2", lambda g, s: simplify(g)),
+    Pass("fuse", _fuse),
+    Pass("lower", lambda g, s: lower(g, s.notes)),
+    Pass("schedule", lambda p, s: schedule(p)),
+    Pass("memory", lambda p, s: memory(p)),
+)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One pass that ran."""
+    name: str
+    before: IR
+    after: IR
+    seconds: float
+
+
+@dataclass
+class Result:
+    """A compiled graph and how it came about."""
+    program: Program
+    records: list[Record] = field(default_factory=list)
+    notes: tuple[Note, ...] = ()
+
+
+def run_passes(graph: Graph, phase: int = 0, verify: bool = True,
+               observer: Callable[[Record], None] | None = None) -> Result:
+    """All passes in order."""
+    state, ir, records = State(phase), graph, []
+    ensured: tuple[str, ...] = ()
+    check = _verifier() if verify else None
+    for p in PASSES:
+        t = time.perf_counter()
+        new = p.run(ir, state)
+        records.append(Record(p.name, ir, new, time.perf_counter() - t))
+        ensured += p.ensures
+        if check is not None and new is not ir:
+            check(new, p.name, ensured)
+        if observer is not None:
+            observer(records[-1])
+        ir = new
+    assert isinstance(ir, Program)
+    return Result(ir, records, state.notes)
+
+
+def _verifier() -> Callable[[IR, str, tuple[str, ...]], None]:
+    from graphk.ir import verify
+
+    def check(ir: IR, after: str, ensured: tuple[str, ...]) -> None:
+        if isinstance(ir, Graph):
+            verify.verify_graph(ir, after, ensured)
+        else:
+            verify.verify_program(ir, after)
+    return check

@@ -1,0 +1,169 @@
+"""Schedule: how each kernel's loops become parallel and vector code, and in which order steps run.
+
+In: a Program from `lower`.  Out: the same with a `Schedule` on each kernel, full reductions split into fixed
+chunks, and updates moved right behind the last reader of what they overwrite.  What always holds: the choice
+depends on the kernel's text alone, never on the number of threads, so results have the same bits for any.
+"""
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+from graphk.ir.dims import Dim, dim_max, floordiv, substitute, sym
+from graphk.ir.loop import (Acc, Call, Kernel, Let, Load, Loop, Param, Ref, Schedule, Stmt, Store, Update,
+                            coefficient, loads, walk)
+from graphk.ir.program import AnyStep, LoopStep, Program, Step
+from graphk.passes.kernels import map_dims, rename_names
+
+CHUNK, CHUNK_ROWS = 16384, 64     # elements, or rows, that one partial result of a full reduction covers
+
+
+def schedule(program: Program) -> Program:
+    """`program` with scheduled kernels."""
+    return replace(program, steps=tuple(_step(s) for s in program.steps))
+
+
+def _step(s: AnyStep) -> AnyStep:
+    if isinstance(s, LoopStep):
+        return replace(s, body=tuple(_step(x) for x in s.body))
+    return replace(s, kernel=schedule_kernel(s.kernel))
+
+
+@lru_cache(maxsize=1024)
+def schedule_kernel(kernel: Kernel) -> Kernel:
+    """One kernel with its schedule."""
+    loops = [s for s in kernel.body if isinstance(s, Loop)]
+    if any(isinstance(s, Acc) for s in kernel.body):
+        kernel = split_reduction(kernel)
+        first = next(s for s in kernel.body if isinstance(s, Loop))
+        return replace(kernel, schedule=Schedule("chunks", (first.axis, _vector_axis(first.body))))
+    if not loops:
+        return replace(kernel, schedule=Schedule("serial"))
+    tile = tile_axes(kernel)
+    if tile:
+        return replace(kernel, schedule=Schedule("tile", tile))
+    if len(loops) == 1 and any(isinstance(s, Store) and s.accumulate for s in walk(kernel.body)):
+        return replace(kernel, schedule=_scatter_schedule(loops[0]))
+    has_acc = any(isinstance(s, Acc) for s in walk(kernel.body))
+    p, v = loops[0].axis, _vector_axis(loops[0:1])
+    kind = "map" if not has_acc else "columns" if v in _around_accs(loops[0]) else "rows"
+    return replace(kernel, schedule=Schedule(kind, (p, v)))
+
+
+def _scatter_schedule(loop: Loop) -> Schedule:
+    """Rows are added one after another; threads share the columns."""
+    inner = next((s for s in loop.body if isinstance(s, Loop)), None)
+    return Schedule("map", (inner.axis, inner.axis)) if inner else Schedule("serial")
+
+
+def _around_accs(loop: Loop) -> set[str]:
+    """Axes of the loops that hold accumulators (directly or further in)."""
+    out: set[str] = set()
+    if any(isinstance(s, Acc) for s in walk(loop.body)):
+        out.add(loop.axis)
+    for s in loop.body:
+        if isinstance(s, Loop):
+            out |= _around_accs(s)
+    return out
+
+
+def _vector_axis(stmts: "list[Loop] | tuple[Stmt, ...]") -> str:
+    """The axis along which most memory accesses are contiguous; innermost among equals."""
+    axes: list[str] = []
+    score: dict[str, int] = {}
+    indices: list[Dim] = []
+    for s in walk(tuple(stmts)):
+        if isinstance(s, Loop) and s.axis not in axes:
+            axes.append(s.axis)
+        indices += [x.index for x in loads(s)] + ([s.index] if isinstance(s, Store) else [])
+    for a in axes:
+        strides = [_stride(d, a) for d in indices]
+        score[a] = sum(2 if x == 1 else 0 if x == 0 else -1 for x in strides)
+    return max(axes, key=lambda a: (score[a], axes.index(a)))
+
+
+def _stride(index: Dim, axis: str) -> Dim:
+    try:
+        return coefficient(index, axis)
+    except ValueError:
+        return -1
+
+
+# ------------------------------------------------------------------ contractions
+def tile_axes(kernel: Kernel) -> tuple[str, ...]:
+    """(m, n, k) if the kernel is a matrix product that register tiles can do, else ().
+
+    Wanted: loops (batch…, m, n) around one accumulator that sums products of two loads over one loop k; the
+    first load does not vary along n, the second not along m, and the result is contiguous along n.
+    """
+    axes, body = _perfect_nest(kernel)
+    if len(axes) < 2 or not body or not isinstance(body[0], Acc):
+        return ()
+    inner = next((s for s in body if isinstance(s, Loop)), None)
+    parts = product_of_loads(inner) if inner is not None and sum(isinstance(s, Loop) for s in body) == 1 else None
+    if inner is None or parts is None or body[0].combine != "add" or body[0].dtype not in ("float32", "float64"):
+        return ()
+    a, b = parts
+    m, n, k = axes[-2], axes[-1], inner.axis
+    try:
+        if coefficient(a.index, n) != 0 or coefficient(b.index, m) != 0:
+            return ()
+        if any(coefficient(x.index, k) == 0 for x in parts) or coefficient(a.index, m) == 0 or coefficient(
+                b.index, n) == 0:
+            return ()
+        if any(_stride(s.index, n) != 1 for s in body if isinstance(s, Store)):
+            return ()
+    except ValueError:
+        return ()
+    return (m, n, k)
+
+
+def _perfect_nest(kernel: Kernel) -> tuple[list[str], tuple[Stmt, ...]]:
+    axes: list[str] = []
+    body = tuple(s for s in kernel.body if not isinstance(s, Let))
+    while len(body) == 1 and isinstance(body[0], Loop):
+        axes.append(body[0].axis)
+        body = body[0].body
+    return axes, body
+
+
+def product_of_loads(loop: Loop) -> tuple[Load, Load] | None:
+    """The two loads of `acc <- mul(a, b)`, the whole body of a contraction's loop."""
+    named = {s.name: s.expr for s in loop.body if isinstance(s, Let)}
+    updates = [s for s in loop.body if not isinstance(s, Let)]
+    if len(updates) != 1 or not isinstance(updates[0], Update):
+        return None
+    e = updates[0].expr
+    if not isinstance(e, Call) or e.fn != "mul":
+        return None
+    a, b = (named.get(x.name, x) if isinstance(x, Ref) else x for x in e.args)
+    return (a, b) if isinstance(a, Load) and isinstance(b, Load) else None
+
+
+# ------------------------------------------------------------------ full reductions
+def split_reduction(kernel: Kernel) -> Kernel:
+    """Partial results of fixed chunks in parallel, then their combination on one thread."""
+    at = next(i for i, s in enumerate(kernel.body) if isinstance(s, Loop))
+    loop = kernel.body[at]
+    assert isinstance(loop, Loop)
+    accs = [s for s in kernel.body if isinstance(s, Acc)]
+    before = [s for s in kernel.body[:at] if isinstance(s, Let)]
+    nested = any(isinstance(s, Loop) for s in loop.body)
+    chunk = CHUNK_ROWS if nested else CHUNK
+    chunks = floordiv(loop.extent + (chunk - 1), chunk)
+    start = sym("c") * chunk
+    left = loop.extent - start
+    size = left + chunk - dim_max(left, chunk)                        # min(left, chunk)
+    moved = map_dims(loop.body, lambda d: substitute(d, {loop.axis: start + sym(loop.axis)}))
+    partial = Loop("c", chunks, (*accs, Loop(loop.axis, size, moved),
+                                 *(Store("w" + a.name, sym("c"), Ref(a.name, a.dtype)) for a in accs)))
+    final: list[Stmt] = [Acc("f" + a.name, a.combine, a.dtype) for a in accs]
+    final.append(Loop("d", chunks, tuple(
+        Update("f" + a.name, Load("w" + a.name, sym("d"), a.dtype)) for a in accs)))
+    rest = rename_names(kernel.body[at + 1:], {a.name: "f" + a.name for a in accs})
+    temps = tuple(Param("w" + a.name, a.dtype, "temp", chunks) for a in accs)
+    return replace(kernel, params=kernel.params + temps,
+                   body=(*before, partial, Loop("z", 1, (*final, *rest))))
+
+
+__all__ = ["schedule", "schedule_kernel", "split_reduction", "tile_axes", "product_of_loads"]

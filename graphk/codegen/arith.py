@@ -271,6 +271,11 @@ TABLE: dict[str, Emit] = {
     "philox2x32": _philox,
     "u01": _u01,
 }
-TABLE.update({name: _compare(op) for name, op in zip(("eq", "ne", "lt", "le", "gt", "ge"), ("==", "!=", "<", "<=", ">", ">="), strict=True)})
+TABLE.update(
+    {
+        name: _compare(op)
+        for name, op in zip(("eq", "ne", "lt", "le", "gt", "ge"), ("==", "!=", "<", "<=", ">", ">="), strict=True)
+    }
+)
 TABLE.update({name: _math(name) for name in F32_FUNCTIONS})
 TABLE.update({f"cast:{dtype}": _cast(dtype) for dtype in LLVM_TYPES})

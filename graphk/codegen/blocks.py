@@ -350,6 +350,11 @@ def signature(name: str, operands: Operands, lanes: int) -> ir.FunctionType:
     return ir.FunctionType(kind, [o.llvm() for o in operands])
 
 
+def is_inline(text: str) -> bool:
+    """Whether the body of this symbol belongs into every kernel, or is an object of its own."""
+    return BLOCKS[text.split(".")[1]].inline
+
+
 @functools.lru_cache(maxsize=4096)
 def body(text: str, target: Target) -> tuple[str, tuple[tuple[str, str], ...]]:
     """(definition, ((declared symbol, declaration), ...)) of a symbol made by ``symbol``."""

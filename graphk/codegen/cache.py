@@ -14,6 +14,7 @@ and says so in one ``CacheWarning``.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -21,6 +22,7 @@ import stat
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 from graphk.codegen import native
@@ -101,19 +103,32 @@ def _usable_directory() -> Path | None:
         _make_private(path)
         info = os.stat(path)
     except OSError as error:
-        _warn("dir", f"the kernel cache directory {path} cannot be used ({error}); kernels are kept in memory only. "
-              "Set GRAPHK_CACHE_DIR to a writable directory.")
+        _warn(
+            "dir",
+            f"the kernel cache directory {path} cannot be used ({error}); kernels are kept in memory only. "
+            "Set GRAPHK_CACHE_DIR to a writable directory.",
+        )
         return None
     reason = "it is not a directory" if not stat.S_ISDIR(info.st_mode) else _untrusted(info)
     if reason:
-        _warn("dir", f"the kernel cache directory {path} is refused: {reason}; kernels are kept in memory only. "
-              "Set GRAPHK_CACHE_DIR to a directory of your own (mode 700).")
+        _warn(
+            "dir",
+            f"the kernel cache directory {path} is refused: {reason}; kernels are kept in memory only. "
+            "Set GRAPHK_CACHE_DIR to a directory of your own (mode 700).",
+        )
         return None
     return path
 
 
 def _pack(compiled: native.CompiledObject) -> bytes:
-    meta = json.dumps({"entries": compiled.entries, "target": compiled.target.key(), "made": native.versions()}).encode()
+    meta = json.dumps(
+        {
+            "entries": compiled.entries,
+            "needs": compiled.needs,
+            "target": compiled.target.key(),
+            "made": native.versions(),
+        }
+    ).encode()
     rest = len(meta).to_bytes(8, "little") + meta + compiled.data
     return MAGIC + hashlib.sha256(rest).digest() + rest
 
@@ -127,7 +142,7 @@ def _unpack(data: bytes, entries: tuple[str, ...], target: Target) -> native.Com
     meta = json.loads(rest[8 : 8 + size])
     if tuple(meta["entries"]) != entries or meta["target"] != target.key():
         raise CorruptError("the file holds another kernel than its name says")
-    return native.CompiledObject(rest[8 + size :], entries, target)
+    return native.CompiledObject(rest[8 + size :], entries, target, tuple(meta["needs"]))
 
 
 def _read(path: Path) -> bytes | None:
@@ -167,8 +182,11 @@ def _write(path: Path, data: bytes) -> None:
                 os.unlink(aside)
             raise
     except OSError as error:
-        _warn("write", f"the compiled kernel {path} cannot be written ({error}); it is kept in memory only. "
-              "Free space there or set GRAPHK_CACHE_DIR.")
+        _warn(
+            "write",
+            f"the compiled kernel {path} cannot be written ({error}); it is kept in memory only. "
+            "Free space there or set GRAPHK_CACHE_DIR.",
+        )
 
 
 def _from_disk(path: Path, entries: tuple[str, ...], target: Target) -> native.CompiledObject | None:
@@ -187,41 +205,60 @@ def _from_disk(path: Path, entries: tuple[str, ...], target: Target) -> native.C
     return compiled
 
 
-def _compile(source: str, entries: tuple[str, ...], target: Target) -> native.CompiledObject:
+def _timed(make: Callable[[], native.CompiledObject]) -> native.CompiledObject:
     start = time.perf_counter()
-    compiled = native.compile_source(source, entries, target)
+    compiled = make()
     _STATS["compiled"] += 1
     _STATS["compile_seconds"] += time.perf_counter() - start
     return compiled
 
 
+def _object(
+    key: str, entries: tuple[str, ...], target: Target, make: Callable[[], native.CompiledObject]
+) -> native.CompiledObject:
+    """From disk if it is there; otherwise made and put there."""
+    place = _usable_directory()
+    if place is None:
+        return _timed(make)
+    path = place / (key + SUFFIX)
+    found = _from_disk(path, entries, target)
+    if found is None:
+        found = _timed(make)
+        _write(path, _pack(found))
+    return found
+
+
 def get_object(source: str, entries: tuple[str, ...], target: Target) -> native.CompiledObject:
     """The object, from disk if it is there; otherwise compiled and put there."""
     with _LOCK:
-        place = _usable_directory()
-        path = place / (key_of(source, entries, target) + SUFFIX) if place is not None else None
-        found = _from_disk(path, entries, target) if path is not None else None
-        if found is None:
-            found = _compile(source, entries, target)
-            if path is not None:
-                _write(path, _pack(found))
-        return found
+        key = key_of(source, entries, target)
+        return _object(key, entries, target, lambda: native.compile_source(source, entries, target))
 
 
-def get_kernel(source: str, entries: tuple[str, ...], target: Target) -> dict[str, int]:
-    """Entry name to address, valid for the life of the process. Safe to call from any thread."""
-    key = key_of(source, entries, target)
+def _loaded(key: str, get: Callable[[], native.CompiledObject]) -> dict[str, int]:
     with _LOCK:
         known = _MEMORY.get(key)
         if known is not None:
             _STATS["memory_hits"] += 1
             return known
-        compiled = get_object(source, entries, target)
+        compiled = get()
         start = time.perf_counter()
-        addresses = native.load(compiled)
+        addresses = native.load(compiled, get_block)
         _STATS["load_seconds"] += time.perf_counter() - start
         _MEMORY[key] = addresses
         return addresses
+
+
+def get_kernel(source: str, entries: tuple[str, ...], target: Target) -> dict[str, int]:
+    """Entry name to address, valid for the life of the process. Safe to call from any thread."""
+    return _loaded(key_of(source, entries, target), lambda: get_object(source, entries, target))
+
+
+def get_block(symbol: str, target: Target) -> int:
+    """Address of a contraction block that kernels call; cached like a kernel."""
+    key = key_of("block", (symbol,), target)
+    make = functools.partial(native.compile_block, symbol, target)
+    return _loaded(key, lambda: _object(key, (symbol,), target, make))[symbol]
 
 
 def stats() -> dict[str, float]:

@@ -180,7 +180,9 @@ def _resolve(name: str, operands: tuple[Operand, ...], lanes: int) -> types.Type
         raise errors.TypingError(str(error)) from None
 
 
-def _emit_call(context: Any, builder: ir.IRBuilder, name: str, lanes: int, operands: tuple[Operand, ...], args: Any) -> ir.Value:
+def _emit_call(
+    context: Any, builder: ir.IRBuilder, name: str, lanes: int, operands: tuple[Operand, ...], args: Any
+) -> ir.Value:
     symbol = blocks.symbol(name, operands, lanes)
     function = builder.module.globals.get(symbol)
     if function is None:

@@ -10,12 +10,12 @@ With ``MR, NR = target.tile_shape(dtype)`` (in the dialect: ``MR_f32, NR_f32``) 
 - ``gemm_tile(a, rsa, csa, m, bp, k, c)``: C[i, j] = sum_kk a[i*rsa + kk*csa] * bp[kk*NR + j], a whole MR x NR row-major
   scratch tile (ldc = NR). 1 <= m <= MR; rows i >= m repeat row m-1 (A is never read beyond m rows). k >= 0.
 - ``gemm_tile1``: the same with NR1 columns (``bp`` packed with NR1 by ``pack_b1``; c is MR x NR1).
-- ``pack_b(b, rsb, csb, k, ncols, bp)``: bp[kk*NR + j] = b[kk*rsb + j*csb] for j < ncols, 0 for ncols <= j < NR; ``pack_b1``
-  alike for NR1. Vector copies when csb == 1, in-register transposes when rsb == 1, else element by element.
+- ``pack_b(b, rsb, csb, k, ncols, bp)``: bp[kk*NR + j] = b[kk*rsb + j*csb] for j < ncols, 0 for ncols <= j < NR;
+  ``pack_b1`` alike for NR1. Vector copies when csb == 1, in-register transposes when rsb == 1, else element by element.
 - ``pack_a(a, rsa, csa, m, k, ap)``: ap[kk*MR + i] = a[i*rsa + kk*csa] for i < m, 0 above; then call ``gemm_tile`` with
   (ap, 1, MR, m, ...). Worth it when csa != 1 (A transposed) and the block meets several panels.
-- ``gemv_rows(a, rsa, csa, m, b, rsb, k, n, c, ldc)``: C[i*ldc + j] for m rows (1 <= m <= 3) and n columns, B rows contiguous
-  and read exactly once, in place and in order, which is what a memory-bound product wants.
+- ``gemv_rows(a, rsa, csa, m, b, rsb, k, n, c, ldc)``: C[i*ldc + j] for m rows (1 <= m <= 3) and n columns, B rows
+  contiguous and read exactly once, in place and in order, which is what a memory-bound product wants.
 
 A whole ``C = A @ B`` is ``MATMUL_SOURCE``: panels are split among threads when there are at least as many as
 threads, else each thread packs all of them and takes a part of the rows.

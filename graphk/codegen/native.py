@@ -17,7 +17,8 @@ import importlib.util
 import re
 import sys
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,12 @@ class KernelError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class CompiledObject:
-    """``data``: ELF bytes; ``ir`` and ``asm`` are empty unless they were asked for."""
+    """``data``: ELF bytes that refer to the block symbols ``needs``; ``ir``, ``asm`` are empty unless asked for."""
 
     data: bytes
     entries: tuple[str, ...]
     target: Target
+    needs: tuple[str, ...] = ()
     ir: str = ""
     asm: str = ""
 
@@ -127,37 +129,42 @@ def _bodies_module(symbols: list[str], target: Target) -> str:
     return "\n".join([*declarations.values(), *definitions.values()])
 
 
-def _link(functions: list[Any], target: Target) -> Any:
-    """All entries and the bodies they call in one LLVM module; only the entries stay visible."""
-    from graphk.codegen import dialect
+def _parse(text: str, target: Target) -> Any:
+    machine = _machine(target)
+    module = llvm.parse_assembly(text)
+    module.name = "kernel"
+    module.triple = machine.triple
+    module.data_layout = str(machine.target_data)
+    return module
 
-    texts: list[str] = []
+
+def _hide(module: Any, visible: Collection[str]) -> None:
+    """Everything defined but the entries becomes internal, so that it can be inlined and dropped."""
+    for value in [*module.functions, *module.global_variables]:
+        if value.name not in visible and not value.is_declaration:
+            value.linkage = "internal"
+    module.verify()
+
+
+def _link(functions: list[Any], target: Target) -> tuple[Any, tuple[str, ...]]:
+    """(one module of all entries and the small bodies they call, names of the big blocks left outside)."""
+    from graphk.codegen import blocks, dialect
+
+    parts: list[Any] = []
     symbols: dict[str, None] = {}
     for function in functions:
         module, symbol = dialect.lower(function)
         _shim(module, symbol, function.__name__, function.__annotations__.get("return") == "i64")
         text, needed = _split_module(module)
-        texts.append(text)
+        parts.append(_parse(text, target))
         symbols.update(dict.fromkeys(needed))
-    texts.append(_bodies_module(list(symbols), target))
-    machine = _machine(target)
-    linked = None
-    for text in texts:
-        part = llvm.parse_assembly(text)
-        part.triple = machine.triple
-        part.data_layout = str(machine.target_data)
-        if linked is None:
-            linked = part
-        else:
-            linked.link_in(part)
-    assert linked is not None
-    linked.name = "kernel"
-    visible = {function.__name__ for function in functions}
-    for value in [*linked.functions, *linked.global_variables]:
-        if value.name not in visible and not value.is_declaration:
-            value.linkage = "internal"
-    linked.verify()
-    return linked
+    needs = tuple(sorted(s for s in symbols if not blocks.is_inline(s)))
+    parts.append(_parse(_bodies_module([s for s in symbols if s not in needs], target), target))
+    linked = parts[0]
+    for part in parts[1:]:
+        linked.link_in(part)
+    _hide(linked, {function.__name__ for function in functions})
+    return linked, needs
 
 
 def _optimise(module: Any, target: Target) -> None:
@@ -171,11 +178,11 @@ def _optimise(module: Any, target: Target) -> None:
     builder.getModulePassManager().run(module, builder)
 
 
-def _check_externs(module: Any, source: str) -> None:
+def _check_externs(module: Any, needs: tuple[str, ...], source: str) -> None:
     unknown = [
         f.name
         for f in module.functions
-        if f.is_declaration and not f.name.startswith("llvm.") and f.name not in _ALLOWED_EXTERNS
+        if f.is_declaration and not f.name.startswith("llvm.") and f.name not in _ALLOWED_EXTERNS | set(needs)
     ]
     if unknown:
         raise KernelError(
@@ -185,7 +192,7 @@ def _check_externs(module: Any, source: str) -> None:
 
 
 def compile_source(source: str, entries: tuple[str, ...], target: Target, *, texts: bool = False) -> CompiledObject:
-    """Compile ``entries`` of ``source``; with ``texts`` also keep LLVM IR and assembly.
+    """Compile ``entries`` of ``source``; with ``texts`` also keep LLVM IR and assembly (of its blocks, too).
 
     Raises KernelError for anything the dialect does not have.
     """
@@ -194,15 +201,39 @@ def compile_source(source: str, entries: tuple[str, ...], target: Target, *, tex
     from graphk.codegen.dialect import ERRORS
 
     try:
-        module = _link(functions, target)
+        module, needs = _link(functions, target)
     except ERRORS as error:
         raise KernelError(f"kernel leaves the dialect or does not type-check: {error}\n{_numbered(source)}") from error
     _optimise(module, target)
-    _check_externs(module, source)
+    _check_externs(module, needs, source)
+    compiled = _emit(module, entries, target, needs, texts)
+    if not texts:
+        return compiled
+    blocks = [compile_block(symbol, target, texts=True) for symbol in needs]
+    ir_text = "\n".join([compiled.ir, *(block.ir for block in blocks)])
+    asm_text = "\n".join([compiled.asm, *(block.asm for block in blocks)])
+    return replace(compiled, ir=ir_text, asm=asm_text)
+
+
+def _emit(module: Any, entries: tuple[str, ...], target: Target, needs: tuple[str, ...], texts: bool) -> CompiledObject:
     machine = _machine(target)
     ir_text = str(module) if texts else ""
     asm_text = machine.emit_assembly(module) if texts else ""
-    return CompiledObject(machine.emit_object(module), entries, target, ir_text, asm_text)
+    return CompiledObject(machine.emit_object(module), entries, target, needs, ir_text, asm_text)
+
+
+def compile_block(symbol: str, target: Target, *, texts: bool = False) -> CompiledObject:
+    """An object exporting one contraction block, shared by all kernels that call it. Needs no Numba."""
+    module = _parse(_bodies_module([symbol], target), target)
+    _hide(module, {symbol})
+    _optimise(module, target)
+    return _emit(module, (symbol,), target, (), texts)
+
+
+@functools.lru_cache(maxsize=256)
+def block_address(symbol: str, target: Target) -> int:
+    """Compile and load a block for this process."""
+    return load(compile_block(symbol, target))[symbol]
 
 
 _ENGINE_LOCK = threading.Lock()
@@ -224,10 +255,13 @@ _LOADED: list[Any] = []
 ctypes.pythonapi.Py_IncRef(ctypes.py_object(_LOADED))
 
 
-def load(compiled: CompiledObject) -> dict[str, int]:
-    """Map the object into this process for good; entry name to address."""
+def load(compiled: CompiledObject, resolve: Callable[[str, Target], int] = block_address) -> dict[str, int]:
+    """Map the object into this process for good; entry name to address. ``resolve`` finds the blocks it needs."""
+    needed = {symbol: resolve(symbol, compiled.target) for symbol in compiled.needs}
     with _ENGINE_LOCK:
         builder = llvm.JITLibraryBuilder().add_object_img(compiled.data).add_current_process()
+        for symbol, address in needed.items():
+            builder.import_symbol(symbol, address)
         for name in compiled.entries:
             builder.export_symbol(name)
         library = builder.link(_engine(), f"kernel{len(_LOADED)}")
@@ -258,6 +292,8 @@ __all__ = [
     "CompiledObject",
     "KernelError",
     "Target",
+    "block_address",
+    "compile_block",
     "compile_source",
     "host_target",
     "load",

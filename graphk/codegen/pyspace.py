@@ -34,7 +34,7 @@ class Pointer:
         if count == 0:
             return np.empty(0, self.dtype)
         buffer = (ctypes.c_char * (count * size)).from_address(self.address + int(start) * size)
-        return np.frombuffer(buffer, self.dtype)
+        return np.ndarray((count,), np.dtype(self.dtype), memoryview(buffer))
 
     def __getitem__(self, index: int) -> Any:
         return self.view(index, 1)[0]
@@ -150,7 +150,9 @@ def _contractions(rows: int, columns: int, narrow: int) -> dict[str, Callable[..
 
         return call
 
-    def gemv(a: Pointer, rsa: int, csa: int, m: int, b: Pointer, rsb: int, k: int, n: int, c: Pointer, ldc: int) -> None:
+    def gemv(
+        a: Pointer, rsa: int, csa: int, m: int, b: Pointer, rsb: int, k: int, n: int, c: Pointer, ldc: int
+    ) -> None:
         product = _strided(a, m, k, rsa, csa) @ _strided(b, k, n, rsb, 1)
         for i in range(m):
             c.view(i * ldc, n)[:] = product[i]

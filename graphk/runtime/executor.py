@@ -1,8 +1,8 @@
 """Running a compiled program: one native call from Python, any number of threads.
 
 In go a *binding* (``bind``: guards, patches and steps in one int64 array, laid out as ``native_loop`` says) and the
-``externs`` (``pack_externs``: a ctypes array of ``id(array)``); out comes 0 after all steps ran, or i + 1 if extern i is
-not the array the binding was made for, in which case nothing ran. It always holds that the result does not depend
+``externs`` (``pack_externs``: a ctypes array of ``id(array)``); out comes 0 after all steps ran, or i + 1 if extern i
+is not the array the binding was made for, in which case nothing ran. It always holds that the result does not depend
 on the thread count (that is the kernels' duty, each thread runs its own share), that one-thread programs
 touch no worker, and that workers never hold the GIL while they run or spin.
 
@@ -126,7 +126,7 @@ class Binding:
 
 
 def pack_externs(arrays: Sequence[np.ndarray]) -> ctypes.Array[ctypes.c_int64]:
-    """``id`` of each array; the caller keeps the arrays alive during the run. ``ctypes.addressof`` gives the address."""
+    """``id`` of each array; the caller keeps the arrays alive during the run; ``addressof`` gives the address."""
     return (ctypes.c_int64 * len(arrays))(*map(id, arrays))
 
 
@@ -144,7 +144,7 @@ _HEAD_WORDS = object.__basicsize__ // 8
 
 
 def check_array_layout() -> None:
-    """Compare the fields native code reads with what numpy says; RuntimeError on a build that lays them out otherwise."""
+    """Compare the fields native code reads with what numpy says; RuntimeError where they are laid out otherwise."""
     probe = np.zeros((3, 5), np.float32)
     words = (ctypes.c_int64 * (_HEAD_WORDS + 7)).from_address(id(probe))
     head = _HEAD_WORDS
@@ -185,7 +185,7 @@ class Executor:
         if not 1 <= self.threads <= loop.MAX_THREADS:
             raise ValueError(f"an executor needs 1 to {loop.MAX_THREADS} threads, received {threads}.")
         self._native = _Native()
-        self._execute = self._native.execute
+        self._execute: Callable[[int, int, int], int] = self._native.execute
         self._reset()
         _EXECUTORS.add(self)
 
@@ -213,12 +213,14 @@ class Executor:
 
     def _run_many(self, binding: int, externs: int, nt: int) -> int:
         if not 1 < nt <= self.threads:
-            raise ValueError(f"run on {nt} threads, but this executor has {self.threads}; expected 1 to {self.threads}.")
+            raise ValueError(
+                f"run on {nt} threads, but this executor has {self.threads}; expected 1 to {self.threads}."
+            )
         with self.lock:
             if len(self._workers) < nt - 1:
                 self._start(nt - 1)
             self._state[loop.S_THREADS] = nt
-            result = loop.MUST_WAKE
+            result: int = loop.MUST_WAKE
             try:
                 result = self._native.launch(self._state_address, binding, externs)
             finally:

@@ -6,8 +6,8 @@ holds that no entry touches a Python object except through the public fields of 
 alive, that guards are checked before anything is written, and that a thread takes part in a job only after it
 read the job's thread count and number in one word.
 
-Binding (int64 words): ``B_MAGIC``, ``B_GUARDS``/``B_GUARD_COUNT``, ``B_PATCHES``/``B_PATCH_COUNT``, ``B_STEPS``/``B_STEP_COUNT``
-give word offsets and counts; ``B_TYPE`` is the address of ``numpy.ndarray``.
+Binding (int64 words): ``B_MAGIC``, ``B_GUARDS``/``B_GUARD_COUNT``, ``B_PATCHES``/``B_PATCH_COUNT``,
+``B_STEPS``/``B_STEP_COUNT`` give word offsets and counts; ``B_TYPE`` is the address of ``numpy.ndarray``.
 
 - guard, one per extern, in order: [dtype address, required flag bits, nd, dim 0, …, dim nd-1];
 - patch: [extern index, address of the argument slot that receives the array's data address];

@@ -139,7 +139,11 @@ def ops(args, tid, nt):
 
 
 def test_operators_mean_the_table_functions() -> None:
-    x, y, out = np.linspace(-1, 1, 8, dtype=np.float32), np.linspace(2, -2, 8, dtype=np.float32), np.zeros(8, np.float32)
+    x, y, out = (
+        np.linspace(-1, 1, 8, dtype=np.float32),
+        np.linspace(2, -2, 8, dtype=np.float32),
+        np.zeros(8, np.float32),
+    )
     call(build(OPERATORS, ("ops",), 8)["ops"], [x, y, out])
     keep = (x < y) & ~(y >= 1) | (x == y) ^ (x != y)
     np.testing.assert_allclose(out, np.where(keep, (x + y) * x - y / np.float32(3) - x, 0), rtol=1e-5, atol=1e-6)
@@ -203,7 +207,9 @@ def test_compilation_is_deterministic_across_processes() -> None:
         "native.named_target('avx2')).data).hexdigest())"
     )
     runs = [
-        subprocess.run([sys.executable, "-c", script], input=OPERATORS, capture_output=True, text=True, check=True).stdout
+        subprocess.run(
+            [sys.executable, "-c", script], input=OPERATORS, capture_output=True, text=True, check=True
+        ).stdout
         for _ in range(2)
     ]
     assert runs[0] == runs[1]
@@ -219,7 +225,11 @@ def test_lanes_can_be_forced(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_private_numba_names_live_in_one_file() -> None:
     root = pathlib.Path(native.__file__).parent
-    users = {p.name for p in root.rglob("*.py") if re.search(r"^\s*(import|from) numba\b(?!\.cuda)", p.read_text(), re.MULTILINE)}
+    users = {
+        p.name
+        for p in root.rglob("*.py")
+        if re.search(r"^\s*(import|from) numba\b(?!\.cuda)", p.read_text(), re.MULTILINE)
+    }
     assert users <= {"dialect.py", "cuda.py"}
 
 

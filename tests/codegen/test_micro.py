@@ -15,7 +15,8 @@ def tile_{t}_{w}(args, tid, nt):
                  ptr_{t}(args, 4), arg_i64(args, 5), ptr_{t}(args, 6))
 
 def pack_{t}_{w}(args, tid, nt):
-    pack_b{w}(ptr_{t}(args, 0), arg_i64(args, 1), arg_i64(args, 2), arg_i64(args, 3), arg_i64(args, 4), ptr_{t}(args, 5))
+    pack_b{w}(ptr_{t}(args, 0), arg_i64(args, 1), arg_i64(args, 2), arg_i64(args, 3), arg_i64(args, 4),
+              ptr_{t}(args, 5))
 """
 ROWS = """
 def gemv_{t}(args, tid, nt):
@@ -107,7 +108,11 @@ def test_pack_b_and_narrow_tile(dtype: str, lanes: int) -> None:
         for ncols in {1, width // 2, width - 1, width} - {0}:
             for layout in ("C", "F", "strided"):
                 b = rng.normal(size=(k, ncols)).astype(dtype)
-                held = np.zeros((2 * k, 3 * ncols), dtype)[::2, ::3] if layout == "strided" else np.empty((k, ncols), dtype, order=layout)  # type: ignore[call-overload]
+                held = (
+                    np.zeros((2 * k, 3 * ncols), dtype)[::2, ::3]
+                    if layout == "strided"
+                    else np.empty((k, ncols), dtype, order=layout)
+                )  # type: ignore[call-overload]
                 held[:] = b
                 packed = np.full((k, width), np.nan, dtype)
                 run(dtype, lanes, f"pack_{t}_{suffix}", [held, *strides(held), k, ncols, packed])

@@ -193,7 +193,9 @@ def test_compiled_matches_reference(dtype: str, lanes: int) -> None:
             np.testing.assert_array_equal(got, want, err_msg=f"{name} {dtypes}")
         one = run(name, dtypes, inputs, 1)
         both_nan = (one != one) & (run(name, dtypes, inputs, lanes) != run(name, dtypes, inputs, lanes))
-        same = one.view(np.uint8).reshape(one.size, -1) == run(name, dtypes, inputs, lanes).view(np.uint8).reshape(one.size, -1)
+        same = one.view(np.uint8).reshape(one.size, -1) == run(name, dtypes, inputs, lanes).view(np.uint8).reshape(
+            one.size, -1
+        )
         assert (same.all(axis=1) | both_nan).all(), f"{name} {dtypes} differs between 1 and {lanes} lanes"
 
 

@@ -135,7 +135,9 @@ def test_one_extern_may_fill_many_slots(executor: Executor, kernels: dict[str, i
     args = slots(0, 0, 8)
     base = args.ctypes.data
     y = np.ones(8, np.float32)
-    binding = Binding([Guard("float32", (8,), True)], [Patch(0, base), Patch(0, base + 8)], [Call(kernels["add"], base)])
+    binding = Binding(
+        [Guard("float32", (8,), True)], [Patch(0, base), Patch(0, base + 8)], [Call(kernels["add"], base)]
+    )
     assert run(executor, binding, [y], 2) == 0
     np.testing.assert_array_equal(y, 2)
 
@@ -266,8 +268,12 @@ print("numba" in sys.modules)
 """
 
 
-@pytest.mark.parametrize("fork", [False, pytest.param(True, marks=pytest.mark.skipif(not hasattr(os, "fork"), reason="fork"))])
-def test_exit_and_fork_are_clean_and_warm_start_needs_no_numba(kernels: dict[str, int], executor: Executor, fork: bool) -> None:
+@pytest.mark.parametrize(
+    "fork", [False, pytest.param(True, marks=pytest.mark.skipif(not hasattr(os, "fork"), reason="fork"))]
+)
+def test_exit_and_fork_are_clean_and_warm_start_needs_no_numba(
+    kernels: dict[str, int], executor: Executor, fork: bool
+) -> None:
     script = LIFE.format(entries=ENTRIES, fork=fork)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", script], input=SOURCE, capture_output=True, text=True, timeout=60

@@ -68,8 +68,7 @@ def _node_vjp(node: Node, g: Node, grads: dict[Node, Node], parts: dict[Node, di
         slot[at] = add(slot[at], g) if at in slot else g
         return
     if op.expand is not None:
-        inner = op.expand(*node.inputs, **dict(node.attrs))
-        found = _through(inner, g, node.inputs)
+        found = _through(node, g)
     elif op.vjp is None:
         raise NotImplementedError(f"the op `{op.name}` has no gradient")
     else:
@@ -79,13 +78,15 @@ def _node_vjp(node: Node, g: Node, grads: dict[Node, Node], parts: dict[Node, di
             _accumulate(grads, x, d)
 
 
-def _through(inner: Node, g: Node, inputs: Sequence[Node]) -> list[Node | None]:
-    """Gradients of a composite's expansion with respect to its operands only."""
-    stand_ins = [new_input(x.t) for x in inputs]
-    table = dict(zip(inputs, stand_ins))
-    back = dict(zip(stand_ins, inputs))
-    swapped = _substitute(inner, table)
-    return [None if d is None else _substitute(d, back) for d in backward([swapped], [g], stand_ins)]
+def _through(node: Node, g: Node) -> list[Node | None]:
+    """Gradients of a composite's expansion with respect to its operands only.
+
+    Expansion and gradient are made on stand-ins for operands and `g`, so that nothing upstream of them is visited.
+    """
+    stand_ins, seed = [new_input(x.t) for x in node.inputs], new_input(g.t)
+    inner = node.op.expand(*stand_ins, **dict(node.attrs))
+    back = dict(zip([*stand_ins, seed], [*node.inputs, g]))
+    return [None if d is None else _substitute(d, back) for d in backward([inner], [seed], stand_ins)]
 
 
 def _substitute(root: Node, table: dict[Node, Node]) -> Node:

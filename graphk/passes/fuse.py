@@ -17,6 +17,7 @@ from graphk.ir.node import Graph, Node, make, origin, origin_of, users
 from graphk.ir.ops.control import fusion_op, item
 from graphk.ir.ops.leaves import new_input
 from graphk.ir.types import TensorType
+from graphk.passes.decompose import with_body
 from graphk.passes.domain import GENERATORS, MOVERS, REDUCERS, Domain, is_fusable, is_pointwise
 
 
@@ -150,8 +151,16 @@ class Fuser:
                 self._build_group(unit, new)
             else:
                 from graphk.ir.node import replace_inputs
-                new[unit] = replace_inputs(unit, tuple(new[i] for i in unit.inputs))
+                new[unit] = self._body(replace_inputs(unit, tuple(new[i] for i in unit.inputs)))
         return self.graph.map(lambda n: new[n])
+
+    def _body(self, node: Node) -> Node:
+        """A scan with its body fused; any other node as it is."""
+        if node.op.name != "scan":
+            return node
+        body, notes = fuse(node.attr("body"))
+        self.notes += notes
+        return with_body(node, body)
 
     def _units(self) -> list["Group | Node"]:
         """Groups and single nodes, each after what it reads."""

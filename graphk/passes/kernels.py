@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Callable, Iterable
 
-from graphk.ir.dims import Dim, substitute, sym, symbols
+from graphk.ir.dims import Dim, DimExpr, OpDim, SymDim, substitute, sym, symbols
 from graphk.ir.loop import (Acc, Call, Expr, Index, Kernel, Let, Lit, Load, Loop, Param, Ref, ScalarBuilder, Stmt,
                             Store, Update, call, coefficient, expressions, walk)
 from graphk.ir.node import Graph, Node
@@ -358,12 +358,25 @@ def collapse(stmts: tuple[Stmt, ...], extents: dict[str, Dim]) -> tuple[Stmt, ..
         changed = False
         for outer, inner in _perfect_pairs(stmts):
             e_outer, e_inner = "e" + outer[1:], "e" + inner[1:]
-            if all(coefficient(d, outer) == coefficient(d, inner) * sym(e_inner) for d in _indices(stmts)):
+            if all(_walked_as_one(d, outer, inner, e_outer, e_inner) for d in _indices(stmts)):
                 extents[e_inner] = extents[e_inner] * extents.pop(e_outer)
                 stmts = map_dims(_drop_loop(stmts, outer), lambda d: substitute(d, {outer: 0, e_outer: 1}))
                 changed = True
                 break
     return stmts
+
+
+def _walked_as_one(d: Dim, outer: str, inner: str, e_outer: str, e_inner: str) -> bool:
+    """Whether `d` steps along `outer` as if `inner` went on, and needs their extents only as a product."""
+    if coefficient(d, outer) != coefficient(d, inner) * sym(e_inner):
+        return False
+    rest = substitute(d, {outer: 0})
+    for mono, _ in rest.terms if isinstance(rest, DimExpr) else ():
+        names = [a.name if isinstance(a, SymDim) else str(a) for a in mono]
+        if (e_outer in names) != (e_inner in names) or any(
+                isinstance(a, OpDim) and {e_outer, e_inner} & symbols(DimExpr((((a,), 1),))) for a in mono):
+            return False
+    return True
 
 
 def _perfect_pairs(stmts: tuple[Stmt, ...]) -> list[tuple[str, str]]:

@@ -49,7 +49,7 @@ PASSES = (
     Pass("shapes", lambda g, s: shapes(g), ("all_shapes_bound",)),
     Pass("simplify", lambda g, s: simplify(g)),
     Pass("decompose", lambda g, s: decompose(g), ("no_composites",)),
-    Pass("simplify2", lambda g, s: simplify(g)),
+    Pass("simplify2", lambda g, s: simplify(g, composites=False)),
     Pass("fuse", _fuse),
     Pass("lower", lambda g, s: lower(g, s.notes)),
     Pass("schedule", lambda p, s: schedule(p)),

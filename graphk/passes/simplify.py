@@ -157,6 +157,7 @@ RULES = [
     Rule("cast-same", ("cast", "x"), lambda n, x: x if x.dtype == n.dtype else None),
 ]
 TABLE = RuleSet(RULES)
+PRIMITIVE_TABLE = RuleSet(r for r in RULES if r.name not in ("log-softmax", "log-sum-exp"))    # these build composites
 
 
 def _drop_broadcasts(node: Node) -> Node | None:
@@ -187,15 +188,17 @@ def _fold(node: Node) -> Node | None:
         return const(np.asarray(value), node.dtype)
 
 
-def simplify(graph: Graph) -> Graph:
-    """The graph with every rule applied until none matches."""
+def simplify(graph: Graph, composites: bool = True) -> Graph:
+    """The graph with every rule applied until none matches; `composites`: rules may build composite ops."""
+    table = TABLE if composites else PRIMITIVE_TABLE
+
     def step(node: Node) -> Node | None:
         if node.op.kind == "leaf":
             return None
         if node.op.name == "scan":
-            new = with_body(node, simplify(node.attr("body")))
+            new = with_body(node, simplify(node.attr("body"), composites))
             return None if new is node else new
-        return _fold(node) or TABLE.apply(node) or _drop_broadcasts(node)
+        return _fold(node) or table.apply(node) or _drop_broadcasts(node)
     return rewrite_fixpoint(graph, step)
 
 

@@ -34,7 +34,8 @@ class Pointer:
         if count == 0:
             return np.empty(0, self.dtype)
         buffer = (ctypes.c_char * (count * size)).from_address(self.address + int(start) * size)
-        return np.ndarray((count,), np.dtype(self.dtype), memoryview(buffer))
+        view: np.ndarray = np.ndarray((count,), np.dtype(self.dtype), memoryview(buffer))
+        return view
 
     def __getitem__(self, index: int) -> Any:
         return self.view(index, 1)[0]

@@ -22,7 +22,7 @@ ORDER = "seq_cst"
 
 @dataclass(frozen=True, slots=True)
 class Primitive:
-    """``pattern``: p int64 pointer, i int64; ``result``: i int64, P pointer to int64, W pointer to int32, empty none."""
+    """``pattern``: p int64 pointer, i int64; ``result``: i int64, P pointer to int64, W to int32, empty none."""
 
     name: str
     pattern: str

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from graphk.codegen import cache, native
+from graphk.codegen import cache, micro, native
 
 SOURCE = """
 def store(args, tid, nt):
@@ -155,7 +155,7 @@ def test_clear_deletes_files(place: Path) -> None:
 WARM = """
 import ctypes, sys
 import numpy as np
-from graphk.codegen import cache, native
+from graphk.codegen import cache, micro, native
 source = sys.stdin.read()
 kernel = cache.get_kernel(source, ("store",), native.host_target())
 out = np.zeros(1, np.int64)
@@ -195,3 +195,21 @@ def test_warm_process_imports_no_numba(place: Path) -> None:
     output, errors = process.communicate()
     assert process.returncode == 0, errors
     assert output.split() == ["0", "False"]
+
+
+BLOCK_WARM = """
+import sys
+from graphk.codegen import cache, micro, native
+cache.get_kernel(micro.MATMUL_SOURCE.format(t="f32"), ("matmul",), native.host_target())
+print(int(cache.stats()["compiled"]), int(cache.stats()["disk_hits"]), "numba" in sys.modules)
+"""
+
+
+def test_contraction_blocks_are_cached_and_shared(place: Path) -> None:
+    source = micro.MATMUL_SOURCE.format(t="f32")
+    cache.get_kernel(source, ("matmul",), native.host_target())
+    assert cache.stats()["compiled"] == 3
+    cache.get_kernel(source + "\n", ("matmul",), native.host_target())
+    assert cache.stats()["compiled"] == 4
+    done = subprocess.run([sys.executable, "-c", BLOCK_WARM], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0", "3", "False"]

@@ -1,0 +1,104 @@
+"""Activation functions by name.
+
+In: tensors.  Out: tensors.  What always holds: `get` takes a name, a function, a config or None (identity).
+"""
+from __future__ import annotations
+
+import warnings
+from typing import Any, Callable
+
+from graphk.frontend import backend as K
+from graphk.frontend.tensor import Tensor
+from graphk.frontend.utils.generic_utils import deserialize_keras_object
+
+
+def softmax(x: Tensor, axis: int = -1) -> Tensor:
+    """exp(x) over its sum along `axis`; ValueError for a tensor of one axis."""
+    if K.ndim(x) < 2:
+        raise ValueError("Cannot apply softmax to a tensor that is 1D. Received input: " + str(x))
+    return K.softmax(x, axis=axis)
+
+
+def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
+    """x above 0, alpha * (exp(x) - 1) below (Clevert et al., 2015)."""
+    return K.elu(x, alpha)
+
+
+def selu(x: Tensor) -> Tensor:
+    """Scaled ELU (Klambauer et al., "Self-Normalizing Neural Networks", 2017)."""
+    return K.elu(x, 1.6732632423543772848170429916717) * 1.0507009873554804934193349852946
+
+
+def softplus(x: Tensor) -> Tensor:
+    """log(exp(x) + 1)."""
+    return K.softplus(x)
+
+
+def softsign(x: Tensor) -> Tensor:
+    """x / (|x| + 1)."""
+    return K.softsign(x)
+
+
+def relu(x: Tensor, alpha: float = 0.0, max_value: float | None = None, threshold: float = 0.0) -> Tensor:
+    """Rectifier with optional leak, ceiling and threshold."""
+    return K.relu(x, alpha=alpha, max_value=max_value, threshold=threshold)
+
+
+def tanh(x: Tensor) -> Tensor:
+    """The hyperbolic tangent."""
+    return K.tanh(x)
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """1 / (1 + exp(-x))."""
+    return K.sigmoid(x)
+
+
+def hard_sigmoid(x: Tensor) -> Tensor:
+    """clip(0.2 x + 0.5, 0, 1)."""
+    return K.hard_sigmoid(x)
+
+
+def exponential(x: Tensor) -> Tensor:
+    """exp(x)."""
+    return K.exp(x)
+
+
+def linear(x: Tensor) -> Tensor:
+    """x."""
+    return x
+
+
+def serialize(activation: Callable[..., Any]) -> str:
+    """The name of an activation function."""
+    return activation.__name__
+
+
+def deserialize(name: Any, custom_objects: dict[str, Any] | None = None) -> Any:
+    """The activation function called `name`; ValueError if there is none."""
+    return deserialize_keras_object(name, module_objects=_TABLE, custom_objects=custom_objects,
+                                    printable_module_name="activation function")
+
+
+def get(identifier: Any) -> Callable[..., Any]:
+    """The activation for a name, function, config or None (identity).
+
+    >>> get("relu").__name__
+    'relu'
+    """
+    from graphk.frontend.engine.base_layer import Layer
+    if identifier is None:
+        return linear
+    if isinstance(identifier, (str, dict)):
+        return deserialize(identifier)
+    if callable(identifier):
+        if isinstance(identifier, Layer):
+            warnings.warn("Do not pass a layer instance (such as {identifier}) as the activation argument of another layer. "
+                          "Instead, advanced activation layers should be used just like any other layer in a model."
+                          .format(identifier=identifier.__class__.__name__), stacklevel=3)
+        return identifier
+    raise ValueError("Could not interpret activation function identifier: " + str(identifier))
+
+
+_TABLE = {f.__name__: f for f in (softmax, elu, selu, softplus, softsign, relu, tanh, sigmoid, hard_sigmoid, exponential,
+                                  linear)}

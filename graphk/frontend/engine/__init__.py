@@ -1,0 +1,1 @@
+"""Layers, networks and training: what Keras calls the engine."""

@@ -1,0 +1,260 @@
+"""The Layer class: state, shapes, masks and the record of its calls.
+
+In: tensors from other layers.  Out: tensors that carry `_keras_history` and `_keras_shape`.  What
+always holds: `build` runs once, before the first `call`; every IR node made inside carries the
+layer's name as its origin; weights are listed trainable first.
+"""
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+import numpy as np
+
+from graphk.frontend import backend as K
+from graphk.frontend.engine.layer_state import LayerAccessors, LayerState
+from graphk.frontend.engine.node import Node
+from graphk.frontend.tensor import Tensor, Variable
+from graphk.frontend.utils.generic_utils import has_arg, is_all_none, to_list, to_snake_case, unpack_singleton
+from graphk.ir.node import origin
+
+
+class InputSpec:
+    """What a layer expects of one input: dtype, shape, rank, or sizes of some axes.
+
+    >>> InputSpec(min_ndim=2, axes={-1: 10}).axes
+    {-1: 10}
+    """
+
+    def __init__(self, dtype: str | None = None, shape: Sequence[Any] | None = None, ndim: int | None = None,
+                 max_ndim: int | None = None, min_ndim: int | None = None, axes: dict[int, Any] | None = None):
+        self.dtype = dtype
+        self.shape = tuple(shape) if shape is not None else None
+        self.ndim = len(self.shape) if self.shape is not None else ndim
+        self.max_ndim, self.min_ndim = max_ndim, min_ndim
+        self.axes = dict(axes or {})
+
+    def __repr__(self) -> str:
+        parts = [f"{k}={v!r}" for k, v in vars(self).items() if v]
+        return f"InputSpec({', '.join(parts)})"
+
+    def complaint(self, x: Tensor) -> str | None:
+        """What is wrong with `x`, in Keras's words; None if it fits."""
+        n = x.ndim
+        if self.ndim is not None and n != self.ndim:
+            return f"expected ndim={self.ndim}, found ndim={n}"
+        if self.max_ndim is not None and n > self.max_ndim:
+            return f"expected max_ndim={self.max_ndim}, found ndim={n}"
+        if self.min_ndim is not None and n < self.min_ndim:
+            return f"expected min_ndim={self.min_ndim}, found ndim={n}"
+        if self.dtype is not None and K.dtype(x) != self.dtype:
+            return f"expected dtype={self.dtype}, found dtype={K.dtype(x)}"
+        shape = K.int_shape(x)
+        for axis, value in self.axes.items():
+            if value is not None and shape[axis] not in (value, None):
+                return f"expected axis {axis} of input shape to have value {value} but got shape {shape}"
+        if self.shape is not None and any(a is not None and b is not None and a != b for a, b in zip(self.shape, shape)):
+            return f"expected shape={self.shape}, found shape={shape}"
+        return None
+
+
+_ALLOWED = {"input_shape", "batch_input_shape", "batch_size", "dtype", "name", "trainable", "weights", "input_dtype"}
+
+
+class Layer(LayerState, LayerAccessors):
+    """Base class of all layers.
+
+    Subclasses define `build(input_shape)` (make weights with `add_weight`), `call(inputs)` and, where the shape changes,
+    `compute_output_shape(input_shape)`; `get_config` makes them savable.
+
+    >>> class Scale(Layer):
+    ...     def build(self, input_shape):
+    ...         self.k = self.add_weight("k", (input_shape[-1],), initializer="ones")
+    ...         super().build(input_shape)
+    ...     def call(self, x):
+    ...         return x * self.k
+    >>> Scale(input_shape=(3,)).name
+    'scale_1'
+    """
+
+    def __init__(self, **kwargs: Any):
+        for key in kwargs:
+            if key not in _ALLOWED:
+                raise TypeError("Keyword argument not understood:", key)
+        self.input_spec: Any = None
+        self.supports_masking = False
+        self.stateful = False
+        self.name = kwargs.get("name") or self._default_name()
+        self.trainable = kwargs.get("trainable", True)
+        if "input_shape" in kwargs or "batch_input_shape" in kwargs:
+            shape = kwargs.get("batch_input_shape")
+            if shape is None:
+                shape = (kwargs.get("batch_size"),) + _tuple(kwargs["input_shape"])
+            self.batch_input_shape = tuple(shape)
+        self.dtype = kwargs.get("dtype") or kwargs.get("input_dtype") or K.floatx()
+        self._initial_weights = kwargs.get("weights")
+        self._init_state()
+
+    @classmethod
+    def _default_name(cls) -> str:
+        prefix = to_snake_case(cls.__name__)
+        return prefix + "_" + str(K.get_uid(prefix))
+
+    # ---------------------------------------------------------------- what subclasses define
+    def build(self, input_shape: Any) -> None:
+        """Make the weights for inputs of `input_shape` (batch axis included)."""
+        self.built = True
+
+    def call(self, inputs: Any, **kwargs: Any) -> Any:
+        """The outputs for symbolic `inputs`."""
+        return inputs
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The output shape for an input shape, both with the batch axis."""
+        return input_shape
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """The output's mask; TypeError if the layer cannot pass a mask on."""
+        if not self.supports_masking:
+            if mask is not None and not is_all_none(mask):
+                raise TypeError("Layer " + self.name + " does not support masking, but was passed an input_mask: "
+                                + str(mask))
+            return None
+        return mask
+
+    def get_config(self) -> dict[str, Any]:
+        """What `from_config` needs to make the layer again (without weights)."""
+        config: dict[str, Any] = {"name": self.name, "trainable": self.trainable}
+        if hasattr(self, "batch_input_shape"):
+            config["batch_input_shape"] = self.batch_input_shape
+        if hasattr(self, "dtype"):
+            config["dtype"] = self.dtype
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Layer":
+        """A layer made from `get_config()`."""
+        return cls(**config)
+
+    # ---------------------------------------------------------------- weights
+    def add_weight(self, name: Any = None, shape: Any = None, dtype: str | None = None, initializer: Any = None,
+                   regularizer: Any = None, trainable: bool = True, constraint: Any = None) -> Variable:
+        """A new weight of the layer.
+
+        initializer: name, config or callable (glorot_uniform by default); a regularizer's penalty is added to the loss;
+        a constraint is applied after each update.
+        """
+        from graphk.frontend import initializers
+        if isinstance(name, (tuple, list)):             # Keras 1: add_weight(shape, initializer, name=…)
+            name, shape, initializer = (shape if isinstance(shape, str) and initializer is None else None), name, \
+                (initializer if initializer is not None else shape)
+        make = initializers.get(initializer if initializer is not None else "glorot_uniform")
+        dtype = dtype or K.floatx()
+        shape = tuple(int(d) for d in (shape if shape is not None else ()))
+        weight = K.variable(_initial(make, shape, dtype), dtype=dtype, name=name, constraint=constraint)
+        weight.trainable = trainable
+        if regularizer is not None:
+            with origin(layer=self.name):
+                self.add_loss(regularizer(weight))
+        (self._trainable_weights if trainable else self._non_trainable_weights).append(weight)
+        return weight
+
+    # ---------------------------------------------------------------- calling
+    def __call__(self, inputs: Any, **kwargs: Any) -> Any:
+        if isinstance(inputs, tuple) and inputs and all(isinstance(x, Tensor) for x in inputs):
+            inputs = list(inputs)
+        with K.name_scope(self.name), origin(layer=self.name):
+            self._maybe_build(inputs)
+            self.assert_input_compatibility(inputs)
+            previous_mask = collect_previous_mask(inputs)
+            user_kwargs = dict(kwargs)
+            if not is_all_none(previous_mask) and "mask" not in kwargs and has_arg(self.call, "mask"):
+                kwargs["mask"] = previous_mask
+            output = self.call(inputs, **kwargs)
+            mask = kwargs["mask"] if kwargs.get("mask") is not None else previous_mask
+            output_mask = self.compute_mask(inputs, mask)
+            output = self._fresh_handles(output, inputs)
+            self._add_inbound_node(inputs, output, previous_mask, output_mask, user_kwargs)
+            self._add_activity_loss(inputs, output)
+        return output
+
+    def _maybe_build(self, inputs: Any) -> None:
+        if self.built:
+            return
+        self.assert_input_compatibility(inputs)
+        self.build(unpack_singleton([K.int_shape(x) for x in to_list(inputs)]))
+        self.built = True
+        if self._initial_weights is not None:
+            self.set_weights(self._initial_weights)
+
+    @staticmethod
+    def _fresh_handles(output: Any, inputs: Any) -> Any:
+        """Outputs that are inputs returned as they came get handles of their own, for their own history."""
+        taken = {id(x) for x in to_list(inputs)}
+        outs = [Tensor(x.node) if isinstance(x, Tensor) and (id(x) in taken or hasattr(x, "_keras_history"))
+                else x for x in to_list(output, allow_tuple=True)]
+        return outs if isinstance(output, (list, tuple)) else outs[0]
+
+    def _add_activity_loss(self, inputs: Any, output: Any) -> None:
+        regularizer = getattr(self, "activity_regularizer", None)
+        if regularizer is not None:
+            self.add_loss([regularizer(x) for x in to_list(output)], inputs=to_list(inputs))
+
+    def assert_input_compatibility(self, inputs: Any) -> None:
+        """ValueError naming the layer and what it expected, if `inputs` do not fit `input_spec`."""
+        inputs = to_list(inputs)
+        for x in inputs:
+            if not isinstance(x, Tensor):
+                raise ValueError("Layer " + self.name + " was called with an input that isn't a symbolic tensor. "
+                                 "Received type: " + str(type(x)) + ". Full input: " + str(inputs)[:300] +
+                                 ". All inputs to the layer should be tensors.")
+        if not self.input_spec:
+            return
+        specs = to_list(self.input_spec, allow_tuple=True)
+        if len(inputs) != len(specs):
+            raise ValueError("Layer " + self.name + " expects " + str(len(specs)) + " inputs, but it received "
+                             + str(len(inputs)) + " input tensors. Input received: " + str(inputs))
+        for i, (x, spec) in enumerate(zip(inputs, specs)):
+            wrong = spec.complaint(x) if spec is not None else None
+            if wrong:
+                raise ValueError(f"Input {i} is incompatible with layer {self.name}: {wrong}")
+
+    def _output_shapes(self, inputs: list[Tensor], outputs: list[Tensor]) -> list[Any]:
+        """Static shapes of the outputs: what the layer declares, or what the nodes say if it declares nothing."""
+        if type(self).compute_output_shape is Layer.compute_output_shape and type(self).call is not Layer.call:
+            return [K.int_shape(x) for x in outputs] if any(hasattr(x, "_keras_shape") for x in outputs) \
+                else [x.shape for x in outputs]
+        shape = self.compute_output_shape(unpack_singleton([K.int_shape(x) for x in inputs]))
+        return [tuple(s) for s in shape] if isinstance(shape, list) else [tuple(shape)]
+
+    def _add_inbound_node(self, input_tensors: Any, output_tensors: Any, input_masks: Any, output_masks: Any,
+                          arguments: dict[str, Any] | None = None, output_shapes: Any = None) -> None:
+        inputs, outputs = to_list(input_tensors), to_list(output_tensors)
+        in_masks, masks = to_list(input_masks), to_list(output_masks, allow_tuple=True)
+        if len(masks) != len(outputs):
+            masks = [masks[0] if masks else None] * len(outputs)
+        shapes = output_shapes if output_shapes is not None else self._output_shapes(inputs, outputs)
+        history = [getattr(x, "_keras_history", (None, None, None)) for x in inputs]
+        index = len(self._inbound_nodes)
+        if len(shapes) != len(outputs):
+            raise ValueError(f"Layer {self.name} returned {len(outputs)} outputs, but its compute_output_shape returned "
+                             f"{len(shapes)} shapes: {shapes}. It must return one shape per output.")
+        for i, x in enumerate(outputs):
+            x._keras_shape = shapes[i]
+            x._keras_mask = masks[i]
+            x._keras_history = (self, index, i)
+        Node(self, [h[0] for h in history], [h[1] for h in history], [h[2] for h in history], inputs, outputs,
+             in_masks, masks, [K.int_shape(x) for x in inputs], shapes, arguments)
+
+
+def _tuple(shape: Any) -> tuple[Any, ...]:
+    return (shape,) if isinstance(shape, (int, np.integer)) or shape is None else tuple(shape)
+
+
+def _initial(make: Any, shape: tuple[int, ...], dtype: str) -> Any:
+    return make(shape, dtype=dtype) if has_arg(getattr(make, "__call__", make), "dtype", accept_all=True) \
+        or has_arg(make, "dtype", accept_all=True) else make(shape)
+
+
+def collect_previous_mask(input_tensors: Any) -> Any:
+    """The masks of layer outputs, one per tensor (None where there is none)."""
+    return unpack_singleton([getattr(x, "_keras_mask", None) for x in to_list(input_tensors)])

@@ -1,0 +1,81 @@
+"""Inputs of a model.
+
+In: a shape without (or with) the batch axis.  Out: a symbolic tensor to build layers on.  What always
+holds: inputs whose batch size is open all share the one symbol `n`.
+"""
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+from graphk.frontend import backend as K
+from graphk.frontend.backend.creation import BATCH, fresh_dim
+from graphk.frontend.engine.base_layer import Layer, _tuple
+from graphk.frontend.tensor import Tensor
+from graphk.ir.ops.leaves import new_input
+from graphk.ir.types import TensorType
+
+
+class InputLayer(Layer):
+    """The entry of a model.  input_shape: without the batch axis; batch_input_shape: with it.
+
+    >>> InputLayer((3,)).output_shape
+    (None, 3)
+    """
+
+    def __init__(self, input_shape: Any = None, batch_size: int | None = None, batch_input_shape: Any = None,
+                 dtype: str | None = None, input_tensor: Tensor | None = None, sparse: bool = False,
+                 name: str | None = None):
+        if sparse:
+            raise NotImplementedError(f"Input `{name}`: sparse=True is not supported; pass dense arrays.")
+        if input_shape is not None and batch_input_shape is not None:
+            raise ValueError("Only provide the input_shape OR batch_input_shape argument to InputLayer, not both at "
+                             "the same time.")
+        super().__init__(dtype=dtype or (K.dtype(input_tensor) if input_tensor is not None else None),
+                         name=name or "input_" + str(K.get_uid("input")))
+        self.trainable = False
+        self.built = True
+        self.sparse = False
+        self.supports_masking = True
+        if batch_input_shape is None:
+            if input_shape is not None:
+                batch_input_shape = (batch_size,) + _tuple(input_shape)
+            elif input_tensor is None:
+                raise ValueError("An Input layer should be passed either a `batch_input_shape` or an `input_shape`.")
+            else:
+                batch_input_shape = K.int_shape(input_tensor)
+        self.batch_input_shape = tuple(batch_input_shape)
+        self.is_placeholder = input_tensor is None or K.is_placeholder(input_tensor)
+        x = input_tensor if input_tensor is not None else self._placeholder()
+        x._keras_mask = None
+        self._add_inbound_node([], x, [], [None], output_shapes=[self.batch_input_shape])
+
+    def _placeholder(self) -> Tensor:
+        dims = [fresh_dim() if d is None else int(d) for d in self.batch_input_shape]
+        if dims and self.batch_input_shape[0] is None:
+            dims[0] = BATCH
+        return Tensor(new_input(TensorType(self.dtype, tuple(dims)), self.name), self.name)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """None: what is fed has no mask."""
+        return None
+
+    def get_config(self) -> dict[str, Any]:
+        """The config, with the batch axis in the shape."""
+        return {"batch_input_shape": self.batch_input_shape, "dtype": self.dtype, "sparse": False, "name": self.name}
+
+
+def Input(shape: Any = None, batch_shape: Sequence[int | None] | None = None, name: str | None = None,
+          dtype: str | None = None, sparse: bool = False, tensor: Tensor | None = None) -> Tensor:
+    """A symbolic input of a model.  shape: without the batch axis, None for open sizes; batch_shape: with it.
+
+    >>> Input((None, 8)).shape
+    (None, None, 8)
+    """
+    if batch_shape is None and tensor is None and shape is None:
+        raise ValueError("Please provide to Input either a `shape` or a `batch_shape` argument. Note that `shape` does not "
+                         "include the batch dimension.")
+    if shape is not None and batch_shape is None:
+        batch_shape = (None,) + _tuple(shape)
+    layer = InputLayer(batch_input_shape=batch_shape, name=name, dtype=dtype or (None if tensor is not None else K.floatx()),
+                       sparse=sparse, input_tensor=tensor)
+    return layer._inbound_nodes[0].output_tensors[0]

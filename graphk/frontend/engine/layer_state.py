@@ -1,0 +1,215 @@
+"""What a layer holds: weights, losses, updates, and access to its recorded calls.
+
+In: what `build` and `call` add.  Out: the lists that models and optimizers read.  What always holds:
+`weights` are the trainable ones, then the others; a frozen layer's weights all count as non-trainable;
+losses and updates added with `inputs` belong to calls on those inputs only.
+"""
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+import numpy as np
+
+from graphk.frontend import backend as K
+from graphk.frontend.tensor import Update, Variable
+from graphk.frontend.utils.generic_utils import object_list_uid, to_list, unpack_singleton
+
+
+class LayerState:
+    """Weights, losses and updates of a layer."""
+
+    name: str
+    trainable: bool
+    stateful: bool
+
+    def _init_state(self) -> None:
+        self.built = False
+        self._trainable_weights: list[Variable] = []
+        self._non_trainable_weights: list[Variable] = []
+        self._losses: list[Any] = []
+        self._updates: list[Any] = []
+        self._per_input_losses: dict[str, list[Any]] = {}
+        self._per_input_updates: dict[str, list[Any]] = {}
+        self._inbound_nodes: list[Any] = []
+        self._outbound_nodes: list[Any] = []
+
+    # ---------------------------------------------------------------- weights
+    @property
+    def trainable_weights(self) -> list[Variable]:
+        """Weights that training changes; none if the layer is frozen."""
+        return self._trainable_weights if getattr(self, "trainable", True) else []
+
+    @trainable_weights.setter
+    def trainable_weights(self, weights: list[Variable]) -> None:
+        self._trainable_weights = weights
+
+    @property
+    def non_trainable_weights(self) -> list[Variable]:
+        """Weights that gradients do not change."""
+        if getattr(self, "trainable", True):
+            return self._non_trainable_weights
+        return self._trainable_weights + self._non_trainable_weights
+
+    @non_trainable_weights.setter
+    def non_trainable_weights(self, weights: list[Variable]) -> None:
+        self._non_trainable_weights = weights
+
+    @property
+    def weights(self) -> list[Variable]:
+        """All weights, trainable ones first."""
+        return self.trainable_weights + self.non_trainable_weights
+
+    def get_weights(self) -> list[np.ndarray]:
+        """The values of `weights`, as arrays."""
+        return K.batch_get_value(self.weights)
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Set the values of `weights`; ValueError naming the layer if count or shapes differ."""
+        params = self.weights
+        if len(params) != len(weights):
+            raise ValueError('You called `set_weights(weights)` on layer "' + self.name + '" with a  weight list of length '
+                             + str(len(weights)) + ", but the layer was expecting " + str(len(params))
+                             + " weights. Provided weights: " + str(weights)[:50] + "...")
+        for p, w in zip(params, weights):
+            if p.array.shape != np.shape(w):
+                raise ValueError("Layer weight shape " + str(p.array.shape) + " not compatible with provided weight shape "
+                                 + str(np.shape(w)) + f" (weight `{p.name}` of layer {self.name})")
+        K.batch_set_value(list(zip(params, weights)))
+
+    def count_params(self) -> int:
+        """How many numbers the weights hold; RuntimeError before `build`."""
+        if not self.built:
+            raise RuntimeError("You tried to call `count_params` on " + self.name + ", but the layer isn't built. You can "
+                               "build it manually via: `" + self.name + ".build(batch_input_shape)`.")
+        return sum(K.count_params(p) for p in self.weights)
+
+    # ---------------------------------------------------------------- losses and updates
+    @property
+    def losses(self) -> list[Any]:
+        """Penalties that the layer adds to the loss."""
+        return self._losses
+
+    @property
+    def updates(self) -> list[Any]:
+        """Updates of the layer's state; none if it is frozen and not stateful."""
+        return self._updates if self.trainable or self.stateful else []
+
+    def add_loss(self, losses: Any, inputs: Any = None) -> None:
+        """Add penalties to the loss; `inputs`: the tensors they were computed from, None if from weights only."""
+        if losses is None or (isinstance(losses, list) and not losses):
+            return
+        losses = to_list(losses)
+        self._losses += losses
+        self._per_input_losses.setdefault(_key(inputs), []).extend(losses)
+
+    def add_update(self, updates: Any, inputs: Any = None) -> None:
+        """Add updates (`K.update(…)`, or `(variable, value)` pairs) that each training step applies."""
+        if updates is None or (isinstance(updates, list) and not updates):
+            return
+        updates = [Update(*u) if isinstance(u, tuple) and not isinstance(u, Update) else u for u in to_list(updates)]
+        self._updates += updates
+        self._per_input_updates.setdefault(_key(inputs), []).extend(updates)
+
+    def get_updates_for(self, inputs: Any) -> list[Any]:
+        """The updates that belong to a call on `inputs` (None: to no call)."""
+        if not self.trainable and not self.stateful:
+            return []
+        return self._per_input_updates.get(_key(inputs), [])
+
+    def get_losses_for(self, inputs: Any) -> list[Any]:
+        """The penalties that belong to a call on `inputs` (None: to no call)."""
+        return self._per_input_losses.get(_key(inputs), [])
+
+
+def _key(inputs: Any) -> str:
+    if inputs is None or (isinstance(inputs, list) and not inputs):
+        return "None"
+    return object_list_uid(inputs)
+
+
+class LayerAccessors:
+    """`input`, `output`, their shapes and masks, by call."""
+
+    name: str
+    _inbound_nodes: list[Any]
+
+    def _at(self, node_index: int, attr: str, what: str) -> Any:
+        if not self._inbound_nodes:
+            raise RuntimeError("The layer has never been called and thus has no defined " + what + ".")
+        if not -len(self._inbound_nodes) <= node_index < len(self._inbound_nodes):
+            raise ValueError("Asked to get " + what + " at node " + str(node_index) + ", but the layer " + self.name
+                             + " has only " + str(len(self._inbound_nodes)) + " inbound nodes.")
+        return unpack_singleton(getattr(self._inbound_nodes[node_index], attr))
+
+    def _only(self, attr: str, what: str) -> Any:
+        if not self._inbound_nodes:
+            raise AttributeError("Layer " + self.name + " is not connected, no " + what + " to return.")
+        if len(self._inbound_nodes) > 1:
+            raise AttributeError("Layer " + self.name + " has multiple inbound nodes, hence the notion of \"layer " + what
+                                 + "\" is ill-defined. Use `get_" + what.replace(" ", "_") + "_at(node_index)` instead.")
+        return self._at(0, attr, what)
+
+    def get_input_at(self, node_index: int) -> Any:
+        """The input tensor(s) of one call."""
+        return self._at(node_index, "input_tensors", "input")
+
+    def get_output_at(self, node_index: int) -> Any:
+        """The output tensor(s) of one call."""
+        return self._at(node_index, "output_tensors", "output")
+
+    def get_input_shape_at(self, node_index: int) -> Any:
+        """The input shape(s) of one call."""
+        return self._at(node_index, "input_shapes", "input shape")
+
+    def get_output_shape_at(self, node_index: int) -> Any:
+        """The output shape(s) of one call."""
+        return self._at(node_index, "output_shapes", "output shape")
+
+    def get_input_mask_at(self, node_index: int) -> Any:
+        """The input mask(s) of one call."""
+        return self._at(node_index, "input_masks", "input mask")
+
+    def get_output_mask_at(self, node_index: int) -> Any:
+        """The output mask(s) of one call."""
+        return self._at(node_index, "output_masks", "output mask")
+
+    @property
+    def input(self) -> Any:
+        """The input tensor(s) of the only call."""
+        return self._only("input_tensors", "input")
+
+    @property
+    def output(self) -> Any:
+        """The output tensor(s) of the only call."""
+        return self._only("output_tensors", "output")
+
+    @property
+    def input_mask(self) -> Any:
+        """The input mask(s) of the only call."""
+        return self._only("input_masks", "input mask")
+
+    @property
+    def output_mask(self) -> Any:
+        """The output mask(s) of the only call."""
+        return self._only("output_masks", "output mask")
+
+    @property
+    def input_shape(self) -> Any:
+        """The input shape(s), if all calls agree."""
+        return self._agreed("input_shapes", "input shape")
+
+    @property
+    def output_shape(self) -> Any:
+        """The output shape(s), if all calls agree."""
+        return self._agreed("output_shapes", "output shape")
+
+    def _agreed(self, attr: str, what: str) -> Any:
+        if not self._inbound_nodes:
+            raise AttributeError("The layer \"" + self.name + "\" has never been called and thus has no defined " + what
+                                 + ".")
+        shapes = {str(getattr(n, attr)) for n in self._inbound_nodes}
+        if len(shapes) == 1:
+            return self._at(0, attr, what)
+        raise AttributeError('The layer "' + self.name + '" has multiple inbound nodes with different ' + what + "s. Hence "
+                             "the notion of \"" + what + "\" is ill-defined for the layer. Use `get_"
+                             + what.replace(" ", "_") + "_at(node_index)` instead.")

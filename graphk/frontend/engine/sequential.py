@@ -1,0 +1,165 @@
+"""Sequential: a model that is a list of layers.
+
+In: layers, one after another.  Out: a model.  What always holds: without an input shape the layers wait
+unbuilt until data or `build` tells it; `layers` leaves out the input layer.
+"""
+from __future__ import annotations
+
+import copy
+import warnings
+from typing import Any
+
+import numpy as np
+
+from graphk.frontend import backend as K
+from graphk.frontend.engine.base_layer import Layer
+from graphk.frontend.engine.input_layer import Input, InputLayer
+from graphk.frontend.engine.network import Network
+from graphk.frontend.engine.training import Model
+
+
+class Sequential(Model):
+    """A linear stack of layers.
+
+    >>> from graphk.layers import Dense
+    >>> model = Sequential([Dense(4, input_shape=(3,)), Dense(1)])
+    >>> model.output_shape
+    (None, 1)
+    """
+
+    def __init__(self, layers: Any = None, name: str | None = None):
+        super().__init__(name=name)
+        self._stack: list[Any] = []
+        self._build_input_shape: Any = None
+        for layer in layers or []:
+            self.add(layer)
+
+    @property
+    def layers(self) -> list[Any]:
+        """The layers in order, without the input layer."""
+        return list(self._stack)
+
+    @property
+    def model(self) -> "Sequential":
+        """The model itself (Keras 1 kept another one inside)."""
+        return self
+
+    def add(self, layer: Any) -> None:
+        """Put a layer on top; TypeError if it is none, ValueError if it has several outputs."""
+        if not isinstance(layer, Layer):
+            raise TypeError("The added layer must be an instance of class Layer. Found: " + str(layer))
+        if not self._stack and self.outputs is None:
+            if isinstance(layer, InputLayer):
+                self._build_input_shape = layer.batch_input_shape
+                self._begin(layer._inbound_nodes[0].output_tensors[0])
+                return
+            shape, dtype = _first_shape(layer)
+            if shape is not None:
+                self._begin(Input(batch_shape=shape, dtype=dtype, name=layer.name + "_input"))
+        if self.outputs is not None:
+            self._extend(layer)
+        else:
+            self._stack.append(layer)
+            self._layers = list(self._stack)
+
+    def _begin(self, x: Any) -> None:
+        self.inputs, self.outputs = [x], [x]
+
+    def _extend(self, layer: Any) -> None:
+        out = layer(self.outputs[0])
+        if isinstance(out, list):
+            raise ValueError("All layers in a Sequential model should have a single output tensor. For multi-output layers, "
+                             "use the functional API.")
+        self._stack.append(layer)
+        self._rebuild(out)
+
+    def _rebuild(self, output: Any) -> None:
+        self._inbound_nodes, self.predict_function = [], None
+        self._init_graph(self.inputs, [output])
+
+    def pop(self) -> None:
+        """Remove the top layer; TypeError if there is none."""
+        if not self._stack:
+            raise TypeError("There are no layers in the model.")
+        layer = self._stack.pop()
+        if self.outputs is None:
+            self._layers = list(self._stack)
+            return
+        if not self._stack:
+            self.inputs = self.outputs = None
+            self.built, self._layers = False, []
+            return
+        layer._inbound_nodes.pop()
+        self._stack[-1]._outbound_nodes = []
+        self._rebuild(self._stack[-1].output)
+
+    def build(self, input_shape: Any = None) -> None:
+        """Make all weights for inputs of `input_shape` (batch axis included)."""
+        if self.built and self.outputs is not None:
+            return
+        if not input_shape:
+            if self.outputs is None or not self._stack:
+                raise ValueError("Cannot build the Sequential model `" + self.name + "` without an input shape: pass one, or "
+                                 "give the first layer `input_shape`.")
+            return
+        self._build_input_shape = tuple(input_shape)
+        stack, self._stack = self._stack, []
+        self._begin(Input(batch_shape=tuple(input_shape), name=(stack[0].name if stack else self.name) + "_input"))
+        for layer in stack:
+            self._extend(layer)
+
+    def call(self, inputs: Any, mask: Any = None, training: Any = None) -> Any:
+        """The outputs for new inputs."""
+        if not self.built:
+            self.build(K.int_shape(inputs))
+        return super().call(inputs, mask, training)
+
+    # ---------------------------------------------------------------- classes
+    def predict_proba(self, x: Any, batch_size: int | None = None, verbose: int = 0, steps: int | None = None) -> np.ndarray:
+        """Predictions, with a warning if they are not probabilities."""
+        p = self.predict(x, batch_size, verbose, steps)
+        if p.size and (p.min() < 0.0 or p.max() > 1.0):
+            warnings.warn("Network returning invalid probability values. The last layer might not normalize predictions into "
+                          "probabilities (like softmax or sigmoid would).", stacklevel=2)
+        return p
+
+    def predict_classes(self, x: Any, batch_size: int | None = None, verbose: int = 0, steps: int | None = None) -> np.ndarray:
+        """The class of each sample: the largest output, or output > 0.5 where there is one."""
+        p = self.predict(x, batch_size, verbose, steps)
+        return p.argmax(axis=-1) if p.shape[-1] > 1 else (p > 0.5).astype("int32")
+
+    # ---------------------------------------------------------------- configs
+    def get_config(self) -> dict[str, Any]:
+        """Name and layers."""
+        layers = [{"class_name": la.__class__.__name__, "config": la.get_config()} for la in self.layers]
+        config: dict[str, Any] = {"name": self.name, "layers": copy.deepcopy(layers)}
+        if self._build_input_shape:
+            config["build_input_shape"] = self._build_input_shape
+        return config
+
+    @classmethod
+    def from_config(cls, config: Any, custom_objects: dict[str, Any] | None = None) -> "Sequential":
+        """A new model from `get_config()`, or from the plain list of layers of older versions."""
+        from graphk.frontend.layers import deserialize
+        if isinstance(config, dict):
+            name, shape, layers = config.get("name"), config.get("build_input_shape"), config["layers"]
+        else:
+            name, shape, layers = None, None, config
+        model = cls(name=name)
+        for data in layers:
+            model.add(deserialize(data, custom_objects=custom_objects))
+        if not model.inputs and shape:
+            model.build(shape)
+        return model
+
+
+def _first_shape(layer: Any) -> tuple[Any, Any]:
+    """The input shape that a first layer declares, if any."""
+    dtype = layer.dtype
+    while isinstance(layer, Network):
+        if getattr(layer, "inputs", None):
+            return K.int_shape(layer.inputs[0]), layer.inputs[0].dtype
+        if not layer.layers:
+            return None, None
+        layer = layer.layers[0]
+    return getattr(layer, "batch_input_shape", None), dtype

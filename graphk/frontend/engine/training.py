@@ -1,0 +1,270 @@
+"""Model: a network that can be compiled, trained, tested and asked to predict.
+
+In: a loss, an optimizer, arrays.  Out: trained weights, histories, predictions.  What always holds: the
+set of trainable weights is fixed when `compile` is called; the three compiled functions are made when
+first needed; predicting needs no `compile`.
+"""
+from __future__ import annotations
+
+
+import warnings
+from typing import Any, Sequence
+
+import numpy as np
+
+from graphk.frontend import backend as K
+from graphk.frontend import optimizers
+from graphk.frontend.engine import training_arrays
+from graphk.frontend.engine.network import Network
+from graphk.frontend.engine.training_setup import TrainingSetup
+from graphk.frontend.engine.training_utils import (check_array_length_consistency, check_loss_and_target_compatibility,
+                                                   check_num_samples, standardize_class_weights, standardize_input_data,
+                                                   standardize_sample_weights, standardize_weights)
+from graphk.frontend.function import Function
+from graphk.frontend.tensor import Tensor
+from graphk.frontend.utils.generic_utils import slice_arrays, unpack_singleton
+
+
+class Model(TrainingSetup, Network):
+    """A model: layers between `inputs` and `outputs`, with training.
+
+    >>> from graphk.layers import Input, Dense
+    >>> x = Input((4,))
+    >>> model = Model(x, Dense(2)(x))
+    >>> model.output_shape
+    (None, 2)
+    """
+
+    def compile(self, optimizer: Any, loss: Any = None, metrics: Any = None, loss_weights: Any = None,
+                sample_weight_mode: Any = None, weighted_metrics: Any = None, target_tensors: Any = None,
+                **kwargs: Any) -> None:
+        """Prepare for training.
+
+        optimizer: name or instance; loss: name, function, or a list or dict of them by output; metrics: list, or dict by
+        output; loss_weights: list or dict; sample_weight_mode: None or 'temporal', or by output; weighted_metrics: metrics
+        that the sample weights apply to; target_tensors: tensors to use as targets.
+        """
+        if kwargs:
+            raise ValueError(f"compile() does not understand `{sorted(kwargs)[0]}`: arguments of a TensorFlow session have "
+                             f"no meaning here.")
+        self.optimizer = optimizers.get(optimizer)
+        self.loss = loss if loss is not None else []
+        self.metrics = metrics or []
+        self.loss_weights = loss_weights
+        self.sample_weight_mode = sample_weight_mode
+        self.weighted_metrics = weighted_metrics
+        self._target_tensors_given = target_tensors
+        if not self.built:
+            self._compiled_later = True            # a Sequential without input shape: see `_set_inputs`
+            return
+        self._compiled_later = False
+        self._setup_training()
+
+    # ---------------------------------------------------------------- compiled functions
+    def _check_trainable_weights_consistency(self) -> None:
+        if not hasattr(self, "_collected_trainable_weights"):
+            return
+        if len(self.trainable_weights) != len(self._collected_trainable_weights):
+            warnings.warn(UserWarning("Discrepancy between trainable weights and collected trainable weights, did you set "
+                                      "`model.trainable` without calling `model.compile` after ?"), stacklevel=3)
+
+    def _need_compile(self, what: str) -> None:
+        if not getattr(self, "total_loss_ready", False):
+            raise RuntimeError(f"You must compile a model before {what}. Use `model.compile(optimizer, loss)`.")
+
+    def _make_train_function(self) -> None:
+        self._need_compile("training/testing")
+        self._check_trainable_weights_consistency()
+        if self.train_function is None:
+            with K.name_scope("training"), K.name_scope(self.optimizer.__class__.__name__):
+                updates = self.optimizer.get_updates(params=self._collected_trainable_weights, loss=self.total_loss)
+            self.train_function = Function(self._all_feeds(), [self.total_loss, *self.metrics_tensors],
+                                           updates=[*self.updates, *updates, *self.metrics_updates], name="train_function")
+
+    def _make_test_function(self) -> None:
+        self._need_compile("training/testing")
+        if self.test_function is None:
+            self.test_function = Function(self._all_feeds(), [self.total_loss, *self.metrics_tensors],
+                                          updates=[*self.state_updates, *self.metrics_updates], name="test_function")
+
+    def _make_predict_function(self) -> None:
+        if getattr(self, "predict_function", None) is None:
+            self.predict_function = Function(self._feed_inputs, self.outputs, updates=self.state_updates,
+                                             name="predict_function")
+
+    def _all_feeds(self) -> list[Tensor]:
+        return [*self._feed_inputs, *self._feed_targets, *self._feed_sample_weights]
+
+    # ---------------------------------------------------------------- standardization
+    def _set_inputs(self, x: Any) -> None:
+        """Build a Sequential whose input shape the data tells."""
+        if not self.built:
+            first = x[0] if isinstance(x, (list, tuple)) and len(x) and hasattr(x[0], "shape") else x
+            if isinstance(first, dict):
+                first = next(iter(first.values()))
+            shape = np.shape(getattr(first, "values", first) if not callable(getattr(first, "values", None)) else first)
+            self.build((None,) + (tuple(shape[1:]) if len(shape) > 1 else (1,)))
+        if getattr(self, "_compiled_later", False):
+            self.compile(self.optimizer, self.loss, self.metrics, self.loss_weights, self.sample_weight_mode,
+                         self.weighted_metrics, self._target_tensors_given)
+
+    def _standardize_user_data(self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None,
+                               check_array_lengths: bool = True, batch_size: int | None = None
+                               ) -> tuple[list[Any], list[Any], list[Any]]:
+        if not self.built or getattr(self, "_compiled_later", False):
+            self._set_inputs(x)
+        if y is not None or getattr(self, "_feed_targets", None):
+            self._need_compile("training/testing")
+        x = standardize_input_data(x, self._feed_input_names, self._feed_input_shapes, check_batch_axis=False,
+                                   exception_prefix="input")
+        if y is None:
+            self._check_batch_of_stateful(x, batch_size)
+            return x, [], []
+        y = standardize_input_data(y, self._feed_output_names, [None] * len(self._feed_output_names),
+                                   check_batch_axis=False, exception_prefix="target")
+        y = standardize_input_data(y, self._feed_output_names, self._feed_target_shapes(), check_batch_axis=False,
+                                   exception_prefix="target")
+        weights = self._standardize_all_weights(y, sample_weight, class_weight)
+        if check_array_lengths:
+            check_array_length_consistency(x, y, weights)
+        check_loss_and_target_compatibility(y, self._feed_loss_fns, self._feed_output_shapes)
+        self._check_batch_of_stateful(x, batch_size)
+        return x, y, weights
+
+    def _standardize_all_weights(self, y: list[Any], sample_weight: Any, class_weight: Any) -> list[Any]:
+        sw = standardize_sample_weights(sample_weight, self._feed_output_names)
+        cw = standardize_class_weights(class_weight, self._feed_output_names)
+        return [standardize_weights(a, s, c, mode) for a, s, c, mode in zip(y, sw, cw, self._feed_sample_weight_modes)]
+
+    def _check_batch_of_stateful(self, x: list[Any], batch_size: int | None) -> None:
+        if self.stateful and batch_size and x and x[0] is not None and x[0].shape[0] % batch_size:
+            raise ValueError("In a stateful network, you should only pass inputs with a number of samples that can be "
+                             "divided by the batch size. Found: " + str(x[0].shape[0]) + " samples")
+
+    # ---------------------------------------------------------------- whole data sets
+    def fit(self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1, verbose: int = 1,
+            callbacks: Any = None, validation_split: float = 0.0, validation_data: Any = None, shuffle: Any = True,
+            class_weight: Any = None, sample_weight: Any = None, initial_epoch: int = 0, steps_per_epoch: int | None = None,
+            validation_steps: int | None = None, **kwargs: Any) -> Any:
+        """Train for `epochs - initial_epoch` epochs; returns a History.
+
+        x, y: arrays, lists or dicts of arrays by name; validation_split: fraction at the end used for validation;
+        shuffle: True, False or 'batch'; class_weight: dict class -> weight; sample_weight: array, one per sample.
+        """
+        epochs = _legacy_epochs(kwargs, epochs)
+        if x is None and y is None and steps_per_epoch is None:
+            raise ValueError("If fitting from data tensors, you should specify the `steps_per_epoch` argument.")
+        batch_size = 32 if batch_size is None and steps_per_epoch is None else batch_size
+        x, y, w = self._standardize_user_data(x, y, sample_weight, class_weight, batch_size=batch_size)
+        self._need_compile("training/testing")
+        if not y and self._feed_targets:
+            raise ValueError("fit() needs targets `y` for the outputs " + str(self._feed_output_names) + "; received None.")
+        val = None
+        if validation_data:
+            val = self._validation_arrays(validation_data, batch_size)
+        elif validation_split and 0.0 < validation_split < 1.0:
+            if any(isinstance(a, Tensor) for a in x):
+                raise ValueError("If your data is in the form of symbolic tensors, you cannot use `validation_split`.")
+            at = int(int(x[0].shape[0]) * (1.0 - validation_split))
+            val = [a for part in (x, y, w) for a in slice_arrays(part, at)]
+            x, y, w = (slice_arrays(part, 0, at) for part in (x, y, w))
+        self._make_train_function()
+        if val is not None:
+            self._make_test_function()
+        return training_arrays.fit_loop(self, [*x, *y, *w], val, batch_size=batch_size, epochs=epochs, verbose=verbose,
+                                        callbacks=callbacks, shuffle=shuffle, initial_epoch=initial_epoch,
+                                        steps_per_epoch=steps_per_epoch, validation_steps=validation_steps)
+
+    def _validation_arrays(self, data: Any, batch_size: int | None) -> list[Any]:
+        if len(data) not in (2, 3):
+            raise ValueError("When passing validation_data, it must contain 2 (x_val, y_val) or 3 (x_val, y_val, "
+                             "val_sample_weights) items, however it contains %d items" % len(data))
+        x, y, w = self._standardize_user_data(*data[:2], sample_weight=data[2] if len(data) == 3 else None,
+                                              batch_size=batch_size)
+        return [*x, *y, *w]
+
+    def evaluate(self, x: Any = None, y: Any = None, batch_size: int | None = None, verbose: int = 1,
+                 sample_weight: Any = None, steps: int | None = None) -> Any:
+        """The loss, or [loss, metrics…] in the order of `metrics_names`, over a data set."""
+        batch_size = 32 if batch_size is None and steps is None else batch_size
+        x, y, w = self._standardize_user_data(x, y, sample_weight, batch_size=batch_size)
+        self._make_test_function()
+        return training_arrays.test_loop(self, [*x, *y, *w], batch_size=batch_size, verbose=verbose, steps=steps)
+
+    def predict(self, x: Any, batch_size: int | None = None, verbose: int = 0, steps: int | None = None) -> Any:
+        """The outputs for `x`: an array, or a list of arrays for several outputs."""
+        batch_size = 32 if batch_size is None and steps is None else batch_size
+        if not self.built:
+            self._set_inputs(x)
+        x = standardize_input_data(x, self._feed_input_names, self._feed_input_shapes, check_batch_axis=False,
+                                   exception_prefix="input")
+        check_array_length_consistency(x, None)
+        if self.stateful and batch_size and x and x[0].shape[0] > batch_size and x[0].shape[0] % batch_size:
+            raise ValueError("In a stateful network, you should only pass inputs with a number of samples that can be "
+                             "divided by the batch size. Found: " + str(x[0].shape[0]) + " samples. Batch size: "
+                             + str(batch_size) + ".")
+        check_num_samples(x, batch_size, steps, "steps")
+        self._make_predict_function()
+        return training_arrays.predict_loop(self, x, batch_size=batch_size, verbose=verbose, steps=steps)
+
+    # ---------------------------------------------------------------- one batch
+    def train_on_batch(self, x: Any, y: Any, sample_weight: Any = None, class_weight: Any = None) -> Any:
+        """One training step; the loss, or [loss, metrics…]."""
+        x, y, w = self._standardize_user_data(x, y, sample_weight, class_weight)
+        self._make_train_function()
+        return _scalars(self.train_function.run([*x, *y, *w], 1))
+
+    def test_on_batch(self, x: Any, y: Any, sample_weight: Any = None) -> Any:
+        """The loss, or [loss, metrics…], of one batch."""
+        x, y, w = self._standardize_user_data(x, y, sample_weight)
+        self._make_test_function()
+        return _scalars(self.test_function.run([*x, *y, *w], 0))
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """The outputs for one batch."""
+        f = getattr(self, "predict_function", None)
+        if f is not None and type(x) is np.ndarray and (x.dtype, x.shape) in f._seen:
+            return unpack_singleton(f.run((x,), 0))        # a batch like one seen before needs no checks
+        x, _, _ = self._standardize_user_data(x)
+        self._make_predict_function()
+        return unpack_singleton(self.predict_function.run(x, 0))
+
+    # ---------------------------------------------------------------- generators
+    def fit_generator(self, generator: Any, *args: Any, **kwargs: Any) -> Any:
+        """Train on batches from a generator or Sequence; see `training_generator.fit_generator`."""
+        from graphk.frontend.engine import training_generator
+        return training_generator.fit_generator(self, generator, *args, **kwargs)
+
+    def evaluate_generator(self, generator: Any, *args: Any, **kwargs: Any) -> Any:
+        """Loss and metrics over batches from a generator or Sequence."""
+        from graphk.frontend.engine import training_generator
+        return training_generator.evaluate_generator(self, generator, *args, **kwargs)
+
+    def predict_generator(self, generator: Any, *args: Any, **kwargs: Any) -> Any:
+        """Predictions for batches from a generator or Sequence."""
+        from graphk.frontend.engine import training_generator
+        return training_generator.predict_generator(self, generator, *args, **kwargs)
+
+    def _get_callback_model(self) -> "Model":
+        return getattr(self, "callback_model", None) or self
+
+    def _feed_target_shapes(self) -> list[Any]:
+        return list(self._feed_output_shapes)
+
+
+def _scalars(outputs: Sequence[np.ndarray]) -> Any:
+    """numpy scalars, or one of them."""
+    out = [o[()] for o in outputs]
+    return out[0] if len(out) == 1 else out
+
+
+def _legacy_epochs(kwargs: dict[str, Any], epochs: int) -> int:
+    if "nb_epoch" in kwargs:
+        warnings.warn("The `nb_epoch` argument in `fit` has been renamed `epochs`.", stacklevel=3)
+        epochs = kwargs.pop("nb_epoch")
+    if kwargs:
+        raise TypeError("Unrecognized keyword arguments: " + str(kwargs))
+    return epochs
+
+
+

@@ -1,0 +1,130 @@
+"""The loops over arrays: fit, evaluate, predict.
+
+In: a compiled model and standardized arrays.  Out: a History, losses and metrics, predictions.  What
+always holds: the index array is shuffled with numpy's global generator once per epoch; values of a
+whole epoch weight each batch by its size; outputs of prediction are allocated once.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from graphk.frontend import callbacks as cbks
+from graphk.frontend.engine.training_utils import batch_shuffle, check_num_samples, make_batches
+from graphk.frontend.utils.generic_utils import Progbar, unpack_singleton
+
+
+def fit_loop(model: Any, ins: list[Any], val_ins: list[Any] | None, *, batch_size: int | None, epochs: int, verbose: int,
+             callbacks: Any, shuffle: Any, initial_epoch: int, steps_per_epoch: int | None,
+             validation_steps: int | None) -> Any:
+    """Train on the arrays `ins` (inputs, targets, sample weights); returns the model's History."""
+    samples = check_num_samples(ins, batch_size, steps_per_epoch, "steps_per_epoch")
+    names = list(model.metrics_names)
+    log_names = names + (["val_" + n for n in names] if val_ins is not None else [])
+    logger = cbks.make_callbacks(model, callbacks, verbose, "steps" if steps_per_epoch else "samples")
+    logger.set_params({"batch_size": batch_size, "epochs": epochs, "steps": steps_per_epoch, "samples": samples,
+                       "verbose": verbose, "do_validation": val_ins is not None, "metrics": log_names})
+    for c in logger:
+        c.validation_data = val_ins
+    if verbose and val_ins is not None and samples is not None:
+        print("Train on %d samples, validate on %d samples" % (samples, val_ins[0].shape[0]))
+    model.stop_training = False
+    logger.on_train_begin()
+    for epoch in range(initial_epoch, epochs):
+        model.reset_stateful_metrics()
+        logs: dict[str, Any] = {}
+        logger.on_epoch_begin(epoch)
+        _epoch(model, ins, samples, batch_size, steps_per_epoch, shuffle, logger)
+        if val_ins is not None and not model.stop_training:
+            values = test_loop(model, val_ins, batch_size=batch_size if steps_per_epoch is None else None, verbose=0,
+                               steps=validation_steps if steps_per_epoch is not None else None, unpack=False)
+            logs.update(("val_" + n, v) for n, v in zip(names, values))
+        logger.on_epoch_end(epoch, logs)
+        if model.stop_training:
+            break
+    logger.on_train_end()
+    return model.history
+
+
+def _epoch(model: Any, ins: list[Any], samples: int | None, batch_size: int | None, steps: int | None, shuffle: Any,
+           logger: Any) -> None:
+    f, names = model.train_function, model.metrics_names
+    if steps is not None:
+        for step in range(steps):
+            logger.on_batch_begin(step, {"batch": step, "size": 1})
+            logs = {"batch": step, "size": 1}
+            logs.update((n, o[()]) for n, o in zip(names, f.run(ins, 1)))
+            logger.on_batch_end(step, logs)
+            if model.stop_training:
+                return
+        return
+    index = np.arange(samples)
+    if isinstance(shuffle, str) and shuffle == "batch":
+        index = batch_shuffle(index, batch_size)
+    elif shuffle:
+        np.random.shuffle(index)
+    for i, (start, stop) in enumerate(make_batches(samples, batch_size)):
+        ids = index[start:stop]
+        logs = {"batch": i, "size": len(ids)}
+        logger.on_batch_begin(i, logs)
+        batch = [take(a, ids) for a in ins] if shuffle else [a[start:stop] for a in ins]
+        for n, o in zip(names, f.run(batch, 1)):
+            logs[n] = o[()]
+        logger.on_batch_end(i, logs)
+        if model.stop_training:
+            return
+
+
+def take(a: Any, ids: np.ndarray) -> np.ndarray:
+    """Rows of an array, or of something array-like (an HDF5 data set wants sorted, unique rows)."""
+    if isinstance(a, np.ndarray):
+        return a.take(ids, axis=0)
+    try:
+        return np.asarray(a[ids.tolist()])
+    except TypeError:
+        order = np.argsort(ids)
+        return np.asarray(a[ids[order].tolist()])[np.argsort(order)]
+
+
+def test_loop(model: Any, ins: list[Any], *, batch_size: int | None, verbose: int = 0, steps: int | None = None,
+              unpack: bool = True) -> Any:
+    """Loss and metrics over the arrays `ins`, batches weighted by size; metrics with state: their last value."""
+    model.reset_stateful_metrics()
+    stateful = [model.metrics_names.index(n) for n in model.stateful_metric_names]
+    samples = check_num_samples(ins, batch_size, steps, "steps")
+    bar = Progbar(steps if steps is not None else samples) if verbose == 1 else None
+    totals = np.zeros(len(model.metrics_names))
+    batches = [(i, i + 1) for i in range(steps)] if steps is not None else make_batches(samples, batch_size)
+    weight = 0
+    for start, stop in batches:
+        out = model.test_function.run(ins if steps is not None else [a[start:stop] for a in ins], 0)
+        for i, o in enumerate(out):
+            totals[i] = float(o) if i in stateful else totals[i] + float(o) * (stop - start)
+        weight += stop - start
+        if bar:
+            bar.update(stop)
+    values = [float(t) if i in stateful or not weight else float(t) / weight for i, t in enumerate(totals)]
+    return unpack_singleton(values) if unpack else values
+
+
+def predict_loop(model: Any, ins: list[Any], *, batch_size: int | None, verbose: int = 0, steps: int | None = None) -> Any:
+    """The model's outputs for the arrays `ins`."""
+    f = model.predict_function
+    if steps is not None:
+        parts = [f.run(ins, 0) for _ in range(steps)]
+        return unpack_singleton([np.concatenate(p) for p in zip(*parts)])
+    samples = int(ins[0].shape[0])
+    bar = Progbar(samples) if verbose == 1 else None
+    outs: list[np.ndarray] = []
+    for start, stop in make_batches(samples, batch_size) or [(0, 0)]:
+        got = f.run([a[start:stop] for a in ins], 0)
+        if start == 0 and stop == samples:
+            outs = list(got)
+        else:
+            outs = outs or [np.empty((samples,) + o.shape[1:], o.dtype) for o in got]
+            for whole, o in zip(outs, got):
+                whole[start:stop] = o
+        if bar:
+            bar.update(stop)
+    return unpack_singleton(outs)

@@ -1,0 +1,262 @@
+"""What `compile` prepares: losses, targets, weights, metrics and the total loss, as symbolic tensors.
+
+In: the arguments of `compile`, in the shapes users may give them.  Out: one loss function, weight, target
+and sample-weight placeholder per output, the total loss and the metric tensors.  What always holds: an
+output without a loss takes no target; `metrics_names` and the outputs of the train function agree.
+"""
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from graphk.frontend import backend as K
+from graphk.frontend import losses
+from graphk.frontend import metrics as metrics_module
+from graphk.frontend.backend.creation import fresh_dim
+from graphk.frontend.engine.training_utils import collect_metrics, weighted_masked_objective
+from graphk.frontend.tensor import Tensor
+from graphk.frontend.utils.generic_utils import to_list
+from graphk.ir.node import origin
+from graphk.ir.ops.leaves import new_input
+from graphk.ir.types import TensorType
+
+
+class TrainingSetup:
+    """Mixed into Model."""
+
+    outputs: list[Tensor]
+    output_names: list[str]
+
+    def _setup_training(self) -> None:
+        """All symbolic parts of training, from the arguments kept by `compile`."""
+        self.loss_functions = self._make_losses(self.loss)
+        self._loss_weights_list = self._make_loss_weights(self.loss_weights)
+        self.loss_weights_list = self._loss_weights_list
+        self._output_masks = [getattr(x, "_keras_mask", None) for x in self.outputs]
+        self._make_targets()
+        self._make_sample_weights()
+        with origin(layer="loss"):
+            self._make_total_loss()
+            self._make_metrics()
+        self._collected_trainable_weights = list({id(w): w for w in self.trainable_weights}.values())
+        self.train_function = self.test_function = self.predict_function = None
+        self.total_loss_ready = True
+
+    # ---------------------------------------------------------------- losses
+    def _make_losses(self, loss: Any) -> list[Any]:
+        names = self.output_names
+        if isinstance(loss, dict):
+            for name in loss:
+                if name not in names:
+                    raise ValueError('Unknown entry in loss dictionary: "' + name + '". Only expected the following keys: '
+                                     + str(names))
+            for name in names:
+                if name not in loss:
+                    warnings.warn('Output "' + name + '" missing from loss dictionary. We assume this was done on purpose, '
+                                  'and we will not be expecting any data to be passed to "' + name
+                                  + '" during training.', stacklevel=4)
+            return [losses.get(loss.get(name)) for name in names]
+        if isinstance(loss, (list, tuple)) and not (len(loss) == 0):
+            if len(loss) != len(names):
+                raise ValueError("When passing a list as loss, it should have one entry per model outputs. The model has "
+                                 + str(len(names)) + " outputs, but you passed loss=" + str(loss))
+            return [losses.get(x) for x in loss]
+        fn = losses.get(loss if not isinstance(loss, (list, tuple)) else None)
+        return [fn for _ in names]
+
+    def _make_loss_weights(self, weights: Any) -> list[float]:
+        names = self.output_names
+        if weights is None:
+            return [1.0] * len(names)
+        if isinstance(weights, dict):
+            for name in weights:
+                if name not in names:
+                    raise ValueError('Unknown entry in loss_weights dictionary: "' + name + '". Only expected the following '
+                                     "keys: " + str(names))
+            return [weights.get(name, 1.0) for name in names]
+        if isinstance(weights, (list, tuple)):
+            if len(weights) != len(names):
+                raise ValueError("When passing a list as loss_weights, it should have one entry per model output. The model "
+                                 "has " + str(len(names)) + " outputs, but you passed loss_weights=" + str(weights))
+            return list(weights)
+        raise TypeError("Could not interpret loss_weights argument: " + str(weights) + " - expected a list of dicts.")
+
+    # ---------------------------------------------------------------- targets
+    def _make_targets(self) -> None:
+        given = self._given_targets(self._target_tensors_given)
+        self.targets: list[Tensor | None] = []
+        self._feed_targets: list[Tensor] = []
+        self._feed_outputs: list[Tensor] = []
+        self._feed_output_names: list[str] = []
+        self._feed_output_shapes: list[Any] = []
+        self._feed_loss_fns: list[Any] = []
+        for x, name, fn, target in zip(self.outputs, self.output_names, self.loss_functions, given):
+            if fn is None:
+                self.targets.append(None)
+                continue
+            fed = target is None or K.is_placeholder(target)
+            if target is None:
+                target = _target_like(x, fn, name)
+            self.targets.append(target)
+            if fed:
+                self._feed_targets.append(target)
+                self._feed_outputs.append(x)
+                self._feed_output_names.append(name)
+                self._feed_output_shapes.append(_target_shape(K.int_shape(x), fn))
+                self._feed_loss_fns.append(fn)
+
+    def _given_targets(self, given: Any) -> list[Any]:
+        names = self.output_names
+        if given is None:
+            return [None] * len(names)
+        if isinstance(given, dict):
+            for name in given:
+                if name not in names:
+                    raise ValueError('Unknown entry in `target_tensors` dictionary: "' + name + '". Only expected the '
+                                     "following keys: " + str(names))
+            return [given.get(name) for name in names]
+        given = to_list(given)
+        if len(given) != len(names):
+            raise ValueError("When passing a list as `target_tensors`, it should have one entry per model output. The model "
+                             "has " + str(len(names)) + " outputs, but you passed target_tensors=" + str(given))
+        return given
+
+    # ---------------------------------------------------------------- sample weights
+    def _make_sample_weights(self) -> None:
+        modes = self._weight_modes(self.sample_weight_mode)
+        self.sample_weights: list[Tensor | None] = []
+        self.sample_weight_modes: list[str | None] = []
+        self._feed_sample_weights: list[Tensor] = []
+        self._feed_sample_weight_modes: list[str | None] = []
+        for x, name, fn, mode in zip(self.outputs, self.output_names, self.loss_functions, modes):
+            if fn is None:
+                self.sample_weights.append(None)
+                self.sample_weight_modes.append(None)
+                continue
+            if mode == "temporal" and x.ndim < 3:
+                raise ValueError(f'sample_weight_mode="temporal" needs an output with a time axis (3 or more axes); the '
+                                 f'output "{name}" has shape {K.int_shape(x)}.')
+            shape = x.node.shape[:2 if mode == "temporal" else 1]
+            w = Tensor(new_input(TensorType(K.floatx(), shape), name + "_sample_weights"))
+            self.sample_weights.append(w)
+            self.sample_weight_modes.append(mode)
+            self._feed_sample_weights.append(w)
+            self._feed_sample_weight_modes.append(mode)
+
+    def _weight_modes(self, mode: Any) -> list[str | None]:
+        names = self.output_names
+        if isinstance(mode, dict):
+            for name in mode:
+                if name not in names:
+                    raise ValueError('Unknown entry in sample_weight_mode dictionary: "' + name + '". Only expected the '
+                                     "following keys: " + str(names))
+            for name, fn in zip(names, self.loss_functions):
+                if fn is not None and name not in mode:
+                    raise ValueError('Output "' + name + '" missing from sample_weight_modes dictionary')
+            return [mode.get(name) for name in names]
+        if isinstance(mode, (list, tuple)):
+            if len(mode) != len(names):
+                raise ValueError("When passing a list as sample_weight_mode, it should have one entry per model output. The "
+                                 "model has " + str(len(names)) + " outputs, but you passed sample_weight_mode=" + str(mode))
+            return list(mode)
+        return ["temporal" if mode == "temporal" else None] * len(names)
+
+    # ---------------------------------------------------------------- total loss and metrics
+    def _make_total_loss(self) -> None:
+        self.metrics_names = ["loss"]
+        self.metrics_tensors: list[Tensor] = []
+        total: Any = None
+        for i, (y, x, fn) in enumerate(zip(self.targets, self.outputs, self.loss_functions)):
+            if fn is None:
+                continue
+            loss = weighted_masked_objective(fn)(y, x, self.sample_weights[i], self._output_masks[i])
+            if len(self.outputs) > 1:
+                self.metrics_tensors.append(loss)
+                self.metrics_names.append(self.output_names[i] + "_loss")
+            weight = self._loss_weights_list[i]
+            scaled = loss if isinstance(weight, (int, float)) and weight == 1 else loss * weight
+            total = scaled if total is None else total + scaled
+        if total is None:
+            if not self.losses:
+                raise ValueError("The model cannot be compiled because it has no loss to optimize.")
+            total = 0.0
+        for penalty in self.losses:
+            total = total + penalty
+        self.total_loss = total if isinstance(total, Tensor) and total.ndim == 0 else K.mean(total)
+
+    def _make_metrics(self) -> None:
+        self.metrics_updates: list[Any] = []
+        self.stateful_metric_names: list[str] = []
+        self.stateful_metric_functions: list[Any] = []
+        plain = collect_metrics(self.metrics, self.output_names)
+        weighted = collect_metrics(self.weighted_metrics, self.output_names)
+        for i, fn in enumerate(self.loss_functions):
+            if fn is None:
+                continue
+            for metric in plain[i]:
+                self._add_metric(i, metric, None, "")
+            for metric in weighted[i]:
+                self._add_metric(i, metric, self.sample_weights[i], "weighted_")
+
+    def _add_metric(self, i: int, metric: Any, weights: Tensor | None, prefix: str) -> None:
+        x, y = self.outputs[i], self.targets[i]
+        fn, short = resolve_metric(metric, K.int_shape(x), self.loss_functions[i])
+        name = prefix + (short or getattr(fn, "name", None) or fn.__name__)
+        if hasattr(fn, "reset_states"):                        # a metric with state of its own is called as it is
+            value = fn(y, x)
+            self.metrics_updates += list(getattr(fn, "updates", []))
+        else:
+            value = weighted_masked_objective(fn)(y, x, weights, self._output_masks[i])
+        name = self._unique_metric_name(name if len(self.outputs) == 1 else self.output_names[i] + "_" + name)
+        self.metrics_names.append(name)
+        self.metrics_tensors.append(value)
+        if hasattr(fn, "reset_states"):
+            self.stateful_metric_names.append(name)
+            self.stateful_metric_functions.append(fn)
+
+    def _unique_metric_name(self, base: str) -> str:
+        name, j = base, 1
+        while name in self.metrics_names:
+            name, j = f"{base}_{j}", j + 1
+        return name
+
+    def reset_stateful_metrics(self) -> None:
+        """Start metrics that keep state over an epoch again."""
+        for fn in getattr(self, "stateful_metric_functions", []):
+            fn.reset_states()
+
+
+def resolve_metric(metric: Any, output_shape: Any, loss_fn: Any) -> tuple[Any, str | None]:
+    """The function of a metric and, for 'accuracy' and 'crossentropy', the short name shown in logs."""
+    if metric not in ("accuracy", "acc", "crossentropy", "ce"):
+        return metrics_module.get(metric), None
+    accuracy = metric in ("accuracy", "acc")
+    short = "acc" if accuracy else "ce"
+    if output_shape[-1] == 1 or loss_fn is losses.binary_crossentropy:
+        return (metrics_module.binary_accuracy if accuracy else metrics_module.binary_crossentropy), short
+    if loss_fn is losses.sparse_categorical_crossentropy:
+        return (metrics_module.sparse_categorical_accuracy if accuracy
+                else metrics_module.sparse_categorical_crossentropy), short
+    return (metrics_module.categorical_accuracy if accuracy else metrics_module.categorical_crossentropy), short
+
+
+def _target_shape(shape: Any, fn: Any) -> Any:
+    """The shape that targets must have, None if a loss of the user's own decides."""
+    if fn is losses.sparse_categorical_crossentropy:
+        if K.image_data_format() == "channels_first" and len(shape) in (4, 5):
+            return (shape[0], 1) + tuple(shape[2:])
+        return tuple(shape[:-1]) + (1,)
+    if getattr(losses, getattr(fn, "__name__", ""), None) is None:
+        return None
+    return shape
+
+
+def _target_like(x: Tensor, fn: Any, name: str) -> Tensor:
+    """A target placeholder of the output's sizes; open sizes of its own where the loss is the user's."""
+    dims = list(x.node.shape)
+    shape = _target_shape(K.int_shape(x), fn)
+    if shape is None:
+        dims = dims[:1] + [fresh_dim() for _ in dims[1:]]
+    elif fn is losses.sparse_categorical_crossentropy:
+        dims = [1 if s == 1 and i else d for i, (s, d) in enumerate(zip(shape, dims))]
+    return Tensor(new_input(TensorType(x.dtype if x.node.t.is_float else K.floatx(), tuple(dims)), name + "_target"))

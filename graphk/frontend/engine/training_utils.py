@@ -1,0 +1,291 @@
+"""Checks and conversions of what users pass to fit, evaluate and predict, and batches.
+
+In: arrays, lists, dicts, DataFrames, weights.  Out: lists of arrays in the model's order.  What always
+holds: errors are ValueErrors in Keras's wording, raised before any computation starts.
+"""
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, Callable, Sequence
+
+import numpy as np
+
+from graphk.frontend import backend as K
+from graphk.frontend import losses
+from graphk.frontend.tensor import Tensor
+
+
+# ------------------------------------------------------------------ data
+def as_columns(x: Any) -> Any:
+    """A DataFrame's values; 1-D arrays as (n, 1)."""
+    if x is None or isinstance(x, Tensor):
+        return x
+    if x.__class__.__name__ in ("DataFrame", "Series"):
+        x = x.values
+    if hasattr(x, "tocsr"):
+        raise ValueError("A sparse matrix was passed: sparse data is not supported. Use x.toarray().")
+    return np.expand_dims(x, 1) if getattr(x, "ndim", None) == 1 else x
+
+
+def _by_name(data: dict[str, Any], names: Sequence[str]) -> list[Any]:
+    for name in names:
+        if name not in data:
+            raise ValueError('No data provided for "' + name + '". Need data for each key in: ' + str(list(names)))
+    return [data[name] for name in names]
+
+
+def _as_list(data: Any, names: Sequence[str]) -> list[Any]:
+    if isinstance(data, dict):
+        return _by_name(data, names)
+    if isinstance(data, (list, tuple)):
+        data = list(data)
+        if data and isinstance(data[0], (list, tuple)):
+            return [np.asarray(d) for d in data]
+        if len(names) == 1 and data and isinstance(data[0], (float, int, np.generic)):
+            return [np.asarray(data)]
+        return data
+    return [data]
+
+
+def standardize_input_data(data: Any, names: Sequence[str], shapes: Sequence[Any] | None = None,
+                           check_batch_axis: bool = True, exception_prefix: str = "") -> list[Any]:
+    """`data` as a list of arrays in the order of `names`, checked against `shapes` (None entries match all)."""
+    prefix = exception_prefix
+    if not names:
+        if data is not None and hasattr(data, "__len__") and len(data):
+            raise ValueError("Error when checking model " + prefix + ": expected no data, but got:" + str(data)[:200])
+        return []
+    if data is None:
+        return [None] * len(names)
+    arrays = [as_columns(x) for x in _as_list(data, names)]
+    arrays = [x if x is None or hasattr(x, "shape") or not isinstance(x, list) else as_columns(np.asarray(x))
+              for x in arrays]
+    if len(arrays) != len(names):
+        _complain_count(arrays, names, prefix, data)
+    for x in arrays:
+        if x is not None and not hasattr(x, "shape"):
+            raise TypeError("Error when checking model " + prefix + ": data should be a Numpy array, or list/dict of Numpy "
+                            "arrays. Found: " + str(data)[:200] + "...")
+    for name, x, shape in zip(names, arrays, shapes or [None] * len(names)):
+        if shape is not None and x is not None and not isinstance(x, Tensor):
+            _check_shape(name, x.shape, tuple(shape), check_batch_axis, prefix)
+    return arrays
+
+
+def _complain_count(arrays: list[Any], names: Sequence[str], prefix: str, data: Any) -> None:
+    if arrays and hasattr(arrays[0], "shape"):
+        raise ValueError("Error when checking model " + prefix + ": the list of Numpy arrays that you are passing to your "
+                         "model is not the size the model expected. Expected to see " + str(len(names)) + " array(s), but "
+                         "instead got the following list of " + str(len(arrays)) + " arrays: " + str(data)[:200] + "...")
+    raise ValueError("Error when checking model " + prefix + ": you are passing a list as input to your model, but the model "
+                     "expects a list of " + str(len(names)) + " Numpy arrays instead. The list you passed was: "
+                     + str(data)[:200])
+
+
+def _check_shape(name: str, got: tuple[int, ...], want: tuple[Any, ...], check_batch_axis: bool, prefix: str) -> None:
+    if len(got) != len(want):
+        raise ValueError("Error when checking " + prefix + ": expected " + name + " to have " + str(len(want))
+                         + " dimensions, but got array with shape " + str(tuple(got)))
+    if not check_batch_axis:
+        got, want = got[1:], want[1:]
+    if any(w and g != w for g, w in zip(got, want)):
+        raise ValueError("Error when checking " + prefix + ": expected " + name + " to have shape " + str(want)
+                         + " but got array with shape " + str(tuple(got)))
+
+
+def standardize_sample_or_class_weights(x_weight: Any, output_names: Sequence[str], weight_type: str) -> list[Any]:
+    """One weight (array, dict or None) per output."""
+    if x_weight is None or len(x_weight) == 0:
+        return [None] * len(output_names)
+    if len(output_names) == 1:
+        if isinstance(x_weight, list) and len(x_weight) == 1:
+            return x_weight
+        if isinstance(x_weight, dict) and output_names[0] in x_weight:
+            return [x_weight[output_names[0]]]
+        return [x_weight]
+    if isinstance(x_weight, list):
+        if len(x_weight) != len(output_names):
+            raise ValueError("Provided `" + weight_type + "` was a list of " + str(len(x_weight)) + " elements, but the "
+                             "model has " + str(len(output_names)) + " outputs. You should provide one `" + weight_type
+                             + "` array per model output.")
+        return x_weight
+    if isinstance(x_weight, dict):
+        return [x_weight.get(name) for name in output_names]
+    raise TypeError("The model has multiple outputs, so `" + weight_type + "` should be either a list or a dict. Provided `"
+                    + weight_type + "` type not understood: " + str(x_weight))
+
+
+def standardize_class_weights(class_weight: Any, output_names: Sequence[str]) -> list[Any]:
+    """One class_weight dict (or None) per output."""
+    return standardize_sample_or_class_weights(class_weight, output_names, "class_weight")
+
+
+def standardize_sample_weights(sample_weight: Any, output_names: Sequence[str]) -> list[Any]:
+    """One sample weight array (or None) per output."""
+    return standardize_sample_or_class_weights(sample_weight, output_names, "sample_weight")
+
+
+def check_array_length_consistency(inputs: Any, targets: Any, weights: Any = None) -> None:
+    """ValueError unless all arrays have the same number of samples."""
+    def sizes(arrays: Any) -> set[int]:
+        return {int(x.shape[0]) for x in arrays or [] if x is not None and not isinstance(x, Tensor)}
+    set_x, set_y, set_w = sizes(inputs), sizes(targets), sizes(weights)
+    for what, found, arrays in (("input arrays (x)", set_x, inputs), ("target arrays (y)", set_y, targets),
+                                ("sample_weight arrays", set_w, weights)):
+        if len(found) > 1:
+            raise ValueError("All " + what + " should have the same number of samples. Got array shapes: "
+                             + str([x.shape for x in arrays if x is not None]))
+    if set_x and set_y and set_x != set_y:
+        raise ValueError("Input arrays should have the same number of samples as target arrays. Found " + str(min(set_x))
+                         + " input samples and " + str(min(set_y)) + " target samples.")
+    if set_y and set_w and set_y != set_w:
+        raise ValueError("Sample_weight arrays should have the same number of samples as target arrays. Got "
+                         + str(min(set_y)) + " input samples and " + str(min(set_w)) + " target samples.")
+
+
+_HINT = ("If your targets are integer classes, you can convert them to the expected format via:\n```\nfrom keras.utils "
+         "import to_categorical\ny_binary = to_categorical(y_int)\n```\n\nAlternatively, you can use the loss function "
+         "`sparse_categorical_crossentropy` instead, which does expect integer targets.")
+
+
+def check_loss_and_target_compatibility(targets: Sequence[Any], loss_fns: Sequence[Any],
+                                        output_shapes: Sequence[Any]) -> None:
+    """ValueError if a target cannot fit its loss."""
+    same_shape = {losses.mean_squared_error, losses.binary_crossentropy, losses.categorical_crossentropy}
+    for y, loss, shape in zip(targets, loss_fns, output_shapes):
+        if y is None or loss is None or isinstance(y, Tensor):
+            continue
+        if loss is losses.categorical_crossentropy and y.shape[-1] == 1:
+            raise ValueError("You are passing a target array of shape " + str(y.shape) + " while using as loss "
+                             "`categorical_crossentropy`. `categorical_crossentropy` expects targets to be binary matrices "
+                             "(1s and 0s) of shape (samples, classes). " + _HINT)
+        if loss in same_shape and shape is not None:
+            for got, want in zip(y.shape[1:], shape[1:]):
+                if want is not None and got != want:
+                    raise ValueError("A target array with shape " + str(y.shape) + " was passed for an output of shape "
+                                     + str(shape) + " while using as loss `" + loss.__name__ + "`. This loss expects "
+                                     "targets to have the same shape as the output.")
+
+
+# ------------------------------------------------------------------ weights
+def standardize_weights(y: Any, sample_weight: Any = None, class_weight: Any = None,
+                        sample_weight_mode: str | None = None) -> np.ndarray:
+    """The weight of each sample (or, in mode 'temporal', of each timestep)."""
+    if sample_weight_mode is not None and sample_weight_mode != "temporal":
+        raise ValueError('"sample_weight_mode should be None or "temporal". Found: ' + str(sample_weight_mode))
+    if sample_weight_mode == "temporal":
+        if y.ndim < 3:
+            raise ValueError("Found a sample_weight array for an input with shape " + str(y.shape) + ". Timestep-wise sample "
+                             "weighting (use of sample_weight_mode=\"temporal\") is restricted to outputs that are at least "
+                             "3D, i.e. that have a time dimension.")
+        if sample_weight is not None and np.ndim(sample_weight) != 2:
+            raise ValueError("Found a sample_weight array with shape " + str(np.shape(sample_weight)) + ". In order to use "
+                             "timestep-wise sample weighting, you should pass a 2D sample_weight array.")
+    elif sample_weight is not None and np.ndim(sample_weight) != 1:
+        raise ValueError("Found a sample_weight array with shape " + str(np.shape(sample_weight)) + ". In order to use "
+                         "timestep-wise sample weights, you should specify sample_weight_mode=\"temporal\" in compile(). If "
+                         "you just mean to use sample-wise weights, make sure your sample_weight array is 1D.")
+    if sample_weight is not None and class_weight is not None:
+        import warnings
+        warnings.warn("Found both `sample_weight` and `class_weight`: `class_weight` argument will be ignored.",
+                      stacklevel=5)
+    if sample_weight is not None:
+        sample_weight = np.asarray(sample_weight)
+        _check_weight_shape(y, sample_weight)
+        return sample_weight
+    if isinstance(class_weight, dict):
+        return _class_weights(y, class_weight)
+    return np.ones(y.shape[:2] if sample_weight_mode == "temporal" else y.shape[:1], dtype=K.floatx())
+
+
+def _check_weight_shape(y: Any, w: np.ndarray) -> None:
+    if w.ndim > y.ndim:
+        raise ValueError("Found a sample_weight with shape" + str(w.shape) + ".Expected sample_weight with rank less than or "
+                         "equal to " + str(y.ndim))
+    if y.shape[:w.ndim] != w.shape:
+        raise ValueError("Found a sample_weight array with shape " + str(w.shape) + " for an input with shape "
+                         + str(y.shape) + ". sample_weight cannot be broadcast.")
+
+
+def _class_weights(y: Any, class_weight: dict[Any, float]) -> np.ndarray:
+    if y.ndim > 2:
+        raise ValueError("`class_weight` not supported for 3+ dimensional targets.")
+    classes = np.argmax(y, axis=1) if y.ndim == 2 and y.shape[1] > 1 else np.reshape(y, (y.shape[0],))
+    missing = set(np.unique(classes).tolist()) - set(class_weight)
+    if missing:
+        raise ValueError("`class_weight` must contain all classes in the data. The classes %s exist in the data but not in "
+                         "`class_weight`." % missing)
+    return np.asarray([class_weight[c] for c in classes.tolist()])
+
+
+# ------------------------------------------------------------------ objectives
+def weighted_masked_objective(fn: Callable[..., Tensor] | None) -> Callable[..., Tensor] | None:
+    """`fn` with mask and weights: see `docs` on losses; scores are divided by the means of the mask and of the
+    non-zero weights."""
+    if fn is None:
+        return None
+
+    def weighted(y_true: Tensor, y_pred: Tensor, weights: Tensor | None, mask: Tensor | None = None) -> Tensor:
+        score = fn(y_true, y_pred)
+        if mask is not None:
+            mask = K.cast(mask, score.dtype)
+            score = score * mask / K.mean(mask)
+        if weights is not None:
+            if score.ndim > weights.ndim:
+                score = K.mean(score, axis=list(range(weights.ndim, score.ndim)))
+            score = score * weights / K.mean(K.cast(K.not_equal(weights, 0), score.dtype))
+        return K.mean(score)
+    return weighted
+
+
+def collect_metrics(metrics: Any, output_names: Sequence[str]) -> list[list[Any]]:
+    """One list of metrics per output, from a list (for all), or a dict by output name."""
+    if not metrics:
+        return [[] for _ in output_names]
+    if isinstance(metrics, (list, tuple)):
+        return [list(metrics) for _ in output_names]
+    if isinstance(metrics, dict):
+        unknown = set(metrics) - set(output_names)
+        if unknown:
+            raise ValueError("Unknown entry in metrics dictionary: \"" + sorted(unknown)[0] + "\". Only expected the "
+                             "following keys: " + str(list(output_names)))
+        found = [metrics.get(name, []) for name in output_names]
+        return [list(m) if isinstance(m, (list, tuple)) else [m] for m in found]
+    raise TypeError("Type of `metrics` argument not understood. Expected a list or dictionary, found: " + str(metrics))
+
+
+# ------------------------------------------------------------------ batches
+def make_batches(size: int, batch_size: int) -> list[tuple[int, int]]:
+    """(start, stop) of each batch; the last may be short.
+
+    >>> make_batches(5, 2)
+    [(0, 2), (2, 4), (4, 5)]
+    """
+    return [(i, min(size, i + batch_size)) for i in range(0, size, batch_size)]
+
+
+def batch_shuffle(index_array: np.ndarray, batch_size: int) -> np.ndarray:
+    """Whole batches in random order, the short one last."""
+    count = len(index_array) // batch_size
+    tail = index_array[count * batch_size:]
+    blocks = index_array[:count * batch_size].reshape((count, batch_size))
+    np.random.shuffle(blocks)
+    return np.append(blocks.flatten(), tail)
+
+
+def check_num_samples(ins: Any, batch_size: int | None = None, steps: int | None = None,
+                      steps_name: str = "steps") -> int | None:
+    """The number of samples, None if steps rule; ValueError if both or neither are given."""
+    if steps is not None and batch_size is not None:
+        raise ValueError("If " + steps_name + " is set, the `batch_size` must be None.")
+    if not ins or any(isinstance(x, Tensor) for x in ins):
+        if steps is None:
+            raise ValueError("If your data is in the form of symbolic tensors, you should specify the `" + steps_name
+                             + "` argument (instead of the `batch_size` argument).")
+        return None
+    return int(ins[0].shape[0]) if hasattr(ins[0], "shape") else None
+
+
+def unique_in_order(items: Sequence[Any]) -> list[Any]:
+    """The items without repetitions, by identity."""
+    return list(OrderedDict((id(x), x) for x in items).values())

@@ -1,0 +1,243 @@
+"""First values of weights.
+
+In: a shape and a dtype.  Out: a numpy array.  What always holds: without a seed the values follow from
+numpy's global generator, so `np.random.seed` makes a model repeatable; with a seed each call gives
+the same values.
+"""
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+import numpy as np
+
+from graphk.frontend.backend.common import floatx
+from graphk.frontend.backend.creation import numpy_rng
+from graphk.frontend.utils.generic_utils import deserialize_keras_object, serialize_keras_object
+
+TRUNCATED_STD = .87962566103423978      # of a standard normal cut at two standard deviations
+
+
+class Initializer:
+    """Base class: `__call__(shape, dtype=None)` returns an array."""
+
+    def __call__(self, shape: Sequence[int], dtype: str | None = None) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} must define __call__(shape, dtype=None)")
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Initializer":
+        """An initializer from `get_config()`."""
+        config = dict(config)
+        config.pop("dtype", None)
+        return cls(**config)
+
+
+class Zeros(Initializer):
+    """All 0."""
+
+    def __call__(self, shape: Sequence[int], dtype: str | None = None) -> np.ndarray:
+        return np.zeros(shape, dtype or floatx())
+
+
+class Ones(Initializer):
+    """All 1."""
+
+    def __call__(self, shape: Sequence[int], dtype: str | None = None) -> np.ndarray:
+        return np.ones(shape, dtype or floatx())
+
+
+class Constant(Initializer):
+    """All `value` (a number, or an array of the weight's shape)."""
+
+    def __init__(self, value: Any = 0):
+        self.value = value
+
+    def __call__(self, shape: Sequence[int], dtype: str | None = None) -> np.ndarray:
+        value = np.asarray(self.value, dtype or floatx())
+        if value.ndim and value.size == np.prod(shape):
+            return value.reshape(shape)
+        return np.broadcast_to(value, shape).copy()
+
+    def get_config(self) -> dict[str, Any]:
+        return {"value": self.value}
+
+
+class RandomNormal(Initializer):
+    """Normal numbers."""
+
+    def __init__(self, mean: float = 0., stddev: float = 0.05, seed: int | None = None):
+        self.mean, self.stddev, self.seed = mean, stddev, seed
+
+    def __call__(self, shape: Sequence[int], dtype: str | None = None) -> np.ndarray:
+        return numpy_rng(self.seed).normal(self.mean, self.stddev, shape).astype(dtype or floatx())
+
+    def get_config(self) -> dict[str, Any]:
+        return {"mean": self.mean, "stddev": self.stddev, "seed": self.seed}
+
+
+class RandomUniform(Initializer):
+    """Uniform numbers in [minval, maxval)."""
+
+    def __init__(self, minval: float = -0.05, maxval: float = 0.05, seed: int | None = None):
+        self.minval, self.maxval, self.seed = minval, maxval, seed
+
+    def __call__(self, shape: Sequence[int], dtype: str | None = None) -> np.ndarray:
+        return numpy_rng(self.seed).uniform(self.minval, self.maxval, shape).astype(dtype or floatx())
+
+    def get_config(self) -> dict[str, Any]:
+        return {"minval": self.minval, "maxval": self.maxval, "seed": self.seed}
+
+
+class TruncatedNormal(RandomNormal):
+    """Normal numbers within two standard deviations of the mean; others are drawn again."""
+
+    def __call__(self, shape: Sequence[int], dtype: str | None = None) -> np.ndarray:
+        return truncated(numpy_rng(self.seed), self.mean, self.stddev, shape).astype(dtype or floatx())
+
+
+def truncated(rng: np.random.RandomState, mean: float, stddev: float, shape: Sequence[int]) -> np.ndarray:
+    """Normal numbers, those beyond two standard deviations drawn again."""
+    z = rng.standard_normal(int(np.prod(shape, dtype=np.int64)))
+    bad = np.abs(z) > 2
+    while bad.any():
+        z[bad] = rng.standard_normal(int(bad.sum()))
+        bad = np.abs(z) > 2
+    return (z * stddev + mean).reshape(shape)
+
+
+class VarianceScaling(Initializer):
+    """Numbers whose variance is scale / n, n the fan in, fan out or their mean.
+
+    distribution 'normal' (truncated at two standard deviations) or 'uniform'.
+    """
+
+    def __init__(self, scale: float = 1.0, mode: str = "fan_in", distribution: str = "normal", seed: int | None = None):
+        if scale <= 0.:
+            raise ValueError("`scale` must be a positive float. Got:", scale)
+        mode, distribution = mode.lower(), distribution.lower()
+        if mode not in ("fan_in", "fan_out", "fan_avg"):
+            raise ValueError('Invalid `mode` argument: expected on of {"fan_in", "fan_out", "fan_avg"} but got', mode)
+        if distribution not in ("normal", "uniform"):
+            raise ValueError('Invalid `distribution` argument: expected one of {"normal", "uniform"} but got', distribution)
+        self.scale, self.mode, self.distribution, self.seed = scale, mode, distribution, seed
+
+    def __call__(self, shape: Sequence[int], dtype: str | None = None) -> np.ndarray:
+        fan_in, fan_out = _compute_fans(shape)
+        n = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
+        variance = self.scale / max(1., n)
+        rng = numpy_rng(self.seed)
+        if self.distribution == "normal":
+            return truncated(rng, 0., np.sqrt(variance) / TRUNCATED_STD, shape).astype(dtype or floatx())
+        limit = np.sqrt(3. * variance)
+        return rng.uniform(-limit, limit, shape).astype(dtype or floatx())
+
+    def get_config(self) -> dict[str, Any]:
+        return {"scale": self.scale, "mode": self.mode, "distribution": self.distribution, "seed": self.seed}
+
+
+class Orthogonal(Initializer):
+    """A (semi-)orthogonal matrix times `gain`, from the SVD of normal numbers (Saxe et al., 2013)."""
+
+    def __init__(self, gain: float = 1., seed: int | None = None):
+        self.gain, self.seed = gain, seed
+
+    def __call__(self, shape: Sequence[int], dtype: str | None = None) -> np.ndarray:
+        flat = (int(np.prod(shape[:-1])), int(shape[-1]))
+        u, _, v = np.linalg.svd(numpy_rng(self.seed).normal(0., 1., flat), full_matrices=False)
+        q = u if u.shape == flat else v
+        return (self.gain * q.reshape(shape)).astype(dtype or floatx())
+
+    def get_config(self) -> dict[str, Any]:
+        return {"gain": self.gain, "seed": self.seed}
+
+
+class Identity(Initializer):
+    """The identity matrix times `gain`; ValueError unless the weight is a square matrix."""
+
+    def __init__(self, gain: float = 1.):
+        self.gain = gain
+
+    def __call__(self, shape: Sequence[int], dtype: str | None = None) -> np.ndarray:
+        if len(shape) != 2:
+            raise ValueError("Identity matrix initializer can only be used for 2D matrices.")
+        return (self.gain * np.eye(shape[0], shape[1])).astype(dtype or floatx())
+
+    def get_config(self) -> dict[str, Any]:
+        return {"gain": self.gain}
+
+
+def _scaled(name: str, scale: float, mode: str, distribution: str) -> Any:
+    def make(seed: int | None = None) -> VarianceScaling:
+        return VarianceScaling(scale, mode, distribution, seed)
+    make.__name__ = name
+    make.__doc__ = f"VarianceScaling(scale={scale}, mode='{mode}', distribution='{distribution}')."
+    return make
+
+
+lecun_uniform = _scaled("lecun_uniform", 1., "fan_in", "uniform")
+lecun_normal = _scaled("lecun_normal", 1., "fan_in", "normal")
+glorot_uniform = _scaled("glorot_uniform", 1., "fan_avg", "uniform")
+glorot_normal = _scaled("glorot_normal", 1., "fan_avg", "normal")
+he_uniform = _scaled("he_uniform", 2., "fan_in", "uniform")
+he_normal = _scaled("he_normal", 2., "fan_in", "normal")
+zero = zeros = Zeros
+one = ones = Ones
+constant = Constant
+uniform = random_uniform = RandomUniform
+normal = random_normal = RandomNormal
+truncated_normal = TruncatedNormal
+identity = Identity
+orthogonal = Orthogonal
+
+
+def _compute_fans(shape: Sequence[int], data_format: str = "channels_last") -> tuple[float, float]:
+    """(fan in, fan out) of a kernel: receptive field times channels in, and out."""
+    if len(shape) == 2:
+        return shape[0], shape[1]
+    if len(shape) in (3, 4, 5):
+        if data_format == "channels_first":
+            field = np.prod(shape[2:])
+            return shape[1] * field, shape[0] * field
+        if data_format != "channels_last":
+            raise ValueError("Invalid data_format: " + data_format)
+        field = np.prod(shape[:-2])
+        return shape[-2] * field, shape[-1] * field
+    root = np.sqrt(np.prod(shape))
+    return root, root
+
+
+def serialize(initializer: Any) -> Any:
+    """The config of an initializer."""
+    return serialize_keras_object(initializer)
+
+
+def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
+    """An initializer from a config or a name."""
+    return deserialize_keras_object(config, module_objects=_TABLE, custom_objects=custom_objects,
+                                    printable_module_name="initializer")
+
+
+def get(identifier: Any) -> Any:
+    """The initializer for a name, config, callable or None.
+
+    >>> get("zeros")((2,)).tolist()
+    [0.0, 0.0]
+    """
+    if identifier is None:
+        return None
+    if isinstance(identifier, (str, dict)):
+        found = deserialize(identifier)
+        return found() if isinstance(identifier, str) and (isinstance(found, type) or found in _FACTORIES) else found
+    if isinstance(identifier, type) and issubclass(identifier, Initializer):
+        return identifier()
+    if callable(identifier):
+        return identifier() if identifier in _FACTORIES else identifier
+    raise ValueError("Could not interpret initializer identifier: " + str(identifier))
+
+
+_FACTORIES = (lecun_uniform, lecun_normal, glorot_uniform, glorot_normal, he_uniform, he_normal)
+_TABLE: dict[str, Any] = {k: v for k, v in list(globals().items()) if k != "Initializer" and (
+    (isinstance(v, type) and issubclass(v, Initializer)) or v in _FACTORIES)}

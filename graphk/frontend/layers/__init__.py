@@ -1,0 +1,40 @@
+"""Layers by family, and how to make them from configs.
+
+In: configs.  Out: layers.  What always holds: `deserialize` knows every public layer, Model and
+Sequential, and what custom objects add; nothing is imported by a name from a config.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+from graphk.frontend.engine.base_layer import InputSpec, Layer
+from graphk.frontend.engine.input_layer import Input, InputLayer
+from graphk.frontend.layers.core import *            # noqa: F401,F403
+from graphk.frontend.layers.core import Dense
+from graphk.frontend.utils.generic_utils import deserialize_keras_object, serialize_keras_object
+
+
+def serialize(layer: Layer) -> dict[str, Any]:
+    """`{class_name, config}` of a layer."""
+    return serialize_keras_object(layer)
+
+
+def layer_classes() -> dict[str, Any]:
+    """Every layer class by name."""
+    from graphk.frontend.engine.sequential import Sequential
+    from graphk.frontend.engine.training import Model
+    table = {k: v for k, v in globals().items() if isinstance(v, type) and issubclass(v, Layer) and v is not Layer}
+    return {**table, "Model": Model, "Sequential": Sequential}
+
+
+def deserialize(config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
+    """A layer from its config; ValueError for an unknown class.
+
+    >>> deserialize({"class_name": "Dense", "config": {"units": 3}}).units
+    3
+    """
+    return deserialize_keras_object(config, module_objects=layer_classes(), custom_objects=custom_objects,
+                                    printable_module_name="layer")
+
+
+__all__ = [n for n in dir() if not n.startswith("_") and n not in ("annotations", "Any")]

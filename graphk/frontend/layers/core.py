@@ -1,0 +1,394 @@
+"""Core layers: Dense, Activation, Dropout, reshaping, Lambda, Masking.
+
+In: tensors (samples, …).  Out: tensors.  What always holds: the batch axis stays first and its size open.
+"""
+from __future__ import annotations
+
+import copy
+import types
+from typing import Any, Callable, Sequence
+
+import numpy as np
+
+from graphk.frontend import activations, constraints, initializers, regularizers
+from graphk.frontend import backend as K
+from graphk.frontend.engine.base_layer import InputSpec, Layer
+from graphk.frontend.tensor import Tensor
+from graphk.frontend.utils.generic_utils import deserialize_keras_object, has_arg, to_list
+
+
+class Masking(Layer):
+    """Marks timesteps whose features all equal `mask_value` as missing, and sets them to 0."""
+
+    def __init__(self, mask_value: float = 0., **kwargs: Any):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        self.mask_value = mask_value
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """(samples, time): whether any feature differs from the mask value."""
+        return K.any(K.not_equal(inputs, self.mask_value), axis=-1)
+
+    def call(self, inputs: Tensor) -> Tensor:
+        return inputs * K.cast(K.any(K.not_equal(inputs, self.mask_value), axis=-1, keepdims=True), K.dtype(inputs))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "mask_value": self.mask_value}
+
+
+class Dropout(Layer):
+    """In training sets a fraction `rate` of inputs to 0 and scales the others by 1 / (1 - rate).
+
+    noise_shape: shape of the mask, None entries as in the input; seed: makes the mask repeatable.
+    """
+
+    def __init__(self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.rate = min(1., max(0., rate))
+        self.noise_shape, self.seed = noise_shape, seed
+        self.supports_masking = True
+
+    def _get_noise_shape(self, inputs: Tensor) -> Any:
+        if self.noise_shape is None:
+            return None
+        dims = K.shape(inputs)
+        return tuple(dims[i] if d is None else d for i, d in enumerate(self.noise_shape))
+
+    def call(self, inputs: Tensor, training: Any = None) -> Tensor:
+        if not 0. < self.rate < 1.:
+            return inputs
+
+        def dropped() -> Tensor:
+            return K.dropout(inputs, self.rate, self._get_noise_shape(inputs), seed=self.seed)
+        return K.in_train_phase(dropped, inputs, training=training)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "rate": self.rate, "noise_shape": self.noise_shape, "seed": self.seed}
+
+
+class _SpatialDropout(Dropout):
+    """Dropout of whole feature maps."""
+
+    def __init__(self, rate: float, ndim: int, data_format: str | None = None, **kwargs: Any):
+        super().__init__(rate, **kwargs)
+        self.data_format = K.normalize_data_format(data_format) if ndim > 3 else "channels_last"
+        self.input_spec = InputSpec(ndim=ndim)
+
+    def _get_noise_shape(self, inputs: Tensor) -> Any:
+        dims = K.shape(inputs)
+        keep = {0, 1 if self.data_format == "channels_first" else inputs.ndim - 1}
+        return tuple(dims[i] if i in keep else 1 for i in range(inputs.ndim))
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        for key in ("noise_shape", "seed"):
+            config.pop(key)
+        return config
+
+
+class SpatialDropout1D(_SpatialDropout):
+    """Drops whole channels of (samples, time, channels)."""
+
+    def __init__(self, rate: float, **kwargs: Any):
+        super().__init__(rate, 3, None, **kwargs)
+
+
+class SpatialDropout2D(_SpatialDropout):
+    """Drops whole feature maps of images."""
+
+    def __init__(self, rate: float, data_format: str | None = None, **kwargs: Any):
+        super().__init__(rate, 4, data_format, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "data_format": self.data_format}
+
+
+class SpatialDropout3D(_SpatialDropout):
+    """Drops whole feature maps of volumes."""
+
+    def __init__(self, rate: float, data_format: str | None = None, **kwargs: Any):
+        super().__init__(rate, 5, data_format, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "data_format": self.data_format}
+
+
+class Activation(Layer):
+    """Applies an activation function, given by name or as a function of tensors."""
+
+    def __init__(self, activation: Any, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        self.activation = activations.get(activation)
+
+    def call(self, inputs: Tensor) -> Tensor:
+        return self.activation(inputs)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "activation": activations.serialize(self.activation)}
+
+
+class Reshape(Layer):
+    """Reshapes each sample to `target_shape`; one entry may be -1.
+
+    >>> from graphk.layers import Input
+    >>> Reshape((2, -1))(Input((6,))).shape
+    (None, 2, 3)
+    """
+
+    def __init__(self, target_shape: Sequence[int], **kwargs: Any):
+        super().__init__(**kwargs)
+        self.target_shape = tuple(target_shape)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        if None in input_shape[1:]:
+            return (input_shape[0],) + tuple(s if s != -1 else None for s in self.target_shape)
+        total, known = int(np.prod(input_shape[1:])), 1
+        unknown = [i for i, d in enumerate(self.target_shape) if d < 0]
+        for d in self.target_shape:
+            known *= d if d >= 0 else 1
+        if len(unknown) > 1:
+            raise ValueError("Can only specify one unknown dimension.")
+        if (unknown and (known == 0 or total % known)) or (not unknown and total != known):
+            raise ValueError("total size of new array must be unchanged: the layer " + self.name + " reshapes samples of shape "
+                             + str(tuple(input_shape[1:])) + " to " + str(self.target_shape))
+        return (input_shape[0],) + tuple(total // known if d < 0 else d for d in self.target_shape)
+
+    def call(self, inputs: Tensor) -> Tensor:
+        self.compute_output_shape(K.int_shape(inputs))
+        rest = self.target_shape
+        if -1 in rest and None not in inputs.shape[1:]:
+            rest = self.compute_output_shape(inputs.shape)[1:]
+        return K.reshape(inputs, (K.shape(inputs)[0],) + tuple(rest))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "target_shape": self.target_shape}
+
+
+class Permute(Layer):
+    """Axes of each sample in another order; `dims` counts from 1."""
+
+    def __init__(self, dims: Sequence[int], **kwargs: Any):
+        super().__init__(**kwargs)
+        self.dims = tuple(dims)
+        if sorted(self.dims) != list(range(1, len(self.dims) + 1)):
+            raise ValueError("Invalid permutation `dims` for Permute Layer: " + str(self.dims) + ". The set of indices in "
+                             "`dims` must be consecutive and start from 1.")
+        self.input_spec = InputSpec(ndim=len(self.dims) + 1)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return (input_shape[0],) + tuple(input_shape[d] for d in self.dims)
+
+    def call(self, inputs: Tensor) -> Tensor:
+        return K.permute_dimensions(inputs, (0,) + self.dims)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "dims": self.dims}
+
+
+class Flatten(Layer):
+    """(samples, …) to (samples, -1).  data_format 'channels_first' moves channels last before."""
+
+    def __init__(self, data_format: str | None = None, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.input_spec = InputSpec(min_ndim=3)
+        self.data_format = "channels_last" if data_format is None else K.normalize_data_format(data_format)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        if not all(input_shape[1:]):
+            raise ValueError('The shape of the input to "Flatten" is not fully defined (got ' + str(tuple(input_shape[1:]))
+                             + '. Make sure to pass a complete "input_shape" or "batch_input_shape" argument to the first '
+                             "layer in your model.")
+        return (input_shape[0], int(np.prod(input_shape[1:])))
+
+    def call(self, inputs: Tensor) -> Tensor:
+        if self.data_format == "channels_first" and 1 < inputs.ndim:
+            inputs = K.permute_dimensions(inputs, (0, *range(2, inputs.ndim), 1))
+        return K.batch_flatten(inputs)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "data_format": self.data_format}
+
+
+class RepeatVector(Layer):
+    """(samples, features) to (samples, n, features)."""
+
+    def __init__(self, n: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.n = n
+        self.input_spec = InputSpec(ndim=2)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return (input_shape[0], self.n, input_shape[1])
+
+    def call(self, inputs: Tensor) -> Tensor:
+        return K.repeat(inputs, self.n)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "n": self.n}
+
+
+class Lambda(Layer):
+    """A function of tensors as a layer.
+
+    output_shape: tuple without the batch axis, or a function of the input shape; by default what the tensor says.
+    mask: a tensor or a function (inputs, mask) -> mask; arguments: further keyword arguments of the function.
+    A saved model holds the function's name only: pass the function in custom_objects to load it.
+    """
+
+    def __init__(self, function: Callable[..., Any], output_shape: Any = None, mask: Any = None,
+                 arguments: dict[str, Any] | None = None, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.function = function
+        self.arguments = arguments or {}
+        self.mask = mask
+        self.supports_masking = mask is not None
+        if output_shape is not None and not callable(output_shape) and not isinstance(output_shape, (tuple, list)):
+            raise TypeError("In Lambda, `output_shape` must be a list, a tuple, or a function.")
+        self._output_shape = output_shape if output_shape is None or callable(output_shape) else tuple(output_shape)
+
+    def call(self, inputs: Any, mask: Any = None) -> Any:
+        arguments = dict(self.arguments)
+        if has_arg(self.function, "mask"):
+            arguments["mask"] = mask
+        out = self.function(inputs, **arguments)
+        self._actual = [K.int_shape(x) for x in to_list(out)]
+        return out
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        if self._output_shape is None:
+            return self._actual[0] if len(self._actual) == 1 else list(self._actual)
+        if callable(self._output_shape):
+            shape = self._output_shape(input_shape)
+            if not isinstance(shape, (list, tuple)):
+                raise ValueError("`output_shape` function must return a tuple or a list of tuples.")
+            if isinstance(shape, list) and shape and (isinstance(shape[0], int) or shape[0] is None):
+                shape = tuple(shape)
+            return shape
+        if isinstance(self._output_shape[0] if self._output_shape else None, (tuple, list)):
+            return [tuple(s) for s in self._output_shape]
+        batch = (input_shape[0] if isinstance(input_shape, list) else input_shape)[0]
+        return (batch,) + tuple(self._output_shape)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """What `mask` says."""
+        return self.mask(inputs, mask) if callable(self.mask) else self.mask
+
+    def get_config(self) -> dict[str, Any]:
+        shape = self._output_shape
+        named = isinstance(shape, (types.FunctionType, types.LambdaType))
+        config = {"function": self.function.__name__, "function_type": "function",
+                  "output_shape": shape.__name__ if named else shape,
+                  "output_shape_type": "function" if named else "raw", "arguments": self.arguments}
+        return {**super().get_config(), **config}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "Lambda":
+        """A Lambda whose function is looked up, under its own or the layer's name, in custom_objects."""
+        config = copy.copy(config)
+        kind, shape_kind = config.pop("function_type", "function"), config.pop("output_shape_type", "raw")
+        for key in ("module", "output_shape_module", "mask_module", "mask_type"):
+            config.pop(key, None)
+        config["function"] = _given_function(config["function"], config.get("name"), kind, custom_objects)
+        if shape_kind != "raw":
+            config["output_shape"] = _given_function(config["output_shape"], None, shape_kind, custom_objects)
+        return cls(**config)
+
+
+def _given_function(stored: Any, layer: str | None, kind: str, custom_objects: dict[str, Any] | None) -> Any:
+    """A function by the name in a config; never from stored byte code."""
+    given = custom_objects or {}
+    if layer in given:
+        return given[layer]
+    if kind == "function" and isinstance(stored, str) and stored != "<lambda>":
+        return deserialize_keras_object(stored, custom_objects=custom_objects, printable_module_name="function in Lambda layer")
+    from graphk.frontend.utils.generic_utils import get_custom_objects
+    if layer in get_custom_objects():
+        return get_custom_objects()[layer]
+    raise ValueError(f"The Lambda layer `{layer}` holds a function that cannot be loaded: graphk executes no code from files. "
+                     f"Pass the function by the layer's name: custom_objects={{'{layer}': function}}.")
+
+
+class Dense(Layer):
+    """activation(x · kernel + bias) along the last axis.
+
+    units: size of the output's last axis; kernel: (input_dim, units); bias: (units,).
+
+    >>> from graphk.layers import Input
+    >>> Dense(4, activation='relu')(Input((3,))).shape
+    (None, 4)
+    """
+
+    def __init__(self, units: int, activation: Any = None, use_bias: bool = True,
+                 kernel_initializer: Any = "glorot_uniform", bias_initializer: Any = "zeros", kernel_regularizer: Any = None,
+                 bias_regularizer: Any = None, activity_regularizer: Any = None, kernel_constraint: Any = None,
+                 bias_constraint: Any = None, **kwargs: Any):
+        if "input_shape" not in kwargs and "input_dim" in kwargs:
+            kwargs["input_shape"] = (kwargs.pop("input_dim"),)
+        super().__init__(**kwargs)
+        self.units = int(units)
+        self.activation = activations.get(activation)
+        self.use_bias = use_bias
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.activity_regularizer = regularizers.get(activity_regularizer)
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
+        self.input_spec = InputSpec(min_ndim=2)
+        self.supports_masking = True
+
+    def build(self, input_shape: Any) -> None:
+        dim = input_shape[-1]
+        if dim is None:
+            raise ValueError(f"The last dimension of the inputs to the layer {self.name} should be defined. Found `None` in "
+                             f"{input_shape}.")
+        self.kernel = self.add_weight("kernel", (dim, self.units), initializer=self.kernel_initializer,
+                                      regularizer=self.kernel_regularizer, constraint=self.kernel_constraint)
+        self.bias = self.add_weight("bias", (self.units,), initializer=self.bias_initializer,
+                                    regularizer=self.bias_regularizer, constraint=self.bias_constraint) \
+            if self.use_bias else None
+        self.input_spec = InputSpec(min_ndim=2, axes={-1: dim})
+        self.built = True
+
+    def call(self, inputs: Tensor) -> Tensor:
+        out = K.dot(inputs, self.kernel)
+        if self.use_bias:
+            out = K.bias_add(out, self.bias, data_format="channels_last")
+        return self.activation(out)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return tuple(input_shape[:-1]) + (self.units,)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "units": self.units, "activation": activations.serialize(self.activation),
+                "use_bias": self.use_bias, "kernel_initializer": initializers.serialize(self.kernel_initializer),
+                "bias_initializer": initializers.serialize(self.bias_initializer),
+                "kernel_regularizer": regularizers.serialize(self.kernel_regularizer),
+                "bias_regularizer": regularizers.serialize(self.bias_regularizer),
+                "activity_regularizer": regularizers.serialize(self.activity_regularizer),
+                "kernel_constraint": constraints.serialize(self.kernel_constraint),
+                "bias_constraint": constraints.serialize(self.bias_constraint)}
+
+
+class ActivityRegularization(Layer):
+    """Passes its input on and adds an L1 and L2 penalty of it to the loss."""
+
+    def __init__(self, l1: float = 0., l2: float = 0., **kwargs: Any):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        self.l1, self.l2 = l1, l2
+        self.activity_regularizer = regularizers.L1L2(l1=l1, l2=l2)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "l1": self.l1, "l2": self.l2}

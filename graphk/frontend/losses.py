@@ -1,0 +1,127 @@
+"""Losses: one number per sample (and timestep), from targets and predictions.
+
+In: tensors `y_true`, `y_pred` of shape (samples, …, d).  Out: a tensor of shape (samples, …).  What always
+holds: the last axis is reduced here, everything else by the model (with masks and weights).
+"""
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from graphk.frontend import backend as K
+from graphk.frontend.tensor import Tensor
+from graphk.frontend.utils.generic_utils import deserialize_keras_object, serialize_keras_object
+
+
+def mean_squared_error(y_true: Tensor, y_pred: Tensor) -> Tensor:
+    """mean((p - t)²)."""
+    return K.mean(K.square(y_pred - y_true), axis=-1)
+
+
+def mean_absolute_error(y_true: Tensor, y_pred: Tensor) -> Tensor:
+    """mean(|p - t|)."""
+    return K.mean(K.abs(y_pred - y_true), axis=-1)
+
+
+def mean_absolute_percentage_error(y_true: Tensor, y_pred: Tensor) -> Tensor:
+    """100 mean(|t - p| / |t|)."""
+    return K.mean(K.abs((y_true - y_pred) / K.clip(K.abs(y_true), K.epsilon(), None)), axis=-1) * 100.
+
+
+def mean_squared_logarithmic_error(y_true: Tensor, y_pred: Tensor) -> Tensor:
+    """mean((log(p + 1) - log(t + 1))²)."""
+    first = K.log(K.clip(y_pred, K.epsilon(), None) + 1.)
+    second = K.log(K.clip(y_true, K.epsilon(), None) + 1.)
+    return K.mean(K.square(first - second), axis=-1)
+
+
+def squared_hinge(y_true: Tensor, y_pred: Tensor) -> Tensor:
+    """mean(max(1 - t p, 0)²); targets are -1 or 1."""
+    return K.mean(K.square(K.maximum(1. - y_true * y_pred, 0.)), axis=-1)
+
+
+def hinge(y_true: Tensor, y_pred: Tensor) -> Tensor:
+    """mean(max(1 - t p, 0))."""
+    return K.mean(K.maximum(1. - y_true * y_pred, 0.), axis=-1)
+
+
+def categorical_hinge(y_true: Tensor, y_pred: Tensor) -> Tensor:
+    """max(0, best wrong class - right class + 1)."""
+    right = K.sum(y_true * y_pred, axis=-1)
+    wrong = K.max((1. - y_true) * y_pred, axis=-1)
+    return K.maximum(0., wrong - right + 1.)
+
+
+def logcosh(y_true: Tensor, y_pred: Tensor) -> Tensor:
+    """mean(log(cosh(p - t))), as x + softplus(-2x) - log 2."""
+    x = y_pred - y_true
+    return K.mean(x + K.softplus(x * -2.) - math.log(2.), axis=-1)
+
+
+def categorical_crossentropy(y_true: Tensor, y_pred: Tensor) -> Tensor:
+    """-sum(t log p); p is scaled to sum 1."""
+    return K.categorical_crossentropy(y_true, y_pred)
+
+
+def sparse_categorical_crossentropy(y_true: Tensor, y_pred: Tensor) -> Tensor:
+    """-log p of the class numbers `y_true`."""
+    return K.sparse_categorical_crossentropy(y_true, y_pred)
+
+
+def binary_crossentropy(y_true: Tensor, y_pred: Tensor) -> Tensor:
+    """-mean(t log p + (1 - t) log(1 - p))."""
+    return K.mean(K.binary_crossentropy(y_true, y_pred), axis=-1)
+
+
+def kullback_leibler_divergence(y_true: Tensor, y_pred: Tensor) -> Tensor:
+    """sum(t log(t / p))."""
+    y_true = K.clip(y_true, K.epsilon(), 1)
+    y_pred = K.clip(y_pred, K.epsilon(), 1)
+    return K.sum(y_true * K.log(y_true / y_pred), axis=-1)
+
+
+def poisson(y_true: Tensor, y_pred: Tensor) -> Tensor:
+    """mean(p - t log p)."""
+    return K.mean(y_pred - y_true * K.log(y_pred + K.epsilon()), axis=-1)
+
+
+def cosine_proximity(y_true: Tensor, y_pred: Tensor) -> Tensor:
+    """Minus the cosine of the angle between t and p."""
+    return -K.sum(K.l2_normalize(y_true, axis=-1) * K.l2_normalize(y_pred, axis=-1), axis=-1)
+
+
+mse = MSE = mean_squared_error
+mae = MAE = mean_absolute_error
+mape = MAPE = mean_absolute_percentage_error
+msle = MSLE = mean_squared_logarithmic_error
+kld = KLD = kullback_leibler_divergence
+cosine = cosine_proximity
+_HELPERS = ("Any", "Tensor", "deserialize_keras_object", "serialize_keras_object")
+_TABLE: dict[str, Any] = {k: v for k, v in list(globals().items())
+                          if callable(v) and not k.startswith("_") and k not in _HELPERS}
+
+
+def serialize(loss: Any) -> Any:
+    """The name of a loss."""
+    return serialize_keras_object(loss)
+
+
+def deserialize(name: Any, custom_objects: dict[str, Any] | None = None) -> Any:
+    """The loss called `name`; ValueError if there is none."""
+    return deserialize_keras_object(name, module_objects=_TABLE, custom_objects=custom_objects,
+                                    printable_module_name="loss function")
+
+
+def get(identifier: Any) -> Any:
+    """The loss for a name, config, function or None.
+
+    >>> get("mse").__name__
+    'mean_squared_error'
+    """
+    if identifier is None:
+        return None
+    if isinstance(identifier, (str, dict)):
+        return deserialize(identifier)
+    if callable(identifier):
+        return identifier
+    raise ValueError("Could not interpret loss function identifier: " + str(identifier))

@@ -1,0 +1,1 @@
+"""Helpers that user code calls: labels, scopes for custom objects, the progress bar."""

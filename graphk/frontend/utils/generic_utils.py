@@ -1,0 +1,273 @@
+"""Helpers shared by the front end: custom objects, (de)serialization by name, argument checks, the progress bar.
+
+In: objects, names, configs.  Out: configs, objects.  What always holds: deserializing looks names up in
+the table of the family asked for, in the scope's custom objects and in those passed; it imports and
+executes nothing else.
+"""
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+import time
+from functools import lru_cache
+from typing import Any, Callable, Sequence
+
+import numpy as np
+
+_custom_objects: dict[str, Any] = {}
+
+
+def get_custom_objects() -> dict[str, Any]:
+    """The global table of custom objects; users may add to it."""
+    return _custom_objects
+
+
+class CustomObjectScope:
+    """Context manager that makes custom objects known by name while it is open.
+
+    >>> with CustomObjectScope({"twice": lambda x: 2 * x}):
+    ...     "twice" in get_custom_objects()
+    True
+    """
+
+    def __init__(self, *args: dict[str, Any]):
+        self.custom_objects = args
+        self.backup: dict[str, Any] = {}
+
+    def __enter__(self) -> "CustomObjectScope":
+        self.backup = dict(_custom_objects)
+        for objects in self.custom_objects:
+            _custom_objects.update(objects)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        _custom_objects.clear()
+        _custom_objects.update(self.backup)
+
+
+def custom_object_scope(*args: dict[str, Any]) -> CustomObjectScope:
+    """`with custom_object_scope({'MyLayer': MyLayer}): …`"""
+    return CustomObjectScope(*args)
+
+
+# ------------------------------------------------------------------ (de)serialization
+def serialize_keras_object(instance: Any) -> Any:
+    """A config `{class_name, config}`, or the name of a function; None for None."""
+    if instance is None:
+        return None
+    if hasattr(instance, "get_config"):
+        return {"class_name": instance.__class__.__name__, "config": instance.get_config()}
+    if hasattr(instance, "__name__"):
+        return instance.__name__
+    raise ValueError(f"Cannot serialize {instance!r}: it has neither get_config() nor a name.")
+
+
+def deserialize_keras_object(identifier: Any, module_objects: dict[str, Any] | None = None,
+                             custom_objects: dict[str, Any] | None = None,
+                             printable_module_name: str = "object") -> Any:
+    """The object that a config or a name stands for; ValueError if it is unknown."""
+    if isinstance(identifier, dict):
+        return _from_dict(identifier, module_objects or {}, custom_objects, printable_module_name)
+    if isinstance(identifier, str):
+        found = lookup(identifier, module_objects or {}, custom_objects)
+        if found is None:
+            raise ValueError("Unknown " + printable_module_name + ":" + identifier)
+        return found
+    raise ValueError("Could not interpret serialized " + printable_module_name + ": " + str(identifier))
+
+
+def lookup(name: str, module_objects: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
+    """What `name` means: first in the objects passed, then in the open scopes, then in the family's table."""
+    for table in (custom_objects or {}, _custom_objects, module_objects):
+        if name in table:
+            return table[name]
+    return None
+
+
+def _from_dict(config: dict[str, Any], module_objects: dict[str, Any], custom_objects: dict[str, Any] | None,
+               what: str) -> Any:
+    if "class_name" not in config or "config" not in config:
+        raise ValueError("Improper config format: " + str(config))
+    cls = lookup(config["class_name"], module_objects, custom_objects)
+    if cls is None:
+        raise ValueError("Unknown " + what + ": " + str(config["class_name"]))
+    if not hasattr(cls, "from_config"):
+        with CustomObjectScope(custom_objects or {}):
+            return cls(**config["config"])
+    if has_arg(cls.from_config, "custom_objects"):
+        return cls.from_config(config["config"], custom_objects={**_custom_objects, **(custom_objects or {})})
+    with CustomObjectScope(custom_objects or {}):
+        return cls.from_config(config["config"])
+
+
+def func_dump(func: Callable[..., Any]) -> Any:
+    """Not supported: raises NotImplementedError (byte code in files executes when loaded)."""
+    raise NotImplementedError("func_dump is not supported: graphk stores no byte code. Give the function a name and pass "
+                              "it through custom_objects when loading.")
+
+
+def func_load(code: Any, defaults: Any = None, closure: Any = None, globs: Any = None) -> Any:
+    """Not supported: raises NotImplementedError (it would execute code from a file)."""
+    raise NotImplementedError("func_load is not supported: graphk executes no code from files. Pass the function through "
+                              "custom_objects when loading.")
+
+
+# ------------------------------------------------------------------ arguments and lists
+@lru_cache(maxsize=1024)
+def _parameters(fn: Callable[..., Any]) -> tuple[frozenset[str], bool]:
+    ps = inspect.signature(fn).parameters.values()
+    names = frozenset(p.name for p in ps if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+    return names, any(p.kind == p.VAR_KEYWORD for p in ps)
+
+
+def has_arg(fn: Callable[..., Any], name: str, accept_all: bool = False) -> bool:
+    """Whether `fn` takes an argument `name` (or, with `accept_all`, any keyword)."""
+    try:
+        names, any_keyword = _parameters(getattr(fn, "__func__", fn))
+    except (TypeError, ValueError):
+        return False
+    return name in names or (accept_all and any_keyword)
+
+
+def to_list(x: Any, allow_tuple: bool = False) -> list[Any]:
+    """`x` if it is a list, else `[x]`."""
+    if isinstance(x, list):
+        return x
+    if allow_tuple and isinstance(x, tuple):
+        return list(x)
+    return [x]
+
+
+def unpack_singleton(x: Any) -> Any:
+    """The only element of a list of one, else `x`."""
+    return x[0] if len(x) == 1 else x
+
+
+def object_list_uid(object_list: Any) -> str:
+    """A key for a list of objects, by identity."""
+    return ", ".join(str(abs(id(x))) for x in to_list(object_list))
+
+
+def is_all_none(iterable_or_element: Any) -> bool:
+    """Whether everything in a list (or one element) is None."""
+    return all(x is None for x in to_list(iterable_or_element, allow_tuple=True))
+
+
+def to_snake_case(name: str) -> str:
+    """`MaxPooling2D` -> `max_pooling2d`."""
+    s = re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z0-9]+)", r"\1_\2", name)).lower()
+    return "private" + s if s[0] == "_" else s
+
+
+def slice_arrays(arrays: Any, start: Any = None, stop: int | None = None) -> Any:
+    """Samples `start:stop`, or those listed in `start`, of an array or of each array of a list."""
+    if arrays is None:
+        return [None]
+    if isinstance(start, list) and stop is not None:
+        raise ValueError("The stop argument has to be None if the value of start is a list.")
+
+    def cut(x: Any) -> Any:
+        if x is None:
+            return None
+        if hasattr(start, "__len__"):
+            return x[start.tolist() if hasattr(start, "shape") and not isinstance(x, np.ndarray) else start]
+        return x[start:stop]
+    return [cut(x) for x in arrays] if isinstance(arrays, list) else cut(arrays)
+
+
+def transpose_shape(shape: Sequence[Any], target_format: str, spatial_axes: Sequence[int]) -> Any:
+    """A shape given channels first put into `target_format`; `spatial_axes` are those of the result."""
+    if target_format == "channels_first":
+        out = tuple(shape[:spatial_axes[0]]) + (shape[-1],) + tuple(shape[i] for i in spatial_axes)
+        return out if isinstance(shape, tuple) else list(out)
+    if target_format == "channels_last":
+        return shape
+    raise ValueError('The `data_format` argument must be one of "channels_first", "channels_last". Received: '
+                     + str(target_format))
+
+
+# ------------------------------------------------------------------ progress bar
+class Progbar:
+    """A progress bar on standard output.
+
+    target: number of steps, None if unknown; verbose: 1 bar, 2 one line at the end, 0 nothing;
+    stateful_metrics: names shown as they are; others are shown as averages weighted by steps.
+
+    >>> bar = Progbar(2, verbose=0); bar.update(2, [("loss", .5)])
+    """
+
+    def __init__(self, target: int | None, width: int = 30, verbose: int = 1, interval: float = 0.05,
+                 stateful_metrics: Sequence[str] | None = None):
+        self.target, self.width, self.verbose, self.interval = target, width, verbose, interval
+        self.stateful_metrics = set(stateful_metrics or [])
+        self._values: dict[str, Any] = {}
+        self._start = time.time()
+        self._last_update = 0.0
+        self._seen_so_far = 0
+        self._total_width = 0
+        out = sys.stdout
+        self._dynamic_display = (hasattr(out, "isatty") and out.isatty()) or "ipykernel" in sys.modules
+
+    def update(self, current: int, values: Sequence[tuple[str, Any]] | None = None) -> None:
+        """Show step `current`; `values` are (name, value) pairs."""
+        for name, value in values or []:
+            if name in self.stateful_metrics:
+                self._values[name] = [value, 1]
+            else:
+                n = current - self._seen_so_far
+                total = self._values.setdefault(name, [0, 0])
+                total[0] += value * n
+                total[1] += n
+        self._seen_so_far = current
+        done = self.target is not None and current >= self.target
+        if self.verbose == 1:
+            self._show_bar(current, done)
+        elif self.verbose == 2 and (self.target is None or done):
+            self._write(self._metrics_text() + "\n")
+
+    def add(self, n: int, values: Sequence[tuple[str, Any]] | None = None) -> None:
+        """Advance by `n` steps."""
+        self.update(self._seen_so_far + n, values)
+
+    def _write(self, text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    def _show_bar(self, current: int, done: bool) -> None:
+        now = time.time()
+        if now - self._last_update < self.interval and not done:
+            return
+        previous = self._total_width
+        text = self._bar(current) + self._eta(current, now, done) + self._metrics_text()
+        self._total_width = len(text)
+        lead = "\b" * previous + "\r" if self._dynamic_display else ("\n" if previous else "")
+        self._write(lead + text + " " * (previous - len(text)) + ("\n" if done else ""))
+        self._last_update = now
+
+    def _bar(self, current: int) -> str:
+        if self.target is None:
+            return "%7d/Unknown" % current
+        digits = int(np.floor(np.log10(max(self.target, 1)))) + 1
+        width = int(self.width * current / max(self.target, 1))
+        bar = "=" * (width - 1) + (">" if current < self.target else "=") if width > 0 else ""
+        return "%*d/%d [" % (digits, current, self.target) + bar + "." * (self.width - width) + "]"
+
+    def _eta(self, current: int, now: float, done: bool) -> str:
+        elapsed = now - self._start
+        per = elapsed / current if current else 0
+        if self.target is not None and not done:
+            eta = int(per * (self.target - current))
+            text = "%d:%02d:%02d" % (eta // 3600, eta % 3600 // 60, eta % 60) if eta > 3600 else \
+                "%d:%02d" % (eta // 60, eta % 60) if eta > 60 else "%ds" % eta
+            return " - ETA: " + text
+        each = " %.0fs/step" % per if per >= 1 else " %.0fms/step" % (per * 1e3) if per >= 1e-3 \
+            else " %.0fus/step" % (per * 1e6)
+        return " - %.0fs" % elapsed + each
+
+    def _metrics_text(self) -> str:
+        out = ""
+        for name, v in self._values.items():
+            mean = np.mean(v[0] / max(1, v[1]))
+            out += " - %s:" % name + (" %.4f" % mean if abs(mean) > 1e-3 else " %.4e" % mean)
+        return out

@@ -71,13 +71,13 @@ class Domain:
         """Place a node without consumers here; the reason if it does not fit, else ''."""
         if not self.order and not self.maps:
             self.maps[node] = tuple(None if d == 1 else self.new_axis(d) for d in node.shape)
-            return self._join(node)
+            return self._join(node) or self._producers_agree(node)
         dims = [d for d in node.shape if d != 1]
         for axes in (self.order, self.kept):
             if dims == [self.extent[a] for a in axes]:
                 it = iter(axes)
                 self.maps[node] = tuple(None if d == 1 else next(it) for d in node.shape)
-                return self._join(node)
+                return self._join(node) or self._producers_agree(node)
         return f"another iteration space: {node.t} in a loop over ({', '.join(str(self.extent[a]) for a in self.order)})"
 
     def place(self, node: Node, consumers: list[Node]) -> str:
@@ -92,7 +92,7 @@ class Domain:
             wanted = got
         assert wanted is not None
         self.maps[node] = wanted
-        why = self._full_level_consumer(node, consumers) or self._join(node)
+        why = self._full_level_consumer(node, consumers) or self._join(node) or self._producers_agree(node)
         if why:
             del self.maps[node]
         return why
@@ -118,6 +118,19 @@ class Domain:
         if p.op.name in REDUCERS and self.has_reduce and not self.kept and any(
                 set(self.maps[c]) - {None} for c in consumers):
             return "the whole tensor is reduced first: its consumers need a second pass"
+        return ""
+
+    def _producers_agree(self, node: Node) -> str:
+        """When groups are united, a node may come after its producers: they must run where it reads them."""
+        for p in node.inputs:
+            if p in self.maps:
+                got = self._demand(p, node)
+                if isinstance(got, str):
+                    return got
+                if got != self.maps[p]:
+                    return "its consumers read it through different index maps"
+                if why := self._full_level_consumer(p, [node]):
+                    return why
         return ""
 
     # -------------------------------------------------------------- joining

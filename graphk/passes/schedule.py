@@ -33,12 +33,12 @@ def _step(s: AnyStep) -> AnyStep:
 def schedule_kernel(kernel: Kernel) -> Kernel:
     """One kernel with its schedule."""
     loops = [s for s in kernel.body if isinstance(s, Loop)]
+    if not loops:
+        return replace(kernel, schedule=Schedule("serial"))
     if any(isinstance(s, Acc) for s in kernel.body):
         kernel = split_reduction(kernel)
         first = next(s for s in kernel.body if isinstance(s, Loop))
         return replace(kernel, schedule=Schedule("chunks", (first.axis, _vector_axis(first.body))))
-    if not loops:
-        return replace(kernel, schedule=Schedule("serial"))
     tile = tile_axes(kernel)
     if tile:
         return replace(kernel, schedule=Schedule("tile", tile))

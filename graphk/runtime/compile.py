@@ -1,0 +1,330 @@
+"""The driver: from a Graph to something that runs.
+
+In: a Graph as captured, arrays for its variables, and the learning phase.  Out: an `Executable`.  What always
+holds: passes and code generation happen once; a new batch size only binds addresses and sizes anew; a call
+checks its arrays in native code before anything is written; calls from several threads are serialized.
+"""
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Mapping, Sequence
+
+import numpy as np
+
+from graphk.codegen import cache
+from graphk.codegen.cpu import Source, print_kernel
+from graphk.codegen.target import Target, host_target
+from graphk.ir.dims import Dim, DimExpr, compile_dims, substitute, symbols
+from graphk.ir.loop import Kernel
+from graphk.ir.node import Graph, Node
+from graphk.ir.program import AnyStep, Buffer, LoopStep, Program, Step, flat_steps
+from graphk.ir.types import ITEMSIZE
+from graphk.passes.pipeline import Result, run_passes
+from graphk.runtime.executor import Binding, Call, Executor, Guard, Loop, Patch, default_executor
+
+SMALL_COST = 400_000             # scalar operations below which one thread is faster than waking another
+GEMV_ROWS = 3                    # rows of the workspace that a contraction with few rows fills
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A kernel's source and the addresses of its entries."""
+    source: Source
+    addresses: tuple[int, ...]
+
+
+def compile_kernel(kernel: Kernel, target: Target) -> Compiled:
+    """Machine code for a scheduled kernel, from the cache if it is there."""
+    source = print_kernel(replace(kernel, label="k"))
+    table = cache.get_kernel(source.text, source.entries, target)
+    return Compiled(source, tuple(table[e] for e in source.entries))
+
+
+class Bound:
+    """An executable at given dims: argument slots, the executor's binding, and shapes of the outputs."""
+    __slots__ = ("binding", "address", "outputs", "threads", "keep", "output_bytes")
+
+    def __init__(self, binding: Binding, outputs: list[tuple[tuple[int, ...], np.dtype[Any]]], threads: int,
+                 keep: list[Any]):
+        self.binding = binding
+        self.address = binding.address
+        self.outputs = outputs
+        self.threads = threads
+        self.keep = keep
+
+
+class Executable:
+    """A compiled graph.  Call it with one checked array per input; it returns one fresh array per output.
+
+    Source: the design's "one native call per step".  Variables are read and written in their own arrays.
+    """
+
+    def __init__(self, result: Result, variables: Mapping[Node, np.ndarray], target: Target | None = None,
+                 executor: Executor | None = None):
+        self.result = result
+        self.program: Program = result.program
+        self.target = target or host_target()
+        self.executor = executor or default_executor()
+        self.kernels = {s.kernel: compile_kernel(s.kernel, self.target) for s in flat_steps(self.program.steps)}
+        self.variables = dict(variables)
+        self.inputs = sorted((b for b in self.program.buffers if b.place == "input"), key=lambda b: b.index)
+        self.outputs = sorted((b for b in self.program.buffers if b.place == "output"), key=lambda b: b.index)
+        self._consts: dict[str, np.ndarray] = {}
+        self._where = self._symbol_places()
+        self._bound: dict[tuple[int, ...], Bound] = {}
+        self._arena = np.empty(0, np.uint8)
+        self._dims = compile_dims(self._all_dims())
+        self._externs = (ctypes.c_int64 * (len(self.inputs) + len(self.outputs)))()
+        self._externs_at = ctypes.addressof(self._externs)
+        self._last: Bound | None = None
+        self.binds = 0
+
+    # -------------------------------------------------------------- calling
+    def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        with self.executor.lock:
+            bound = self._last
+            if bound is not None:
+                outs = [np.empty(shape, dtype) for shape, dtype in bound.outputs]
+                externs = self._externs
+                i = 0
+                for a in inputs:
+                    externs[i] = id(a)
+                    i += 1
+                for a in outs:
+                    externs[i] = id(a)
+                    i += 1
+                if not self.executor.run(bound.address, self._externs_at, bound.threads):
+                    return outs
+            return self._slow_call(inputs)
+
+    def _slow_call(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The first call at a shape: find or make the binding."""
+        arrays = [self._fit(b, a) for b, a in zip(self.inputs, inputs)]
+        bound = self.bind(self.dims_of(arrays))
+        outs = [np.empty(shape, dtype) for shape, dtype in bound.outputs]
+        for i, a in enumerate([*arrays, *outs]):
+            self._externs[i] = id(a)
+        bad = self.executor.run(bound.address, self._externs_at, bound.threads)
+        if bad:
+            name = self.inputs[bad - 1].name if bad <= len(self.inputs) else f"output {bad - 1 - len(self.inputs)}"
+            raise ValueError(f"`{name}` of {self.program.name} does not fit: received shape "
+                             f"{arrays[bad - 1].shape if bad <= len(arrays) else '?'}, expected {self.inputs[bad - 1].type}")
+        self._last = bound
+        return outs
+
+    def _fit(self, b: Buffer, a: np.ndarray) -> np.ndarray:
+        """An aligned, contiguous ndarray (not a subclass) of the buffer's dtype."""
+        out = np.asarray(a, b.type.dtype)
+        if type(out) is not np.ndarray or not out.flags.c_contiguous or not out.flags.aligned or out.dtype != b.type.dtype:
+            out = np.array(out, b.type.dtype, order="C", copy=True, subok=False)
+        if out.ndim != len(b.type.shape):
+            raise ValueError(f"the input `{b.name}` of {self.program.name} has {out.ndim} axes {out.shape}, "
+                             f"expected {b.type}")
+        return out
+
+    # -------------------------------------------------------------- dims
+    def _symbol_places(self) -> dict[str, tuple[int, int]]:
+        """For each symbolic dim, an input and axis whose extent it is."""
+        out: dict[str, tuple[int, int]] = {}
+        for b in self.inputs:
+            for axis, d in enumerate(b.type.shape):
+                if isinstance(d, DimExpr) and str(d) in symbols(d):
+                    out.setdefault(str(d), (b.index, axis))
+        return out
+
+    def dims_of(self, arrays: Sequence[np.ndarray]) -> dict[str, int]:
+        """The values of the symbolic dims; ValueError if inputs disagree."""
+        env = {name: arrays[i].shape[axis] for name, (i, axis) in self._where.items()}
+        for b, a in zip(self.inputs, arrays):
+            want = compile_dims(b.type.shape)(env)
+            if want != a.shape:
+                raise ValueError(f"the input `{b.name}` of {self.program.name} has shape {a.shape}, expected {b.type}"
+                                 + (f" = {want} with {env}" if env else ""))
+        for x, y in self.program.guards:
+            p, q = compile_dims((x, y))(env)
+            if p != q:
+                raise ValueError(f"{self.program.name} needs {x} == {y}, but with {env} they are {p} and {q}")
+        return env
+
+    def _all_dims(self) -> tuple[Dim, ...]:
+        """Every polynomial that binding evaluates, in one list."""
+        out: list[Dim] = [self.program.arena, total_cost(self.program.steps)]
+        out += [b.offset for b in self.program.buffers]
+        for s in flat_steps(self.program.steps):
+            out += s.sizes
+            out += self._workspace(s)
+        return tuple(out)
+
+    def _workspace(self, s: Step) -> tuple[Dim, ...]:
+        """k and n of a tiled contraction."""
+        space = self.kernels[s.kernel].source.workspace
+        env = dict(zip(s.kernel.sizes, s.sizes))
+        return tuple(substitute(d, env) for d in space) if space else ()
+
+    # -------------------------------------------------------------- binding
+    def bind(self, env: Mapping[str, int]) -> Bound:
+        """Addresses and sizes for these dims; kept for the next call with them."""
+        key = tuple(env.values())
+        found = self._bound.get(key)
+        if found is None:
+            self.binds += 1
+            found = _Binder(self, env).run()
+            if len(self._bound) >= 64:
+                self._bound.clear()
+            self._bound[key] = found
+        return found
+
+    def arena(self, nbytes: int) -> int:
+        """The arena's address; a larger arena makes earlier bindings invalid."""
+        if self._arena.nbytes < nbytes + 64:
+            self._bound.clear()
+            self._last = None
+            self._arena = np.empty(nbytes + 64, np.uint8)
+        at = self._arena.ctypes.data
+        return at + -at % 64
+
+    def const(self, b: Buffer) -> np.ndarray:
+        if b.name not in self._consts:
+            assert b.node is not None
+            self._consts[b.name] = np.ascontiguousarray(b.node.attr("value").array).reshape(b.node.attr("value").array.shape)
+        return self._consts[b.name]
+
+
+class _Binder:
+    """Makes one Bound."""
+
+    def __init__(self, exe: Executable, env: Mapping[str, int]):
+        self.exe, self.env = exe, env
+        values = iter(exe._dims(env))
+        arena = next(values)
+        cost = next(values)
+        executor = exe.executor
+        self.threads = 1 if cost < SMALL_COST else executor.threads
+        self.base = exe.arena(arena)
+        self.offset = {b.name: next(values) for b in exe.program.buffers}
+        self.values = values
+        self.keep: list[Any] = [exe._arena]
+        self.patches: list[Patch] = []
+        self.addresses, self.externs = self._addresses()
+        self.windows: dict[str, list[int]] = {}          # window buffer -> slots that hold its address
+
+    def _addresses(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Each buffer's address, or the extern that it is (address 0)."""
+        at: dict[str, int] = {}
+        extern: dict[str, int] = {}
+        exe = self.exe
+        table = {b.name: b for b in exe.program.buffers}
+
+        def place(b: Buffer) -> None:
+            if b.name in at:
+                return
+            if b.place == "alias":
+                place(table[b.base])
+                at[b.name] = at[b.base]
+                if b.base in extern:
+                    extern[b.name] = extern[b.base]
+            elif b.place in ("input", "output"):
+                at[b.name] = 0
+                extern[b.name] = b.index + (len(exe.inputs) if b.place == "output" else 0)
+            elif b.place == "arena":
+                at[b.name] = self.base + self.offset[b.name]
+            else:
+                array = exe.const(b) if b.place == "const" else exe.variables[b.node]      # type: ignore[index]
+                self.keep.append(array)
+                at[b.name] = array.ctypes.data
+        for b in exe.program.buffers:
+            place(b)
+        return at, extern
+
+    def run(self) -> Bound:
+        exe = self.exe
+        steps = self._steps(exe.program.steps)
+        guards = [self._guard(b, False) for b in exe.inputs] + [self._guard(b, True) for b in exe.outputs]
+        shapes = [(g.shape, np.dtype(g.dtype)) for g in guards[len(exe.inputs):]]
+        return Bound(Binding(guards, self.patches, steps), shapes, self.threads, self.keep)
+
+    def _guard(self, b: Buffer, writeable: bool) -> Guard:
+        return Guard(b.type.dtype, compile_dims(b.type.shape)(self.env), writeable)
+
+    # -------------------------------------------------------------- steps
+    def _steps(self, steps: Sequence[AnyStep]) -> list[Call | Loop]:
+        out: list[Call | Loop] = []
+        for s in steps:
+            if s.barrier and out and isinstance(out[-1], Call):
+                out[-1] = replace(out[-1], barrier=True)
+            out += [self._loop(s)] if isinstance(s, LoopStep) else self._calls(s)
+        return out
+
+    def _calls(self, s: Step) -> list[Call | Loop]:
+        compiled = self.exe.kernels[s.kernel]
+        sizes = [next(self.values) for _ in s.sizes]
+        words = [self.addresses[b] for b in s.buffers] + sizes
+        if compiled.source.workspace:
+            words += self._scratch(compiled.source.dtype, *(next(self.values) for _ in range(2)))
+        args = np.array(words, np.int64)
+        at = args.ctypes.data
+        self.keep.append(args)
+        for i, b in enumerate(s.buffers):
+            self.windows.setdefault(b, []).append(at + 8 * i)
+            if b in self.externs:
+                self.patches.append(Patch(self.externs[b], at + 8 * i))
+        last = len(compiled.addresses) - 1
+        return [Call(f, at, barrier=i < last, alone=not par)
+                for i, (f, par) in enumerate(zip(compiled.addresses, compiled.source.parallel))]
+
+    def _scratch(self, dtype: str, k: int, n: int) -> list[int]:
+        """A workspace for packed panels: address and elements per thread."""
+        _, nr = self.exe.target.tile_shape(dtype)
+        each = -(-max(k * nr, GEMV_ROWS * n, 1) // 16) * 16
+        array = np.empty(each * ITEMSIZE[dtype] * self.threads + 64, np.uint8)
+        self.keep.append(array)
+        at = array.ctypes.data
+        return [at + -at % 64, each]
+
+    def _loop(self, s: LoopStep) -> Loop:
+        trips, *strides = compile_dims((s.length, *(d for _, _, d in s.windows)))(self.env)
+        for (w, _, _), stride in zip(s.windows, strides):
+            if s.reverse:
+                self.addresses[w] += max(trips - 1, 0) * stride
+            for view in self._views(w):
+                self.addresses[view] = self.addresses[w]
+        before = {w: len(self.windows.get(w, ())) for w in self.addresses}
+        body = self._steps(s.body)
+        if body and isinstance(body[-1], Call):
+            body[-1] = replace(body[-1], barrier=True)
+        bumps = [(slot, -stride if s.reverse else stride) for (w, _, _), stride in zip(s.windows, strides)
+                 for view in [w, *self._views(w)] for slot in self.windows.get(view, [])[before.get(view, 0):]]
+        return Loop(trips, tuple(bumps), tuple(body))
+
+    def _views(self, name: str) -> list[str]:
+        """Aliases of a buffer, at any depth, that are not windows of their own."""
+        own = {w for s in self.exe.program.steps for w in _window_names(s)}
+        out: list[str] = []
+        for b in self.exe.program.buffers:
+            if b.place == "alias" and b.base in (name, *out) and b.name not in own:
+                out.append(b.name)
+        return out
+
+
+def _window_names(s: AnyStep) -> set[str]:
+    if isinstance(s, Step):
+        return set()
+    return {w for w, _, _ in s.windows}.union(*(_window_names(x) for x in s.body))
+
+
+def total_cost(steps: Sequence[AnyStep]) -> Dim:
+    """Scalar operations of a whole program."""
+    out: Dim = 0
+    for s in steps:
+        out = out + (s.cost if isinstance(s, Step) else s.length * total_cost(s.body))
+    return out
+
+
+def compile_graph(graph: Graph, variables: Mapping[Node, np.ndarray], phase: int = 0,
+                  observer: Callable[[Any], None] | None = None, verify: bool = True) -> Executable:
+    """An executable for `graph` in one learning phase (1 train, 0 test).
+
+    variables: for each variable node its array, which is read and written in place for the executable's life.
+    """
+    return Executable(run_passes(graph, phase, verify, observer), variables)

@@ -5,8 +5,9 @@ dtype, an independent numpy reference, a Python expression usable inside a ``num
 approximate flops. It always holds that every target (vector CPU code, CUDA, plain Python) takes its list of
 names and dtype rules from here, and that this module imports nothing but numpy.
 
-CUDA templates use ``math``, ``np`` scalar types, conditional expressions and ``gk_*`` device helpers named in
-``CUDA_HELPERS``; they evaluate an operand more than once, so operands must be names or literals.
+CUDA templates use ``math``, ``np`` scalar types, conditional expressions and the ``gk_*`` device helpers whose source
+``CUDA_HELPERS`` holds; they evaluate an operand more than once, so operands must be names or literals, and
+Numba widens small integers, so the printer casts a result to ``Scalar.result``.
 """
 
 from __future__ import annotations
@@ -44,6 +45,11 @@ class Scalar:
     ref: Reference
     cuda: str
     cost: float
+    cuda_float: str = ""
+
+    def cuda_for(self, dtype: str) -> str:
+        """The CUDA template for operands of ``dtype``: some differ between floats and integers."""
+        return self.cuda_float if self.cuda_float and dtype in FLOATS else self.cuda
 
     def result(self, dtypes: tuple[str, ...]) -> str:
         """Result dtype for operand dtypes; TypeError says what was expected."""
@@ -170,13 +176,65 @@ def _rsqrt(x: Any) -> Any:
     return np.ones_like(x) / np.sqrt(x)
 
 
-CUDA_HELPERS: tuple[str, ...] = ("gk_round", "gk_mulhi_u32", "gk_philox2x32", "gk_pymod", "gk_floordiv")
+# Device functions the templates call: name to source, for ``cuda.jit(device=True)`` with ``math`` and ``np`` in scope.
+CUDA_HELPERS: dict[str, str] = {
+    "gk_round": """
+def gk_round(x):
+    low = math.floor(x)
+    rest = x - low
+    if rest != rest:
+        return x
+    if rest < 0.5 or (rest == 0.5 and math.floor(low * 0.5) * 2 == low):
+        return low
+    return low + 1
+""",
+    "gk_int_mod": """
+def gk_int_mod(a, b):
+    return a % b if b != 0 else a - a
+""",
+    "gk_int_floordiv": """
+def gk_int_floordiv(a, b):
+    return a // b if b != 0 else a - a
+""",
+    "gk_float_mod": """
+def gk_float_mod(a, b):
+    r = math.fmod(a, b)
+    return r + b if r != 0 and (r < 0) != (b < 0) else r
+""",
+    "gk_float_floordiv": """
+def gk_float_floordiv(a, b):
+    if b == 0:
+        return a / b
+    r = math.fmod(a, b)
+    q = (a - r) / b
+    if r != 0 and (r < 0) != (b < 0):
+        q = q - 1
+    w = math.floor(q)
+    return w + 1 if q - w > 0.5 else w
+""",
+    "gk_mulhi_u32": """
+def gk_mulhi_u32(a, b):
+    return np.uint32((np.uint64(a) * np.uint64(b)) >> np.uint64(32))
+""",
+    "gk_philox2x32": f"""
+def gk_philox2x32(lo, hi, key):
+    x = np.uint64(lo)
+    y = np.uint64(hi)
+    k = np.uint64(key)
+    for _ in range({PHILOX_ROUNDS}):
+        p = x * np.uint64({PHILOX_M})
+        x = (p >> np.uint64(32)) ^ k ^ y
+        y = p & np.uint64(0xFFFFFFFF)
+        k = (k + np.uint64({PHILOX_W})) & np.uint64(0xFFFFFFFF)
+    return np.uint32(x)
+""",
+}
 
 TABLE: dict[str, Scalar] = {}
 
 
-def _add(name: str, arity: int, rule: Rule, ref: Reference, cuda: str, cost: float) -> None:
-    TABLE[name] = Scalar(name, arity, rule, _quiet(ref), cuda, cost)
+def _add(name: str, arity: int, rule: Rule, ref: Reference, cuda: str, cost: float, cuda_float: str = "") -> None:
+    TABLE[name] = Scalar(name, arity, rule, _quiet(ref), cuda, cost, cuda_float)
 
 
 _NUM, _FLT, _INT = _same(INTS + FLOATS), _same(FLOATS), _same(INTS)
@@ -187,12 +245,12 @@ _add("add", 2, _NUM, np.add, "({0} + {1})", 1)
 _add("sub", 2, _NUM, np.subtract, "({0} - {1})", 1)
 _add("mul", 2, _NUM, np.multiply, "({0} * {1})", 1)
 _add("div", 2, _FLT, np.divide, "({0} / {1})", 6)
-_add("floordiv", 2, _NUM, np.floor_divide, "gk_floordiv({0}, {1})", 20)
-_add("mod", 2, _NUM, np.mod, "gk_pymod({0}, {1})", 20)
+_add("floordiv", 2, _NUM, np.floor_divide, "gk_int_floordiv({0}, {1})", 20, "gk_float_floordiv({0}, {1})")
+_add("mod", 2, _NUM, np.mod, "gk_int_mod({0}, {1})", 20, "gk_float_mod({0}, {1})")
 _add("pow", 2, _FLT, np.power, "math.pow({0}, {1})", 60)
 _add("neg", 1, _NUM, np.negative, "(-{0})", 1)
 _add("abs", 1, _NUM, np.abs, "abs({0})", 1)
-_add("sign", 1, _NUM, np.sign, "(({0} > 0) - ({0} < 0) if {0} == {0} else {0})", 3)
+_add("sign", 1, _NUM, np.sign, "(1 if {0} > 0 else (-1 if {0} < 0 else {0}))", 3)
 _add("max", 2, _NUM, np.maximum, "({0} if ({0} > {1} or {0} != {0}) else {1})", 2)
 _add("min", 2, _NUM, np.minimum, "({0} if ({0} < {1} or {0} != {0}) else {1})", 2)
 _add("square", 1, _NUM, np.square, "({0} * {0})", 1)

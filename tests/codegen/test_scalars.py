@@ -207,6 +207,36 @@ def test_table_is_complete() -> None:
         entry.cuda.format(*"abc"[: entry.arity])
 
 
+def test_cuda_templates_mean_the_reference() -> None:
+    """The templates are Python: run them on the host, one value at a time."""
+    scope: dict[str, object] = {"math": math, "np": np}
+    for text in scalars.CUDA_HELPERS.values():
+        exec(text, scope)
+    finite = [0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.5, -2.5, 3.7, -3.7]
+    whole = [0, 1, 3, 7, 4000000000]
+    for name, dtypes in CASES:
+        values = finite if dtypes[-1] in scalars.FLOATS else [True, False] if dtypes[-1] == "bool" else whole[:4]
+        if dtypes[-1] == "uint32":
+            values = whole
+        for a in values:
+            for b in values:
+                operands = [(a, b, values[1])[i] for i in range(len(dtypes))]
+                if name == "select":
+                    operands[0] = bool(a)
+                typed = [np.dtype(d).type(v) for v, d in zip(operands, dtypes)]
+                want = scalars.lookup(name).ref(*typed)
+                # The device's own conversion saturates, the host's wraps.
+                clamps = name == "cast:uint32" and a < 0
+                if not np.isfinite(np.asarray(want, np.float64)) or clamps or (name in ("shl", "shr") and b > 31):
+                    continue
+                text = scalars.lookup(name).cuda_for(dtypes[-1]).format(*"abc")
+                with np.errstate(all="ignore"):
+                    got = eval(text, scope, dict(zip("abc", typed)))
+                np.testing.assert_allclose(
+                    np.asarray(got).astype(np.asarray(want).dtype), want, rtol=1e-5, err_msg=f"{text} {operands}"
+                )
+
+
 def test_philox_known_answers() -> None:
     """Vectors published with the Random123 library for philox2x32 with 7 rounds."""
     known = {

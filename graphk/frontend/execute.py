@@ -3,9 +3,13 @@
 In: a Graph (with the learning phase still in it), the variables it reads or updates, and the phase to
 run in.  Out: a callable from arrays to arrays.  What always holds: all reads of variables precede all
 writes, and writes go into the variables' own arrays, never replace them.
+
+The environment variable `GRAPHK_EXECUTOR` chooses what runs it: `cpu` (the default: compiled kernels) or
+`interp` (the numpy interpreter, the oracle).
 """
 from __future__ import annotations
 
+import os
 from typing import Callable, Mapping, Sequence
 
 import numpy as np
@@ -24,7 +28,16 @@ def compile_graph(graph: Graph, variables: Mapping[Node, Variable], phase: int) 
     returns one fresh array per output.
     """
     arrays = {node: v.array for node, v in variables.items()}
+    chosen = os.environ.get("GRAPHK_EXECUTOR", "cpu")
+    if chosen == "interp":
+        return _interpreted(graph, arrays, phase)
+    if chosen != "cpu":
+        raise ValueError(f"GRAPHK_EXECUTOR={chosen!r} is unknown; expected `cpu` or `interp`.")
+    from graphk.runtime.compile import compile_graph as compile_for_cpu
+    return compile_for_cpu(graph, arrays, phase)
 
+
+def _interpreted(graph: Graph, arrays: dict[Node, np.ndarray], phase: int) -> Executable:
     def run(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         outputs, updates = run_full(graph, inputs, arrays, phase)
         for node, value in updates.items():

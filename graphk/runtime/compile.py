@@ -210,7 +210,7 @@ class _Binder:
         self.windows: dict[str, list[int]] = {}          # window buffer -> slots that hold its address
 
     def _addresses(self) -> tuple[dict[str, int], dict[str, int]]:
-        """Each buffer's address, or the extern that it is (address 0)."""
+        """Each buffer's address, or for an extern the bytes from its start (0, until a window moves it)."""
         at: dict[str, int] = {}
         extern: dict[str, int] = {}
         exe = self.exe
@@ -268,7 +268,7 @@ class _Binder:
         for i, b in enumerate(s.buffers):
             self.windows.setdefault(b, []).append(at + 8 * i)
             if b in self.externs:
-                self.patches.append(Patch(self.externs[b], at + 8 * i))
+                self.patches.append(Patch(self.externs[b], at + 8 * i, self.addresses[b]))
         last = len(compiled.addresses) - 1
         return [Call(f, at, barrier=i < last, alone=not par)
                 for i, (f, par) in enumerate(zip(compiled.addresses, compiled.source.parallel))]

@@ -54,10 +54,11 @@ class Guard:
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """Put extern ``extern``'s data address into the argument slot at address ``slot``."""
+    """Put extern ``extern``'s data address, plus ``offset`` bytes, into the argument slot at address ``slot``."""
 
     extern: int
     slot: int
+    offset: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class Binding:
         rows: list[list[int]] = []
         self._flatten(steps, rows, 0)
         guard_words = [w for guard in guards for w in guard.words()]
-        patch_words = [w for p in patches for w in (p.extern, p.slot)]
+        patch_words = [w for p in patches for w in (p.extern, p.slot, p.offset)]
         for patch in patches:
             if not 0 <= patch.extern < len(guards):
                 raise ValueError(f"patch names extern {patch.extern}, but there are {len(guards)} guards.")

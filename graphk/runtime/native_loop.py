@@ -10,7 +10,7 @@ Binding (int64 words): ``B_MAGIC``, ``B_GUARDS``/``B_GUARD_COUNT``, ``B_PATCHES`
 ``B_STEPS``/``B_STEP_COUNT`` give word offsets and counts; ``B_TYPE`` is the address of ``numpy.ndarray``.
 
 - guard, one per extern, in order: [dtype address, required flag bits, nd, dim 0, …, dim nd-1];
-- patch: [extern index, address of the argument slot that receives the array's data address];
+- patch: [extern index, address of an argument slot, bytes]: the slot receives the array's data address plus bytes;
 - step: [opcode, a, b, c] with
   ``CALL``       a = function, b = argument slots, c = flags (bit 0: barrier after): every thread calls f(b, tid, nt);
   ``CALL0``      the same, thread 0 only: f(b, 0, 1);
@@ -82,9 +82,9 @@ while e < guards:
 _PATCH = """
 table = at(binding, binding[{B_PATCHES}])
 for r in range(binding[{B_PATCH_COUNT}]):
-    source = i64_ptr(externs[table[2 * r]])
-    slot = i64_ptr(table[2 * r + 1])
-    slot[0] = source[{HEAD}]
+    source = i64_ptr(externs[table[3 * r]])
+    slot = i64_ptr(table[3 * r + 1])
+    slot[0] = source[{HEAD}] + table[3 * r + 2]
 """
 
 _BARRIER = """

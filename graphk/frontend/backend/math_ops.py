@@ -5,6 +5,7 @@ names, argument orders and special cases are those of Keras 2.2's backend.
 """
 from __future__ import annotations
 
+import builtins
 from typing import Any, Sequence
 
 from graphk.frontend.backend.common import epsilon, floatx
@@ -39,7 +40,7 @@ def batch_dot(x: Tensor, y: Tensor, axes: Any = None) -> Tensor:
         raise ValueError(f"Cannot do batch_dot on inputs with rank < 2. Received inputs with shapes "
                          f"{Tensor(a).shape} and {Tensor(b).shape}.")
     i, j = _dot_axes(axes, a, b)
-    if max(a.ndim, b.ndim) > 3:
+    if builtins.max(a.ndim, b.ndim) > 3:
         wide = _batch_matmul(a, b, i, j)
         if wide is not None:
             return Tensor(wide)
@@ -52,7 +53,7 @@ def _dot_axes(axes: Any, a: Node, b: Node) -> tuple[int, int]:
         axes = (a.ndim - 1, b.ndim - 1 if b.ndim == 2 else b.ndim - 2)
     elif isinstance(axes, int):
         axes = (axes, axes)
-    if len(axes) != 2 or any(isinstance(i, (list, tuple)) for i in axes):
+    if len(axes) != 2 or builtins.any(isinstance(i, (list, tuple)) for i in axes):
         raise ValueError("Multiple target dimensions are not supported. Expected: None, int, (int, int), Provided: "
                          + str(axes))
     i, j = axes[0] % a.ndim, axes[1] % b.ndim
@@ -68,7 +69,8 @@ def _dot_axes(axes: Any, a: Node, b: Node) -> tuple[int, int]:
 
 def _batch_matmul(a: Node, b: Node, i: int, j: int) -> Node | None:
     """All but the last two axes as batch axes; the tensor of lower rank gets axes of extent 1 at its end."""
-    rank, drop_x, drop_y = max(a.ndim, b.ndim), max(b.ndim - a.ndim, 0), max(a.ndim - b.ndim, 0)
+    rank = builtins.max(a.ndim, b.ndim)
+    drop_x, drop_y = rank - a.ndim, rank - b.ndim
     a = sh.reshape(a, shape=a.shape + (1,) * drop_x) if drop_x else a
     b = sh.reshape(b, shape=b.shape + (1,) * drop_y) if drop_y else b
     if i < rank - 2 or j < rank - 2:
@@ -327,5 +329,5 @@ def l2_normalize(x: Tensor, axis: Any = None) -> Tensor:
 
 
 __all__ = [n for n in dir() if not n.startswith("_") and n not in
-           ("annotations", "Any", "Sequence", "Tensor", "Node", "ew", "red", "sh", "ir_dot", "node_of", "power",
+           ("annotations", "builtins", "Any", "Sequence", "Tensor", "Node", "ew", "red", "sh", "ir_dot", "node_of", "power",
             "epsilon", "floatx")]

@@ -9,8 +9,14 @@ from typing import Any
 
 from graphk.frontend.engine.base_layer import InputSpec, Layer
 from graphk.frontend.engine.input_layer import Input, InputLayer
-from graphk.frontend.layers.core import *            # noqa: F401,F403
-from graphk.frontend.layers.core import Dense
+from graphk.frontend.layers.advanced_activations import ELU, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
+from graphk.frontend.layers.core import (Activation, ActivityRegularization, Dense, Dropout, Flatten, Lambda, Masking, Permute,
+                                         RepeatVector, Reshape, SpatialDropout1D, SpatialDropout2D, SpatialDropout3D)
+from graphk.frontend.layers.embeddings import Embedding
+from graphk.frontend.layers.merge import (Add, Average, Concatenate, Dot, Maximum, Minimum, Multiply, Subtract, add, average,
+                                          concatenate, dot, maximum, minimum, multiply, subtract)
+from graphk.frontend.layers.noise import AlphaDropout, GaussianDropout, GaussianNoise
+from graphk.frontend.layers.normalization import BatchNormalization
 from graphk.frontend.utils.generic_utils import deserialize_keras_object, serialize_keras_object
 
 
@@ -35,6 +41,3 @@ def deserialize(config: dict[str, Any], custom_objects: dict[str, Any] | None = 
     """
     return deserialize_keras_object(config, module_objects=layer_classes(), custom_objects=custom_objects,
                                     printable_module_name="layer")
-
-
-__all__ = [n for n in dir() if not n.startswith("_") and n not in ("annotations", "Any")]

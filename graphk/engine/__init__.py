@@ -1,0 +1,11 @@
+"""The engine, as `keras.engine`."""
+from graphk.engine import base_layer, input_layer, network, sequential, topology, training, training_utils
+from graphk.frontend.engine.base_layer import InputSpec, Layer
+from graphk.frontend.engine.input_layer import Input, InputLayer
+from graphk.frontend.engine.network import Network
+from graphk.frontend.engine.sources import get_source_inputs
+from graphk.frontend.engine.training import Model
+
+Container = Network
+__all__ = ["InputSpec", "Layer", "Input", "InputLayer", "Network", "Container", "Model", "get_source_inputs", "base_layer",
+           "input_layer", "network", "sequential", "topology", "training", "training_utils"]

@@ -1,0 +1,2 @@
+"""Keras's `engine.network` module; see `graphk.frontend.engine.network`."""
+from graphk.frontend.engine.network import *            # noqa: F401,F403

@@ -1,0 +1,90 @@
+"""Batch normalization.
+
+In: tensors (samples, …).  Out: the same shape, normalized.  What always holds: training uses the batch's own
+mean and biased variance and moves the averages; testing uses the averages; masks are passed on unread.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+from graphk.frontend import backend as K
+from graphk.frontend import constraints, initializers, regularizers
+from graphk.frontend.engine.base_layer import InputSpec, Layer
+from graphk.frontend.tensor import Tensor
+from graphk.ir.dims import product
+from graphk.ir.ops.shape import dim_value
+
+
+class BatchNormalization(Layer):
+    """gamma * (x - mean) / sqrt(variance + epsilon) + beta along `axis` (Ioffe and Szegedy, 2015).
+
+    Weights: gamma, beta (trainable), moving_mean, moving_variance.  The moving averages are multiplied by `momentum`
+    and the batch's statistics added with 1 - momentum; the variance is scaled by n / (n - 1 - epsilon) first.
+    """
+
+    def __init__(self, axis: int = -1, momentum: float = 0.99, epsilon: float = 1e-3, center: bool = True,
+                 scale: bool = True, beta_initializer: Any = "zeros", gamma_initializer: Any = "ones",
+                 moving_mean_initializer: Any = "zeros", moving_variance_initializer: Any = "ones",
+                 beta_regularizer: Any = None, gamma_regularizer: Any = None, beta_constraint: Any = None,
+                 gamma_constraint: Any = None, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        self.axis, self.momentum, self.epsilon, self.center, self.scale = axis, momentum, epsilon, center, scale
+        self.beta_initializer = initializers.get(beta_initializer)
+        self.gamma_initializer = initializers.get(gamma_initializer)
+        self.moving_mean_initializer = initializers.get(moving_mean_initializer)
+        self.moving_variance_initializer = initializers.get(moving_variance_initializer)
+        self.beta_regularizer = regularizers.get(beta_regularizer)
+        self.gamma_regularizer = regularizers.get(gamma_regularizer)
+        self.beta_constraint = constraints.get(beta_constraint)
+        self.gamma_constraint = constraints.get(gamma_constraint)
+
+    def build(self, input_shape: Any) -> None:
+        dim = input_shape[self.axis]
+        if dim is None:
+            raise ValueError("Axis " + str(self.axis) + " of input tensor should have a defined dimension but the layer "
+                             + self.name + " received an input with shape " + str(input_shape) + ".")
+        self.input_spec = InputSpec(ndim=len(input_shape), axes={self.axis: dim})
+        self.gamma = self.add_weight("gamma", (dim,), initializer=self.gamma_initializer, constraint=self.gamma_constraint,
+                                     regularizer=self.gamma_regularizer) if self.scale else None
+        self.beta = self.add_weight("beta", (dim,), initializer=self.beta_initializer, constraint=self.beta_constraint,
+                                    regularizer=self.beta_regularizer) if self.center else None
+        self.moving_mean = self.add_weight("moving_mean", (dim,), initializer=self.moving_mean_initializer, trainable=False)
+        self.moving_variance = self.add_weight("moving_variance", (dim,), initializer=self.moving_variance_initializer,
+                                               trainable=False)
+        self.built = True
+
+    def call(self, inputs: Tensor, training: Any = None) -> Tensor:
+        ndim = inputs.ndim
+        axis = self.axis % ndim
+        axes = [i for i in range(ndim) if i != axis]
+
+        def spread(w: Any) -> Any:
+            return w if w is None or axis == ndim - 1 else K.reshape(w, [-1 if i == axis else 1 for i in range(ndim)])
+
+        def by_averages() -> Tensor:
+            return K.batch_normalization(inputs, spread(self.moving_mean), spread(self.moving_variance), spread(self.beta),
+                                         spread(self.gamma), epsilon=self.epsilon)
+        if not isinstance(training, Tensor) and training is not None and not training:
+            return by_averages()
+        normed, mean, variance = K.normalize_batch_in_training(inputs, self.gamma, self.beta, axes, epsilon=self.epsilon)
+        n = K.cast(Tensor(dim_value(product([inputs.node.shape[i] for i in axes]))), inputs.dtype)
+        variance = variance * (n / (n - (1.0 + self.epsilon)))
+        self.add_update([K.moving_average_update(self.moving_mean, mean, self.momentum),
+                         K.moving_average_update(self.moving_variance, variance, self.momentum)], inputs)
+        return K.in_train_phase(normed, by_averages, training=training)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "axis": self.axis, "momentum": self.momentum, "epsilon": self.epsilon,
+                "center": self.center, "scale": self.scale,
+                "beta_initializer": initializers.serialize(self.beta_initializer),
+                "gamma_initializer": initializers.serialize(self.gamma_initializer),
+                "moving_mean_initializer": initializers.serialize(self.moving_mean_initializer),
+                "moving_variance_initializer": initializers.serialize(self.moving_variance_initializer),
+                "beta_regularizer": regularizers.serialize(self.beta_regularizer),
+                "gamma_regularizer": regularizers.serialize(self.gamma_regularizer),
+                "beta_constraint": constraints.serialize(self.beta_constraint),
+                "gamma_constraint": constraints.serialize(self.gamma_constraint)}

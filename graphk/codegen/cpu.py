@@ -14,9 +14,9 @@ from functools import lru_cache
 
 from graphk.codegen.emit import Lines, Spelling, dim_code, number, short
 from graphk.ir.dims import Dim, substitute, symbols
+from graphk.ir.effects import product_of_loads
 from graphk.ir.loop import (Acc, Expr, Index, Kernel, Let, Load, Loop, Ref, Stmt, Store, Update, coefficient,
                             expressions, identity_of, walk, without)
-from graphk.passes.schedule import product_of_loads
 
 HORIZONTAL = {"add": "hsum", "mul": "hprod", "max": "hmax", "min": "hmin", "or": "hany", "and": "hall"}
 GRAIN = 64                        # elements: threads split a vectorized loop at multiples of this

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from graphk.ir.dims import Dim, dim_max, evaluate, floordiv, substitute, symbols
-from graphk.ir.loop import Kernel, Let, Load, Loop, Stmt, Store, Update, expressions, walk
-from graphk.ir.program import ALIGN, AnyStep, Buffer, LoopStep, Program, Step, flat_steps
+from graphk.ir.effects import lifetimes, may_overwrite, root_of, touched
+from graphk.ir.program import ALIGN, AnyStep, Buffer, LoopStep, Program, Step
 from graphk.ir.types import TensorType
 
 NOMINAL = 32                     # a stand-in for symbolic dims when sizes are compared
@@ -41,31 +41,6 @@ def add_temporaries(program: Program) -> Program:
         return replace(s, buffers=tuple(names))
     steps = tuple(fix(s) for s in program.steps)
     return replace(program, steps=steps, buffers=tuple(buffers))
-
-
-# ------------------------------------------------------------------ what a step touches
-def root_of(program: Program) -> dict[str, str]:
-    """Each buffer's storage: itself, or what it is a view of."""
-    base = {b.name: b.base if b.place == "alias" else b.name for b in program.buffers}
-
-    def find(name: str) -> str:
-        while base[name] != name:
-            name = base[name]
-        return name
-    return {name: find(name) for name in base}
-
-
-def touched(step: AnyStep, roots: dict[str, str]) -> tuple[set[str], set[str]]:
-    """Storage that a step reads and writes."""
-    reads: set[str] = set()
-    writes: set[str] = set()
-    for s in flat_steps((step,)):
-        for p, b in zip(s.kernel.params, s.buffers):
-            (reads if p.role == "in" else writes).add(roots[b])
-            if p.role == "out" and any(isinstance(x, Store) and x.accumulate and x.buffer == p.name
-                                       for x in walk(s.kernel.body)):
-                reads.add(roots[b])
-    return reads, writes
 
 
 # ------------------------------------------------------------------ updates
@@ -162,43 +137,6 @@ def _rename(s: AnyStep, names: dict[str, str]) -> AnyStep:
                    windows=tuple((names.get(w, w), names.get(b, b), d) for w, b, d in s.windows))
 
 
-def may_overwrite(step: Step, read: str, written: str, roots: dict[str, str]) -> bool:
-    """Whether `step` reads storage `read` only at the index where it writes `written`, and never afterwards."""
-    k = step.kernel
-    ins = {p.name for p, b in zip(k.params, step.buffers) if p.role != "out" and roots[b] == read}
-    outs = {p.name for p, b in zip(k.params, step.buffers) if p.role == "out" and roots[b] == written}
-    if not ins:
-        return True
-    if len(outs) != 1 or k.schedule is None or (k.schedule.kind == "tile" and ins & _tile_operands(k)):
-        return False
-    stores = [s.index for s in walk(k.body) if isinstance(s, Store) and s.buffer in outs]
-    reads = [e.index for s in walk(k.body) if isinstance(s, (Let, Update, Store))
-             for e in expressions(s.expr) if isinstance(e, Load) and e.buffer in ins]
-    if len(set(map(str, stores))) != 1 or any(d != stores[0] for d in reads):
-        return False
-    return _reads_before_store(k.body, ins, next(iter(outs)))
-
-
-def _tile_operands(k: Kernel) -> set[str]:
-    """The two matrices of a contraction: read many times, so never overwritten."""
-    from graphk.passes.schedule import product_of_loads
-    for s in walk(k.body):
-        if isinstance(s, Loop) and (parts := product_of_loads(s)):
-            return {x.buffer for x in parts}
-    return set()
-
-
-def _reads_before_store(body: tuple[Stmt, ...], ins: set[str], out: str) -> bool:
-    """No statement after the loop that stores `out` reads `ins` (stages of a row kernel run one after another)."""
-    stored = False
-    for s in walk(body):
-        if stored and isinstance(s, (Let, Update)) and any(
-                isinstance(e, Load) and e.buffer in ins for e in expressions(s.expr)):
-            return False
-        stored = stored or (isinstance(s, Store) and s.buffer == out)
-    return True
-
-
 # ------------------------------------------------------------------ the arena
 @dataclass
 class Slot:
@@ -229,17 +167,6 @@ def plan_arena(program: Program) -> Program:
     buffers = tuple(replace(b, offset=offsets[chosen[b.name]]) if b.name in chosen else b for b in program.buffers
                     if b.place != "arena" or b.name in chosen)
     return replace(program, buffers=buffers, arena=at)
-
-
-def lifetimes(program: Program, roots: dict[str, str]) -> dict[str, tuple[int, int]]:
-    """First and last step (a whole loop is one step) that touch each arena buffer."""
-    arena = {b.name for b in program.buffers if b.place == "arena"}
-    out: dict[str, tuple[int, int]] = {}
-    for i, s in enumerate(program.steps):
-        reads, writes = touched(s, roots)
-        for b in (reads | writes) & arena:
-            out[b] = (out.get(b, (i, i))[0], i)
-    return out
 
 
 def _nominal(d: Dim) -> int:

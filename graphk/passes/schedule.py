@@ -10,9 +10,10 @@ from dataclasses import replace
 from functools import lru_cache
 
 from graphk.ir.dims import Dim, dim_max, floordiv, substitute, sym
-from graphk.ir.loop import (Acc, Call, Kernel, Let, Load, Loop, Param, Ref, Schedule, Stmt, Store, Update,
+from graphk.ir.effects import product_of_loads
+from graphk.ir.loop import (Acc, Kernel, Let, Load, Loop, Param, Ref, Schedule, Stmt, Store, Update,
                             coefficient, loads, walk)
-from graphk.ir.program import AnyStep, LoopStep, Program, Step
+from graphk.ir.program import AnyStep, LoopStep, Program
 from graphk.passes.kernels import map_dims, rename_names
 
 CHUNK, CHUNK_ROWS = 16384, 64     # elements, or rows, that one partial result of a full reduction covers
@@ -127,19 +128,6 @@ def _perfect_nest(kernel: Kernel) -> tuple[list[str], tuple[Stmt, ...]]:
     return axes, body
 
 
-def product_of_loads(loop: Loop) -> tuple[Load, Load] | None:
-    """The two loads of `acc <- mul(a, b)`, the whole body of a contraction's loop."""
-    named = {s.name: s.expr for s in loop.body if isinstance(s, Let)}
-    updates = [s for s in loop.body if not isinstance(s, Let)]
-    if len(updates) != 1 or not isinstance(updates[0], Update):
-        return None
-    e = updates[0].expr
-    if not isinstance(e, Call) or e.fn != "mul":
-        return None
-    a, b = (named.get(x.name, x) if isinstance(x, Ref) else x for x in e.args)
-    return (a, b) if isinstance(a, Load) and isinstance(b, Load) else None
-
-
 # ------------------------------------------------------------------ full reductions
 def split_reduction(kernel: Kernel) -> Kernel:
     """Partial results of fixed chunks in parallel, then their combination on one thread."""
@@ -166,4 +154,4 @@ def split_reduction(kernel: Kernel) -> Kernel:
                    body=(*before, partial, Loop("z", 1, (*final, *rest))))
 
 
-__all__ = ["schedule", "schedule_kernel", "split_reduction", "tile_axes", "product_of_loads"]
+__all__ = ["schedule", "schedule_kernel", "split_reduction", "tile_axes"]

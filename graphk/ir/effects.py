@@ -1,0 +1,96 @@
+"""What steps read and write: the facts that `memory` plans with and the verifier checks.
+
+In: a Program, or one of its steps.  Out: storage names, lifetimes, and whether a step may write over what it
+reads.  What always holds: an alias counts as the buffer that it is a view of; a whole loop counts as one step.
+"""
+from __future__ import annotations
+
+from graphk.ir.loop import Call, Kernel, Let, Load, Loop, Ref, Stmt, Store, Update, expressions, walk
+from graphk.ir.program import AnyStep, Program, Step, flat_steps
+
+
+def root_of(program: Program) -> dict[str, str]:
+    """Each buffer's storage: itself, or what it is a view of."""
+    base = {b.name: b.base if b.place == "alias" else b.name for b in program.buffers}
+
+    def find(name: str) -> str:
+        while base[name] != name:
+            name = base[name]
+        return name
+    return {name: find(name) for name in base}
+
+
+def touched(step: AnyStep, roots: dict[str, str]) -> tuple[set[str], set[str]]:
+    """Storage that a step reads and writes."""
+    reads: set[str] = set()
+    writes: set[str] = set()
+    for s in flat_steps((step,)):
+        for p, b in zip(s.kernel.params, s.buffers):
+            (reads if p.role == "in" else writes).add(roots[b])
+            if p.role == "out" and any(isinstance(x, Store) and x.accumulate and x.buffer == p.name
+                                       for x in walk(s.kernel.body)):
+                reads.add(roots[b])
+    return reads, writes
+
+
+def lifetimes(program: Program, roots: dict[str, str]) -> dict[str, tuple[int, int]]:
+    """First and last step (a whole loop is one step) that touch each arena buffer."""
+    arena = {b.name for b in program.buffers if b.place == "arena"}
+    out: dict[str, tuple[int, int]] = {}
+    for i, s in enumerate(program.steps):
+        reads, writes = touched(s, roots)
+        for b in (reads | writes) & arena:
+            out[b] = (out.get(b, (i, i))[0], i)
+    return out
+
+
+def may_overwrite(step: Step, read: str, written: str, roots: dict[str, str]) -> bool:
+    """Whether `step` reads storage `read` only at the index where it writes `written`, and never afterwards."""
+    k = step.kernel
+    ins = {p.name for p, b in zip(k.params, step.buffers) if p.role != "out" and roots[b] == read}
+    outs = {p.name for p, b in zip(k.params, step.buffers) if p.role == "out" and roots[b] == written}
+    if not ins:
+        return True
+    if len(outs) != 1 or k.schedule is None or (k.schedule.kind == "tile" and ins & _tile_operands(k)):
+        return False
+    stores = [s.index for s in walk(k.body) if isinstance(s, Store) and s.buffer in outs]
+    reads = [e.index for s in walk(k.body) if isinstance(s, (Let, Update, Store))
+             for e in expressions(s.expr) if isinstance(e, Load) and e.buffer in ins]
+    if len(set(map(str, stores))) != 1 or any(d != stores[0] for d in reads):
+        return False
+    return _reads_before_store(k.body, ins, next(iter(outs)))
+
+
+def _tile_operands(k: Kernel) -> set[str]:
+    """The two matrices of a contraction: read many times, so never overwritten."""
+    for s in walk(k.body):
+        if isinstance(s, Loop) and (parts := product_of_loads(s)):
+            return {x.buffer for x in parts}
+    return set()
+
+
+def _reads_before_store(body: tuple[Stmt, ...], ins: set[str], out: str) -> bool:
+    """No statement after the loop that stores `out` reads `ins` (stages of a row kernel run one after another)."""
+    stored = False
+    for s in walk(body):
+        if stored and isinstance(s, (Let, Update)) and any(
+                isinstance(e, Load) and e.buffer in ins for e in expressions(s.expr)):
+            return False
+        stored = stored or (isinstance(s, Store) and s.buffer == out)
+    return True
+
+
+def product_of_loads(loop: Loop) -> tuple[Load, Load] | None:
+    """The two loads of `acc <- mul(a, b)`, the whole body of a contraction's loop."""
+    named = {s.name: s.expr for s in loop.body if isinstance(s, Let)}
+    updates = [s for s in loop.body if not isinstance(s, Let)]
+    if len(updates) != 1 or not isinstance(updates[0], Update):
+        return None
+    e = updates[0].expr
+    if not isinstance(e, Call) or e.fn != "mul":
+        return None
+    a, b = (named.get(x.name, x) if isinstance(x, Ref) else x for x in e.args)
+    return (a, b) if isinstance(a, Load) and isinstance(b, Load) else None
+
+
+__all__ = ["lifetimes", "may_overwrite", "product_of_loads", "root_of", "touched"]

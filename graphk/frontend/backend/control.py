@@ -206,7 +206,7 @@ def rnn(step_function: Callable[[Tensor, list[Tensor]], tuple[Tensor, list[Tenso
     states = [node_of(s) for s in initial_states]
     run = _Recurrence(step_function, constants, len(states), mask is not None)
     if mask is not None:
-        states.append(run.first_output(seqs, states))
+        states.append(run.first_output(seqs, states, unroll))
     last, stacked = (_unrolled if unroll else _scanned)(run, states, seqs, time, go_backwards)
     if go_backwards:
         outputs = reverse(Tensor(stacked), 0) if not unroll else Tensor(stacked)
@@ -229,11 +229,12 @@ class _Recurrence:
             raise ValueError(f"K.rnn: the step function returned {len(new)} states, expected {self.n_states}")
         return node_of(out), [node_of(s) for s in new]
 
-    def first_output(self, seqs: Sequence[Node], states: Sequence[Node]) -> Node:
-        """What a masked first step puts out: the first state where it has the output's shape, else zeros."""
+    def first_output(self, seqs: Sequence[Node], states: Sequence[Node], unroll: bool) -> Node:
+        """What a masked first step puts out: zeros if unrolled, else the first state where it has the output's shape
+        (what Keras 2.2 on TensorFlow does in its two cases)."""
         x = new_input(TensorType(seqs[0].dtype, seqs[0].shape[1:]))
         out, _ = self.raw(states, x)
-        if states and states[0].shape == out.shape and states[0].dtype == out.dtype:
+        if not unroll and states and states[0].shape == out.shape and states[0].dtype == out.dtype:
             return states[0]
         return ew.zeros_like(out)
 

@@ -1,0 +1,25 @@
+"""The front end's tests run on the numpy interpreter, the oracle of what compiled code must do."""
+import json
+import os
+import pathlib
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("GRAPHK_EXECUTOR", "interp")
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    from graphk import backend as K
+    K.clear_session()
+    np.random.seed(0)
+    yield
+    K.clear_session()
+    K.set_floatx("float32")
+
+
+@pytest.fixture(scope="session")
+def recorded():
+    """Values computed by tf_keras 2.21 (Keras 2's formulas), rounded to 7 digits."""
+    return json.loads((pathlib.Path(__file__).parent / "recorded.json").read_text())

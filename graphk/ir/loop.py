@@ -22,6 +22,7 @@ from typing import Any, Iterator, Union
 
 from graphk.ir.dims import Dim, DimExpr, SymDim, OpDim, substitute, symbols
 from graphk.ir.types import FLOATS, SHORT
+from graphk.ir.values import quote
 
 BOOL_RESULT = frozenset(("eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not", "is_nan", "is_inf"))
 COMBINE = frozenset(("add", "mul", "max", "min", "and", "or"))
@@ -159,12 +160,16 @@ class Kernel:
     schedule: Schedule | None = None
 
     def __str__(self) -> str:
+        return "\n".join(self.lines(self.label))
+
+    def lines(self, name: str) -> list[str]:
+        """The text under a name, with the label in quotes where it is another one."""
         args = ", ".join(f"{p.name}: {SHORT[p.dtype]} {p.role}" + (f"[{p.size}]" if p.role == "temp" else "")
                          for p in self.params)
         sched = f" schedule {self.schedule}" if self.schedule else ""
-        lines = [f"kernel {self.label}({args}; {', '.join(self.sizes)}){sched} {{"]
-        lines += [line for s in self.body for line in stmt_lines(s, 1)]
-        return "\n".join([*lines, "}"])
+        label = "" if name == self.label else f" {quote(self.label)}"
+        return [f"kernel {name}{label}({args}; {', '.join(self.sizes)}){sched} {{",
+                *(line for s in self.body for line in stmt_lines(s, 1)), "}"]
 
     def key(self) -> str:
         """The text without the label: what makes two kernels the same."""

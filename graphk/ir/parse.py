@@ -20,23 +20,19 @@ from graphk.ir.node import NO_ORIGIN, ArrayValue, Graph, Node, Origin, _scope, m
 from graphk.ir.opdef import get_op
 from graphk.ir.ops.leaves import learning_phase, new_input, new_variable
 from graphk.ir.types import LONG, TensorType, TupleType, Type
+from graphk.ir.values import scalar
 
 WORDS = frozenset({"inf", "nan", "true", "false", "none", "max", "floordiv", "array", "base64"})
 UNNAMED = re.compile(r"_\d+")                # leaves without a name are %_0, %_1, ... in the text
 
 
 class ParseError(ValueError):
-    """Text that is not a graph; `line` and `column` (from 1) say where."""
+    """Text that is not a graph, kernel or program; `line` and `column` (from 1) say where."""
 
     def __init__(self, message: str, line: int, column: int, source: str = ""):
         super().__init__(f"line {line}, column {column}: {message}"
                          + (f"\n  {source}\n  {' ' * (column - 1)}^" if source else ""))
         self.line, self.column = line, column
-
-
-def scalar(text: str) -> Any:
-    """A bool, int or float as the text writes it."""
-    return text == "true" if text in ("true", "false") else int(text) if re.fullmatch(r"-?\d+", text) else float(text)
 
 
 def dot_defaults(inputs: tuple[Node, ...]) -> dict[str, Any]:
@@ -46,7 +42,7 @@ def dot_defaults(inputs: tuple[Node, ...]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Token:
+class Token:
     kind: str
     text: str
     line: int
@@ -55,7 +51,7 @@ class _Token:
 
 _TOKENS = re.compile(r'''(?P<space>[ \t\r]+)|(?P<newline>\n)|(?P<comment>\#[^\n]*)
     |(?P<string>"(?:[^"\\\n]|\\.)*")|(?P<ref>%\w+)|(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
-    |(?P<name>[^\W\d]\w*)|(?P<mark>==|[()\[\]{}:;,=+*\-])''', re.VERBOSE)
+    |(?P<name>[^\W\d]\w*)|(?P<mark>==|<-|[()\[\]{}:;,=+*\-])''', re.VERBOSE)
 _ORIGIN_PART = re.compile(r'\s*(layer |rule )?(?:("(?:[^"\\]|\\.)*")|([^,]*?))\s*(?:,|$)')
 
 
@@ -66,20 +62,20 @@ def parse_graph(text: str) -> Graph:
     >>> str(g.outputs[0].type)
     'f32[n,3]'
     """
-    parser = _Parser(text)
+    parser = Parser(text)
     graph = parser.graph()
     if parser.here.kind != "end":
         parser.fail("the end of the text after the closing `}`")
     return graph
 
 
-class _Parser:
+class Parser:
     """Recursive descent over tokens; line ends mean nothing but the end of a comment."""
 
     def __init__(self, text: str):
         self.lines = text.split("\n")
         self.comments: dict[int, str] = {}
-        self.tokens: list[_Token] = []
+        self.tokens: list[Token] = []
         at, line, start = 0, 1, 0
         while at < len(text):
             m = _TOKENS.match(text, at)
@@ -89,21 +85,21 @@ class _Parser:
             if kind == "comment":
                 self.comments[line] = m[0][1:].strip()
             elif kind not in ("space", "newline"):
-                self.tokens.append(_Token(kind, m[0], line, at - start + 1))
+                self.tokens.append(Token(kind, m[0], line, at - start + 1))
             at = m.end()
             if kind == "newline":
                 line, start = line + 1, at
-        self.tokens.append(_Token("end", "the end of the text", line, at - start + 1))
+        self.tokens.append(Token("end", "the end of the text", line, at - start + 1))
         self.at = 0
 
     def _raise(self, message: str, line: int, column: int) -> NoReturn:
         raise ParseError(message, line, column, self.lines[line - 1] if line <= len(self.lines) else "")
 
     @property
-    def here(self) -> _Token:
+    def here(self) -> Token:
         return self.tokens[self.at]
 
-    def fail(self, expected: str, token: _Token | None = None) -> NoReturn:
+    def fail(self, expected: str, token: Token | None = None) -> NoReturn:
         t = token or self.here
         self._raise(f"expected {expected}, received `{t.text}`", t.line, t.column)
 
@@ -116,13 +112,13 @@ class _Parser:
             return True
         return False
 
-    def need(self, text: str) -> _Token:
+    def need(self, text: str) -> Token:
         if not self.sees(text):
             self.fail(f"`{text}`")
         self.at += 1
         return self.tokens[self.at - 1]
 
-    def need_kind(self, kind: str, expected: str) -> _Token:
+    def need_kind(self, kind: str, expected: str) -> Token:
         if self.here.kind != kind:
             self.fail(expected)
         self.at += 1
@@ -177,7 +173,7 @@ class _Parser:
             self.fail(f"a value defined before this line (known: {', '.join('%' + k for k in scope) or 'none'})", token)
         return scope[token.text[1:]]
 
-    def define(self, scope: dict[str, Node], token: _Token, node: Node) -> Node:
+    def define(self, scope: dict[str, Node], token: Token, node: Node) -> Node:
         if token.text[1:] in scope:
             self.fail("a name that is not yet defined", token)
         scope[token.text[1:]] = node
@@ -332,7 +328,7 @@ class _Parser:
             return -float(number.text) if number is after else float(number.text)
         return self.dim()
 
-    def const(self, type_: Type | None, token: _Token) -> ArrayValue:
+    def const(self, type_: Type | None, token: Token) -> ArrayValue:
         """Digits in (nested) brackets or base64; dtype and extents come from the type."""
         if not isinstance(type_, TensorType) or type_.symbols():
             self._raise("expected a type of fixed extents for a constant, e.g. `%0: f32[2] = const([1.0, 2.0])`, "
@@ -374,4 +370,4 @@ class _from:
         _scope.pop()
 
 
-__all__ = ["ParseError", "parse_graph", "dot_defaults", "scalar"]
+__all__ = ["ParseError", "Parser", "Token", "parse_graph", "dot_defaults", "scalar"]

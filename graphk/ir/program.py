@@ -4,18 +4,39 @@ In: kernels and the buffers that they touch.  Out: frozen data that the runtime 
 values of the symbolic dims.  What always holds: sizes, offsets and step arguments are polynomials over the
 program's dims, so one program serves every batch size; inputs, outputs and variables live outside the arena;
 steps run in order, and a step with `barrier` waits until all threads have finished those before it.
+
+Text form (`str(program)`, parsed by `graphk.ir.text`); each distinct kernel stands once, under a name of its own
+(its label in quotes where that differs), and comments say which layer and user's line a step stems from:
+
+    program main(n) arena 0 {
+      buffer %x: f32[n,64] input 0
+      buffer %w: f32[64,10] variable "dense_1/kernel"
+      buffer %y: f32[n,10] output 0
+      kernel dot(p0: f32 in, p1: f32 in, p2: f32 out; s0, s1, s2) schedule tile(i0, i1, i2) { ... }
+      step dot(%x, %w, %y; n, 10, 64) cost 1280*n    # layer dense_1, train.py:12
+    }
 """
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Mapping
 
 from graphk.ir.dims import Dim, product
 from graphk.ir.loop import Kernel
 from graphk.ir.node import Node
 from graphk.ir.types import ITEMSIZE, TensorType
+from graphk.ir.values import array_text, quote
 
 ALIGN = 64
+
+
+def _comment(line: str, origin: str) -> str:
+    """A line and where it stems from; files by their own names, so that text does not depend on the machine."""
+    parts = [p if p.startswith(("layer ", "rule ")) or not re.search(r":\d+$", p) else os.path.basename(p)
+             for p in " ".join(origin.split()).split(", ")]
+    return f"{line}    # {', '.join(parts)}" if origin else line
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +56,13 @@ class Buffer:
         return product(self.type.shape) * ITEMSIZE[self.type.dtype]
 
     def __str__(self) -> str:
-        where = {"arena": f"arena+{self.offset}", "alias": f"alias {self.base}", "input": f"input {self.index}",
+        where = {"arena": f"arena+{self.offset}", "alias": f"alias %{self.base}", "input": f"input {self.index}",
                  "output": f"output {self.index}"}.get(self.place, self.place)
-        return f"buffer %{self.name}: {self.type} {where}" + (f"    # {self.origin}" if self.origin else "")
+        if self.node is not None and self.place == "const":
+            where += " " + array_text(self.node.attr("value").array)
+        elif self.node is not None and self.node.attr("name"):
+            where += " " + quote(self.node.attr("name"))
+        return _comment(f"buffer %{self.name}: {self.type} {where}", self.origin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +76,14 @@ class Step:
     cost: Dim = 0                    # scalar operations, for the choice of threads
 
     def __str__(self) -> str:
+        return "\n".join(self.lines({}))
+
+    def lines(self, names: Mapping[Kernel, str]) -> list[str]:
+        """The text, with kernels called as `names` says (their labels by default)."""
         args = ", ".join("%" + b for b in self.buffers)
-        sizes = ", ".join(map(str, self.sizes))
-        return ("barrier; " if self.barrier else "") + f"step {self.kernel.label}({args}; {sizes})" \
-            + (f"    # {self.origin}" if self.origin else "")
+        name = names.get(self.kernel, self.kernel.label)
+        line = ("barrier; " if self.barrier else "") + f"step {name}({args}; {', '.join(map(str, self.sizes))})"
+        return [_comment(line + (f" cost {self.cost}" if self.cost != 0 else ""), self.origin)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +100,14 @@ class LoopStep:
     origin: str = ""
 
     def __str__(self) -> str:
-        wins = ", ".join(f"%{w} of %{b} by {d}" for w, b, d in self.windows)
-        head = ("barrier; " if self.barrier else "") + f"loop {self.length}{' reversed' if self.reverse else ''} ({wins}) {{"
-        return "\n".join([head, *["  " + line for s in self.body for line in str(s).split("\n")], "}"])
+        return "\n".join(self.lines({}))
+
+    def lines(self, names: Mapping[Kernel, str]) -> list[str]:
+        """The text, with kernels called as `names` says (their labels by default)."""
+        windows = ", ".join(f"%{w} of %{b} by {d}" for w, b, d in self.windows)
+        head = f"loop {self.length}{' reversed' if self.reverse else ''} ({windows}) {{"
+        inner = ["  " + line for s in self.body for line in s.lines(names)]
+        return [_comment(("barrier; " if self.barrier else "") + head, self.origin), *inner, "}"]
 
 
 AnyStep = Step | LoopStep
@@ -94,11 +128,28 @@ class Program:
         return next(b for b in self.buffers if b.name == name)
 
     def __str__(self) -> str:
+        names = kernel_names(self.steps)
         lines = [f"program {self.name}({', '.join(self.dims)}) arena {self.arena} {{"]
         lines += ["  " + str(b) for b in self.buffers]
-        lines += ["  " + line for s in self.steps for line in str(s).split("\n")]
+        for kernel, name in names.items():
+            lines += ["  " + line for line in kernel.lines(name)]
+        lines += ["  " + line for s in self.steps for line in s.lines(names)]
         lines += [f"  guard {a} == {b}" for a, b in self.guards]
         return "\n".join([*lines, "}"])
+
+
+def kernel_names(steps: tuple[AnyStep, ...]) -> dict[Kernel, str]:
+    """Each distinct kernel's name in a program's text: its label, numbered where another has it."""
+    names: dict[Kernel, str] = {}
+    taken: set[str] = set()
+    for kernel in dict.fromkeys(s.kernel for s in flat_steps(steps)):
+        name, n = kernel.label, 1
+        while name in taken:
+            n += 1
+            name = f"{kernel.label}_{n}"
+        taken.add(name)
+        names[kernel] = name
+    return names
 
 
 def flat_steps(steps: tuple[AnyStep, ...]) -> list[Step]:

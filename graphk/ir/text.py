@@ -1,4 +1,4 @@
-"""The text form of Graph: printing, and parsing what was printed.
+"""The text form of Graph: printing, and parsing what was printed.  (Kernel and Program: the same names here.)
 
 In: a Graph, or its text.  Out: the text, or a Graph that computes the same.  What always holds:
 `print_graph(parse_graph(print_graph(g))) == print_graph(g)`, and both graphs give equal bits in the
@@ -18,8 +18,6 @@ it in quotes after its type; `%_0`, `%_1`, ... are leaves without a name.
 """
 from __future__ import annotations
 
-import base64
-import json
 import os
 import re
 from typing import Any
@@ -28,16 +26,29 @@ import numpy as np
 
 from graphk.ir.dims import Dim, DimExpr, symbols
 from graphk.ir.node import ArrayValue, Graph, Node, Origin, origin_of
-from graphk.ir.parse import UNNAMED, WORDS, ParseError, dot_defaults, parse_graph, scalar
+from graphk.ir.loop import Kernel
+from graphk.ir.parse import UNNAMED, WORDS, ParseError, dot_defaults, parse_graph
+from graphk.ir.parse_loop import parse_kernel, parse_program
+from graphk.ir.program import Program
 from graphk.ir.types import TensorType, TupleType, Type
+from graphk.ir.values import array_text, quote
 
-INLINE = 16                                # constants of up to this many elements are printed as digits
 COMMENT_COLUMN = 62                        # from the indentation on
 
 
 def print_graph(graph: Graph, origins: bool = True) -> str:
     """The text of `graph`; with `origins`, each line says which layer and user's line it stems from."""
     return "\n".join(_graph_lines(graph, origins)) + "\n"
+
+
+def print_kernel_text(kernel: Kernel) -> str:
+    """The text of `kernel` (`graphk.ir.loop` shows the form)."""
+    return str(kernel) + "\n"
+
+
+def print_program(program: Program) -> str:
+    """The text of `program` (`graphk.ir.program` shows the form)."""
+    return str(program) + "\n"
 
 
 def node_text(node: Node, names: dict[Node, str] | None = None) -> str:
@@ -98,16 +109,16 @@ def _graph_lines(graph: Graph, origins: bool) -> list[str]:
 
 def _leaf(node: Node, names: dict[Node, str], word: str) -> str:
     name, shown = node.attr("name") or "", names[node]
-    quoted = f" {_quote(name)}" if name and name != shown else ""
+    quoted = f" {quote(name)}" if name and name != shown else ""
     return f"{word}%{shown}: {_type(node.type)}{quoted}"
 
 
 def _statement(node: Node, names: dict[Node, str], origins: bool, brief: bool = False) -> str:
     inputs = ", ".join("%" + names.get(i, f"?{i.id}") for i in node.inputs)
     if node.op.name == "const":
-        attrs = _array(node.attr("value"))
+        attrs = array_text(node.attr("value").array)
     elif node.op.name in ("input", "variable"):
-        attrs = f"name={_quote(node.attr('name') or '')}"
+        attrs = f"name={quote(node.attr('name') or '')}"
     else:
         shown = node.attrs if node.op.name != "dot" or dict(node.attrs) != dot_defaults(node.inputs) else ()
         attrs = ", ".join(f"{k}={_value(v, origins, brief)}" for k, v in shown)
@@ -127,12 +138,8 @@ def _comment(line: str, node: Node, origins: bool) -> str:
 def _origin(o: Origin) -> str:
     """The layer, the file's own name with the line (so that text does not depend on the machine), the rule."""
     parts = [("layer ", o.layer), ("", os.path.basename(o.line)), ("rule ", o.rule)]
-    return ", ".join(word + (_quote(p) if re.search(r'[,"\n]|^\s|\s$|^layer |^rule ', p) else p)
+    return ", ".join(word + (quote(p) if re.search(r'[,"\n]|^\s|\s$|^layer |^rule ', p) else p)
                      for word, p in parts if p)
-
-
-def _quote(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
 
 
 def _dim(d: Dim) -> str:
@@ -151,7 +158,7 @@ def _type(t: Type) -> str:
 
 
 def _value(v: Any, origins: bool, brief: bool = False) -> str:
-    """An attribute, as text that `_Parser.value` reads back."""
+    """An attribute, as text that `Parser.value` reads back."""
     if v is None or isinstance(v, (bool, np.bool_)):
         return "none" if v is None else "true" if v else "false"
     if isinstance(v, (int, np.integer)):
@@ -159,14 +166,14 @@ def _value(v: Any, origins: bool, brief: bool = False) -> str:
     if isinstance(v, (float, np.floating)):
         return repr(float(v))
     if isinstance(v, str):
-        return _quote(v)
+        return quote(v)
     if isinstance(v, DimExpr):
         return _dim(v)
     if isinstance(v, tuple):
         return "(" + ", ".join(_value(x, origins, brief) for x in v) + ("," if len(v) == 1 else "") + ")"
     if isinstance(v, ArrayValue):
         t = TensorType(v.array.dtype.name, tuple(int(d) for d in v.array.shape))
-        return f"array({t}, {_array(v)})"
+        return f"array({t}, {array_text(v.array)})"
     if isinstance(v, (TensorType, TupleType)):
         return _type(v)
     if isinstance(v, Graph):
@@ -175,22 +182,5 @@ def _value(v: Any, origins: bool, brief: bool = False) -> str:
                     "expected a number, bool, string, dim, tuple, type, array or graph")
 
 
-def _array(value: ArrayValue) -> str:
-    array = value.array
-    if array.size <= INLINE:
-        text = _nested(array)
-        flat = np.array([scalar(t) for t in re.findall(r"[^\[\], ]+", text)], array.dtype)
-        if flat.tobytes() == array.tobytes():      # not so for NaNs with a payload
-            return text
-    little = array.astype(array.dtype.newbyteorder("<"))
-    return f'base64 "{base64.b64encode(little.tobytes()).decode()}"'
-
-
-def _nested(array: np.ndarray) -> str:
-    if array.ndim:
-        return "[" + ", ".join(_nested(a) for a in array) + "]"
-    x = array[()]
-    return ("true" if x else "false") if array.dtype == bool else str(x)
-
-
-__all__ = ["ParseError", "print_graph", "parse_graph", "node_text", "node_names", "dot_defaults"]
+__all__ = ["ParseError", "print_graph", "parse_graph", "print_kernel_text", "parse_kernel", "print_program",
+           "parse_program", "node_text", "node_names", "dot_defaults"]

@@ -6,6 +6,8 @@ order, and its result is checked against the node's inferred type.
 """
 from __future__ import annotations
 
+from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any, Mapping, Sequence
 
 import numpy as np
@@ -13,6 +15,8 @@ import numpy as np
 from graphk.ir.dims import Dim, DimExpr, evaluate, symbols
 from graphk.ir.node import Graph, Node, bind_attr, origin_of
 from graphk.ir.types import TensorType
+
+_outer: ContextVar[Mapping[str, int]] = ContextVar("outer", default=MappingProxyType({}))     # dims of the graph around a body
 
 
 def bind_shape(env: dict[str, int], shape: Sequence[Dim], actual: Sequence[int], what: str) -> None:
@@ -39,7 +43,7 @@ def run_full(graph: Graph, inputs: Sequence[np.ndarray], variables: Mapping[Node
     """The outputs of `graph` and the new values of its updated variables (nothing is written in place)."""
     if len(inputs) != len(graph.inputs):
         raise ValueError(f"{graph.name} takes {len(graph.inputs)} inputs, received {len(inputs)}")
-    env: dict[str, int] = {}
+    env: dict[str, int] = dict(_outer.get())
     values: dict[Node, Any] = {}
     for node, array in zip(graph.inputs, inputs):
         array = np.asarray(array, node.dtype)
@@ -66,11 +70,14 @@ def _eval(node: Node, args: list[Any], env: dict[str, int], phase: int) -> Any:
     if ref is None:
         raise NotImplementedError(f"the op `{node.op.name}` has no reference implementation")
     attrs = {k: bind_attr(v, env) for k, v in node.attrs}
+    around = _outer.set(env)
     try:
         with np.errstate(all="ignore"):
             out = ref(*args, **attrs)
     except Exception as e:
         raise type(e)(f"{node!r} ({origin_of(node)}): {e}") from e
+    finally:
+        _outer.reset(around)
     if isinstance(node.type, TensorType):
         out = np.asarray(out, node.dtype)
         bind_shape(env, node.shape, out.shape, f"result of {node!r} ({origin_of(node)})")

@@ -38,13 +38,18 @@ def verify_graph(graph: Graph, after: str = "", ensures: Sequence[Rule] = ()) ->
     >>> from graphk.ir.text import parse_graph
     >>> verify_graph(parse_graph("graph g(%x: f32[n]) { %0 = exp(%x) return %0 }"), ensures=[no_phase])
     """
-    for rule in (*RULES, *ensures):
+    _verify_rules(graph, after, (*RULES, *ensures))
+
+
+def _verify_rules(graph: Graph, after: str, rules: Sequence[Rule]) -> None:
+    for rule in rules:
         for node, message in rule(graph):
             raise VerifyError(_report(graph, after, rule, node, message), rule.__name__, node)
+    inner = [r for r in rules if r not in WITH_BODIES]
     for node in graph.nodes():
         for body in _bodies(node):
             try:
-                verify_graph(body, after, ensures)
+                _verify_rules(body, after, inner)
             except VerifyError as e:
                 where = node_text(node, node_names(graph))
                 raise VerifyError(f"in the body of {where}:\n{e}", e.rule, e.node) from None
@@ -162,10 +167,19 @@ def _used_symbols(node: Node) -> set[str]:
     return set().union(*(t.symbols() for t in items), attr_symbols(tuple(v for _, v in node.attrs)))
 
 
+def _with_bodies(graph: Graph) -> Iterator[Graph]:
+    """The graph and the bodies in it at any depth; they speak of the same symbols."""
+    yield graph
+    for node in graph.nodes():
+        for body in _bodies(node):
+            yield from _with_bodies(body)
+
+
 def symbols_known(graph: Graph) -> Iterator[Broken]:
     """Each symbolic dim comes from the shape of an input or a variable."""
-    known = _shape_symbols([*graph.inputs, *graph.variables()])
-    for node in graph.nodes():
+    every = list(_with_bodies(graph))
+    known = _shape_symbols([n for g in every for n in (*g.inputs, *g.variables())])
+    for node in (n for g in every for n in g.nodes()):
         if unknown := _used_symbols(node) - known:
             yield Broken(node, f"the symbolic dim(s) {', '.join(sorted(unknown))} are in no shape of an input or "
                                f"variable (known: {', '.join(sorted(known)) or 'none'})")
@@ -230,11 +244,12 @@ def all_shapes_bound(graph: Graph) -> Iterator[Broken]:
             for left, right in ((a, b), (b, a)):
                 if symbols(left) == {str(left)} and symbols(right) <= bound:
                     bound.add(str(left))
-    for node in (*leaves, *graph.nodes()):
+    for node in (*leaves, *(n for g in _with_bodies(graph) for n in g.nodes())):
         if missing := _used_symbols(node) - bound:
             yield Broken(node, f"nothing gives {', '.join(sorted(missing))} a value when the function is called")
 
 
+WITH_BODIES: tuple[Rule, ...] = (symbols_known, all_shapes_bound)        # these look into bodies by themselves
 PREDICATES: tuple[Rule, ...] = (no_phase, no_composites, all_shapes_bound)
 
 __all__ = ["Broken", "PREDICATES", "RULES", "Rule", "VerifyError", "all_shapes_bound", "no_composites", "no_phase",

@@ -95,7 +95,7 @@ graph main(%x: f32[n,64]) {
 
 def test_fusion_and_phase():
     a, b = new_input(F), new_input(F)
-    f = fusion_op(*[x := new_input(F, "x"), exp(x)], body=Graph((a, b), (add(a, b), a)), kind="loop")
+    f = fusion_op(*[x := new_input(F, "x"), exp(x)], body=Graph((a, b), (add(a, b), a)), kind="loop", order=(0,))
     y = phase_select(learning_phase(), item(f, 0), item(f, 1))
     for inputs in ((x,), (x, learning_phase())):
         back = round_trip(Graph(inputs, (y,)))

@@ -255,3 +255,15 @@ def test_predict_shapes():
     assert a.shape == (5, 1) and b.shape == (5, 2) and (b == 2).all()
     assert [o.shape for o in m.predict_on_batch(np.ones((3, 2)))] == [(3, 1), (3, 2)]
     assert m.predict(np.ones((0, 2)))[0].shape == (0, 1)
+
+
+def test_repeated_batches_take_the_short_path_and_stay_right():
+    m, slow = line(), line()
+    x, y = X.astype("float32"), (X * 0).astype("float32")
+    got = [m.train_on_batch(x, y) for _ in range(3)]
+    want = [slow.train_on_batch([x], [y]) for _ in range(3)]
+    assert got == want and len(m._plain_weights) == 1 and not slow._plain_weights
+    with pytest.warns(UserWarning, match="class_weight"):
+        m.train_on_batch(x, y, sample_weight=np.ones(4), class_weight={0: 1.})
+    with pytest.raises(ValueError, match="Found 3 input samples and 4 target samples"):
+        m.train_on_batch(x[:3], y)

@@ -115,9 +115,10 @@ class Domain:
         return tuple(None if p.shape[j] == 1 else out[lead + j] for j in range(p.ndim))
 
     def _full_level_consumer(self, p: Node, consumers: list[Node]) -> str:
-        if p.op.name in REDUCERS and self.has_reduce and not self.kept and any(
-                set(self.maps[c]) - {None} for c in consumers):
-            return "the whole tensor is reduced first: its consumers need a second pass"
+        """A full reduction runs in chunks: no element in its group may wait for a scalar that the group computes."""
+        scalar = not set(self.maps[p]) - {None}
+        if scalar and self.has_reduce and not self.kept and any(set(self.maps[c]) - {None} for c in consumers):
+            return "a scalar that all elements of a full reduction wait for: a pass of its own"
         return ""
 
     def _producers_agree(self, node: Node) -> str:

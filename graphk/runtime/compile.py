@@ -23,7 +23,7 @@ from graphk.ir.types import ITEMSIZE
 from graphk.passes.pipeline import Result, run_passes
 from graphk.runtime.executor import Binding, Call, Executor, Guard, Loop, Patch, default_executor
 
-SMALL_COST = 400_000             # scalar operations below which one thread is faster than waking another
+SMALL_COST = 1_500_000           # scalar operations (about 20 us) below which one thread is faster than two
 GEMV_ROWS = 3                    # rows of the workspace that a contraction with few rows fills
 
 

@@ -15,16 +15,46 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from graphk import (activations, backend, callbacks, constraints, engine, initializers, layers, losses, metrics, models,
-                        optimizers, regularizers, utils)
+    from graphk import (
+        activations,
+        backend,
+        callbacks,
+        constraints,
+        engine,
+        initializers,
+        layers,
+        losses,
+        metrics,
+        models,
+        optimizers,
+        regularizers,
+        utils,
+    )
     from graphk.frontend.compat import install_as_keras
     from graphk.models import Input, Model, Sequential
 
 __version__ = "0.1.0"
 _NAMES = {"Input": "graphk.layers", "Model": "graphk.models", "Sequential": "graphk.models",
           "install_as_keras": "graphk.frontend.compat"}
-__all__ = ["Input", "Model", "Sequential", "install_as_keras", "activations", "backend", "callbacks", "constraints", "engine",
-           "initializers", "layers", "losses", "metrics", "models", "optimizers", "regularizers", "utils"]
+__all__ = [
+    "Input",
+    "Model",
+    "Sequential",
+    "install_as_keras",
+    "activations",
+    "backend",
+    "callbacks",
+    "constraints",
+    "engine",
+    "initializers",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "optimizers",
+    "regularizers",
+    "utils",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,5 +7,20 @@ from graphk.frontend.engine.sources import get_source_inputs
 from graphk.frontend.engine.training import Model
 
 Container = Network
-__all__ = ["InputSpec", "Layer", "Input", "InputLayer", "Network", "Container", "Model", "get_source_inputs", "base_layer",
-           "input_layer", "network", "sequential", "topology", "training", "training_utils"]
+__all__ = [
+    "InputSpec",
+    "Layer",
+    "Input",
+    "InputLayer",
+    "Network",
+    "Container",
+    "Model",
+    "get_source_inputs",
+    "base_layer",
+    "input_layer",
+    "network",
+    "sequential",
+    "topology",
+    "training",
+    "training_utils",
+]

@@ -93,12 +93,17 @@ def get(identifier: Any) -> Callable[..., Any]:
         return deserialize(identifier)
     if callable(identifier):
         if isinstance(identifier, Layer):
-            warnings.warn("Do not pass a layer instance (such as {identifier}) as the activation argument of another layer. "
-                          "Instead, advanced activation layers should be used just like any other layer in a model."
-                          .format(identifier=identifier.__class__.__name__), stacklevel=3)
+            warnings.warn(
+                f"Do not pass a layer instance (such as {identifier.__class__.__name__}) as the activation "
+                "argument of another layer. "
+                "Instead, advanced activation layers should be used just like any other layer in a model.",
+                stacklevel=3,
+            )
         return identifier
     raise ValueError("Could not interpret activation function identifier: " + str(identifier))
 
 
-_TABLE = {f.__name__: f for f in (softmax, elu, selu, softplus, softsign, relu, tanh, sigmoid, hard_sigmoid, exponential,
-                                  linear)}
+_TABLE = {
+    f.__name__: f
+    for f in (softmax, elu, selu, softplus, softsign, relu, tanh, sigmoid, hard_sigmoid, exponential, linear)
+}

@@ -313,7 +313,9 @@ class ModelCheckpoint(Callback):
             return
         current = monitored(logs, self.monitor)
         if current is None:
-            warnings.warn("Can save best model only with %s available, skipping." % self.monitor, RuntimeWarning, stacklevel=2)
+            warnings.warn(
+                "Can save best model only with %s available, skipping." % self.monitor, RuntimeWarning, stacklevel=2
+            )
         elif self.monitor_op(current, self.best):
             text = "%s improved from %0.5f to %0.5f, saving model to %s" % (self.monitor, self.best, current, path)
             self.best = current
@@ -362,7 +364,9 @@ class ReduceLROnPlateau(Callback):
             raise ValueError("ReduceLROnPlateau does not support a factor >= 1.0.")
         if "epsilon" in kwargs:
             min_delta = kwargs.pop("epsilon")
-            warnings.warn("`epsilon` argument is deprecated and will be removed, use `min_delta` instead.", stacklevel=2)
+            warnings.warn(
+                "`epsilon` argument is deprecated and will be removed, use `min_delta` instead.", stacklevel=2
+            )
         if kwargs:
             raise TypeError(f"ReduceLROnPlateau got an unexpected argument `{sorted(kwargs)[0]}`")
         self.monitor, self.factor, self.patience, self.verbose = monitor, factor, patience, verbose
@@ -389,8 +393,12 @@ class ReduceLROnPlateau(Callback):
         logs["lr"] = K.get_value(self.model.optimizer.lr)[()]
         current = monitored(logs, self.monitor)
         if current is None:
-            warnings.warn("Reduce LR on plateau conditioned on metric `%s` which is not available. Available metrics are: %s"
-                          % (self.monitor, ",".join(logs.keys())), RuntimeWarning, stacklevel=2)
+            warnings.warn(
+                "Reduce LR on plateau conditioned on metric `%s` which is not available. Available metrics are: %s"
+                % (self.monitor, ",".join(logs.keys())),
+                RuntimeWarning,
+                stacklevel=2,
+            )
             return
         if self.in_cooldown():
             self.cooldown_counter -= 1

@@ -54,7 +54,9 @@ def install_as_keras() -> None:
     """
     present = sys.modules.get(ALIAS)
     if present is not None and present is not sys.modules.get(REAL):
-        raise RuntimeError("install_as_keras() was called after another `keras` had been imported from "
-                           f"{getattr(present, '__file__', 'an unknown place')}; call it before the first `import keras`.")
+        raise RuntimeError(
+            "install_as_keras() was called after another `keras` had been imported from "
+            f"{getattr(present, '__file__', 'an unknown place')}; call it before the first `import keras`."
+        )
     if not any(isinstance(f, _Finder) for f in sys.meta_path):
         sys.meta_path.insert(0, _Finder())

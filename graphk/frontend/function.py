@@ -56,8 +56,10 @@ class Function:
     @staticmethod
     def _reject_options(kwargs: dict[str, Any]) -> None:
         if kwargs:
-            raise ValueError(f"Invalid argument `{sorted(kwargs)[0]}` passed to K.function: session options such as "
-                             f"feed_dict, fetches, options and run_metadata belong to TensorFlow. Pass values as inputs.")
+            raise ValueError(
+                f"Invalid argument `{sorted(kwargs)[0]}` passed to K.function: session options such as "
+                f"feed_dict, fetches, options and run_metadata belong to TensorFlow. Pass values as inputs."
+            )
 
     def _find_phase(self, inputs: Sequence[Any]) -> int | None:
         at = [i for i, x in enumerate(inputs) if _is_phase(x)]
@@ -67,8 +69,10 @@ class Function:
         known = set(self._graph.inputs)
         for node in self._graph.nodes():
             if node.op.name == "input" and node not in known:
-                raise ValueError(f"The function `{self.name}` depends on the placeholder `{node.attr('name') or node.id}` of "
-                                 f"type {node.t}, which is not among its inputs {self._names}. Add it to `inputs`.")
+                raise ValueError(
+                    f"The function `{self.name}` depends on the placeholder `{node.attr('name') or node.id}` of "
+                    f"type {node.t}, which is not among its inputs {self._names}. Add it to `inputs`."
+                )
 
     def executable(self, phase: int) -> execute.Executable:
         """The compiled form for one learning phase."""
@@ -118,8 +122,10 @@ class Function:
 
     def _array(self, node: Node, name: str, value: Any) -> np.ndarray:
         if isinstance(value, Tensor):
-            raise TypeError(f"The input `{name}` of the function `{self.name}` was given the symbolic tensor {value!r}; "
-                            f"expected an array. Use K.eval(x) to compute it first.")
+            raise TypeError(
+                f"The input `{name}` of the function `{self.name}` was given the symbolic tensor {value!r}; "
+                f"expected an array. Use K.eval(x) to compute it first."
+            )
         if hasattr(value, "values") and not isinstance(value, np.ndarray):
             value = value.values() if callable(value.values) else value.values
         try:
@@ -145,8 +151,10 @@ class Function:
             if want != size:
                 src = owner.get(str(d))
                 also = f" (the size that the input `{src}` has there)" if src and src != name else ""
-                raise ValueError(f"The input `{name}` of the function `{self.name}` expects shape {_text(node.shape)}; "
-                                 f"received an array of shape {a.shape}: axis {axis} has size {size}, expected {want}{also}.")
+                raise ValueError(
+                    f"The input `{name}` of the function `{self.name}` expects shape {_text(node.shape)}; "
+                    f"received an array of shape {a.shape}: axis {axis} has size {size}, expected {want}{also}."
+                )
 
 
 def _text(shape: Sequence[Any]) -> str:

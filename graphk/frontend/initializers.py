@@ -121,7 +121,9 @@ class VarianceScaling(Initializer):
         if mode not in ("fan_in", "fan_out", "fan_avg"):
             raise ValueError('Invalid `mode` argument: expected on of {"fan_in", "fan_out", "fan_avg"} but got', mode)
         if distribution not in ("normal", "uniform"):
-            raise ValueError('Invalid `distribution` argument: expected one of {"normal", "uniform"} but got', distribution)
+            raise ValueError(
+                'Invalid `distribution` argument: expected one of {"normal", "uniform"} but got', distribution
+            )
         self.scale, self.mode, self.distribution, self.seed = scale, mode, distribution, seed
 
     def __call__(self, shape: Sequence[int], dtype: str | None = None) -> np.ndarray:

@@ -35,9 +35,11 @@ class Optimizer:
         grads = K.gradients(loss, list(params))
         for p, g in zip(params, grads):
             if g is None:
-                raise ValueError("An operation has `None` for gradient. Please make sure that all of your ops have a gradient "
-                                 "defined (i.e. are differentiable). Common ops without gradient: K.argmax, K.round, K.eval. "
-                                 f"The loss does not depend on `{p.name}`.")
+                raise ValueError(
+                    "An operation has `None` for gradient. Please make sure that all of your ops have a gradient "
+                    "defined (i.e. are differentiable). Common ops without gradient: K.argmax, K.round, K.eval. "
+                    f"The loss does not depend on `{p.name}`."
+                )
         clipnorm, clipvalue = getattr(self, "clipnorm", 0), getattr(self, "clipvalue", 0)
         if clipnorm and clipnorm > 0:
             norm = K.sqrt(sum(K.sum(K.square(g)) for g in grads))
@@ -72,12 +74,16 @@ class Optimizer:
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Set the state; ValueError if count or shapes differ."""
         if len(weights) != len(self.weights):
-            raise ValueError("Length of the specified weight list (" + str(len(weights)) + ") does not match the number of "
-                             "weights of the optimizer (" + str(len(self.weights)) + ")")
+            raise ValueError(
+                "Length of the specified weight list (" + str(len(weights)) + ") does not match the number of "
+                "weights of the optimizer (" + str(len(self.weights)) + ")"
+            )
         for p, w in zip(self.weights, weights):
             if p.array.shape != np.shape(w):
-                raise ValueError("Optimizer weight shape " + str(p.array.shape) + " not compatible with provided weight "
-                                 "shape " + str(np.shape(w)))
+                raise ValueError(
+                    "Optimizer weight shape " + str(p.array.shape) + " not compatible with provided weight "
+                    "shape " + str(np.shape(w))
+                )
         K.batch_set_value(list(zip(self.weights, weights)))
 
     def get_weights(self) -> list[np.ndarray]:
@@ -109,7 +115,9 @@ class SGD(Optimizer):
     0.5
     """
 
-    def __init__(self, lr: float = 0.01, momentum: float = 0., decay: float = 0., nesterov: bool = False, **kwargs: Any):
+    def __init__(
+        self, lr: float = 0.01, momentum: float = 0.0, decay: float = 0.0, nesterov: bool = False, **kwargs: Any
+    ):
         super().__init__(**kwargs)
         self._variables(iterations=0, lr=lr, momentum=momentum, decay=decay)
         self.initial_decay, self.nesterov = decay, nesterov
@@ -131,7 +139,9 @@ class SGD(Optimizer):
 class RMSprop(Optimizer):
     """a = rho a + (1 - rho) g²; p -= lr g / (sqrt(a) + epsilon)  (Hinton).  State: [a…]."""
 
-    def __init__(self, lr: float = 0.001, rho: float = 0.9, epsilon: float | None = None, decay: float = 0., **kwargs: Any):
+    def __init__(
+        self, lr: float = 0.001, rho: float = 0.9, epsilon: float | None = None, decay: float = 0.0, **kwargs: Any
+    ):
         super().__init__(**kwargs)
         self._variables(lr=lr, rho=rho, decay=decay, iterations=0)
         self.epsilon, self.initial_decay = _epsilon(epsilon), decay
@@ -173,7 +183,9 @@ class Adagrad(Optimizer):
 class Adadelta(Optimizer):
     """Steps scaled by the ratio of past updates to past gradients (Zeiler, 2012).  State: [a…, d…]."""
 
-    def __init__(self, lr: float = 1.0, rho: float = 0.95, epsilon: float | None = None, decay: float = 0., **kwargs: Any):
+    def __init__(
+        self, lr: float = 1.0, rho: float = 0.95, epsilon: float | None = None, decay: float = 0.0, **kwargs: Any
+    ):
         super().__init__(**kwargs)
         self._variables(lr=lr, decay=decay, iterations=0)
         self.rho, self.epsilon, self.initial_decay = rho, _epsilon(epsilon), decay

@@ -276,7 +276,12 @@ def as_dim(x: Any) -> Dim:
 
 
 _DIM_OPS: dict[str, Callable[[Dim, Dim], Dim]] = {
-    "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "floordiv": floordiv, "max": dim_max}
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "floordiv": floordiv,
+    "max": dim_max,
+}
 
 
 def _node_dim(node: Node) -> Dim:

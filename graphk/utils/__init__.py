@@ -1,6 +1,12 @@
 """Utilities, as `keras.utils`."""
-from graphk.frontend.utils.generic_utils import (CustomObjectScope, Progbar, custom_object_scope, deserialize_keras_object,
-                                                 get_custom_objects, serialize_keras_object)
+from graphk.frontend.utils.generic_utils import (
+    CustomObjectScope,
+    Progbar,
+    custom_object_scope,
+    deserialize_keras_object,
+    get_custom_objects,
+    serialize_keras_object,
+)
 from graphk.frontend.utils.layer_utils import print_summary
 from graphk.frontend.utils.np_utils import normalize, to_categorical
 from graphk.utils import generic_utils, layer_utils, np_utils

@@ -12,7 +12,7 @@ def val(x):
 def test_tensor_operators_match_numpy():
     a, b = np.array([[1., -2., 3.]]), np.array([[2.], [4.]])
     x, y = K.placeholder((None, 3)), K.placeholder((None, 1))
-    f = K.function([x, y], [x + y, x - y, x * y, x / y, x // y, x % y, x ** 2, -x, abs(x), x < y, 1 - x, 2 / y, 2. ** x])
+    f = K.function([x, y], [x + y, x - y, x * y, x / y, x // y, x % y, x**2, -x, abs(x), x < y, 1 - x, 2 / y, 2.0**x])
     got = f([a, b[:1]])
     want = [a + 2, a - 2, a * 2, a / 2, a // 2, a % 2, a ** 2, -a, abs(a), a < 2, 1 - a, [[1.]], 2. ** a]
     for g, w in zip(got, want):
@@ -25,8 +25,22 @@ def test_numpy_arrays_defer_to_tensors():
     assert y.shape == (2,) and K.function([x], [y])([[3., 4.]])[0].tolist() == [3., 8.]
 
 
-@pytest.mark.parametrize("index", [1, -1, slice(None, None, -1), slice(1, None), slice(None, -1), slice(0, 2), slice(-2, None),
-                                   (Ellipsis, 1), (slice(None), None, 0), (0, slice(None, None, 2)), slice(1, 100)])
+@pytest.mark.parametrize(
+    "index",
+    [
+        1,
+        -1,
+        slice(None, None, -1),
+        slice(1, None),
+        slice(None, -1),
+        slice(0, 2),
+        slice(-2, None),
+        (Ellipsis, 1),
+        (slice(None), None, 0),
+        (0, slice(None, None, 2)),
+        slice(1, 100),
+    ],
+)
 def test_indexing_symbolic_axes(index):
     a = np.arange(12.).reshape(4, 3)
     x = K.placeholder((None, 3))
@@ -118,10 +132,10 @@ def test_random_numbers_follow_numpy_seed_and_advance():
 
 
 @pytest.mark.parametrize("name,args,kwargs,lo,hi,mean,std", [
-    ("random_normal", ((20000,),), dict(mean=1., stddev=2.), -np.inf, np.inf, 1., 2.),
-    ("truncated_normal", ((20000,),), dict(mean=1., stddev=2.), -3., 5., 1., 2 * .8796),
-    ("random_uniform", ((20000,),), dict(minval=-1., maxval=3.), -1., 3., 1., 4 / 12 ** .5),
-    ("random_binomial", ((20000,),), dict(p=.3), 0., 1., .3, .21 ** .5)])
+    ("random_normal", ((20000,),), {"mean": 1., "stddev": 2.}, -np.inf, np.inf, 1., 2.),
+    ("truncated_normal", ((20000,),), {"mean": 1., "stddev": 2.}, -3., 5., 1., 2 * .8796),
+    ("random_uniform", ((20000,),), {"minval": -1., "maxval": 3.}, -1., 3., 1., 4 / 12 ** .5),
+    ("random_binomial", ((20000,),), {"p": .3}, 0., 1., .3, .21 ** .5)])
 def test_random_distributions(name, args, kwargs, lo, hi, mean, std):
     x = val(getattr(K, name)(*args, **kwargs))
     assert x.min() >= lo and x.max() <= hi and abs(x.mean() - mean) < .05 and abs(x.std() - std) < .05
@@ -134,7 +148,9 @@ def test_dot_and_batch_dot_shapes():
     np.testing.assert_allclose(val(K.batch_dot(k(a), k(b))), a @ b, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(val(K.batch_dot(k(c), k(c))), (c * c).sum(1, keepdims=True), rtol=1e-4)
     np.testing.assert_allclose(val(K.batch_dot(k(a), k(a), 2)), a @ a.transpose(0, 2, 1), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(val(K.batch_dot(k(c), k(a), (1, 2))), np.einsum("nk,njk->nj", c, a), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        val(K.batch_dot(k(c), k(a), (1, 2))), np.einsum("nk,njk->nj", c, a), rtol=1e-4, atol=1e-5
+    )
     d = r.randn(2, 3, 4, 5)
     np.testing.assert_allclose(val(K.batch_dot(k(d), k(d), (3, 3))), d @ d.swapaxes(2, 3), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(val(K.dot(k(a), k(r.randn(2, 6, 3)))).shape, (4, 5, 2, 3))
@@ -145,14 +161,26 @@ def test_dot_and_batch_dot_shapes():
 def test_shape_operations():
     x = K.placeholder((None, 4, 3))
     a = np.arange(24.).reshape(2, 4, 3)
-    cases = [(K.reshape(x, (-1, 12)), a.reshape(2, 12)), (K.batch_flatten(x), a.reshape(2, 12)), (K.flatten(x), a.ravel()),
-             (K.permute_dimensions(x, (2, 0, 1)), a.transpose(2, 0, 1)), (K.repeat_elements(x, 2, 1), a.repeat(2, 1)),
-             (K.tile(x, (1, 2, 1)), np.tile(a, (1, 2, 1))), (K.expand_dims(x, 1), a[:, None]), (K.reverse(x, 1), a[:, ::-1]),
-             (K.temporal_padding(x, (1, 2)), np.pad(a, ((0, 0), (1, 2), (0, 0)))), (K.stack([x, x], 1), np.stack([a, a], 1)),
-             (K.slice(x, (0, 1, 0), (-1, 2, 3)), a[:, 1:3]), (K.reshape(x, (K.shape(x)[0], K.prod(K.shape(x)[1:]))),
-                                                             a.reshape(2, 12)),
-             (K.concatenate([x, x], 0), np.concatenate([a, a])), (K.zeros_like(x), a * 0), (K.cumsum(x, 1), a.cumsum(1)),
-             (K.cumprod(x, 2), a.cumprod(2)), (K.arange(K.shape(x)[0]), [0, 1]), (K.arange(1, 10, 3), [1, 4, 7])]
+    cases = [
+        (K.reshape(x, (-1, 12)), a.reshape(2, 12)),
+        (K.batch_flatten(x), a.reshape(2, 12)),
+        (K.flatten(x), a.ravel()),
+        (K.permute_dimensions(x, (2, 0, 1)), a.transpose(2, 0, 1)),
+        (K.repeat_elements(x, 2, 1), a.repeat(2, 1)),
+        (K.tile(x, (1, 2, 1)), np.tile(a, (1, 2, 1))),
+        (K.expand_dims(x, 1), a[:, None]),
+        (K.reverse(x, 1), a[:, ::-1]),
+        (K.temporal_padding(x, (1, 2)), np.pad(a, ((0, 0), (1, 2), (0, 0)))),
+        (K.stack([x, x], 1), np.stack([a, a], 1)),
+        (K.slice(x, (0, 1, 0), (-1, 2, 3)), a[:, 1:3]),
+        (K.reshape(x, (K.shape(x)[0], K.prod(K.shape(x)[1:]))), a.reshape(2, 12)),
+        (K.concatenate([x, x], 0), np.concatenate([a, a])),
+        (K.zeros_like(x), a * 0),
+        (K.cumsum(x, 1), a.cumsum(1)),
+        (K.cumprod(x, 2), a.cumprod(2)),
+        (K.arange(K.shape(x)[0]), [0, 1]),
+        (K.arange(1, 10, 3), [1, 4, 7]),
+    ]
     got = K.function([x], [c for c, _ in cases])([a])
     for g, (_, w) in zip(got, cases):
         np.testing.assert_allclose(g, w)
@@ -162,12 +190,24 @@ def test_shape_operations():
 def test_reductions_and_comparisons():
     a = np.random.RandomState(0).randn(3, 4)
     x = K.constant(a)
-    for got, want in [(K.max(x, 1), a.max(1)), (K.sum(x, [0, 1]), a.sum()), (K.var(x, 0), a.var(0)), (K.std(x, -1), a.std(-1)),
-                      (K.prod(x, 1, keepdims=True), a.prod(1, keepdims=True)), (K.argmax(x), a.argmax(-1)),
-                      (K.mean(x > 0), (a > 0).mean()), (K.any(x > 2., 1), (a > 2).any(1)), (K.clip(x, -.5, .5), a.clip(-.5, .5)),
-                      (K.logsumexp(x), np.log(np.exp(a).sum())), (K.logsumexp(x, 1, True), np.log(np.exp(a).sum(1, keepdims=True))),
-                      (K.round(K.constant([.5, 1.5, -2.5])), [0., 2., -2.]), (K.sqrt(K.constant([4., -1.])), [2., 0.]),
-                      (K.equal(x, x), np.ones((3, 4), bool)), (K.sum(x > 0), (a > 0).sum()), (K.pow(x, 2), a ** 2)]:
+    for got, want in [
+        (K.max(x, 1), a.max(1)),
+        (K.sum(x, [0, 1]), a.sum()),
+        (K.var(x, 0), a.var(0)),
+        (K.std(x, -1), a.std(-1)),
+        (K.prod(x, 1, keepdims=True), a.prod(1, keepdims=True)),
+        (K.argmax(x), a.argmax(-1)),
+        (K.mean(x > 0), (a > 0).mean()),
+        (K.any(x > 2.0, 1), (a > 2).any(1)),
+        (K.clip(x, -0.5, 0.5), a.clip(-0.5, 0.5)),
+        (K.logsumexp(x), np.log(np.exp(a).sum())),
+        (K.logsumexp(x, 1, True), np.log(np.exp(a).sum(1, keepdims=True))),
+        (K.round(K.constant([0.5, 1.5, -2.5])), [0.0, 2.0, -2.0]),
+        (K.sqrt(K.constant([4.0, -1.0])), [2.0, 0.0]),
+        (K.equal(x, x), np.ones((3, 4), bool)),
+        (K.sum(x > 0), (a > 0).sum()),
+        (K.pow(x, 2), a**2),
+    ]:
         np.testing.assert_allclose(val(got), want, rtol=1e-5, atol=1e-6)
 
 
@@ -192,10 +232,13 @@ def test_rnn_with_mask(recorded, unroll, direction):
 
     def step(i, s):
         return i + s[0] * .5, [i + s[0] * .5]
-    last, outs, states = K.rnn(step, inp, [K.ones_like(inp[:, 0])], go_backwards=direction == "backward", mask=m, unroll=unroll)
+
+    last, outs, states = K.rnn(
+        step, inp, [K.ones_like(inp[:, 0])], go_backwards=direction == "backward", mask=m, unroll=unroll
+    )
     got = K.function([inp, m], [last, outs, states[0]])([x, mask])
     want_last, want_outs = map(np.array, recorded["rnn"][direction])
-    if direction == "forward" and not unroll:                # a rolled loop repeats the first state (Keras 2.2), not zeros
+    if direction == "forward" and not unroll:  # a rolled loop repeats the first state (Keras 2.2), not zeros
         want_outs[:, 0] = 1.
     np.testing.assert_allclose(got[0], want_last, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(got[1], want_outs, rtol=1e-5, atol=1e-6)
@@ -205,8 +248,22 @@ def test_rnn_with_mask(recorded, unroll, direction):
 def test_rnn_gradient_equals_unrolled():
     w = K.variable(np.random.RandomState(0).randn(3, 3) * .5)
     x = K.constant(np.random.RandomState(1).randn(2, 4, 3))
-    grads = [val(K.gradients(K.sum(K.rnn(lambda i, s: (K.tanh(i + K.dot(s[0], w)),) * 1 + ([K.tanh(i + K.dot(s[0], w))],), x,
-                                         [K.zeros((2, 3))], unroll=u)[0]), [w])[0]) for u in (False, True)]
+    grads = [
+        val(
+            K.gradients(
+                K.sum(
+                    K.rnn(
+                        lambda i, s: (K.tanh(i + K.dot(s[0], w)),) * 1 + ([K.tanh(i + K.dot(s[0], w))],),
+                        x,
+                        [K.zeros((2, 3))],
+                        unroll=u,
+                    )[0]
+                ),
+                [w],
+            )[0]
+        )
+        for u in (False, True)
+    ]
     np.testing.assert_allclose(grads[0], grads[1], rtol=1e-4, atol=1e-6)
 
 
@@ -235,7 +292,7 @@ def test_float64():
 
 def test_unsupported_names_say_so():
     with pytest.raises(AttributeError, match="`ctc_label_dense_to_sparse`"):
-        K.ctc_label_dense_to_sparse
+        print(K.ctc_label_dense_to_sparse)
     with pytest.raises(NotImplementedError, match="print_tensor"):
         K.print_tensor(K.constant(1.))
     with pytest.raises(ValueError, match="Unexpectedly found an instance of type"):
@@ -247,4 +304,6 @@ def test_unsupported_names_say_so():
 def test_in_top_k_and_l2_normalize():
     p = K.constant([[.1, .5, .4], [.6, .3, .1]])
     assert val(K.in_top_k(p, K.constant([2, 2], dtype="int32"), 2)).tolist() == [True, False]
-    np.testing.assert_allclose(val(K.l2_normalize(K.constant([[3., 4.], [0., 0.]]), -1)), [[.6, .8], [0., 0.]], rtol=1e-6)
+    np.testing.assert_allclose(
+        val(K.l2_normalize(K.constant([[3.0, 4.0], [0.0, 0.0]]), -1)), [[0.6, 0.8], [0.0, 0.0]], rtol=1e-6
+    )

@@ -50,7 +50,9 @@ def test_learning_rates():
     np.testing.assert_allclose(h.history["lr"], [.5, .25, .5 / 3])
     m = model(0.)
     K.set_value(m.optimizer.lr, 1e-9)
-    h = m.fit(X, X * 3, epochs=5, verbose=0, callbacks=[C.ReduceLROnPlateau("loss", factor=.5, patience=2, min_delta=1.)])
+    h = m.fit(
+        X, X * 3, epochs=5, verbose=0, callbacks=[C.ReduceLROnPlateau("loss", factor=0.5, patience=2, min_delta=1.0)]
+    )
     np.testing.assert_allclose(np.array(h.history["lr"]) * 1e9, [1, 1, 1, .5, .5], rtol=1e-5)
     with pytest.raises(ValueError, match="does not support a factor >= 1.0"):
         C.ReduceLROnPlateau(factor=1.)

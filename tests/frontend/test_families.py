@@ -7,14 +7,34 @@ from graphk import backend as K
 from graphk.layers import Dense
 from graphk.models import Sequential
 
-LOSSES = ["mean_squared_error", "mean_absolute_error", "mean_absolute_percentage_error", "mean_squared_logarithmic_error",
-          "squared_hinge", "hinge", "categorical_hinge", "categorical_crossentropy", "binary_crossentropy",
-          "kullback_leibler_divergence", "poisson", "logcosh", "cosine_proximity", "sparse_categorical_crossentropy"]
-OPTIMIZERS = {"sgd": lambda: optimizers.SGD(.1), "mom": lambda: optimizers.SGD(.1, momentum=.9, nesterov=True, decay=.1),
-              "rms": lambda: optimizers.RMSprop(.01), "adagrad": lambda: optimizers.Adagrad(.1),
-              "adadelta": lambda: optimizers.Adadelta(), "adam": lambda: optimizers.Adam(.01, decay=.1),
-              "amsgrad": lambda: optimizers.Adam(.01, amsgrad=True), "adamax": lambda: optimizers.Adamax(.02),
-              "nadam": lambda: optimizers.Nadam(.02), "clip": lambda: optimizers.SGD(.1, clipnorm=.5)}
+LOSSES = [
+    "mean_squared_error",
+    "mean_absolute_error",
+    "mean_absolute_percentage_error",
+    "mean_squared_logarithmic_error",
+    "squared_hinge",
+    "hinge",
+    "categorical_hinge",
+    "categorical_crossentropy",
+    "binary_crossentropy",
+    "kullback_leibler_divergence",
+    "poisson",
+    "logcosh",
+    "cosine_proximity",
+    "sparse_categorical_crossentropy",
+]
+OPTIMIZERS = {
+    "sgd": lambda: optimizers.SGD(0.1),
+    "mom": lambda: optimizers.SGD(0.1, momentum=0.9, nesterov=True, decay=0.1),
+    "rms": lambda: optimizers.RMSprop(0.01),
+    "adagrad": lambda: optimizers.Adagrad(0.1),
+    "adadelta": lambda: optimizers.Adadelta(),
+    "adam": lambda: optimizers.Adam(0.01, decay=0.1),
+    "amsgrad": lambda: optimizers.Adam(0.01, amsgrad=True),
+    "adamax": lambda: optimizers.Adamax(0.02),
+    "nadam": lambda: optimizers.Nadam(0.02),
+    "clip": lambda: optimizers.SGD(0.1, clipnorm=0.5),
+}
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -24,7 +44,9 @@ def test_loss(recorded, name):
     t = K.constant(d["t"])
     if name.startswith("sparse"):
         p, t = p / p.sum(1, keepdims=True), K.constant(d["classes"])
-    np.testing.assert_allclose(K.eval(losses.get(name)(t, K.constant(p))), recorded["losses"][name], rtol=2e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        K.eval(losses.get(name)(t, K.constant(p))), recorded["losses"][name], rtol=2e-5, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("name", sorted(OPTIMIZERS))
@@ -74,7 +96,7 @@ def test_clipvalue_bounds_each_gradient():
 def test_activations(recorded):
     x = K.constant(recorded["data"]["x"])
     for name, want in recorded["activations"].items():
-        kwargs = dict(alpha=.1, max_value=1., threshold=.2) if name == "relu" else {}
+        kwargs = {"alpha": .1, "max_value": 1., "threshold": .2} if name == "relu" else {}
         np.testing.assert_allclose(K.eval(activations.get(name)(x, **kwargs)), want, rtol=1e-5, atol=1e-6, err_msg=name)
     with pytest.raises(ValueError, match="Unknown activation function:nonsense"):
         activations.get("nonsense")
@@ -82,10 +104,18 @@ def test_activations(recorded):
         activations.softmax(K.constant([1., 2.]))
 
 
-@pytest.mark.parametrize("name,mean,std,top", [
-    ("glorot_uniform", 0, (2 / 300) ** .5, (6 / 300) ** .5), ("he_normal", 0, (2 / 100) ** .5, None),
-    ("lecun_uniform", 0, (1 / 100) ** .5, (3 / 100) ** .5), ("normal", 0, .05, None), ("uniform", 0, .1 / 12 ** .5, .05),
-    ("zeros", 0, 0, 0), ("ones", 1, 0, 1)])
+@pytest.mark.parametrize(
+    "name,mean,std,top",
+    [
+        ("glorot_uniform", 0, (2 / 300) ** 0.5, (6 / 300) ** 0.5),
+        ("he_normal", 0, (2 / 100) ** 0.5, None),
+        ("lecun_uniform", 0, (1 / 100) ** 0.5, (3 / 100) ** 0.5),
+        ("normal", 0, 0.05, None),
+        ("uniform", 0, 0.1 / 12**0.5, 0.05),
+        ("zeros", 0, 0, 0),
+        ("ones", 1, 0, 1),
+    ],
+)
 def test_initializers(name, mean, std, top):
     w = initializers.get(name)((100, 200))
     assert w.dtype == np.float32 and abs(w.mean() - mean) < .005 and abs(w.std() - std) < .005
@@ -99,7 +129,9 @@ def test_initializer_details():
     a = initializers.get({"class_name": "RandomNormal", "config": {"seed": 4}})
     assert (a((3,)) == a((3,))).all()
     assert initializers.serialize(initializers.get("he_normal")) == {
-        "class_name": "VarianceScaling", "config": {"scale": 2., "mode": "fan_in", "distribution": "normal", "seed": None}}
+        "class_name": "VarianceScaling",
+        "config": {"scale": 2.0, "mode": "fan_in", "distribution": "normal", "seed": None},
+    }
     assert initializers._compute_fans((3, 3, 8, 16)) == (72, 144)
     with pytest.raises(ValueError, match="only be used for 2D"):
         initializers.identity()((2, 2, 2))
@@ -116,8 +148,13 @@ def test_constraints_and_regularizers():
     np.testing.assert_allclose(K.eval(constraints.unit_norm()(k))[:, 0], [.6, .8], rtol=1e-5)
     assert K.eval(constraints.get("non_neg")(k)).tolist() == [[3., 0.], [4., np.float32(.1).item()]]
     np.testing.assert_allclose(np.linalg.norm(K.eval(constraints.min_max_norm(.5, 1.)(k)), axis=0), [1., .5], rtol=1e-4)
-    assert constraints.serialize(constraints.max_norm(3)) == {"class_name": "MaxNorm", "config": {"max_value": 3, "axis": 0}}
-    np.testing.assert_allclose(K.eval(regularizers.l1_l2(.1, .2)(k)), .1 * np.abs(w).sum() + .2 * (w ** 2).sum(), rtol=1e-6)
+    assert constraints.serialize(constraints.max_norm(3)) == {
+        "class_name": "MaxNorm",
+        "config": {"max_value": 3, "axis": 0},
+    }
+    np.testing.assert_allclose(
+        K.eval(regularizers.l1_l2(0.1, 0.2)(k)), 0.1 * np.abs(w).sum() + 0.2 * (w**2).sum(), rtol=1e-6
+    )
     assert regularizers.get("l2").get_config() == {"l1": 0., "l2": 0.01}
 
 

@@ -76,14 +76,19 @@ def test_masks_reach_through_nested_models():
 def test_disconnected_and_other_graph_errors():
     a, b = L.Input((2,), name="a"), L.Input((2,), name="b")
     y = L.add([a, b])
-    with pytest.raises(ValueError, match=r"Graph disconnected: cannot obtain value for tensor .*'b'.* at layer \"add_1\"\. The "
-                                         r"following previous layers were accessed without issue: \['a'\]"):
+    with pytest.raises(
+        ValueError,
+        match=r"Graph disconnected: cannot obtain value for tensor .*'b'.* at layer \"add_1\"\. The "
+        r"following previous layers were accessed without issue: \['a'\]",
+    ):
         Model(a, y)
     with pytest.raises(ValueError, match="All inputs should only appear once"):
         Model([a, a], y)
     with pytest.raises(ValueError, match="must be the output of a Keras `Layer`"):
         Model([a, b], y + 1)
-    with pytest.raises(ValueError, match='The layer "dense_1" was called on .* Wrap the backend operations in a Lambda'):
+    with pytest.raises(
+        ValueError, match='The layer "dense_1" was called on .* Wrap the backend operations in a Lambda'
+    ):
         Model([a, b], L.Dense(1)(y * 2))
     with pytest.raises(ValueError, match="must come from `keras.layers.Input`"):
         Model(y, L.Dense(1)(y))

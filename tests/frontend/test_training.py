@@ -86,7 +86,9 @@ def test_masked_and_temporal_loss():
 
 def two_outputs(**kwargs):
     x = L.Input((2,), name="x")
-    m = Model(x, [L.Dense(1, name="a", kernel_initializer="ones")(x), L.Dense(2, name="b", kernel_initializer="ones")(x)])
+    m = Model(
+        x, [L.Dense(1, name="a", kernel_initializer="ones")(x), L.Dense(2, name="b", kernel_initializer="ones")(x)]
+    )
     m.compile("sgd", **kwargs)
     return m
 
@@ -106,28 +108,59 @@ def test_output_without_loss_takes_no_target():
     np.testing.assert_allclose(m.test_on_batch(np.ones((2, 2)), np.zeros(2)), 4.)
 
 
-@pytest.mark.parametrize("kwargs,text", [
-    (dict(loss={"c": "mse"}), 'Unknown entry in loss dictionary: "c". Only expected the following keys: [\'a\', \'b\']'),
-    (dict(loss=["mse"]), "it should have one entry per model outputs. The model has 2 outputs"),
-    (dict(loss="mse", loss_weights=[1.]), "it should have one entry per model output. The model has 2 outputs"),
-    (dict(loss="mse", loss_weights={"c": 1.}), "Unknown entry in loss_weights dictionary"),
-    (dict(loss=None), "The model cannot be compiled because it has no loss to optimize."),
-    (dict(loss="mse", metrics={"c": "mse"}), "Unknown entry in metrics dictionary"),
-    (dict(loss="mse", sample_weight_mode=[None]), "it should have one entry per model output"),
-    (dict(loss="nonsense"), "Unknown loss function:nonsense")])
+@pytest.mark.parametrize(
+    "kwargs,text",
+    [
+        (
+            {"loss": {"c": "mse"}},
+            'Unknown entry in loss dictionary: "c". Only expected the following keys: [\'a\', \'b\']',
+        ),
+        ({"loss": ["mse"]}, "it should have one entry per model outputs. The model has 2 outputs"),
+        ({"loss": "mse", "loss_weights": [1.0]}, "it should have one entry per model output. The model has 2 outputs"),
+        ({"loss": "mse", "loss_weights": {"c": 1.0}}, "Unknown entry in loss_weights dictionary"),
+        ({"loss": None}, "The model cannot be compiled because it has no loss to optimize."),
+        ({"loss": "mse", "metrics": {"c": "mse"}}, "Unknown entry in metrics dictionary"),
+        ({"loss": "mse", "sample_weight_mode": [None]}, "it should have one entry per model output"),
+        ({"loss": "nonsense"}, "Unknown loss function:nonsense"),
+    ],
+)
 def test_compile_errors(kwargs, text):
     with pytest.raises(ValueError) as e:
         two_outputs(**kwargs)
     assert text in str(e.value)
 
 
-@pytest.mark.parametrize("x,y,text", [
-    (np.ones((2, 3)), np.ones((2, 3)), "Error when checking input: expected dense_1_input to have shape (4,) but got array with shape (3,)"),
-    (np.ones((2, 4, 1)), np.ones((2, 3)), "expected dense_1_input to have 2 dimensions, but got array with shape (2, 4, 1)"),
-    (np.ones((2, 4)), np.ones((2, 2)), "Error when checking target: expected dense_2 to have shape (3,) but got array with shape (2,)"),
-    (np.ones((2, 4)), np.ones((3, 3)), "Found 2 input samples and 3 target samples."),
-    ([np.ones((2, 4))] * 2, np.ones((2, 3)), "Expected to see 1 array(s), but instead got the following list of 2 arrays"),
-    ({"nope": np.ones((2, 4))}, np.ones((2, 3)), 'No data provided for "dense_1_input". Need data for each key in: [\'dense_1_input\']')])
+@pytest.mark.parametrize(
+    "x,y,text",
+    [
+        (
+            np.ones((2, 3)),
+            np.ones((2, 3)),
+            "Error when checking input: expected dense_1_input to have shape (4,) but got array with shape (3,)",
+        ),
+        (
+            np.ones((2, 4, 1)),
+            np.ones((2, 3)),
+            "expected dense_1_input to have 2 dimensions, but got array with shape (2, 4, 1)",
+        ),
+        (
+            np.ones((2, 4)),
+            np.ones((2, 2)),
+            "Error when checking target: expected dense_2 to have shape (3,) but got array with shape (2,)",
+        ),
+        (np.ones((2, 4)), np.ones((3, 3)), "Found 2 input samples and 3 target samples."),
+        (
+            [np.ones((2, 4))] * 2,
+            np.ones((2, 3)),
+            "Expected to see 1 array(s), but instead got the following list of 2 arrays",
+        ),
+        (
+            {"nope": np.ones((2, 4))},
+            np.ones((2, 3)),
+            'No data provided for "dense_1_input". Need data for each key in: [\'dense_1_input\']',
+        ),
+    ],
+)
 def test_data_errors(x, y, text):
     with pytest.raises(ValueError) as e:
         classifier().train_on_batch(x, y)

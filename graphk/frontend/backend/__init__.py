@@ -8,16 +8,60 @@ from __future__ import annotations
 from typing import Any
 
 from graphk.frontend.backend.common import *              # noqa: F401,F403
-from graphk.frontend.backend.common import (backend, cast_to_floatx, epsilon, floatx, image_data_format, image_dim_ordering,
-                                            normalize_data_format, set_epsilon, set_floatx, set_image_data_format,
-                                            set_image_dim_ordering)
+from graphk.frontend.backend.common import (
+    backend,
+    cast_to_floatx,
+    epsilon,
+    floatx,
+    image_data_format,
+    image_dim_ordering,
+    normalize_data_format,
+    set_epsilon,
+    set_floatx,
+    set_image_data_format,
+    set_image_dim_ordering,
+)
 from graphk.frontend.backend.control import *             # noqa: F401,F403
-from graphk.frontend.backend.creation import (batch_get_value, batch_set_value, cast, clear_session, constant, count_params,
-                                              dtype, eval, eye, get_uid, get_value, get_variable_shape, identity, int_shape,
-                                              is_keras_tensor, is_placeholder, is_sparse, is_tensor, is_variable,
-                                              moving_average_update, name_scope, ndim, ones, ones_like, placeholder,
-                                              random_normal_variable, random_uniform_variable, reset_uids, set_value, shape,
-                                              size, to_dense, update, update_add, update_sub, variable, zeros, zeros_like)
+from graphk.frontend.backend.creation import (
+    batch_get_value,
+    batch_set_value,
+    cast,
+    clear_session,
+    constant,
+    count_params,
+    dtype,
+    eval,
+    eye,
+    get_uid,
+    get_value,
+    get_variable_shape,
+    identity,
+    int_shape,
+    is_keras_tensor,
+    is_placeholder,
+    is_sparse,
+    is_tensor,
+    is_variable,
+    moving_average_update,
+    name_scope,
+    ndim,
+    ones,
+    ones_like,
+    placeholder,
+    random_normal_variable,
+    random_uniform_variable,
+    reset_uids,
+    set_value,
+    shape,
+    size,
+    to_dense,
+    update,
+    update_add,
+    update_sub,
+    variable,
+    zeros,
+    zeros_like,
+)
 from graphk.frontend.backend.math_ops import *            # noqa: F401,F403
 from graphk.frontend.backend.nn_ops import *              # noqa: F401,F403
 from graphk.frontend.backend.random_ops import random_binomial, random_normal, random_uniform, truncated_normal

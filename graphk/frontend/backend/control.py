@@ -111,7 +111,8 @@ def close(outputs: Sequence[Node], inner: Sequence[Node], name: str) -> tuple[Gr
 
 def loop(step: Callable[[list[Node], list[Node]], tuple[list[Node], list[Node]]], carry: Sequence[Node],
          xs: Sequence[Node], length: Dim, reverse: bool = False, name: str = "step") -> tuple[list[Node], list[Node]]:
-    """step(carries, slices) -> (carries, outputs) along the leading axis of `xs`; the last carries and stacked outputs."""
+    """step(carries, slices) -> (carries, outputs) along the leading axis of `xs`; the last carries and stacked
+    outputs."""
     c = [new_input(n.t, f"state{i}") for i, n in enumerate(carry)]
     x = [new_input(TensorType(n.dtype, n.shape[1:]), f"x{i}") for i, n in enumerate(xs)]
     new_c, ys = step(c, x)
@@ -144,12 +145,16 @@ def _fold(fn: Callable[..., Tensor], elems: Tensor, initializer: Any, reverse: b
     return Tensor(loop(step, [node_of(initializer)], [node], node.shape[0], reverse, name)[0][0])
 
 
-def foldl(fn: Callable[[Tensor, Tensor], Tensor], elems: Tensor, initializer: Any = None, name: str | None = None) -> Tensor:
+def foldl(
+    fn: Callable[[Tensor, Tensor], Tensor], elems: Tensor, initializer: Any = None, name: str | None = None
+) -> Tensor:
     """fn(accumulator, element) over axis 0, first to last; the accumulator starts as the first element."""
     return _fold(fn, elems, initializer, False, name or "foldl")
 
 
-def foldr(fn: Callable[[Tensor, Tensor], Tensor], elems: Tensor, initializer: Any = None, name: str | None = None) -> Tensor:
+def foldr(
+    fn: Callable[[Tensor, Tensor], Tensor], elems: Tensor, initializer: Any = None, name: str | None = None
+) -> Tensor:
     """fn(accumulator, element) over axis 0, last to first."""
     return _fold(fn, elems, initializer, True, name or "foldr")
 
@@ -274,5 +279,17 @@ def print_tensor(x: Tensor, message: str = "") -> Tensor:
                               "a further output of K.function, or use K.eval.")
 
 
-__all__ = ["learning_phase", "set_learning_phase", "in_train_phase", "in_test_phase", "switch", "map_fn", "foldl", "foldr",
-           "cumsum", "cumprod", "rnn", "print_tensor"]
+__all__ = [
+    "learning_phase",
+    "set_learning_phase",
+    "in_train_phase",
+    "in_test_phase",
+    "switch",
+    "map_fn",
+    "foldl",
+    "foldr",
+    "cumsum",
+    "cumprod",
+    "rnn",
+    "print_tensor",
+]

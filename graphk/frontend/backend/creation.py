@@ -82,7 +82,9 @@ def placeholder(shape: Sequence[int | None] | None = None, ndim: int | None = No
             raise ValueError("Specify either a shape or ndim value.")
         shape = (None,) * ndim
     dims = tuple(fresh_dim() if d is None else d for d in as_dims_or_none(shape))
-    node = new_input(TensorType(np.dtype(dtype or floatx()).name, dims), name or f"placeholder_{get_uid('placeholder')}")
+    node = new_input(
+        TensorType(np.dtype(dtype or floatx()).name, dims), name or f"placeholder_{get_uid('placeholder')}"
+    )
     x = Tensor(node)
     x._keras_shape = x.shape
     return x
@@ -279,8 +281,10 @@ def eval(x: Any) -> Any:
     graph = Graph((), (x.node,))
     for node in graph.nodes():
         if node.op.name == "input":
-            raise ValueError(f"K.eval: `{x.name}` depends on the placeholder `{node.attr('name')}`, which has no value. "
-                             f"Use K.function([placeholder], [x]) and pass a value.")
+            raise ValueError(
+                f"K.eval: `{x.name}` depends on the placeholder `{node.attr('name')}`, which has no value. "
+                f"Use K.function([placeholder], [x]) and pass a value."
+            )
     return execute.run_once(graph, {n: variable_of(n) for n in graph.variables()})[0]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import builtins
 from typing import Any, Sequence
 
-from graphk.frontend.backend.common import epsilon, floatx
+from graphk.frontend.backend.common import floatx
 from graphk.frontend.tensor import Tensor, node_of, power
 from graphk.ir.node import Node
 from graphk.ir.ops import elementwise as ew
@@ -328,6 +328,25 @@ def l2_normalize(x: Tensor, axis: Any = None) -> Tensor:
     return x * Tensor(ew.rsqrt(ew.max(total.node, 1e-12)))
 
 
-__all__ = [n for n in dir() if not n.startswith("_") and n not in
-           ("annotations", "builtins", "Any", "Sequence", "Tensor", "Node", "ew", "red", "sh", "ir_dot", "node_of", "power",
-            "epsilon", "floatx")]
+__all__ = [
+    n
+    for n in dir()
+    if not n.startswith("_")
+    and n
+    not in (
+        "annotations",
+        "builtins",
+        "Any",
+        "Sequence",
+        "Tensor",
+        "Node",
+        "ew",
+        "red",
+        "sh",
+        "ir_dot",
+        "node_of",
+        "power",
+        "epsilon",
+        "floatx",
+    )
+]

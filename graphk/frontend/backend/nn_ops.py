@@ -93,7 +93,9 @@ def categorical_crossentropy(target: Tensor, output: Tensor, from_logits: bool =
     return -m.sum(target * logs, axis)
 
 
-def sparse_categorical_crossentropy(target: Tensor, output: Tensor, from_logits: bool = False, axis: int = -1) -> Tensor:
+def sparse_categorical_crossentropy(
+    target: Tensor, output: Tensor, from_logits: bool = False, axis: int = -1
+) -> Tensor:
     """-log of the probability of the class `target`; `target` holds integers, with or without an axis of 1 at the
     end."""
     axis = _channel_axis(output, axis)

@@ -65,7 +65,9 @@ def repeat(x: Tensor, n: int) -> Tensor:
     """(samples, dim) repeated to (samples, n, dim)."""
     node = node_of(x)
     if node.ndim != 2:
-        raise ValueError(f"K.repeat takes a tensor of 2 axes (samples, dim), received one of shape {Tensor(node).shape}")
+        raise ValueError(
+            f"K.repeat takes a tensor of 2 axes (samples, dim), received one of shape {Tensor(node).shape}"
+        )
     s = node.shape
     return Tensor(sh.broadcast_to(sh.reshape(node, shape=(s[0], 1, s[1])), (s[0], as_dim(n), s[1])))
 

@@ -52,7 +52,9 @@ class InputSpec:
         for axis, value in self.axes.items():
             if value is not None and shape[axis] not in (value, None):
                 return f"expected axis {axis} of input shape to have value {value} but got shape {shape}"
-        if self.shape is not None and any(a is not None and b is not None and a != b for a, b in zip(self.shape, shape)):
+        if self.shape is not None and any(
+            a is not None and b is not None and a != b for a, b in zip(self.shape, shape)
+        ):
             return f"expected shape={self.shape}, found shape={shape}"
         return None
 
@@ -63,7 +65,8 @@ _ALLOWED = {"input_shape", "batch_input_shape", "batch_size", "dtype", "name", "
 class Layer(LayerState, LayerAccessors):
     """Base class of all layers.
 
-    Subclasses define `build(input_shape)` (make weights with `add_weight`), `call(inputs)` and, where the shape changes,
+    Subclasses define `build(input_shape)` (make weights with `add_weight`), `call(inputs)` and, where the shape
+    changes,
     `compute_output_shape(input_shape)`; `get_config` makes them savable.
 
     >>> class Scale(Layer):
@@ -236,8 +239,10 @@ class Layer(LayerState, LayerAccessors):
         history = [getattr(x, "_keras_history", (None, None, None)) for x in inputs]
         index = len(self._inbound_nodes)
         if len(shapes) != len(outputs):
-            raise ValueError(f"Layer {self.name} returned {len(outputs)} outputs, but its compute_output_shape returned "
-                             f"{len(shapes)} shapes: {shapes}. It must return one shape per output.")
+            raise ValueError(
+                f"Layer {self.name} returned {len(outputs)} outputs, but its compute_output_shape returned "
+                f"{len(shapes)} shapes: {shapes}. It must return one shape per output."
+            )
         for i, x in enumerate(outputs):
             x._keras_shape = shapes[i]
             x._keras_mask = masks[i]
@@ -251,8 +256,8 @@ def _tuple(shape: Any) -> tuple[Any, ...]:
 
 
 def _initial(make: Any, shape: tuple[int, ...], dtype: str) -> Any:
-    return make(shape, dtype=dtype) if has_arg(getattr(make, "__call__", make), "dtype", accept_all=True) \
-        or has_arg(make, "dtype", accept_all=True) else make(shape)
+    """The first value; initializers of the user's own may take a shape only."""
+    return make(shape, dtype=dtype) if has_arg(make, "dtype", accept_all=True) else make(shape)
 
 
 def collect_previous_mask(input_tensors: Any) -> Any:

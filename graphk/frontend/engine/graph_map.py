@@ -49,9 +49,11 @@ class GraphMap:
                 stack.append((la, i, k + 1))
                 source = node.inbound_layers[k]
                 if source is None:
-                    raise ValueError(f'The layer "{la.name}" was called on {node.input_tensors[k]!r}, which is not the output '
-                                     f"of a layer, so a Model cannot trace it. Wrap the backend operations in a Lambda layer, "
-                                     f"or make the tensor with Input(tensor=...).")
+                    raise ValueError(
+                        f'The layer "{la.name}" was called on {node.input_tensors[k]!r}, which is not the output '
+                        f"of a layer, so a Model cannot trace it. Wrap the backend operations in a Lambda layer, "
+                        f"or make the tensor with Input(tensor=...)."
+                    )
                 stack.append((source, node.node_indices[k], 0))
             else:
                 open_.discard(id(node))
@@ -113,5 +115,7 @@ class GraphMap:
         names = [la.name for la in self.layers]
         for name in names:
             if names.count(name) != 1:
-                raise ValueError('The name "' + name + '" is used ' + str(names.count(name)) + " times in the model. All "
-                                 "layer names should be unique.")
+                raise ValueError(
+                    'The name "' + name + '" is used ' + str(names.count(name)) + " times in the model. All "
+                    "layer names should be unique."
+                )

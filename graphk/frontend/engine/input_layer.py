@@ -72,10 +72,17 @@ def Input(shape: Any = None, batch_shape: Sequence[int | None] | None = None, na
     (None, None, 8)
     """
     if batch_shape is None and tensor is None and shape is None:
-        raise ValueError("Please provide to Input either a `shape` or a `batch_shape` argument. Note that `shape` does not "
-                         "include the batch dimension.")
+        raise ValueError(
+            "Please provide to Input either a `shape` or a `batch_shape` argument. Note that `shape` does not "
+            "include the batch dimension."
+        )
     if shape is not None and batch_shape is None:
         batch_shape = (None,) + _tuple(shape)
-    layer = InputLayer(batch_input_shape=batch_shape, name=name, dtype=dtype or (None if tensor is not None else K.floatx()),
-                       sparse=sparse, input_tensor=tensor)
+    layer = InputLayer(
+        batch_input_shape=batch_shape,
+        name=name,
+        dtype=dtype or (None if tensor is not None else K.floatx()),
+        sparse=sparse,
+        input_tensor=tensor,
+    )
     return layer._inbound_nodes[0].output_tensors[0]

@@ -67,20 +67,35 @@ class LayerState:
         """Set the values of `weights`; ValueError naming the layer if count or shapes differ."""
         params = self.weights
         if len(params) != len(weights):
-            raise ValueError('You called `set_weights(weights)` on layer "' + self.name + '" with a  weight list of length '
-                             + str(len(weights)) + ", but the layer was expecting " + str(len(params))
-                             + " weights. Provided weights: " + str(weights)[:50] + "...")
+            raise ValueError(
+                'You called `set_weights(weights)` on layer "'
+                + self.name
+                + '" with a  weight list of length '
+                + str(len(weights))
+                + ", but the layer was expecting "
+                + str(len(params))
+                + " weights. Provided weights: "
+                + str(weights)[:50]
+                + "..."
+            )
         for p, w in zip(params, weights):
             if p.array.shape != np.shape(w):
-                raise ValueError("Layer weight shape " + str(p.array.shape) + " not compatible with provided weight shape "
-                                 + str(np.shape(w)) + f" (weight `{p.name}` of layer {self.name})")
+                raise ValueError(
+                    "Layer weight shape "
+                    + str(p.array.shape)
+                    + " not compatible with provided weight shape "
+                    + str(np.shape(w))
+                    + f" (weight `{p.name}` of layer {self.name})"
+                )
         K.batch_set_value(list(zip(params, weights)))
 
     def count_params(self) -> int:
         """How many numbers the weights hold; RuntimeError before `build`."""
         if not self.built:
-            raise RuntimeError("You tried to call `count_params` on " + self.name + ", but the layer isn't built. You can "
-                               "build it manually via: `" + self.name + ".build(batch_input_shape)`.")
+            raise RuntimeError(
+                "You tried to call `count_params` on " + self.name + ", but the layer isn't built. You can "
+                "build it manually via: `" + self.name + ".build(batch_input_shape)`."
+            )
         return sum(K.count_params(p) for p in self.weights)
 
     # ---------------------------------------------------------------- losses and updates
@@ -145,8 +160,15 @@ class LayerAccessors:
         if not self._inbound_nodes:
             raise AttributeError("Layer " + self.name + " is not connected, no " + what + " to return.")
         if len(self._inbound_nodes) > 1:
-            raise AttributeError("Layer " + self.name + " has multiple inbound nodes, hence the notion of \"layer " + what
-                                 + "\" is ill-defined. Use `get_" + what.replace(" ", "_") + "_at(node_index)` instead.")
+            raise AttributeError(
+                "Layer "
+                + self.name
+                + " has multiple inbound nodes, hence the notion of \"layer "
+                + what
+                + "\" is ill-defined. Use `get_"
+                + what.replace(" ", "_")
+                + "_at(node_index)` instead."
+            )
         return self._at(0, attr, what)
 
     def get_input_at(self, node_index: int) -> Any:
@@ -210,6 +232,11 @@ class LayerAccessors:
         shapes = {str(getattr(n, attr)) for n in self._inbound_nodes}
         if len(shapes) == 1:
             return self._at(0, attr, what)
-        raise AttributeError('The layer "' + self.name + '" has multiple inbound nodes with different ' + what + "s. Hence "
-                             "the notion of \"" + what + "\" is ill-defined for the layer. Use `get_"
-                             + what.replace(" ", "_") + "_at(node_index)` instead.")
+        raise AttributeError(
+            'The layer "' + self.name + '" has multiple inbound nodes with different ' + what + "s. Hence "
+            "the notion of \""
+            + what
+            + "\" is ill-defined for the layer. Use `get_"
+            + what.replace(" ", "_")
+            + "_at(node_index)` instead."
+        )

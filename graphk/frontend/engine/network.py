@@ -96,15 +96,27 @@ class Network(NetworkConfig, Layer):
             raise ValueError("The list of inputs passed to the model is redundant. All inputs should only appear once. "
                              "Found: " + str(self.inputs))
         for x in self.inputs:
-            self._check_history(x, "Input tensors to a " + type(self).__name__ + " must come from `keras.layers.Input`. "
-                                "Received: " + str(x) + " (missing previous layer metadata).")
+            self._check_history(
+                x,
+                "Input tensors to a " + type(self).__name__ + " must come from `keras.layers.Input`. "
+                "Received: " + str(x) + " (missing previous layer metadata).",
+            )
             if not isinstance(x._keras_history[0], InputLayer):
-                raise ValueError("Input tensors to a " + type(self).__name__ + " must come from `keras.layers.Input`; `"
-                                 + str(x) + "` is the output of the layer \"" + x._keras_history[0].name
-                                 + "\". Build the model from that layer's own inputs, or call the layers on a new Input.")
+                raise ValueError(
+                    "Input tensors to a "
+                    + type(self).__name__
+                    + " must come from `keras.layers.Input`; `"
+                    + str(x)
+                    + "` is the output of the layer \""
+                    + x._keras_history[0].name
+                    + "\". Build the model from that layer's own inputs, or call the layers on a new Input."
+                )
         for x in self.outputs:
-            self._check_history(x, "Output tensors to a " + type(self).__name__ + " must be the output of a Keras `Layer` "
-                                "(thus holding past layer metadata). Found: " + str(x))
+            self._check_history(
+                x,
+                "Output tensors to a " + type(self).__name__ + " must be the output of a Keras `Layer` "
+                "(thus holding past layer metadata). Found: " + str(x),
+            )
 
     @staticmethod
     def _check_history(x: Any, message: str) -> None:
@@ -222,8 +234,9 @@ class Network(NetworkConfig, Layer):
     def get_losses_for(self, inputs: Any) -> list[Any]:
         """The penalties of a call on `inputs`."""
         if inputs is None:
-            return [x for layer in self.layers if hasattr(layer, "get_losses_for") for x in layer.get_losses_for(None)] \
-                + super().get_losses_for(None)
+            return [
+                x for layer in self.layers if hasattr(layer, "get_losses_for") for x in layer.get_losses_for(None)
+            ] + super().get_losses_for(None)
         if self._is_own(inputs):
             return self.losses
         return super().get_losses_for(inputs)
@@ -306,7 +319,9 @@ class Network(NetworkConfig, Layer):
             layer = node.outbound_layer
             args = [table[id(x)] for x in node.input_tensors]
             with origin(layer=layer.name):
-                outs, out_masks = _call_layer(layer, [a for a, _ in args], [m for _, m in args], node.arguments, training)
+                outs, out_masks = _call_layer(
+                    layer, [a for a, _ in args], [m for _, m in args], node.arguments, training
+                )
                 self._inherit(layer, [a for a, _ in args], outs, inputs)
             got = layer._output_shapes([a for a, _ in args], outs) if all(hasattr(a, "_keras_shape") for a, _ in args) \
                 else [None] * len(outs)

@@ -79,7 +79,9 @@ class NetworkConfig:
         """Write the weights to an HDF5 file."""
         saving().save_weights(self, filepath, overwrite)
 
-    def load_weights(self, filepath: Any, by_name: bool = False, skip_mismatch: bool = False, reshape: bool = False) -> None:
+    def load_weights(
+        self, filepath: Any, by_name: bool = False, skip_mismatch: bool = False, reshape: bool = False
+    ) -> None:
         """Read weights from an HDF5 file, in order, or by layer name."""
         saving().load_weights(self, filepath, by_name=by_name, skip_mismatch=skip_mismatch, reshape=reshape)
 
@@ -88,9 +90,11 @@ class NetworkConfig:
                 print_fn: Callable[[str], Any] | None = None) -> None:
         """Print a table of the layers, their output shapes and parameter counts."""
         if not self.built:
-            raise ValueError("This model has not yet been built. Build the model first by calling build() or calling fit() "
-                             "with some data. Or specify input_shape or batch_input_shape in the first layer for "
-                             "automatic build. ")
+            raise ValueError(
+                "This model has not yet been built. Build the model first by calling build() or calling fit() "
+                "with some data. Or specify input_shape or batch_input_shape in the first layer for "
+                "automatic build. "
+            )
         from graphk.frontend.utils.layer_utils import print_summary
         print_summary(self, line_length=line_length, positions=positions, print_fn=print_fn)
 

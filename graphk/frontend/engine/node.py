@@ -12,9 +12,20 @@ from typing import Any
 class Node:
     """One call of `outbound_layer`; made by `Layer.__call__`."""
 
-    def __init__(self, outbound_layer: Any, inbound_layers: list[Any], node_indices: list[int], tensor_indices: list[int],
-                 input_tensors: list[Any], output_tensors: list[Any], input_masks: list[Any], output_masks: list[Any],
-                 input_shapes: list[Any], output_shapes: list[Any], arguments: dict[str, Any] | None = None):
+    def __init__(
+        self,
+        outbound_layer: Any,
+        inbound_layers: list[Any],
+        node_indices: list[int],
+        tensor_indices: list[int],
+        input_tensors: list[Any],
+        output_tensors: list[Any],
+        input_masks: list[Any],
+        output_masks: list[Any],
+        input_shapes: list[Any],
+        output_shapes: list[Any],
+        arguments: dict[str, Any] | None = None,
+    ):
         self.outbound_layer = outbound_layer
         self.inbound_layers = inbound_layers
         self.node_indices = node_indices

@@ -68,8 +68,10 @@ class Sequential(Model):
     def _extend(self, layer: Any) -> None:
         out = layer(self.outputs[0])
         if isinstance(out, list):
-            raise ValueError("All layers in a Sequential model should have a single output tensor. For multi-output layers, "
-                             "use the functional API.")
+            raise ValueError(
+                "All layers in a Sequential model should have a single output tensor. For multi-output layers, "
+                "use the functional API."
+            )
         self._stack.append(layer)
         self._rebuild(out)
 
@@ -99,8 +101,10 @@ class Sequential(Model):
             return
         if not input_shape:
             if self.outputs is None or not self._stack:
-                raise ValueError("Cannot build the Sequential model `" + self.name + "` without an input shape: pass one, or "
-                                 "give the first layer `input_shape`.")
+                raise ValueError(
+                    "Cannot build the Sequential model `" + self.name + "` without an input shape: pass one, or "
+                    "give the first layer `input_shape`."
+                )
             return
         self._build_input_shape = tuple(input_shape)
         stack, self._stack = self._stack, []
@@ -115,15 +119,22 @@ class Sequential(Model):
         return super().call(inputs, mask, training)
 
     # ---------------------------------------------------------------- classes
-    def predict_proba(self, x: Any, batch_size: int | None = None, verbose: int = 0, steps: int | None = None) -> np.ndarray:
+    def predict_proba(
+        self, x: Any, batch_size: int | None = None, verbose: int = 0, steps: int | None = None
+    ) -> np.ndarray:
         """Predictions, with a warning if they are not probabilities."""
         p = self.predict(x, batch_size, verbose, steps)
         if p.size and (p.min() < 0.0 or p.max() > 1.0):
-            warnings.warn("Network returning invalid probability values. The last layer might not normalize predictions into "
-                          "probabilities (like softmax or sigmoid would).", stacklevel=2)
+            warnings.warn(
+                "Network returning invalid probability values. The last layer might not normalize predictions into "
+                "probabilities (like softmax or sigmoid would).",
+                stacklevel=2,
+            )
         return p
 
-    def predict_classes(self, x: Any, batch_size: int | None = None, verbose: int = 0, steps: int | None = None) -> np.ndarray:
+    def predict_classes(
+        self, x: Any, batch_size: int | None = None, verbose: int = 0, steps: int | None = None
+    ) -> np.ndarray:
         """The class of each sample: the largest output, or output > 0.5 where there is one."""
         p = self.predict(x, batch_size, verbose, steps)
         return p.argmax(axis=-1) if p.shape[-1] > 1 else (p > 0.5).astype("int32")

@@ -25,7 +25,9 @@ def get_source_inputs(tensor: Any, layer: Any = None, node_index: int | None = N
         if not node.inbound_layers:
             found.update((id(t), t) for t in (node.output_tensors if x is tensor else [x]))
             continue
-        for t, source, i in zip(reversed(node.input_tensors), reversed(node.inbound_layers), reversed(node.node_indices)):
+        for t, source, i in zip(
+            reversed(node.input_tensors), reversed(node.inbound_layers), reversed(node.node_indices)
+        ):
             if source is None:
                 found[id(t)] = t
             else:

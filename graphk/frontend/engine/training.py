@@ -43,13 +43,17 @@ class Model(TrainingSetup, Network):
                 **kwargs: Any) -> None:
         """Prepare for training.
 
-        optimizer: name or instance; loss: name, function, or a list or dict of them by output; metrics: list, or dict by
-        output; loss_weights: list or dict; sample_weight_mode: None or 'temporal', or by output; weighted_metrics: metrics
+        optimizer: name or instance; loss: name, function, or a list or dict of them by output; metrics: list, or dict
+        by
+        output; loss_weights: list or dict; sample_weight_mode: None or 'temporal', or by output; weighted_metrics:
+        metrics
         that the sample weights apply to; target_tensors: tensors to use as targets.
         """
         if kwargs:
-            raise ValueError(f"compile() does not understand `{sorted(kwargs)[0]}`: arguments of a TensorFlow session have "
-                             f"no meaning here.")
+            raise ValueError(
+                f"compile() does not understand `{sorted(kwargs)[0]}`: arguments of a TensorFlow session have "
+                f"no meaning here."
+            )
         self.optimizer = optimizers.get(optimizer)
         self.loss = loss if loss is not None else []
         self.metrics = metrics or []
@@ -69,8 +73,13 @@ class Model(TrainingSetup, Network):
         if not hasattr(self, "_collected_trainable_weights"):
             return
         if len(self.trainable_weights) != len(self._collected_trainable_weights):
-            warnings.warn(UserWarning("Discrepancy between trainable weights and collected trainable weights, did you set "
-                                      "`model.trainable` without calling `model.compile` after ?"), stacklevel=3)
+            warnings.warn(
+                UserWarning(
+                    "Discrepancy between trainable weights and collected trainable weights, did you set "
+                    "`model.trainable` without calling `model.compile` after ?"
+                ),
+                stacklevel=3,
+            )
 
     def _need_compile(self, what: str) -> None:
         if not getattr(self, "total_loss_ready", False):
@@ -82,8 +91,12 @@ class Model(TrainingSetup, Network):
         if self.train_function is None:
             with K.name_scope("training"), K.name_scope(self.optimizer.__class__.__name__):
                 updates = self.optimizer.get_updates(params=self._collected_trainable_weights, loss=self.total_loss)
-            self.train_function = Function(self._all_feeds(), [self.total_loss, *self.metrics_tensors],
-                                           updates=[*self.updates, *updates, *self.metrics_updates], name="train_function")
+            self.train_function = Function(
+                self._all_feeds(),
+                [self.total_loss, *self.metrics_tensors],
+                updates=[*self.updates, *updates, *self.metrics_updates],
+                name="train_function",
+            )
 
     def _make_test_function(self) -> None:
         self._need_compile("training/testing")
@@ -146,10 +159,24 @@ class Model(TrainingSetup, Network):
                              "divided by the batch size. Found: " + str(x[0].shape[0]) + " samples")
 
     # ---------------------------------------------------------------- whole data sets
-    def fit(self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1, verbose: int = 1,
-            callbacks: Any = None, validation_split: float = 0.0, validation_data: Any = None, shuffle: Any = True,
-            class_weight: Any = None, sample_weight: Any = None, initial_epoch: int = 0, steps_per_epoch: int | None = None,
-            validation_steps: int | None = None, **kwargs: Any) -> Any:
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: int = 1,
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: Any = True,
+        class_weight: Any = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        **kwargs: Any,
+    ) -> Any:
         """Train for `epochs - initial_epoch` epochs; returns a History.
 
         x, y: arrays, lists or dicts of arrays by name; validation_split: fraction at the end used for validation;
@@ -162,7 +189,9 @@ class Model(TrainingSetup, Network):
         x, y, w = self._standardize_user_data(x, y, sample_weight, class_weight, batch_size=batch_size)
         self._need_compile("training/testing")
         if not y and self._feed_targets:
-            raise ValueError("fit() needs targets `y` for the outputs " + str(self._feed_output_names) + "; received None.")
+            raise ValueError(
+                "fit() needs targets `y` for the outputs " + str(self._feed_output_names) + "; received None."
+            )
         val = None
         if validation_data:
             val = self._validation_arrays(validation_data, batch_size)

@@ -15,9 +15,20 @@ from graphk.frontend.engine.training_utils import batch_shuffle, check_num_sampl
 from graphk.frontend.utils.generic_utils import Progbar, unpack_singleton
 
 
-def fit_loop(model: Any, ins: list[Any], val_ins: list[Any] | None, *, batch_size: int | None, epochs: int, verbose: int,
-             callbacks: Any, shuffle: Any, initial_epoch: int, steps_per_epoch: int | None,
-             validation_steps: int | None) -> Any:
+def fit_loop(
+    model: Any,
+    ins: list[Any],
+    val_ins: list[Any] | None,
+    *,
+    batch_size: int | None,
+    epochs: int,
+    verbose: int,
+    callbacks: Any,
+    shuffle: Any,
+    initial_epoch: int,
+    steps_per_epoch: int | None,
+    validation_steps: int | None,
+) -> Any:
     """Train on the arrays `ins` (inputs, targets, sample weights); returns the model's History."""
     samples = check_num_samples(ins, batch_size, steps_per_epoch, "steps_per_epoch")
     names = list(model.metrics_names)
@@ -108,7 +119,9 @@ def test_loop(model: Any, ins: list[Any], *, batch_size: int | None, verbose: in
     return unpack_singleton(values) if unpack else values
 
 
-def predict_loop(model: Any, ins: list[Any], *, batch_size: int | None, verbose: int = 0, steps: int | None = None) -> Any:
+def predict_loop(
+    model: Any, ins: list[Any], *, batch_size: int | None, verbose: int = 0, steps: int | None = None
+) -> Any:
     """The model's outputs for the arrays `ins`."""
     f = model.predict_function
     if steps is not None:

@@ -25,17 +25,20 @@ def _steps(generator: Any, steps: int | None, name: str) -> int:
         return int(steps)
     if is_sequence(generator):
         return len(generator)
-    raise ValueError("`" + name + "=None` is only valid for a generator based on the `keras.utils.Sequence` class. Please "
-                     "specify `" + name + "` or use the `keras.utils.Sequence` class.")
+    raise ValueError(
+        "`" + name + "=None` is only valid for a generator based on the `keras.utils.Sequence` class. Please "
+        "specify `" + name + "` or use the `keras.utils.Sequence` class."
+    )
 
 
 def batches(generator: Any, shuffle: bool = False) -> Iterator[Any]:
     """Batches without end; a Sequence starts again (shuffled, if asked) after each round."""
     if not is_sequence(generator):
-        for item in generator:
-            yield item
-        raise ValueError("The generator ended before the requested number of steps; it must loop over its data forever, or "
-                         "`steps` must be smaller.")
+        yield from generator
+        raise ValueError(
+            "The generator ended before the requested number of steps; it must loop over its data forever, or "
+            "`steps` must be smaller."
+        )
     while True:
         order = np.arange(len(generator))
         if shuffle:
@@ -48,7 +51,9 @@ def batches(generator: Any, shuffle: bool = False) -> Iterator[Any]:
 
 def _unpack(item: Any) -> tuple[Any, Any, Any]:
     if not hasattr(item, "__len__") or len(item) not in (2, 3):
-        raise ValueError("Output of generator should be a tuple `(x, y, sample_weight)` or `(x, y)`. Found: " + str(item)[:200])
+        raise ValueError(
+            "Output of generator should be a tuple `(x, y, sample_weight)` or `(x, y)`. Found: " + str(item)[:200]
+        )
     return item[0], item[1], item[2] if len(item) == 3 else None
 
 
@@ -57,10 +62,22 @@ def _size(x: Any) -> int:
     return int(np.shape(first)[0])
 
 
-def fit_generator(model: Any, generator: Any, steps_per_epoch: int | None = None, epochs: int = 1, verbose: int = 1,
-                  callbacks: Any = None, validation_data: Any = None, validation_steps: int | None = None,
-                  class_weight: Any = None, max_queue_size: int = 10, workers: int = 1, use_multiprocessing: bool = False,
-                  shuffle: bool = True, initial_epoch: int = 0) -> Any:
+def fit_generator(
+    model: Any,
+    generator: Any,
+    steps_per_epoch: int | None = None,
+    epochs: int = 1,
+    verbose: int = 1,
+    callbacks: Any = None,
+    validation_data: Any = None,
+    validation_steps: int | None = None,
+    class_weight: Any = None,
+    max_queue_size: int = 10,
+    workers: int = 1,
+    use_multiprocessing: bool = False,
+    shuffle: bool = True,
+    initial_epoch: int = 0,
+) -> Any:
     """Train on `steps_per_epoch` batches per epoch; returns a History."""
     steps = _steps(generator, steps_per_epoch, "steps_per_epoch")
     arrays = validation_data is not None and isinstance(validation_data, (tuple, list))
@@ -74,8 +91,15 @@ def fit_generator(model: Any, generator: Any, steps_per_epoch: int | None = None
     names = list(model.metrics_names)
     log_names = names + (["val_" + n for n in names] if validation_data is not None else [])
     logger = cbks.make_callbacks(model, callbacks, verbose, "steps")
-    logger.set_params({"epochs": epochs, "steps": steps, "verbose": verbose, "do_validation": validation_data is not None,
-                       "metrics": log_names})
+    logger.set_params(
+        {
+            "epochs": epochs,
+            "steps": steps,
+            "verbose": verbose,
+            "do_validation": validation_data is not None,
+            "metrics": log_names,
+        }
+    )
     for c in logger:
         c.validation_data = validation_data if arrays else None
     model.stop_training = False

@@ -48,18 +48,28 @@ class TrainingSetup:
         if isinstance(loss, dict):
             for name in loss:
                 if name not in names:
-                    raise ValueError('Unknown entry in loss dictionary: "' + name + '". Only expected the following keys: '
-                                     + str(names))
+                    raise ValueError(
+                        'Unknown entry in loss dictionary: "'
+                        + name
+                        + '". Only expected the following keys: '
+                        + str(names)
+                    )
             for name in names:
                 if name not in loss:
-                    warnings.warn('Output "' + name + '" missing from loss dictionary. We assume this was done on purpose, '
-                                  'and we will not be expecting any data to be passed to "' + name
-                                  + '" during training.', stacklevel=4)
+                    warnings.warn(
+                        'Output "' + name + '" missing from loss dictionary. We assume this was done on purpose, '
+                        'and we will not be expecting any data to be passed to "' + name + '" during training.',
+                        stacklevel=4,
+                    )
             return [losses.get(loss.get(name)) for name in names]
         if isinstance(loss, (list, tuple)) and not (len(loss) == 0):
             if len(loss) != len(names):
-                raise ValueError("When passing a list as loss, it should have one entry per model outputs. The model has "
-                                 + str(len(names)) + " outputs, but you passed loss=" + str(loss))
+                raise ValueError(
+                    "When passing a list as loss, it should have one entry per model outputs. The model has "
+                    + str(len(names))
+                    + " outputs, but you passed loss="
+                    + str(loss)
+                )
             return [losses.get(x) for x in loss]
         fn = losses.get(loss if not isinstance(loss, (list, tuple)) else None)
         return [fn for _ in names]
@@ -71,13 +81,17 @@ class TrainingSetup:
         if isinstance(weights, dict):
             for name in weights:
                 if name not in names:
-                    raise ValueError('Unknown entry in loss_weights dictionary: "' + name + '". Only expected the following '
-                                     "keys: " + str(names))
+                    raise ValueError(
+                        'Unknown entry in loss_weights dictionary: "' + name + '". Only expected the following '
+                        "keys: " + str(names)
+                    )
             return [weights.get(name, 1.0) for name in names]
         if isinstance(weights, (list, tuple)):
             if len(weights) != len(names):
-                raise ValueError("When passing a list as loss_weights, it should have one entry per model output. The model "
-                                 "has " + str(len(names)) + " outputs, but you passed loss_weights=" + str(weights))
+                raise ValueError(
+                    "When passing a list as loss_weights, it should have one entry per model output. The model "
+                    "has " + str(len(names)) + " outputs, but you passed loss_weights=" + str(weights)
+                )
             return list(weights)
         raise TypeError("Could not interpret loss_weights argument: " + str(weights) + " - expected a list of dicts.")
 
@@ -117,8 +131,10 @@ class TrainingSetup:
             return [given.get(name) for name in names]
         given = to_list(given)
         if len(given) != len(names):
-            raise ValueError("When passing a list as `target_tensors`, it should have one entry per model output. The model "
-                             "has " + str(len(names)) + " outputs, but you passed target_tensors=" + str(given))
+            raise ValueError(
+                "When passing a list as `target_tensors`, it should have one entry per model output. The model "
+                "has " + str(len(names)) + " outputs, but you passed target_tensors=" + str(given)
+            )
         return given
 
     # ---------------------------------------------------------------- sample weights
@@ -134,8 +150,10 @@ class TrainingSetup:
                 self.sample_weight_modes.append(None)
                 continue
             if mode == "temporal" and x.ndim < 3:
-                raise ValueError(f'sample_weight_mode="temporal" needs an output with a time axis (3 or more axes); the '
-                                 f'output "{name}" has shape {K.int_shape(x)}.')
+                raise ValueError(
+                    f'sample_weight_mode="temporal" needs an output with a time axis (3 or more axes); the '
+                    f'output "{name}" has shape {K.int_shape(x)}.'
+                )
             shape = x.node.shape[:2 if mode == "temporal" else 1]
             w = Tensor(new_input(TensorType(K.floatx(), shape), name + "_sample_weights"))
             self.sample_weights.append(w)
@@ -148,16 +166,20 @@ class TrainingSetup:
         if isinstance(mode, dict):
             for name in mode:
                 if name not in names:
-                    raise ValueError('Unknown entry in sample_weight_mode dictionary: "' + name + '". Only expected the '
-                                     "following keys: " + str(names))
+                    raise ValueError(
+                        'Unknown entry in sample_weight_mode dictionary: "' + name + '". Only expected the '
+                        "following keys: " + str(names)
+                    )
             for name, fn in zip(names, self.loss_functions):
                 if fn is not None and name not in mode:
                     raise ValueError('Output "' + name + '" missing from sample_weight_modes dictionary')
             return [mode.get(name) for name in names]
         if isinstance(mode, (list, tuple)):
             if len(mode) != len(names):
-                raise ValueError("When passing a list as sample_weight_mode, it should have one entry per model output. The "
-                                 "model has " + str(len(names)) + " outputs, but you passed sample_weight_mode=" + str(mode))
+                raise ValueError(
+                    "When passing a list as sample_weight_mode, it should have one entry per model output. The "
+                    "model has " + str(len(names)) + " outputs, but you passed sample_weight_mode=" + str(mode)
+                )
             return list(mode)
         return ["temporal" if mode == "temporal" else None] * len(names)
 

@@ -64,8 +64,10 @@ def standardize_input_data(data: Any, names: Sequence[str], shapes: Sequence[Any
         _complain_count(arrays, names, prefix, data)
     for x in arrays:
         if x is not None and not hasattr(x, "shape"):
-            raise TypeError("Error when checking model " + prefix + ": data should be a Numpy array, or list/dict of Numpy "
-                            "arrays. Found: " + str(data)[:200] + "...")
+            raise TypeError(
+                "Error when checking model " + prefix + ": data should be a Numpy array, or list/dict of Numpy "
+                "arrays. Found: " + str(data)[:200] + "..."
+            )
     for name, x, shape in zip(names, arrays, shapes or [None] * len(names)):
         if shape is not None and x is not None and not isinstance(x, Tensor):
             _check_shape(name, x.shape, tuple(shape), check_batch_axis, prefix)
@@ -74,12 +76,15 @@ def standardize_input_data(data: Any, names: Sequence[str], shapes: Sequence[Any
 
 def _complain_count(arrays: list[Any], names: Sequence[str], prefix: str, data: Any) -> None:
     if arrays and hasattr(arrays[0], "shape"):
-        raise ValueError("Error when checking model " + prefix + ": the list of Numpy arrays that you are passing to your "
-                         "model is not the size the model expected. Expected to see " + str(len(names)) + " array(s), but "
-                         "instead got the following list of " + str(len(arrays)) + " arrays: " + str(data)[:200] + "...")
-    raise ValueError("Error when checking model " + prefix + ": you are passing a list as input to your model, but the model "
-                     "expects a list of " + str(len(names)) + " Numpy arrays instead. The list you passed was: "
-                     + str(data)[:200])
+        raise ValueError(
+            "Error when checking model " + prefix + ": the list of Numpy arrays that you are passing to your "
+            "model is not the size the model expected. Expected to see " + str(len(names)) + " array(s), but "
+            "instead got the following list of " + str(len(arrays)) + " arrays: " + str(data)[:200] + "..."
+        )
+    raise ValueError(
+        "Error when checking model " + prefix + ": you are passing a list as input to your model, but the model "
+        "expects a list of " + str(len(names)) + " Numpy arrays instead. The list you passed was: " + str(data)[:200]
+    )
 
 
 def _check_shape(name: str, got: tuple[int, ...], want: tuple[Any, ...], check_batch_axis: bool, prefix: str) -> None:
@@ -105,14 +110,25 @@ def standardize_sample_or_class_weights(x_weight: Any, output_names: Sequence[st
         return [x_weight]
     if isinstance(x_weight, list):
         if len(x_weight) != len(output_names):
-            raise ValueError("Provided `" + weight_type + "` was a list of " + str(len(x_weight)) + " elements, but the "
-                             "model has " + str(len(output_names)) + " outputs. You should provide one `" + weight_type
-                             + "` array per model output.")
+            raise ValueError(
+                "Provided `" + weight_type + "` was a list of " + str(len(x_weight)) + " elements, but the "
+                "model has "
+                + str(len(output_names))
+                + " outputs. You should provide one `"
+                + weight_type
+                + "` array per model output."
+            )
         return x_weight
     if isinstance(x_weight, dict):
         return [x_weight.get(name) for name in output_names]
-    raise TypeError("The model has multiple outputs, so `" + weight_type + "` should be either a list or a dict. Provided `"
-                    + weight_type + "` type not understood: " + str(x_weight))
+    raise TypeError(
+        "The model has multiple outputs, so `"
+        + weight_type
+        + "` should be either a list or a dict. Provided `"
+        + weight_type
+        + "` type not understood: "
+        + str(x_weight)
+    )
 
 
 def standardize_class_weights(class_weight: Any, output_names: Sequence[str]) -> list[Any]:
@@ -136,8 +152,13 @@ def check_array_length_consistency(inputs: Any, targets: Any, weights: Any = Non
             raise ValueError("All " + what + " should have the same number of samples. Got array shapes: "
                              + str([x.shape for x in arrays if x is not None]))
     if set_x and set_y and set_x != set_y:
-        raise ValueError("Input arrays should have the same number of samples as target arrays. Found " + str(min(set_x))
-                         + " input samples and " + str(min(set_y)) + " target samples.")
+        raise ValueError(
+            "Input arrays should have the same number of samples as target arrays. Found "
+            + str(min(set_x))
+            + " input samples and "
+            + str(min(set_y))
+            + " target samples."
+        )
     if set_y and set_w and set_y != set_w:
         raise ValueError("Sample_weight arrays should have the same number of samples as target arrays. Got "
                          + str(min(set_y)) + " input samples and " + str(min(set_w)) + " target samples.")
@@ -156,9 +177,11 @@ def check_loss_and_target_compatibility(targets: Sequence[Any], loss_fns: Sequen
         if y is None or loss is None or isinstance(y, Tensor):
             continue
         if loss is losses.categorical_crossentropy and y.shape[-1] == 1:
-            raise ValueError("You are passing a target array of shape " + str(y.shape) + " while using as loss "
-                             "`categorical_crossentropy`. `categorical_crossentropy` expects targets to be binary matrices "
-                             "(1s and 0s) of shape (samples, classes). " + _HINT)
+            raise ValueError(
+                "You are passing a target array of shape " + str(y.shape) + " while using as loss "
+                "`categorical_crossentropy`. `categorical_crossentropy` expects targets to be binary matrices "
+                "(1s and 0s) of shape (samples, classes). " + _HINT
+            )
         if loss in same_shape and shape is not None:
             for got, want in zip(y.shape[1:], shape[1:]):
                 if want is not None and got != want:
@@ -175,16 +198,22 @@ def standardize_weights(y: Any, sample_weight: Any = None, class_weight: Any = N
         raise ValueError('"sample_weight_mode should be None or "temporal". Found: ' + str(sample_weight_mode))
     if sample_weight_mode == "temporal":
         if y.ndim < 3:
-            raise ValueError("Found a sample_weight array for an input with shape " + str(y.shape) + ". Timestep-wise sample "
-                             "weighting (use of sample_weight_mode=\"temporal\") is restricted to outputs that are at least "
-                             "3D, i.e. that have a time dimension.")
+            raise ValueError(
+                "Found a sample_weight array for an input with shape " + str(y.shape) + ". Timestep-wise sample "
+                "weighting (use of sample_weight_mode=\"temporal\") is restricted to outputs that are at least "
+                "3D, i.e. that have a time dimension."
+            )
         if sample_weight is not None and np.ndim(sample_weight) != 2:
-            raise ValueError("Found a sample_weight array with shape " + str(np.shape(sample_weight)) + ". In order to use "
-                             "timestep-wise sample weighting, you should pass a 2D sample_weight array.")
+            raise ValueError(
+                "Found a sample_weight array with shape " + str(np.shape(sample_weight)) + ". In order to use "
+                "timestep-wise sample weighting, you should pass a 2D sample_weight array."
+            )
     elif sample_weight is not None and np.ndim(sample_weight) != 1:
-        raise ValueError("Found a sample_weight array with shape " + str(np.shape(sample_weight)) + ". In order to use "
-                         "timestep-wise sample weights, you should specify sample_weight_mode=\"temporal\" in compile(). If "
-                         "you just mean to use sample-wise weights, make sure your sample_weight array is 1D.")
+        raise ValueError(
+            "Found a sample_weight array with shape " + str(np.shape(sample_weight)) + ". In order to use "
+            "timestep-wise sample weights, you should specify sample_weight_mode=\"temporal\" in compile(). If "
+            "you just mean to use sample-wise weights, make sure your sample_weight array is 1D."
+        )
     if sample_weight is not None and class_weight is not None:
         import warnings
         warnings.warn("Found both `sample_weight` and `class_weight`: `class_weight` argument will be ignored.",
@@ -200,8 +229,10 @@ def standardize_weights(y: Any, sample_weight: Any = None, class_weight: Any = N
 
 def _check_weight_shape(y: Any, w: np.ndarray) -> None:
     if w.ndim > y.ndim:
-        raise ValueError("Found a sample_weight with shape" + str(w.shape) + ".Expected sample_weight with rank less than or "
-                         "equal to " + str(y.ndim))
+        raise ValueError(
+            "Found a sample_weight with shape" + str(w.shape) + ".Expected sample_weight with rank less than or "
+            "equal to " + str(y.ndim)
+        )
     if y.shape[:w.ndim] != w.shape:
         raise ValueError("Found a sample_weight array with shape " + str(w.shape) + " for an input with shape "
                          + str(y.shape) + ". sample_weight cannot be broadcast.")
@@ -213,8 +244,10 @@ def _class_weights(y: Any, class_weight: dict[Any, float]) -> np.ndarray:
     classes = np.argmax(y, axis=1) if y.ndim == 2 and y.shape[1] > 1 else np.reshape(y, (y.shape[0],))
     missing = set(np.unique(classes).tolist()) - set(class_weight)
     if missing:
-        raise ValueError("`class_weight` must contain all classes in the data. The classes %s exist in the data but not in "
-                         "`class_weight`." % missing)
+        raise ValueError(
+            "`class_weight` must contain all classes in the data. The classes %s exist in the data but not in "
+            "`class_weight`." % missing
+        )
     return np.asarray([class_weight[c] for c in classes.tolist()])
 
 

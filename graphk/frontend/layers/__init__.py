@@ -10,11 +10,40 @@ from typing import Any
 from graphk.frontend.engine.base_layer import InputSpec, Layer
 from graphk.frontend.engine.input_layer import Input, InputLayer
 from graphk.frontend.layers.advanced_activations import ELU, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
-from graphk.frontend.layers.core import (Activation, ActivityRegularization, Dense, Dropout, Flatten, Lambda, Masking, Permute,
-                                         RepeatVector, Reshape, SpatialDropout1D, SpatialDropout2D, SpatialDropout3D)
+from graphk.frontend.layers.core import (
+    Activation,
+    ActivityRegularization,
+    Dense,
+    Dropout,
+    Flatten,
+    Lambda,
+    Masking,
+    Permute,
+    RepeatVector,
+    Reshape,
+    SpatialDropout1D,
+    SpatialDropout2D,
+    SpatialDropout3D,
+)
 from graphk.frontend.layers.embeddings import Embedding
-from graphk.frontend.layers.merge import (Add, Average, Concatenate, Dot, Maximum, Minimum, Multiply, Subtract, add, average,
-                                          concatenate, dot, maximum, minimum, multiply, subtract)
+from graphk.frontend.layers.merge import (
+    Add,
+    Average,
+    Concatenate,
+    Dot,
+    Maximum,
+    Minimum,
+    Multiply,
+    Subtract,
+    add,
+    average,
+    concatenate,
+    dot,
+    maximum,
+    minimum,
+    multiply,
+    subtract,
+)
 from graphk.frontend.layers.noise import AlphaDropout, GaussianDropout, GaussianNoise
 from graphk.frontend.layers.normalization import BatchNormalization
 from graphk.frontend.utils.generic_utils import deserialize_keras_object, serialize_keras_object

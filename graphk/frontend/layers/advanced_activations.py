@@ -55,8 +55,10 @@ class PReLU(_Elementwise):
         for axis in self.shared_axes or []:
             shape[axis - 1] = 1
         if None in shape:
-            raise ValueError(f"The layer {self.name} needs the sizes of all axes but the batch; received {input_shape}. Share "
-                             f"open axes with shared_axes.")
+            raise ValueError(
+                f"The layer {self.name} needs the sizes of all axes but the batch; received {input_shape}. Share "
+                f"open axes with shared_axes."
+            )
         self.alpha = self.add_weight("alpha", tuple(shape), initializer=self.alpha_initializer,
                                      regularizer=self.alpha_regularizer, constraint=self.alpha_constraint)
         shared = set(self.shared_axes or [])
@@ -118,7 +120,9 @@ class Softmax(_Elementwise):
 class ReLU(_Elementwise):
     """max_value above it, x above `threshold`, negative_slope * (x - threshold) below."""
 
-    def __init__(self, max_value: float | None = None, negative_slope: float = 0., threshold: float = 0., **kwargs: Any):
+    def __init__(
+        self, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0, **kwargs: Any
+    ):
         super().__init__(**kwargs)
         if max_value is not None and max_value < 0.:
             raise ValueError("max_value of Relu layer cannot be negative value: " + str(max_value))

@@ -156,8 +156,14 @@ class Reshape(Layer):
         if len(unknown) > 1:
             raise ValueError("Can only specify one unknown dimension.")
         if (unknown and (known == 0 or total % known)) or (not unknown and total != known):
-            raise ValueError("total size of new array must be unchanged: the layer " + self.name + " reshapes samples of shape "
-                             + str(tuple(input_shape[1:])) + " to " + str(self.target_shape))
+            raise ValueError(
+                "total size of new array must be unchanged: the layer "
+                + self.name
+                + " reshapes samples of shape "
+                + str(tuple(input_shape[1:]))
+                + " to "
+                + str(self.target_shape)
+            )
         return (input_shape[0],) + tuple(total // known if d < 0 else d for d in self.target_shape)
 
     def call(self, inputs: Tensor) -> Tensor:
@@ -178,8 +184,10 @@ class Permute(Layer):
         super().__init__(**kwargs)
         self.dims = tuple(dims)
         if sorted(self.dims) != list(range(1, len(self.dims) + 1)):
-            raise ValueError("Invalid permutation `dims` for Permute Layer: " + str(self.dims) + ". The set of indices in "
-                             "`dims` must be consecutive and start from 1.")
+            raise ValueError(
+                "Invalid permutation `dims` for Permute Layer: " + str(self.dims) + ". The set of indices in "
+                "`dims` must be consecutive and start from 1."
+            )
         self.input_spec = InputSpec(ndim=len(self.dims) + 1)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
@@ -202,9 +210,12 @@ class Flatten(Layer):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         if not all(input_shape[1:]):
-            raise ValueError('The shape of the input to "Flatten" is not fully defined (got ' + str(tuple(input_shape[1:]))
-                             + '. Make sure to pass a complete "input_shape" or "batch_input_shape" argument to the first '
-                             "layer in your model.")
+            raise ValueError(
+                'The shape of the input to "Flatten" is not fully defined (got '
+                + str(tuple(input_shape[1:]))
+                + '. Make sure to pass a complete "input_shape" or "batch_input_shape" argument to the first '
+                "layer in your model."
+            )
         return (input_shape[0], int(np.prod(input_shape[1:])))
 
     def call(self, inputs: Tensor) -> Tensor:
@@ -307,12 +318,16 @@ def _given_function(stored: Any, layer: str | None, kind: str, custom_objects: d
     if layer in given:
         return given[layer]
     if kind == "function" and isinstance(stored, str) and stored != "<lambda>":
-        return deserialize_keras_object(stored, custom_objects=custom_objects, printable_module_name="function in Lambda layer")
+        return deserialize_keras_object(
+            stored, custom_objects=custom_objects, printable_module_name="function in Lambda layer"
+        )
     from graphk.frontend.utils.generic_utils import get_custom_objects
     if layer in get_custom_objects():
         return get_custom_objects()[layer]
-    raise ValueError(f"The Lambda layer `{layer}` holds a function that cannot be loaded: graphk executes no code from files. "
-                     f"Pass the function by the layer's name: custom_objects={{'{layer}': function}}.")
+    raise ValueError(
+        f"The Lambda layer `{layer}` holds a function that cannot be loaded: graphk executes no code from files. "
+        f"Pass the function by the layer's name: custom_objects={{'{layer}': function}}."
+    )
 
 
 class Dense(Layer):
@@ -325,10 +340,20 @@ class Dense(Layer):
     (None, 4)
     """
 
-    def __init__(self, units: int, activation: Any = None, use_bias: bool = True,
-                 kernel_initializer: Any = "glorot_uniform", bias_initializer: Any = "zeros", kernel_regularizer: Any = None,
-                 bias_regularizer: Any = None, activity_regularizer: Any = None, kernel_constraint: Any = None,
-                 bias_constraint: Any = None, **kwargs: Any):
+    def __init__(
+        self,
+        units: int,
+        activation: Any = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        **kwargs: Any,
+    ):
         if "input_shape" not in kwargs and "input_dim" in kwargs:
             kwargs["input_shape"] = (kwargs.pop("input_dim"),)
         super().__init__(**kwargs)
@@ -348,8 +373,10 @@ class Dense(Layer):
     def build(self, input_shape: Any) -> None:
         dim = input_shape[-1]
         if dim is None:
-            raise ValueError(f"The last dimension of the inputs to the layer {self.name} should be defined. Found `None` in "
-                             f"{input_shape}.")
+            raise ValueError(
+                f"The last dimension of the inputs to the layer {self.name} should be defined. Found `None` in "
+                f"{input_shape}."
+            )
         self.kernel = self.add_weight("kernel", (dim, self.units), initializer=self.kernel_initializer,
                                       regularizer=self.kernel_regularizer, constraint=self.kernel_constraint)
         self.bias = self.add_weight("bias", (self.units,), initializer=self.bias_initializer,

@@ -24,9 +24,18 @@ class Embedding(Layer):
     (None, 7, 4)
     """
 
-    def __init__(self, input_dim: int, output_dim: int, embeddings_initializer: Any = "uniform",
-                 embeddings_regularizer: Any = None, activity_regularizer: Any = None, embeddings_constraint: Any = None,
-                 mask_zero: bool = False, input_length: Any = None, **kwargs: Any):
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        embeddings_initializer: Any = "uniform",
+        embeddings_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        embeddings_constraint: Any = None,
+        mask_zero: bool = False,
+        input_length: Any = None,
+        **kwargs: Any,
+    ):
         if "input_shape" not in kwargs and "batch_input_shape" not in kwargs:
             kwargs["input_shape"] = tuple(to_list(input_length, allow_tuple=True)) if input_length else (None,)
         super().__init__(**kwargs)
@@ -40,9 +49,14 @@ class Embedding(Layer):
         self.input_length = input_length
 
     def build(self, input_shape: Any) -> None:
-        self.embeddings = self.add_weight("embeddings", (self.input_dim, self.output_dim), dtype=self.dtype,
-                                          initializer=self.embeddings_initializer, regularizer=self.embeddings_regularizer,
-                                          constraint=self.embeddings_constraint)
+        self.embeddings = self.add_weight(
+            "embeddings",
+            (self.input_dim, self.output_dim),
+            dtype=self.dtype,
+            initializer=self.embeddings_initializer,
+            regularizer=self.embeddings_regularizer,
+            constraint=self.embeddings_constraint,
+        )
         self.built = True
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:

@@ -46,8 +46,13 @@ class _Merge(Layer):
         if not isinstance(input_shape, list):
             raise ValueError("A merge layer should be called on a list of inputs. (layer " + self.name + ")")
         if len(input_shape) < 2:
-            raise ValueError("A merge layer should be called on a list of at least 2 inputs. Got " + str(len(input_shape))
-                             + " inputs. (layer " + self.name + ")")
+            raise ValueError(
+                "A merge layer should be called on a list of at least 2 inputs. Got "
+                + str(len(input_shape))
+                + " inputs. (layer "
+                + self.name
+                + ")"
+            )
         batches = {s[0] for s in input_shape if s is not None} - {None}
         if len(batches) > 1:
             raise ValueError("Can not merge tensors with different batch sizes. Got tensors with shapes : "
@@ -176,8 +181,10 @@ class Concatenate(_Merge):
         first = rests[0]
         if any(len(r) != len(first) or any(a is not None and b is not None and a != b for a, b in zip(r, first))
                for r in rests):
-            raise ValueError("A `Concatenate` layer requires inputs with matching shapes except for the concat axis. Got "
-                             "inputs shapes: %s" % (input_shape,))
+            raise ValueError(
+                "A `Concatenate` layer requires inputs with matching shapes except for the concat axis. Got "
+                "inputs shapes: %s" % (input_shape,)
+            )
         self.built = True
 
     def call(self, inputs: Any) -> Tensor:

@@ -42,14 +42,32 @@ class BatchNormalization(Layer):
     def build(self, input_shape: Any) -> None:
         dim = input_shape[self.axis]
         if dim is None:
-            raise ValueError("Axis " + str(self.axis) + " of input tensor should have a defined dimension but the layer "
-                             + self.name + " received an input with shape " + str(input_shape) + ".")
+            raise ValueError(
+                "Axis "
+                + str(self.axis)
+                + " of input tensor should have a defined dimension but the layer "
+                + self.name
+                + " received an input with shape "
+                + str(input_shape)
+                + "."
+            )
         self.input_spec = InputSpec(ndim=len(input_shape), axes={self.axis: dim})
-        self.gamma = self.add_weight("gamma", (dim,), initializer=self.gamma_initializer, constraint=self.gamma_constraint,
-                                     regularizer=self.gamma_regularizer) if self.scale else None
+        self.gamma = (
+            self.add_weight(
+                "gamma",
+                (dim,),
+                initializer=self.gamma_initializer,
+                constraint=self.gamma_constraint,
+                regularizer=self.gamma_regularizer,
+            )
+            if self.scale
+            else None
+        )
         self.beta = self.add_weight("beta", (dim,), initializer=self.beta_initializer, constraint=self.beta_constraint,
                                     regularizer=self.beta_regularizer) if self.center else None
-        self.moving_mean = self.add_weight("moving_mean", (dim,), initializer=self.moving_mean_initializer, trainable=False)
+        self.moving_mean = self.add_weight(
+            "moving_mean", (dim,), initializer=self.moving_mean_initializer, trainable=False
+        )
         self.moving_variance = self.add_weight("moving_variance", (dim,), initializer=self.moving_variance_initializer,
                                                trainable=False)
         self.built = True
@@ -63,11 +81,19 @@ class BatchNormalization(Layer):
             return w if w is None or axis == ndim - 1 else K.reshape(w, [-1 if i == axis else 1 for i in range(ndim)])
 
         def by_averages() -> Tensor:
-            return K.batch_normalization(inputs, spread(self.moving_mean), spread(self.moving_variance), spread(self.beta),
-                                         spread(self.gamma), epsilon=self.epsilon)
+            return K.batch_normalization(
+                inputs,
+                spread(self.moving_mean),
+                spread(self.moving_variance),
+                spread(self.beta),
+                spread(self.gamma),
+                epsilon=self.epsilon,
+            )
         if not isinstance(training, Tensor) and training is not None and not training:
             return by_averages()
-        normed, mean, variance = K.normalize_batch_in_training(inputs, self.gamma, self.beta, axes, epsilon=self.epsilon)
+        normed, mean, variance = K.normalize_batch_in_training(
+            inputs, self.gamma, self.beta, axes, epsilon=self.epsilon
+        )
         n = K.cast(Tensor(dim_value(product([inputs.node.shape[i] for i in axes]))), inputs.dtype)
         variance = variance * (n / (n - (1.0 + self.epsilon)))
         self.add_update([K.moving_average_update(self.moving_mean, mean, self.momentum),

@@ -103,14 +103,18 @@ def _from_dict(config: dict[str, Any], module_objects: dict[str, Any], custom_ob
 
 def func_dump(func: Callable[..., Any]) -> Any:
     """Not supported: raises NotImplementedError (byte code in files executes when loaded)."""
-    raise NotImplementedError("func_dump is not supported: graphk stores no byte code. Give the function a name and pass "
-                              "it through custom_objects when loading.")
+    raise NotImplementedError(
+        "func_dump is not supported: graphk stores no byte code. Give the function a name and pass "
+        "it through custom_objects when loading."
+    )
 
 
 def func_load(code: Any, defaults: Any = None, closure: Any = None, globs: Any = None) -> Any:
     """Not supported: raises NotImplementedError (it would execute code from a file)."""
-    raise NotImplementedError("func_load is not supported: graphk executes no code from files. Pass the function through "
-                              "custom_objects when loading.")
+    raise NotImplementedError(
+        "func_load is not supported: graphk executes no code from files. Pass the function through "
+        "custom_objects when loading."
+    )
 
 
 # ------------------------------------------------------------------ arguments and lists

@@ -51,9 +51,9 @@ def print_summary(model: Any, line_length: int | None = None, positions: Sequenc
         emit(("=" if i == len(model.layers) - 1 else "_") * line_length)
     trainable = count_params(getattr(model, "_collected_trainable_weights", None) or model.trainable_weights)
     frozen = count_params(model.non_trainable_weights)
-    emit("Total params: {:,}".format(trainable + frozen))
-    emit("Trainable params: {:,}".format(trainable))
-    emit("Non-trainable params: {:,}".format(frozen))
+    emit(f"Total params: {trainable + frozen:,}")
+    emit(f"Trainable params: {trainable:,}")
+    emit(f"Non-trainable params: {frozen:,}")
     emit("_" * line_length)
 
 
@@ -69,7 +69,9 @@ def _connections(layer: Any, nodes: list[Any]) -> list[str]:
     for node in layer._inbound_nodes:
         if nodes and node not in nodes:
             continue
-        out += [f"{src.name}[{j}][{t}]" for src, j, t in zip(node.inbound_layers, node.node_indices, node.tensor_indices)]
+        out += [
+            f"{src.name}[{j}][{t}]" for src, j, t in zip(node.inbound_layers, node.node_indices, node.tensor_indices)
+        ]
     return out
 
 

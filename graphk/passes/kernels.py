@@ -303,8 +303,8 @@ def dot_body(b: Builder) -> tuple[Stmt, ...]:
         update = (Loop(b.axis(k), b.extent(k), update),)
     mine = {let.name for let, _ in inner}
     after = [p for p in needed(b, [s.expr for s in stores if isinstance(s, Store)]) if p[0].name not in mine]
-    top = [let for let, v in after if not v.varying]
-    rest = [let for let, v in after if v.varying]
+    top = [let for let, v in after if not v.varying and not v.depth]
+    rest = [let for let, v in after if v.varying or v.depth]
     acc = Acc("r0", "add", b.domain.dot.dtype)
     return (*top, *nest(b, b.domain.order, [acc, *update, *rest, *stores], []))
 

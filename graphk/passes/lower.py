@@ -242,11 +242,28 @@ def lower(graph: Graph, notes: tuple[Note, ...] = ()) -> Program:
     low.run(graph.nodes())
     for i, o in enumerate(graph.outputs):
         _output(low, o, i)
-    for var, value in graph.updates:
-        low.copy(low.buffer_of(value), low.buffer_of(var), var, "assign")
+    sources = [_update_source(low, var, value) for var, value in graph.updates]
+    for (var, _), source in zip(graph.updates, sources):
+        low.copy(source, low.buffer_of(var), var, "assign")
     dims = sorted(set().union(*(b.type.symbols() for b in low.buffers.values())) if low.buffers else set())
     return Program(graph.name, tuple(dims), tuple(low.buffers.values()), tuple(low.steps), guards=graph.guards,
                    notes=tuple(str(n) for n in notes))
+
+
+def _assign(low: Lowering, graph: Graph) -> None:
+    """The updates.  A new value that is another updated variable's old one is saved before anything is written."""
+    updated = {low.buffer_of(var) for var, _ in graph.updates}
+    values = []
+    for var, value in graph.updates:
+        source, target = low.buffer_of(value), low.buffer_of(var)
+        if low.root(source) in updated and low.root(source) != target:
+            saved = low.new(value.t)
+            low.copy(source, saved, var, "copy")
+            source = saved
+        values.append((source, target, var))
+    for source, target, var in values:
+        if source != target:
+            low.copy(source, target, var, "assign")
 
 
 def _output(low: Lowering, node: Node, index: int) -> None:
@@ -258,6 +275,16 @@ def _output(low: Lowering, node: Node, index: int) -> None:
         return
     out = low.new(node.t, "output", f"out{index}", index=index)
     low.copy(name, out, node, "copy")
+
+
+def _update_source(low: Lowering, var: Node, value: Node) -> str:
+    """Where an update's value is; a view of a variable is saved first, since that may be updated, too."""
+    name = low.buffer_of(value)
+    if low.buffers[low.root(name)].place != "variable":
+        return name
+    spare = low.new(value.t)
+    low.copy(name, spare, var, "save")
+    return spare
 
 
 __all__ = ["lower", "step_cost"]

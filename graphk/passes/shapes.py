@@ -22,6 +22,8 @@ def required_equal(node: Node) -> list[Pair]:
     if node.op.name == "dot":
         a, b = ts
         return [(a.shape[i], b.shape[j]) for key in ("contract", "batch") for i, j in zip(*node.attr(key))]
+    if node.op.name == "reshape":
+        return [(ts[0].size, node.t.size)]
     if node.op.name == "concat":
         axis = node.attr("axis")
         return [(ts[0].shape[i], t.shape[i]) for t in ts[1:] for i in range(t.ndim) if i != axis]

@@ -45,8 +45,14 @@ def _uniform_scalar(s: Any, index: Any, step: Any, seed: int, dtype: str) -> Any
     return s.cast(s.u01(bits), dtype)
 
 
+def _uniform_infer(step: TensorType, seed: int, shape: Shape, dtype: str) -> TensorType:
+    if step != TensorType("uint32", ()):
+        raise TypeError(f"random numbers are drawn at a step that is a uint32 scalar, received {step}; cast it")
+    return TensorType(dtype, shape)
+
+
 uniform01_op: OpDef = register(OpDef(
-    "uniform01", "random", lambda step, seed, shape, dtype: TensorType(dtype, shape), _uniform_ref, ZERO_GRAD,
+    "uniform01", "random", _uniform_infer, _uniform_ref, ZERO_GRAD,
     scalar=_uniform_scalar, doc="Uniform numbers in [0, 1) with 24 random bits.",
     samples=lambda rng: [([np.array(3, np.uint32)], {"seed": 7, "shape": (5, 9), "dtype": "float32"})]))
 

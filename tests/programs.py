@@ -70,7 +70,7 @@ def mlp_train(hidden: int = 5, classes: int = 3) -> tuple[Graph, dict[str, Node]
     shapes = {"w1": (4, hidden), "b1": (hidden,), "w2": (hidden, classes), "b2": (classes,)}
     v = {k: new_variable(f32(*s), k) for k, s in shapes.items()}
     speed = {k: new_variable(f32(*s), "m_" + k) for k, s in shapes.items()}
-    step = new_variable(TensorType("int32", ()), "step")
+    step = new_variable(TensorType("uint32", ()), "step")
     h = ew.relu(ew.add(dot(x, v["w1"]), v["b1"]))
     h = ew.mul(h, ew.mul(bernoulli(step, 7, h.shape, 0.5), 2.0))
     p = nn.log_softmax(ew.add(dot(h, v["w2"]), v["b2"]))

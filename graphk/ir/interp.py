@@ -16,7 +16,8 @@ from graphk.ir.dims import Dim, DimExpr, evaluate, symbols
 from graphk.ir.node import Graph, Node, bind_attr, origin_of
 from graphk.ir.types import TensorType
 
-_outer: ContextVar[Mapping[str, int]] = ContextVar("outer", default=MappingProxyType({}))     # dims of the graph around a body
+# The dims of the graph around a body, which may speak of them.
+_outer: ContextVar[Mapping[str, int]] = ContextVar("outer", default=MappingProxyType({}))
 
 
 def bind_shape(env: dict[str, int], shape: Sequence[Dim], actual: Sequence[int], what: str) -> None:

@@ -204,8 +204,7 @@ class LoopParser(Parser):
         name = self.word("the program's name")
         self.need("(")
         dims = tuple(self.listed(lambda: self.word("a dimension's name"), ")"))
-        self.need("arena")
-        arena = self.dim()
+        arena = self.dim() if self.take("arena") else -1
         self.need("{")
         buffers: dict[str, Buffer] = {}
         kernels: dict[str, Kernel] = {}

@@ -120,16 +120,22 @@ class Program:
     dims: tuple[str, ...]
     buffers: tuple[Buffer, ...]
     steps: tuple[AnyStep, ...]
-    arena: Dim = 0                   # bytes, once `memory` has run
+    arena: Dim = -1                  # bytes; -1 until `memory` has run
     guards: tuple[tuple[Dim, Dim], ...] = ()
     notes: tuple[str, ...] = ()      # reasons for refused fusions
+
+    @property
+    def planned(self) -> bool:
+        """Whether `memory` has run: offsets, private buffers and barriers are there."""
+        return self.arena != -1
 
     def buffer(self, name: str) -> Buffer:
         return next(b for b in self.buffers if b.name == name)
 
     def __str__(self) -> str:
         names = kernel_names(self.steps)
-        lines = [f"program {self.name}({', '.join(self.dims)}) arena {self.arena} {{"]
+        arena = f" arena {self.arena}" if self.planned else ""
+        lines = [f"program {self.name}({', '.join(self.dims)}){arena} {{"]
         lines += ["  " + str(b) for b in self.buffers]
         for kernel, name in names.items():
             lines += ["  " + line for line in kernel.lines(name)]

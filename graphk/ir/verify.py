@@ -3,7 +3,7 @@
 In: a Graph, the name of the pass that made it, and predicates that must still hold (`ensures`).  Out:
 nothing, or a `VerifyError` that names the pass, the node, the layer, the user's line and the broken
 rule.  What always holds: each rule is one function of `RULES` or `PREDICATES` that yields what breaks it;
-bodies of scans and fusions are checked by the same rules.
+bodies of scans and fusions are checked by the same rules.  (Kernel and Program: `verify_kernel`, `verify_program`.)
 """
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from graphk.ir.dims import Dim, DimExpr, symbols
 from graphk.ir.node import Graph, Node, _table, attr_symbols, origin_of
 from graphk.ir.text import node_names, node_text
 from graphk.ir.types import TensorType, TupleType, Type
+from graphk.ir.verify_program import VerifyError, blame, verify_kernel, verify_program
 
 
 class Broken(NamedTuple):
@@ -22,14 +23,6 @@ class Broken(NamedTuple):
 
 
 Rule = Callable[[Graph], Iterable[Broken]]
-
-
-class VerifyError(AssertionError):
-    """A graph that breaks a rule; `rule` is the rule's name, `node` the offending node or None."""
-
-    def __init__(self, message: str, rule: str, node: Node | None):
-        super().__init__(message)
-        self.rule, self.node = rule, node
 
 
 def verify_graph(graph: Graph, after: str = "", ensures: Sequence[Rule] = ()) -> None:
@@ -63,9 +56,7 @@ def _report(graph: Graph, after: str, rule: Rule, node: Node | None, message: st
         lines.append(f"  node: {node_text(node, node_names(graph))}")
         lines += [f"  {word}: {text}" for word, text in
                   (("layer", where.layer), ("your line", where.line), ("made by rule", where.rule)) if text]
-    if after:
-        lines.append(f"  this is an error in the pass `{after}`, not in your model: please report it with this text")
-    return "\n".join(lines)
+    return "\n".join(lines + blame(after))
 
 
 def _bodies(node: Node) -> list[Graph]:
@@ -253,4 +244,4 @@ WITH_BODIES: tuple[Rule, ...] = (symbols_known, all_shapes_bound)        # these
 PREDICATES: tuple[Rule, ...] = (no_phase, no_composites, all_shapes_bound)
 
 __all__ = ["Broken", "PREDICATES", "RULES", "Rule", "VerifyError", "all_shapes_bound", "no_composites", "no_phase",
-           "unifies", "verify_graph"]
+           "unifies", "verify_graph", "verify_kernel", "verify_program"]

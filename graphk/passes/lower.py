@@ -242,9 +242,7 @@ def lower(graph: Graph, notes: tuple[Note, ...] = ()) -> Program:
     low.run(graph.nodes())
     for i, o in enumerate(graph.outputs):
         _output(low, o, i)
-    sources = [_update_source(low, var, value) for var, value in graph.updates]
-    for (var, _), source in zip(graph.updates, sources):
-        low.copy(source, low.buffer_of(var), var, "assign")
+    _assign(low, graph)
     dims = sorted(set().union(*(b.type.symbols() for b in low.buffers.values())) if low.buffers else set())
     return Program(graph.name, tuple(dims), tuple(low.buffers.values()), tuple(low.steps), guards=graph.guards,
                    notes=tuple(str(n) for n in notes))
@@ -275,16 +273,6 @@ def _output(low: Lowering, node: Node, index: int) -> None:
         return
     out = low.new(node.t, "output", f"out{index}", index=index)
     low.copy(name, out, node, "copy")
-
-
-def _update_source(low: Lowering, var: Node, value: Node) -> str:
-    """Where an update's value is; a view of a variable is saved first, since that may be updated, too."""
-    name = low.buffer_of(value)
-    if low.buffers[low.root(name)].place != "variable":
-        return name
-    spare = low.new(value.t)
-    low.copy(name, spare, var, "save")
-    return spare
 
 
 __all__ = ["lower", "step_cost"]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Sequence
 
 from graphk.codegen.emit import Lines, Spelling, dim_code, number, short
 from graphk.ir.dims import Dim, substitute, symbols
@@ -114,7 +115,7 @@ class Printer(Spelling):
         elif isinstance(s, Acc):
             vector = self.active
             self._note(s.name, vector)
-            value = f"{short(s.dtype)}({number(identity_of(s.combine, s.dtype), s.dtype)})"
+            value = self.identity(s)
             add(f"{self.name(s.name)} = " + (f"vsplat_{short(s.dtype)}({value})" if vector else value))
         elif isinstance(s, Update):
             add(f"{self.name(s.name)} = s_{self.combine(s.name)}({self.name(s.name)}, {self.expr(s.expr)})")
@@ -122,6 +123,10 @@ class Printer(Spelling):
             self.store(s)
         else:
             self.loop(s)
+
+    @staticmethod
+    def identity(a: Acc) -> str:
+        return f"{short(a.dtype)}({number(identity_of(a.combine, a.dtype), a.dtype)})"
 
     def _note(self, name: str, vector: bool) -> None:
         if self.active:
@@ -166,8 +171,7 @@ class Printer(Spelling):
         carried = list(dict.fromkeys(x.name for x in walk(s.body) if isinstance(x, Update) and x.name not in inner))
         accs = {x.name: x for x in walk(self.kernel.body) if isinstance(x, Acc)}
         for name in carried:
-            a = accs[name]
-            add(f"{name}_v = vsplat_{short(a.dtype)}({short(a.dtype)}({number(identity_of(a.combine, a.dtype), a.dtype)}))")
+            add(f"{name}_v = vsplat_{short(accs[name].dtype)}({self.identity(accs[name])})")
         add(f"{s.axis} = {lo}")
         add(f"while {s.axis} + V <= {hi}:")
         self.active, self.vectors = True, set(carried)
@@ -209,7 +213,7 @@ class Printer(Spelling):
             parallel.append(any(isinstance(s, Loop) and s.axis == self.par for s in walk(phase)))
         return Source(self.lines.text(), tuple(f"k_{i}" for i in range(len(phases))), tuple(parallel))
 
-    def tile(self, lets: tuple[Let, ...], loops: list[Stmt]) -> Source:
+    def tile(self, lets: tuple[Stmt, ...], loops: Sequence[Stmt]) -> Source:
         """A matrix product: panels of B are packed, tiles computed in registers, the epilogue run on each tile."""
         assert self.kernel.schedule is not None
         m, n, k = self.kernel.schedule.axes
@@ -268,7 +272,8 @@ class Tile:
         depth = lines.depth
         if outer:
             first = outer[0]
-            add(f"m0 = 0; m1 = m_; n0 = 0; n1 = n_".replace("; ", "\n" + "    " * depth))
+            for name, value in (("m0", "0"), ("m1", "m_"), ("n0", "0"), ("n1", "n_")):
+                add(f"{name} = {value}")
             add(f"for {first.axis} in range(share_lo({code(first.extent)}, tid, nt, 1), "
                 f"share_hi({code(first.extent)}, tid, nt, 1)):")
             lines.depth += 1

@@ -84,6 +84,7 @@ def _through(node: Node, g: Node) -> list[Node | None]:
     Expansion and gradient are made on stand-ins for operands and `g`, so that nothing upstream of them is visited.
     """
     stand_ins, seed = [new_input(x.t) for x in node.inputs], new_input(g.t)
+    assert node.op.expand is not None
     inner = node.op.expand(*stand_ins, **dict(node.attrs))
     back = dict(zip([*stand_ins, seed], [*node.inputs, g]))
     return [None if d is None else _substitute(d, back) for d in backward([inner], [seed], stand_ins)]

@@ -121,7 +121,7 @@ def tile_axes(kernel: Kernel) -> tuple[str, ...]:
 
 def _perfect_nest(kernel: Kernel) -> tuple[list[str], tuple[Stmt, ...]]:
     axes: list[str] = []
-    body = tuple(s for s in kernel.body if not isinstance(s, Let))
+    body: tuple[Stmt, ...] = tuple(s for s in kernel.body if not isinstance(s, Let))
     while len(body) == 1 and isinstance(body[0], Loop):
         axes.append(body[0].axis)
         body = body[0].body

@@ -29,7 +29,7 @@ class Source:
     text: str
     entries: tuple[str, ...]
     parallel: tuple[bool, ...]
-    workspace: tuple[Dim, Dim] | None = None      # tile: k and n, which size the per-thread workspace
+    workspace: tuple[Dim, Dim, Dim] | None = None      # tile: k, n and the packed rows of A (0: read in place)
     dtype: str = "float32"
 
 
@@ -235,7 +235,8 @@ class Printer(Spelling):
         t = Tile(self, m, n, k, nest.extent, inner.extent, contraction.extent, operands, acc, epilogue,
                  {x.axis for x in outer})
         t.print(outer)
-        return Source(self.lines.text(), ("k_0",), (True,), (contraction.extent, inner.extent), acc.dtype)
+        packed = nest.extent if t.packs_rows else 0
+        return Source(self.lines.text(), ("k_0",), (True,), (contraction.extent, inner.extent, packed), acc.dtype)
 
 
 @dataclass
@@ -252,6 +253,11 @@ class Tile:
     acc: Acc
     epilogue: tuple[Stmt, ...]
     batch: set[str]
+
+    @property
+    def packs_rows(self) -> bool:
+        """Whether A is packed first: its rows are not contiguous along k, so tiles would read it column by column."""
+        return coefficient(self.operands[0].index, self.k) != 1
 
     def base(self, load: Load) -> str:
         """The index where m, n and k are 0."""
@@ -272,8 +278,8 @@ class Tile:
         depth = lines.depth
         if outer:
             first = outer[0]
-            for name, value in (("m0", "0"), ("m1", "m_"), ("n0", "0"), ("n1", "n_")):
-                add(f"{name} = {value}")
+            for line in ("m0 = 0", "m1 = m_", "n0 = 0", "n1 = n_"):
+                add(line)
             add(f"for {first.axis} in range(share_lo({code(first.extent)}, tid, nt, 1), "
                 f"share_hi({code(first.extent)}, tid, nt, 1)):")
             lines.depth += 1
@@ -322,6 +328,12 @@ class Tile:
 
     def panels(self, t: str) -> None:
         lines = self.printer.lines
+        tile = "gemm_tile(at(a_, i_ * rsa_), rsa_, csa_, mr_, ws, k_, tile)"
+        if self.packs_rows:
+            tile = f"gemm_tile(at(ap_, (i_ - m0) * k_), 1, MR_{t}, mr_, ws, k_, tile)"
+            lines.add(f"ap_ = at(ws, k_ * NR_{t})")
+            lines.add(f"for i_ in range(m0, m1, MR_{t}):")
+            lines.add(f"    pack_a(at(a_, i_ * rsa_), rsa_, csa_, s_min(m1 - i_, MR_{t}), k_, at(ap_, (i_ - m0) * k_))")
         lines.add(f"for j_ in range(n0, n1, NR_{t}):")
         lines.depth += 1
         lines.add(f"nc_ = s_min(n1 - j_, NR_{t})")
@@ -329,7 +341,7 @@ class Tile:
         lines.add(f"for i_ in range(m0, m1, MR_{t}):")
         lines.depth += 1
         lines.add(f"mr_ = s_min(m1 - i_, MR_{t})")
-        lines.add("gemm_tile(at(a_, i_ * rsa_), rsa_, csa_, mr_, ws, k_, tile)")
+        lines.add(tile)
         lines.add("for r_ in range(mr_):")
         lines.depth += 1
         lines.add(f"{self.m} = i_ + r_")

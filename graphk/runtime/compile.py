@@ -157,7 +157,7 @@ class Executable:
         return tuple(out)
 
     def _workspace(self, s: Step) -> tuple[Dim, ...]:
-        """k and n of a tiled contraction."""
+        """What sizes the workspace of a tiled contraction: k, n, packed rows."""
         space = self.kernels[s.kernel].source.workspace
         env = dict(zip(s.kernel.sizes, s.sizes))
         return tuple(substitute(d, env) for d in space) if space else ()
@@ -261,7 +261,7 @@ class _Binder:
         sizes = [next(self.values) for _ in s.sizes]
         words = [self.addresses[b] for b in s.buffers] + sizes
         if compiled.source.workspace:
-            words += self._scratch(compiled.source.dtype, *(next(self.values) for _ in range(2)))
+            words += self._scratch(compiled.source.dtype, *(next(self.values) for _ in range(3)))
         args = np.array(words, np.int64)
         at = args.ctypes.data
         self.keep.append(args)
@@ -273,10 +273,11 @@ class _Binder:
         return [Call(f, at, barrier=i < last, alone=not par)
                 for i, (f, par) in enumerate(zip(compiled.addresses, compiled.source.parallel))]
 
-    def _scratch(self, dtype: str, k: int, n: int) -> list[int]:
-        """A workspace for packed panels: address and elements per thread."""
-        _, nr = self.exe.target.tile_shape(dtype)
-        each = -(-max(k * nr, GEMV_ROWS * n, 1) // 16) * 16
+    def _scratch(self, dtype: str, k: int, n: int, packed: int) -> list[int]:
+        """A workspace for a packed panel of B, then the packed rows of A: address and elements per thread."""
+        mr, nr = self.exe.target.tile_shape(dtype)
+        rows = -(-packed // mr) * mr
+        each = -(-max(k * (nr + rows), GEMV_ROWS * n, 1) // 16) * 16
         array = np.empty(each * ITEMSIZE[dtype] * self.threads + 64, np.uint8)
         self.keep.append(array)
         at = array.ctypes.data

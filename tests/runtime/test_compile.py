@@ -1,0 +1,246 @@
+"""Compiled graphs against the interpreter: every op, random graphs, every width and thread count.
+
+The reference for each result is the numpy interpreter; nothing here knows how code is generated.
+"""
+import threading
+
+import numpy as np
+import pytest
+
+import graphk.ir.ops  # noqa: F401  (fills the registry)
+from graphk.codegen.pyspace import Pointer, python_namespace
+from graphk.codegen.target import host_target, with_lanes
+from graphk.ir.dims import sym
+from graphk.ir.interp import run_full, run_graph
+from graphk.ir.node import Graph
+from graphk.ir.opdef import REGISTRY, const
+from graphk.ir.ops.contract import dot
+from graphk.ir.ops.control import scan
+from graphk.ir.ops.elementwise import add, mul, relu, sub, tanh
+from graphk.ir.ops.leaves import new_input, new_variable
+from graphk.ir.ops.random import bernoulli
+from graphk.ir.ops.reduce import mean, sum_
+from graphk.ir.types import TensorType
+from graphk.passes.autodiff import gradients
+from graphk.passes.pipeline import run_passes
+from graphk.runtime import native_loop as loop
+from graphk.runtime.compile import Executable, compile_graph
+from graphk.runtime.executor import Executor
+from tests.graphs import random_graph
+
+F = "float32"
+n, t = sym("n"), sym("t")
+
+
+def inp(dtype, *shape):
+    return new_input(TensorType(dtype, shape), "x")
+
+
+def close(got, want, tol=3e-5):
+    assert len(got) == len(want)
+    for a, b in zip(got, want):
+        assert a.dtype == b.dtype and a.shape == b.shape
+        if a.dtype.kind != "f":
+            np.testing.assert_array_equal(a, b)
+        else:
+            np.testing.assert_allclose(a, b, rtol=tol, atol=tol * max(1.0, float(np.abs(b).max()) if b.size else 1.0))
+
+
+def samples():
+    rng = np.random.default_rng(0)
+    for op in REGISTRY.values():
+        if op.samples is not None and op.name not in ("fusion", "phase_select"):
+            yield pytest.param(op, op.samples(rng), id=op.name)
+
+
+@pytest.mark.parametrize("op, cases", list(samples()))
+def test_every_op_agrees_with_its_reference(op, cases):
+    for arrays, attrs in cases:
+        nodes = [inp(a.dtype.name, *a.shape) for a in arrays]
+        graph = Graph(tuple(nodes), (op(*nodes, **attrs),))
+        close(compile_graph(graph, {})([np.array(a, order="C") for a in arrays]), run_graph(graph, arrays))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_graphs(seed):
+    graph, arrays = random_graph(seed)
+    want = run_graph(graph, arrays)
+    got = compile_graph(graph, {})([np.array(a, order="C") for a in arrays])
+    for a, b in zip(got, want):
+        fine = np.isfinite(b) if b.dtype.kind == "f" else np.ones(b.shape, bool)
+        scale = float(np.abs(b[fine]).max()) if b.dtype.kind == "f" and fine.any() else 1.0
+        np.testing.assert_allclose(a[fine], b[fine], rtol=3e-4, atol=3e-4 * max(1.0, scale))
+
+
+# ------------------------------------------------------------------ a small network with everything in it
+def network():
+    """One training step of a two-layer net with dropout: (graph, variables, arrays)."""
+    x, y = inp(F, n, 13), inp(F, n, 3)
+    step = new_variable(TensorType("uint32", ()), "step")
+    ws = [new_variable(TensorType(F, s), f"w{i}") for i, s in enumerate([(13, 21), (21,), (21, 3), (3,)])]
+    h = relu(add(dot(x, ws[0]), ws[1]))
+    h = mul(h, bernoulli(step, 5, h.shape, 0.7))
+    loss = mean(mul(sub(add(dot(h, ws[2]), ws[3]), y), sub(add(dot(h, ws[2]), ws[3]), y)))
+    updates = [(w, sub(w, mul(g, 0.1))) for w, g in zip(ws, gradients(loss, ws))]
+    updates.append((step, add(step, const(1, "uint32"))))
+    rng = np.random.default_rng(1)
+    values = {w: rng.standard_normal([int(d) for d in w.shape]).astype(F) * np.float32(0.3) for w in ws}
+    values[step] = np.array(4, np.uint32)
+    return Graph((x, y), (loss, h), tuple(updates), "net"), values, rng
+
+
+def batch(rng, size):
+    return [rng.standard_normal((size, 13)).astype(F), rng.standard_normal((size, 3)).astype(F)]
+
+
+def copies(values):
+    return {k: np.array(v) for k, v in values.items()}
+
+
+def test_training_steps_follow_the_interpreter_for_any_batch_size():
+    graph, values, rng = network()
+    mine, theirs = copies(values), copies(values)
+    exe = compile_graph(graph, mine)
+    for size in (64, 1, 2, 7, 33, 7):
+        arrays = batch(rng, size)
+        want, updates = run_full(graph, arrays, theirs)
+        theirs.update(updates)
+        close(exe(arrays), want)
+        for v in theirs:
+            np.testing.assert_allclose(mine[v], theirs[v], rtol=1e-4, atol=1e-5)
+    assert exe.binds == 5                                # one per distinct batch size, nothing else is made anew
+
+
+@pytest.mark.parametrize("lanes", [1, 4, 8, 16])
+def test_every_vector_width_gives_right_results(lanes):
+    graph, values, rng = network()
+    arrays = batch(rng, 37)
+    want, updates = run_full(graph, arrays, values)
+    mine = copies(values)
+    exe = Executable(run_passes(graph), mine, target=with_lanes(host_target(), lanes))
+    close(exe(arrays), want)
+    for v, value in updates.items():
+        np.testing.assert_allclose(mine[v], value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def executors():
+    made = [Executor(threads=k) for k in (1, 2, 3, 4)]
+    yield made
+    for e in made:
+        e.close()
+
+
+def test_the_bits_do_not_depend_on_the_number_of_threads(executors, monkeypatch):
+    monkeypatch.setattr("graphk.runtime.compile.SMALL_COST", 0)
+    graph, values, rng = network()
+    arrays = batch(rng, 301)
+    results = []
+    for executor in executors:
+        mine = copies(values)
+        out = Executable(run_passes(graph), mine, executor=executor)(arrays)
+        results.append([a.tobytes() for a in [*out, *mine.values()]])
+    assert all(r == results[0] for r in results[1:])
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("steps", [0, 1, 5])
+def test_scans_and_their_gradients(steps, reverse, executors, monkeypatch):
+    monkeypatch.setattr("graphk.runtime.compile.SMALL_COST", 0)
+    x, h0, w = inp(F, t, n, 3), inp(F, n, 4), inp(F, 3, 4)
+    h, xt, wi = inp(F, n, 4), inp(F, n, 3), inp(F, 3, 4)
+    new = tanh(add(h, dot(xt, wi)))
+    last, all_h = scan(Graph((h, xt, wi), (new, mul(new, new))), [h0], [x], [w], reverse=reverse)
+    loss = add(sum_(all_h), sum_(last))
+    graph = Graph((x, h0, w), (loss, all_h, *gradients(loss, [x, h0, w])))
+    rng = np.random.default_rng(2)
+    arrays = [rng.standard_normal(s).astype(F) for s in ((steps, 2, 3), (2, 4), (3, 4))]
+    want = run_graph(graph, arrays)
+    for executor in executors[:3]:
+        close(Executable(run_passes(graph), {}, executor=executor)(arrays), want)
+
+
+# ------------------------------------------------------------------ generated source
+@pytest.mark.parametrize("lanes", [1, 4])
+def test_the_generated_source_runs_as_plain_python(lanes):
+    """The same text that Numba compiles, executed by the Python interpreter on the bound arguments."""
+    graph, values, rng = network()
+    arrays = batch(rng, 5)
+    want, updates = run_full(graph, arrays, values)
+    exe = Executable(run_passes(graph), copies(values), target=with_lanes(host_target(), lanes))
+    bound = exe.bind(exe.dims_of(arrays))
+    outs = [np.empty(shape, dtype) for shape, dtype in bound.outputs]
+    words = bound.binding.words
+    patches = words[words[loop.B_PATCHES]:][:3 * words[loop.B_PATCH_COUNT]].reshape(-1, 3)
+    for extern, slot, offset in patches.tolist():
+        Pointer(slot, "int64")[0] = int([*arrays, *outs][extern].ctypes.data + offset)
+    rows = words[words[loop.B_STEPS]:][:4 * words[loop.B_STEP_COUNT]].reshape(-1, 4).tolist()
+    for step in exe.program.steps:
+        source = exe.kernels[step.kernel].source
+        namespace = python_namespace(lanes)
+        exec(compile(source.text, "<kernel>", "exec"), namespace)
+        for entry in source.entries:
+            namespace[entry](Pointer(rows.pop(0)[2], "int64"), 0, 1)
+    assert not rows
+    close(outs, want)
+    for v, value in updates.items():
+        np.testing.assert_allclose(exe.variables[v], value, rtol=1e-4, atol=1e-5)
+
+
+def test_equal_structure_is_one_kernel_whatever_the_shapes():
+    x, a, b = inp(F, n, 8), inp(F, 8, 16), inp(F, 16, 5)
+    program = run_passes(Graph((x, a, b), (relu(dot(relu(dot(x, a)), b)),))).program
+    assert len(program.steps) == 2
+    assert len({s.kernel.key() for s in program.steps}) == 1
+
+
+# ------------------------------------------------------------------ calls
+def test_a_wrong_array_is_refused_and_changes_nothing():
+    graph, values, rng = network()
+    mine = copies(values)
+    exe = compile_graph(graph, mine)
+    exe(batch(rng, 4))
+    before = copies(mine)
+    with pytest.raises(ValueError, match=r"axes"):
+        exe([np.zeros(13, F), np.zeros((4, 3), F)])
+    with pytest.raises(ValueError, match=r"shape \(4, 12\)"):
+        exe([np.zeros((4, 12), F), np.zeros((4, 3), F)])
+    with pytest.raises(ValueError, match="expected"):
+        exe([np.zeros((4, 13), F), np.zeros((5, 3), F)])
+    assert all(np.array_equal(mine[v], before[v]) for v in mine)
+
+
+def test_strided_and_misaligned_arrays_are_copied():
+    x = inp(F, n, 6)
+    exe = compile_graph(Graph((x,), (mul(x, 2.0),)), {})
+    base = np.arange(48, dtype=F).reshape(8, 6)
+    raw = np.zeros(8 * 6 * 4 + 1, np.uint8)[1:].view()
+    odd = np.frombuffer(raw.tobytes(), F).reshape(8, 6)
+    for a in (base, base[::2], np.asfortranarray(base), odd):
+        close(exe([a]), [a * 2])
+
+
+def test_threads_may_call_one_executable_at_once():
+    graph, values, rng = network()
+    exe = compile_graph(Graph(graph.inputs, graph.outputs), values)
+    inputs = [batch(rng, 3 + i % 4) for i in range(16)]
+    want = [run_graph(Graph(graph.inputs, graph.outputs), a, values) for a in inputs]
+    errors = []
+
+    def work(i):
+        try:
+            for _ in range(20):
+                close(exe(inputs[i]), want[i])
+        except BaseException as e:       
+            errors.append(e)
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(16)]
+    [x.start() for x in threads]
+    [x.join() for x in threads]
+    assert not errors
+
+
+def test_updates_that_swap_variables_read_before_they_write():
+    a, b = (new_variable(TensorType(F, (3,)), s) for s in "ab")
+    values = {a: np.array([1, 2, 3], F), b: np.array([4, 5, 6], F)}
+    compile_graph(Graph((), (), ((a, b), (b, a))), values)([])
+    assert values[a].tolist() == [4, 5, 6] and values[b].tolist() == [1, 2, 3]

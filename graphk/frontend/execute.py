@@ -5,10 +5,11 @@ run in.  Out: a callable from arrays to arrays.  What always holds: all reads of
 writes, and writes go into the variables' own arrays, never replace them.
 
 The environment variable `GRAPHK_EXECUTOR` chooses what runs it: `cpu` (the default: compiled kernels) or
-`interp` (the numpy interpreter, the oracle).
+`interp` (the numpy interpreter, the oracle).  `GRAPHK_DUMP=directory` writes every compiled graph's stages there.
 """
 from __future__ import annotations
 
+import importlib
 import os
 from typing import Callable, Mapping, Sequence
 
@@ -34,7 +35,17 @@ def compile_graph(graph: Graph, variables: Mapping[Node, Variable], phase: int) 
     if chosen != "cpu":
         raise ValueError(f"GRAPHK_EXECUTOR={chosen!r} is unknown; expected `cpu` or `interp`.")
     from graphk.runtime.compile import compile_graph as compile_for_cpu
+    if os.environ.get("GRAPHK_DUMP"):
+        _dump_compilations()
     return compile_for_cpu(graph, arrays, phase)
+
+
+def _dump_compilations() -> None:
+    """`GRAPHK_DUMP=directory`: what is compiled from now on is dumped there (inspection is loaded for nothing else)."""
+    from graphk.runtime.compile import OBSERVERS
+    recorder = importlib.import_module("graphk.inspection.dump").recorder_from_environment()
+    if recorder not in OBSERVERS:
+        OBSERVERS.append(recorder)
 
 
 def _interpreted(graph: Graph, arrays: dict[Node, np.ndarray], phase: int) -> Executable:

@@ -1,1 +1,58 @@
-"""inspection."""
+"""Inspection: every stage of a compilation, as a page, as files, as tables.
+
+In: a model, or what `K.function` returns.  Out: `report` writes one HTML page, `dump` a folder of text files, `passes`
+gives the table of the passes.  What always holds: nothing is run and nothing is changed by looking; no weight is
+written anywhere; importing graphk, or this package, loads none of it until one of the functions is called.
+"""
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Mapping, Sequence
+
+if TYPE_CHECKING:
+    from graphk.inspection.facts import PassTable
+
+
+def report(model_or_function: Any, path: str | os.PathLike[str], batch: int = 32,
+           dims: Mapping[str, int] | None = None) -> str:
+    """Write one self-contained HTML page about a model or function; returns its path.
+
+    batch: the number of samples for which sizes, operations and memory are shown; dims: values of other symbolic
+    dims by name (16 unless given).  TypeError for anything but a model or function.
+
+    >>> import os, tempfile
+    >>> from graphk import backend as K
+    >>> x = K.placeholder(shape=(None, 4))
+    >>> page = report(K.function([x], [K.softmax(x)]), os.path.join(tempfile.mkdtemp(), "softmax.html"))
+    >>> "kernel" in open(page).read()
+    True
+    """
+    from graphk.inspection.page import report as write
+    return write(model_or_function, path, batch, dims)
+
+
+def dump(model_or_function: Any, directory: str | os.PathLike[str], formats: Sequence[str] = ("text", "dot", "json", "html"),
+         after: str | None = None, kernels: bool = True, batch: int = 32) -> str:
+    """Write every stage into `directory`, a folder per compiled graph, and `index.html`; returns the directory.
+
+    formats: which of text, dot, json, html; after: only what this pass made; kernels: LLVM IR and assembly, too (each
+    kernel is compiled once more for them).
+    """
+    from graphk.inspection.dump import dump as write
+    return write(model_or_function, directory, formats, after, kernels, batch)
+
+
+def passes(model_or_function: Any) -> "PassTable":
+    """The passes of each compiled graph: nodes before and after, groups, milliseconds; prints as a table.
+
+    >>> from graphk import backend as K
+    >>> x = K.placeholder(shape=(None, 4))
+    >>> [row.name for row in passes(K.function([x], [x + x]))][:2]
+    ['specialize', 'shapes']
+    """
+    from graphk.inspection.facts import PassTable, pass_rows
+    from graphk.inspection.subjects import subjects_of
+    return PassTable(row for s in subjects_of(model_or_function) for row in pass_rows(s))
+
+
+__all__ = ["dump", "passes", "report"]

@@ -328,4 +328,29 @@ def compile_graph(graph: Graph, variables: Mapping[Node, np.ndarray], phase: int
 
     variables: for each variable node its array, which is read and written in place for the executable's life.
     """
+    if OBSERVERS:
+        return _observed(graph, variables, phase, observer, verify)
     return Executable(run_passes(graph, phase, verify, observer), variables)
+
+
+# Asked before each compilation for something with `passed(record)`, `finished(executable)` and `failed(error)`.
+OBSERVERS: list[Callable[[Graph, int], Any]] = []
+
+
+def _observed(graph: Graph, variables: Mapping[Node, np.ndarray], phase: int, observer: Callable[[Any], None] | None,
+              verify: bool) -> Executable:
+    """`compile_graph`, watched; running the executable costs nothing more."""
+    watchers = [start(graph, phase) for start in OBSERVERS]
+
+    def passed(record: Any) -> None:
+        for see in [*([observer] if observer else []), *(w.passed for w in watchers)]:
+            see(record)
+    try:
+        executable = Executable(run_passes(graph, phase, verify, passed), variables)
+    except BaseException as error:
+        for w in watchers:
+            w.failed(error)
+        raise
+    for w in watchers:
+        w.finished(executable)
+    return executable

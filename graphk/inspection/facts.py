@@ -1,0 +1,199 @@
+"""Tables about a compiled graph: its passes, its steps, and where its nodes went.
+
+In: a `Subject` and values of the symbolic dims.  Out: rows of plain numbers and text.  What always holds: estimates
+are named so; operations are those that the compiler itself plans with (`Step.cost`), bytes are those of the
+buffers that a step names, each counted once per step.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Iterator, Mapping
+
+from graphk.inspection.subjects import Subject, value, without_folders
+from graphk.ir.effects import root_of
+from graphk.ir.loop import Kernel
+from graphk.ir.node import Graph, Node
+from graphk.ir.program import AnyStep, LoopStep, Program, Step, flat_steps
+from graphk.passes.fuse import Fuser, Group
+from graphk.passes.lower import group_label
+
+
+# ------------------------------------------------------------------ passes
+@dataclass(frozen=True)
+class PassRow:
+    """One pass: sizes before and after (nodes of a graph, or steps of a program), and its time."""
+    subject: str
+    name: str
+    before: int
+    after: int
+    unit: str
+    groups: int
+    milliseconds: float
+    changed: bool
+
+    def __str__(self) -> str:
+        groups = f", {self.groups} groups" if self.groups else ""
+        same = "" if self.changed else ", unchanged"
+        return f"{self.subject:<10} {self.name:<12} {self.before:>5} -> {self.after:>5} {self.unit}{groups}{same}  " \
+               f"{self.milliseconds:8.2f} ms"
+
+
+def size_of(ir: Any) -> int:
+    """Nodes of a graph, those inside fused groups and loops too; kernel steps of a program."""
+    if isinstance(ir, Graph):
+        total = 0
+        for n in ir.nodes():
+            bodies = [v for _, v in n.attrs if isinstance(v, Graph)]
+            total += 1 if not bodies else sum(size_of(b) - len(b.inputs) for b in bodies)
+            total -= n.op.name == "item"
+        return total
+    return len(flat_steps(ir.steps))
+
+
+def pass_rows(subject: Subject) -> list[PassRow]:
+    """A row per pass that ran."""
+    rows = []
+    for r in subject.records:
+        unit = "nodes" if isinstance(r.after, Graph) else "steps"
+        fused = sum(n.op.name == "fusion" for n in r.after.nodes()) if isinstance(r.after, Graph) else 0
+        rows.append(PassRow(subject.title, r.name, size_of(r.before), size_of(r.after), unit, fused, r.seconds * 1e3,
+                            r.after is not r.before))
+    return rows
+
+
+class PassTable(tuple[PassRow, ...]):
+    """Rows of several graphs; prints as a table."""
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self))
+
+    __repr__ = __str__
+
+
+# ------------------------------------------------------------------ steps
+@dataclass(frozen=True)
+class StepRow:
+    """One kernel call at given dims.  `inside`: the trip counts of the loops around it, e.g. "12 x"."""
+    index: int                       # of the program's step, a whole loop being one
+    step: Step
+    times: int
+    sizes: tuple[int, ...]
+    operations: int
+    bytes: int
+    origin: str
+    loop: str = ""
+
+
+def step_rows(program: Program, env: Mapping[str, int]) -> list[StepRow]:
+    """Every kernel step, those of loops with their trip count."""
+    table = {b.name: b for b in program.buffers}
+    roots = root_of(program)
+    rows: list[StepRow] = []
+
+    def add(s: AnyStep, index: int, times: int, loop: str) -> None:
+        if isinstance(s, LoopStep):
+            trips = value(s.length, env)
+            for x in s.body:
+                add(x, index, times * trips, loop + f"{trips} times" + (", reversed" if s.reverse else ""))
+            return
+        touched = {(roots[b], str(table[b].type)): value(table[b].nbytes, env) for b in s.buffers}
+        rows.append(StepRow(index, s, times, tuple(value(d, env) for d in s.sizes), times * value(s.cost, env),
+                            times * sum(touched.values()), without_folders(s.origin), loop))
+    for i, s in enumerate(program.steps):
+        add(s, i, 1, "")
+    return rows
+
+
+def human(n: float, unit: str = "") -> str:
+    """A number with a prefix: 1234567 -> 1.23 M."""
+    for size, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(n) >= size:
+            return f"{n / size:.3g} {prefix}{unit}"
+    return f"{n:.0f} {unit}".rstrip()
+
+
+# ------------------------------------------------------------------ what became of a node
+def record_named(subject: Subject, name: str) -> Any:
+    """The record of the pass `name`, or None if there is no such pass."""
+    return next((r for r in subject.records if r.name == name), None)
+
+
+def kernels_of_fusions(subject: Subject) -> dict[Node, Kernel]:
+    """The scheduled kernel of each fusion node of the fused graph, those in loop bodies too.
+
+    Lowering emits the kernels in the order of the nodes, and scheduling keeps the steps; where an added pass broke
+    either, nothing is claimed.
+    """
+    fused, lowered, scheduled = (record_named(subject, n) for n in ("fuse", "lower", "schedule"))
+    if fused is None or lowered is None or scheduled is None:
+        return {}
+    names = list(_labels(lowered.after.steps))
+    final = list(_labels(scheduled.after.steps))
+    if [s.kernel.label for s in names] != [s.kernel.label for s in final]:
+        return {}
+    out: dict[Node, Kernel] = {}
+    at = 0
+    for node in _fusions(fused.after):
+        label = group_label(node.attr("body"))
+        found = next((i for i in range(at, len(names)) if names[i].kernel.label == label), None)
+        if found is None:
+            return out
+        out[node] = final[found].kernel
+        at = found + 1
+    return out
+
+
+def _labels(steps: tuple[AnyStep, ...]) -> Iterator[Step]:
+    yield from flat_steps(steps)
+
+
+def _fusions(graph: Graph) -> Iterator[Node]:
+    for node in graph.nodes():
+        if node.op.name == "fusion":
+            yield node
+        elif node.op.name == "scan":
+            yield from _fusions(node.attr("body"))
+
+
+class _Watching(Fuser):
+    """The fuser, remembering which group became which fusion node."""
+
+    def __init__(self, graph: Graph):
+        super().__init__(graph)
+        self.became: dict[Node, tuple[Node, ...]] = {}
+
+    def _build_group(self, group: Group, new: dict[Node, Node]) -> None:
+        super()._build_group(group, new)
+        made = next(new[n].inputs[0] for n in group.nodes if n in new)
+        self.became[made] = tuple(group.nodes)
+
+
+def groups_of_nodes(subject: Subject) -> dict[Node, int]:
+    """For each node that enters `fuse`, the number of its fusion node among those of the fused graph.
+
+    The pass is run once more, watched; fusion is deterministic, and if the counts differ nothing is claimed.
+    """
+    record = record_named(subject, "fuse")
+    if record is None:
+        return {}
+    fuser = _Watching(record.before)
+    again = [n for n in fuser.run().nodes() if n.op.name == "fusion"]
+    ours = [n for n in record.after.nodes() if n.op.name == "fusion"]
+    if [n.attr("order") for n in again] != [n.attr("order") for n in ours]:
+        return {}
+    return {member: i for i, n in enumerate(again) for member in fuser.became.get(n, ())}
+
+
+def kernel_of_nodes(subject: Subject) -> dict[Node, Kernel]:
+    """The kernel that each node of the graph before `fuse` became part of, and each fusion node's own."""
+    kernels = kernels_of_fusions(subject)
+    record = record_named(subject, "fuse")
+    if record is None or not kernels:
+        return {}
+    ours = [n for n in record.after.nodes() if n.op.name == "fusion"]
+    out = {n: kernels[ours[i]] for n, i in groups_of_nodes(subject).items() if ours[i] in kernels}
+    return {**out, **kernels}
+
+
+__all__ = ["PassRow", "PassTable", "StepRow", "human", "kernel_of_nodes", "kernels_of_fusions", "pass_rows",
+           "record_named", "size_of", "step_rows"]

@@ -1,0 +1,184 @@
+"""One self-contained HTML page about a model or a function.
+
+In: a model or a function, where the page goes, and a batch size.  Out: the page's path.  What always holds: the page
+fetches nothing (no link, script, font or image from elsewhere, and a policy in it that forbids them), holds no value of
+any weight, names files without their folders, and is written whole or not at all.
+"""
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import zlib
+from html import escape
+from pathlib import Path
+from typing import Any, Mapping, Sequence
+
+import graphk
+from graphk.inspection import sections
+from graphk.inspection.facts import kernel_of_nodes
+from graphk.inspection.listing import KernelView, block_listing, distinct_kernels
+from graphk.inspection.subjects import Subject, dims_for, subjects_of, without_folders
+from graphk.inspection.views import NO_LAYER, GraphView, NodeTable
+from graphk.ir.node import Graph
+from graphk.ir.text import print_graph
+
+_DATA = re.compile(r'base64 "[A-Za-z0-9+/=]{24,}"')
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+
+
+class Page:
+    """Builds the page of some subjects.  `listings`: whether kernels are compiled once more for LLVM IR and assembly."""
+
+    def __init__(self, title: str, subjects: Sequence[Subject], thing: Any = None, batch: int = 32,
+                 dims: Mapping[str, int] | None = None, listings: bool = True):
+        self.title, self.subjects, self.thing, self.batch = title, list(subjects), thing, batch
+        self.listings = listings
+        self.env = [dims_for(s.program, batch, dims) for s in self.subjects]
+        self.kernels = distinct_kernels(self.subjects)
+        self.views: list[KernelView] = list(self.kernels.values())
+        self.texts: dict[str, str] = {}
+        self.nodes = NodeTable()
+        for layer in getattr(thing, "layers", ()):
+            self.nodes.layers.setdefault(layer.name, len(self.nodes.layers))
+        self.stages = [self._stages(i, s) for i, s in enumerate(self.subjects)]
+        self.hues = sections.hues_of(self.nodes.layers)
+        self.blocks: dict[str, str] = {}
+        self.counts = {v.id: self._listing(v) for v in self.views} if listings else {}
+
+    # -------------------------------------------------------------- data for the script
+    def _stages(self, number: int, s: Subject) -> list[dict[str, Any]]:
+        """Each stage's name, drawing and text; a pass that changed nothing shares its predecessor's."""
+        became = {n: self.kernels[k.key()].id for n, k in kernel_of_nodes(s).items() if k.key() in self.kernels}
+        out: list[dict[str, Any]] = []
+        last: Any = None
+        for name, ir in sections.graph_sizes(s):
+            if ir is last:
+                out.append({**out[-1], "name": name, "same": True})
+                continue
+            last, key = ir, f"text:{number}:{name}"
+            self.texts[key] = graph_text(ir)
+            view = GraphView(ir, self.nodes, became).data() if isinstance(ir, Graph) else None
+            out.append({"name": name, "text": key, "view": view})
+        return out
+
+    def _listing(self, v: KernelView) -> Any:
+        made = v.listing()
+        self.texts[f"ir:{v.id}"], self.texts[f"asm:{v.id}"] = made.ir, made.asm
+        for symbol in made.blocks:
+            if symbol not in self.blocks:
+                ident = self.blocks[symbol] = f"b{len(self.blocks)}"
+                block = block_listing(symbol, v.target)
+                self.texts[f"ir:{ident}"], self.texts[f"asm:{ident}"] = block.ir, block.asm
+        return made.counts
+
+    def data(self) -> dict[str, Any]:
+        """Everything the drawings need, views that stages share once."""
+        views: list[Any] = []
+        phases = []
+        for s, stages in zip(self.subjects, self.stages):
+            shown = []
+            for stage in stages:
+                if stage["view"] is not None and not stage.get("same"):
+                    views.append(stage["view"])
+                shown.append({"name": stage["name"], "text": stage["text"], "same": bool(stage.get("same")),
+                              "view": len(views) - 1 if stage["view"] is not None else -1})
+            phases.append({"title": s.title, "stages": shown})
+        layers = [[name, self.hues[name]] for name in self.nodes.layers]
+        return {"nodes": self.nodes.rows, "lines": self.nodes.code, "layers": layers, "views": views, "phases": phases,
+                "kernels": {v.id: v.label for v in self.views}}
+
+    # -------------------------------------------------------------- HTML
+    def html(self) -> str:
+        here = Path(__file__).parent
+        css = (here / "page.css").read_text(encoding="utf-8")
+        js = (here / "page.js").read_text(encoding="utf-8")
+        packed = base64.b64encode(zlib.compress(json.dumps(self.texts).encode(), 9)).decode()
+        tabs = "".join(f'<button class="tab" data-phase="{i}">{escape(s.title)}</button>'
+                       for i, s in enumerate(self.subjects))
+        body = "".join(self._phase(i, s) for i, s in enumerate(self.subjects))
+        return (f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
+                f'content="width=device-width"><meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+                f"<title>graphk: {escape(self.title)}</title><style>\n{css}</style></head>\n<body>\n{self._header()}"
+                f'<nav><span class="tabs">{tabs}</span><span class="jump"></span></nav>\n<main>\n{body}\n{self._kernels()}</main>\n'
+                f'<script type="application/json" id="data">{script_json(self.data())}</script>\n'
+                f'<script type="text/plain" id="texts">{packed}</script>\n<script>\n{js}</script>\n</body></html>\n')
+
+    def _header(self) -> str:
+        target = self.views[0].target if self.views else None
+        machine = f"{target.cpu or 'this CPU'}, {target.lanes} float32 lanes" if target else "no kernels"
+        sizes = ", ".join(sorted({f"{k} = {v}" for env in self.env for k, v in env.items()}))
+        model = sections.model_table(self.thing, self.hues) if self.thing is not None else ""
+        kind = type(self.thing).__name__ if self.thing is not None else "compiled graph"
+        return (f'<header><h1><span class="mark">graphk</span> {escape(self.title)}</h1>'
+                f'<p class="dim">{escape(kind)} · graphk {graphk.__version__} · {escape(machine)} · sizes shown for '
+                f'{escape(sizes or "fixed shapes")} · {len(self.subjects)} graphs, {len(self.views)} distinct kernels</p>'
+                f'<div class="top"><div>{model}</div>{sections.GUIDE}</div></header>\n')
+
+    def _phase(self, i: int, s: Subject) -> str:
+        env = self.env[i]
+        out = [f'<section class="phase" data-phase="{i}" id="p{i}"><h2>{escape(s.title)}</h2>', sections.cards(s, env),
+               f'<h3 data-jump>Graph</h3><div class="explorer" data-phase="{i}"><noscript>The drawings need scripts; '
+               "the tables below do not.</noscript></div>",
+               "<h3 data-jump>Passes</h3>", sections.passes_table(s),
+               "<h3 data-jump>Steps</h3>", sections.steps_table(s, env, self.kernels, self.hues),
+               "<h3 data-jump>Memory</h3>", sections.memory_svg(s, env, self.hues),
+               "<h3 data-jump>Fusion</h3>", sections.notes_list(s), "</section>\n"]
+        return "".join(out)
+
+    def _kernels(self) -> str:
+        what = ("" if self.listings else " LLVM IR and assembly were not asked for.")
+        return ('<section id="kernels"><h2 data-jump>Kernels</h2><p class="dim">Equal kernels compile once, whatever the '
+                f"shapes and layers they serve: sizes are run-time numbers.{what} "
+                '<input class="filter" type="search" placeholder="search kernels" size="28"><span class="hits"></span></p>'
+                + sections.kernel_section(self.views, self.counts, self.blocks)
+                + sections.block_section(self.blocks, self.views) + "</section>")
+
+
+def graph_text(ir: Any) -> str:
+    """The text form, large constants by their length and files without folders."""
+    text = print_graph(ir) if isinstance(ir, Graph) else without_folders(str(ir))
+    return _DATA.sub(lambda m: f'base64 "… {len(m[0]) - 9} characters …"', text)
+
+
+def script_json(data: Any) -> str:
+    """JSON that cannot end the script element it stands in."""
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/").replace("<!--", "<\\u0021--")
+
+
+def write_whole(path: str, text: str) -> str:
+    """Write a file aside, then rename it over the final one."""
+    parent = os.path.dirname(os.path.abspath(path))
+    os.makedirs(parent, exist_ok=True)
+    aside = f"{path}.{os.getpid()}.tmp"
+    try:
+        with open(aside, "w", encoding="utf-8") as f:
+            f.write(text)
+        os.replace(aside, path)
+    except OSError as e:
+        if os.path.exists(aside):
+            os.unlink(aside)
+        raise OSError(e.errno, f"the page cannot be written ({e.strerror}); give a path in a writable folder", path) from e
+    return path
+
+
+def report(model_or_function: Any, path: Any, batch: int = 32, dims: Mapping[str, int] | None = None) -> str:
+    """Write the page of a model or function; returns the path.
+
+    batch: the number of samples that sizes, operations and memory are shown for; dims: values of other symbolic dims by
+    name (a number of time steps; 16 unless given).
+
+    >>> import os, tempfile
+    >>> from graphk import backend as K
+    >>> x = K.placeholder(shape=(None, 4))
+    >>> page = report(K.function([x], [K.softmax(x)]), os.path.join(tempfile.mkdtemp(), "softmax.html"))
+    >>> "<svg" in open(page).read()
+    True
+    """
+    subjects = subjects_of(model_or_function)
+    title = getattr(model_or_function, "name", "") or subjects[0].name
+    return write_whole(os.fspath(path), Page(title, subjects, model_or_function, batch, dims).html())
+
+
+__all__ = ["NO_LAYER", "Page", "graph_text", "report", "write_whole"]

@@ -1,0 +1,126 @@
+"""What is inspected: the compiled graphs behind a model or a function.
+
+In: a model (compiled, or only built), a `K.function`, or a `graphk.runtime` executable.  Out: `Subject`s, one per
+compiled graph and learning phase, compiled now if they were not yet.  What always holds: nothing is run, so no
+weight changes; the symbolic dims get the values that `dims_for` chose, and a page says which.
+"""
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import Any, Mapping
+
+from graphk.ir.dims import Dim, DimExpr, evaluate, symbols
+from graphk.ir.node import Graph
+from graphk.ir.program import Program
+from graphk.passes.pipeline import Record
+from graphk.runtime.compile import Executable
+
+PHASES = {0: "test", 1: "train"}
+OTHER_SIZE = 16                    # what a symbolic dim that is no batch size (a number of time steps) stands for
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One compiled graph: its name (`train_function`), its learning phase ("train", "test"), and its executable."""
+    name: str
+    phase: str
+    executable: Executable
+
+    @property
+    def title(self) -> str:
+        """What a reader calls it: `train`, `test`, `predict`, or the function's name with its phase."""
+        short = self.name.removesuffix("_function")
+        return short if short in ("train", "test", "predict") else f"{short}, {self.phase} phase"
+
+    @property
+    def records(self) -> list[Record]:
+        return self.executable.result.records
+
+    @property
+    def program(self) -> Program:
+        return self.executable.program
+
+    @property
+    def captured(self) -> Graph:
+        """The graph before all passes."""
+        first = self.records[0].before
+        assert isinstance(first, Graph)
+        return first
+
+
+def subjects_of(thing: Any) -> list[Subject]:
+    """The compiled graphs of a model (train, test and predict, as far as it is compiled) or a function.
+
+    TypeError for anything else; RuntimeError where the graphs run in the interpreter or the model is not built.
+    """
+    from graphk.frontend.engine.training import Model
+    from graphk.frontend.function import Function
+    if isinstance(thing, Subject):
+        return [thing]
+    if isinstance(thing, Executable):
+        return [Subject(thing.program.name, "", thing)]
+    if isinstance(thing, Function):
+        return [_subject(thing, p) for p in ((0, 1) if thing.uses_learning_phase else (0,))]
+    if isinstance(thing, Model):
+        return _model_subjects(thing)
+    raise TypeError(f"only models and functions can be inspected: received {type(thing).__name__}, expected a Model, a "
+                    "Sequential or what K.function returns")
+
+
+def _model_subjects(model: Any) -> list[Subject]:
+    if not model.built:
+        raise RuntimeError(f"the model `{model.name}` has no graph yet because its input shape is not known: give its first "
+                           "layer `input_shape=`, or call `model.build(shape)` or `fit` first")
+    out = []
+    if getattr(model, "total_loss_ready", False):
+        model._make_train_function()
+        model._make_test_function()
+        out = [_subject(model.train_function, 1), _subject(model.test_function, 0)]
+    model._make_predict_function()
+    return [*out, _subject(model.predict_function, 0)]
+
+
+def _subject(function: Any, phase: int) -> Subject:
+    executable = function.executable(phase)
+    if not isinstance(executable, Executable):
+        raise RuntimeError(f"`{function.name}` runs in the interpreter (GRAPHK_EXECUTOR={os.environ.get('GRAPHK_EXECUTOR')}), "
+                           "which has no passes and no kernels to show; unset GRAPHK_EXECUTOR")
+    return Subject(function.name, PHASES[phase], executable)
+
+
+# ------------------------------------------------------------------ sizes
+def batch_symbols(program: Program) -> set[str]:
+    """Symbols that are the first axis of an input."""
+    out: set[str] = set()
+    for b in program.buffers:
+        if b.place == "input" and b.type.shape and isinstance(b.type.shape[0], DimExpr):
+            out |= symbols(b.type.shape[0])
+    return out
+
+
+def dims_for(program: Program, batch: int, others: Mapping[str, int] | None = None) -> dict[str, int]:
+    """A value for each symbolic dim of `program`: the batch size, `others` by name, else `OTHER_SIZE`."""
+    if batch < 1:
+        raise ValueError(f"batch is {batch}; expected a number of samples, 1 or more")
+    first = batch_symbols(program)
+    chosen = {name: batch if name in first else OTHER_SIZE for name in program.dims}
+    return {**chosen, **(others or {})}
+
+
+def value(d: Dim, env: Mapping[str, int]) -> int:
+    """A dim as a number."""
+    return evaluate(d, env)
+
+
+# ------------------------------------------------------------------ texts without the machine's paths
+_PATH = re.compile(r"(?<![\w.])(?:/|[A-Za-z]:\\)[^\s,\"']*[/\\](?=[^/\\\s,\"']+:\d+)")
+
+
+def without_folders(text: str) -> str:
+    """`text` with the folders before `file.py:12` removed, so that a page says nothing of the machine."""
+    return _PATH.sub("", text)
+
+
+__all__ = ["PHASES", "Subject", "batch_symbols", "dims_for", "subjects_of", "value", "without_folders"]

@@ -1,0 +1,89 @@
+"""The command line: `python -m graphk run | dump | doctor`.
+
+In: arguments.  Out: an exit code.  What always holds: `run` and `dump` behave as python does for the script (arguments,
+path, exit code, traceback); what graphk has to say itself goes to standard error.
+"""
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Sequence
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands."""
+    top = argparse.ArgumentParser(prog="graphk", description="A deep-learning compiler that looks like Keras.")
+    top.add_argument("--version", action="version", version=_version())
+    commands = top.add_subparsers(dest="command", required=True, metavar="command")
+    run = commands.add_parser("run", help="run a script with `keras` meaning graphk",
+                              description="Run a script as python would, with `import keras` giving graphk.")
+    _script(run)
+    dump = commands.add_parser("dump", help="run a script and write down every graph that it compiles",
+                               description="Run a script with `keras` meaning graphk, and write every stage of every graph that "
+                               "it compiles. GRAPHK_DUMP=DIR does the same for any program.")
+    dump.add_argument("--out", default="graphk_dump", metavar="DIR", help="where the dump goes (graphk_dump)")
+    dump.add_argument("--after", metavar="PASS", help="only the result of this pass (`captured`: before all)")
+    dump.add_argument("--format", default="all", choices=["text", "dot", "json", "html", "all"], help="what is written (all)")
+    dump.add_argument("--kernels", action="store_true", help="LLVM IR and assembly of each kernel, too (takes longer)")
+    _script(dump)
+    commands.add_parser("doctor", help="versions, processor, cache, GPU, and whether graphk works here",
+                        description="Look at what graphk runs on, and try it; exits with 1 if something is broken.")
+    return top
+
+
+def _script(p: argparse.ArgumentParser) -> None:
+    p.add_argument("script", help="a Python file")
+    p.add_argument("arguments", nargs=argparse.REMAINDER, help="what the script finds in sys.argv")
+
+
+def _version() -> str:
+    import graphk
+    return f"graphk {graphk.__version__}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code."""
+    args = parser().parse_args(argv)
+    if args.command == "doctor":
+        from graphk.inspection.doctor import doctor
+        return doctor()
+    from graphk.inspection.script import ScriptError, run_script
+    try:
+        if args.command == "run":
+            run_script(args.script, args.arguments)
+            return 0
+        return _dump(args)
+    except ScriptError as e:
+        print(f"graphk: {e}", file=sys.stderr)
+        return 2
+
+
+def _dump(args: argparse.Namespace) -> int:
+    from graphk.inspection.dump import FORMATS, Options, Recorder
+    from graphk.inspection.script import run_script
+    from graphk.runtime.compile import OBSERVERS
+    try:
+        options = Options(FORMATS if args.format == "all" else (args.format,), args.after, args.kernels)
+    except ValueError as e:
+        print(f"graphk dump: {e}", file=sys.stderr)
+        return 2
+    import os
+    recorder = Recorder(os.path.abspath(args.out), options)
+    OBSERVERS.append(recorder)
+    try:
+        run_script(args.script, args.arguments)
+    finally:
+        OBSERVERS.remove(recorder)
+        print(_summary(recorder, args.out), file=sys.stderr)
+    return 0
+
+
+def _summary(recorder: "object", out: str) -> str:
+    rows = getattr(recorder, "rows", [])
+    if not rows:
+        return ("graphk dump: the script compiled no graph (graphs are compiled by the first call of fit, evaluate, predict or "
+                "a K.function, and not with GRAPHK_EXECUTOR=interp)")
+    return f"graphk dump: {len(rows)} graphs in {out}, open {out}/index.html"
+
+
+__all__ = ["main", "parser"]

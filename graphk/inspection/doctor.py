@@ -1,0 +1,230 @@
+"""`python -m graphk doctor`: what graphk runs on, and whether it works here.
+
+In: this process and machine.  Out: lines of text, and whether something is broken.  What always holds: each problem says
+how to mend it; a missing GPU is no problem; the check compiles and runs a small graph and compares it with the
+interpreter, so "ok" means that it was tried.
+"""
+from __future__ import annotations
+
+import ctypes
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import stat
+import sys
+import warnings
+from dataclasses import dataclass, field
+from typing import Callable
+
+PACKAGES = ("numpy", "numba", "llvmlite", "h5py", "PyYAML", "networkx")
+SHOWN_FEATURES = ("sse4.2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512bf16",
+                  "avx512vnni", "amx-bf16", "neon", "sve")
+
+
+@dataclass
+class Findings:
+    """Lines to print, and what is broken."""
+    lines: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+
+    def say(self, name: str, text: str) -> None:
+        self.lines.append(f"{name:<18} {text}")
+
+    def fault(self, text: str) -> None:
+        self.broken.append(text)
+
+
+def examine() -> Findings:
+    """All checks.  One that fails unexpectedly is a finding, not a crash."""
+    out = Findings()
+    checks: tuple[tuple[str, Callable[[Findings], None]], ...] = (
+        ("versions", versions), ("processor", processor), ("cache", cache_state), ("GPU", gpu), ("self-test", self_test))
+    for name, check in checks:
+        try:
+            check(out)
+        except Exception as error:
+            out.fault(f"{name}: {type(error).__name__}: {error}")
+    return out
+
+
+def doctor() -> int:
+    """Print the findings; 1 if something is broken."""
+    found = examine()
+    print("\n".join(found.lines))
+    for text in found.broken:
+        print(f"BROKEN: {text}")
+    print("everything needed is here and works" if not found.broken else f"{len(found.broken)} problem(s), see BROKEN above")
+    return 1 if found.broken else 0
+
+
+# ------------------------------------------------------------------ versions
+def versions(out: Findings) -> None:
+    import graphk
+    out.say("graphk", graphk.__version__)
+    out.say("python", f"{platform.python_version()} ({platform.python_implementation()}), {platform.system()} "
+            f"{platform.machine()}")
+    if sys.version_info < (3, 10):
+        out.fault(f"python {platform.python_version()} is too old; graphk needs 3.10 or newer")
+    wanted = _requirements()
+    for name in PACKAGES:
+        try:
+            have = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            out.say(name, "missing")
+            out.fault(f"the package {name} is not installed; pip install '{name}{wanted.get(name.lower(), '')}'")
+            continue
+        out.say(name, have)
+        need = wanted.get(name.lower(), "")
+        if need and not _fits(have, need):
+            out.fault(f"{name} {have} does not fit; graphk needs {name}{need}: pip install '{name}{need}'")
+    import llvmlite.binding as llvm
+    out.say("LLVM", ".".join(map(str, llvm.llvm_version_info)))
+
+
+def _requirements() -> dict[str, str]:
+    """Package -> version specifier of the installed graphk; empty where it runs from a folder without metadata."""
+    try:
+        lines = importlib.metadata.requires("graphk") or []
+    except importlib.metadata.PackageNotFoundError:
+        lines = ["numba>=0.68,<0.69", "llvmlite>=0.50,<0.51", "numpy>=1.26"]
+    out = {}
+    for line in lines:
+        if ";" in line:
+            continue
+        at = next((i for i, ch in enumerate(line) if ch in "<>=!~ "), len(line))
+        out[line[:at].lower()] = line[at:].strip()
+    return out
+
+
+def _fits(have: str, need: str) -> bool:
+    """Whether a version meets bounds such as `>=0.68,<0.69`."""
+    def key(text: str) -> tuple[int, ...]:
+        digits = ["".join(ch for ch in part if ch.isdigit()) for part in text.split(".")[:3]]
+        return tuple(int(d) for d in digits if d)
+    tests = {">=": lambda a, b: a >= b, "<": lambda a, b: a < b, "==": lambda a, b: a == b, ">": lambda a, b: a > b,
+             "<=": lambda a, b: a <= b}
+    for part in need.split(","):
+        word = part.strip()
+        mark = next((m for m in (">=", "<=", "==", "<", ">") if word.startswith(m)), "")
+        if mark and not tests[mark](key(have), key(word[len(mark):])):
+            return False
+    return True
+
+
+# ------------------------------------------------------------------ processor
+def processor(out: Findings) -> None:
+    import llvmlite.binding as llvm
+
+    from graphk.codegen.target import host_target
+    from graphk.runtime.executor import thread_count
+    target = host_target()
+    features = dict(llvm.get_host_cpu_features())
+    out.say("CPU", target.cpu)
+    out.say("features", ", ".join(f for f in SHOWN_FEATURES if features.get(f)) or "none of those that graphk uses")
+    mr, nr = target.tile_shape("float32")
+    out.say("vectors", f"{target.lanes} float32 lanes ({target.lanes * 32} bits), {32 if target.wide else 16} registers, "
+            f"matrix tile {mr} x {nr}" + (" (GRAPHK_LANES)" if os.environ.get("GRAPHK_LANES") else ""))
+    out.say("threads", f"{thread_count()} of {os.cpu_count()} cores"
+            + (" (GRAPHK_NUM_THREADS)" if os.environ.get("GRAPHK_NUM_THREADS") else ""))
+
+
+# ------------------------------------------------------------------ cache
+def cache_state(out: Findings) -> None:
+    from graphk.codegen import cache
+    path = cache.directory()
+    source = "GRAPHK_CACHE_DIR" if os.environ.get("GRAPHK_CACHE_DIR", "").strip() else "the default"
+    out.say("kernel cache", f"{path} ({source})")
+    if not path.exists():
+        out.say("", "not there yet; it is made when the first kernel is compiled")
+        return
+    if not path.is_dir():
+        out.fault(f"the kernel cache {path} is not a directory; remove it or set GRAPHK_CACHE_DIR")
+        return
+    info = path.stat()
+    files = [p.stat() for p in path.glob(f"*{cache.SUFFIX}")]
+    mine, shared = info.st_uid == os.geteuid(), bool(info.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+    writable = os.access(path, os.W_OK)
+    out.say("", f"{len(files)} entries, {sum(f.st_size for f in files) / 1e6:.2f} MB, mode {stat.S_IMODE(info.st_mode):o}, "
+            f"{'writable' if writable else 'not writable'}, {'yours' if mine else f'of user {info.st_uid}'}")
+    if not mine or shared:
+        why = "it belongs to another user" if not mine else f"others may write it (mode {stat.S_IMODE(info.st_mode):o})"
+        out.fault(f"the kernel cache {path} is not used because {why}; chmod 700 it, or set GRAPHK_CACHE_DIR to a directory "
+                  "of your own")
+    elif not writable:
+        out.fault(f"the kernel cache {path} is not writable, so every process compiles anew; set GRAPHK_CACHE_DIR")
+
+
+# ------------------------------------------------------------------ GPU
+def gpu(out: Findings) -> None:
+    devices, driver = cuda_devices()
+    if importlib.util.find_spec("graphk.codegen.cuda") is None:
+        what = f"{', '.join(devices)} found, " if devices else "none found; "
+        out.say("GPU", what + "and this version of graphk has no GPU code: everything runs on the CPU")
+        return
+    try:
+        package = "numba-cuda " + importlib.metadata.version("numba-cuda")
+    except importlib.metadata.PackageNotFoundError:
+        package = ""
+    if not devices:
+        out.say("GPU", "none (no NVIDIA driver answers); " + (package or "numba-cuda is not installed either"))
+        return
+    out.say("GPU", f"{', '.join(devices)}; driver for CUDA {driver // 1000}.{driver % 1000 // 10}")
+    extra = "cuda13" if driver >= 13000 else "cuda12"
+    out.say("", package or f"numba-cuda is missing: pip install 'graphk[{extra}]' to use the GPU")
+
+
+def cuda_devices() -> tuple[list[str], int]:
+    """Names of the GPUs, and the CUDA version that the driver supports (13000 is 13.0); no name, 0 without a driver."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return [], 0
+    number, version = ctypes.c_int(), ctypes.c_int()
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(number)) != 0:
+        return [], 0
+    driver.cuDriverGetVersion(ctypes.byref(version))
+    names = []
+    for i in range(number.value):
+        text = ctypes.create_string_buffer(128)
+        driver.cuDeviceGetName(text, 128, i)
+        names.append(text.value.decode(errors="replace"))
+    return names, version.value
+
+
+# ------------------------------------------------------------------ does it work?
+SMALL = """graph doctor(%x: f32[n,8], %w: f32[8,4]) {
+  %0 = dot(%x, %w)
+  %1 = exp(%0)
+  %2 = sum(%1; axes=(1,), keepdims=false)
+  return %1, %2
+}
+"""
+
+
+def self_test(out: Findings) -> None:
+    """Compile a small graph, run it, compare with the interpreter."""
+    import time
+
+    import numpy as np
+
+    from graphk.ir.interp import run_graph
+    from graphk.ir.text import parse_graph
+    from graphk.runtime.compile import compile_graph
+    start = time.perf_counter()
+    graph = parse_graph(SMALL)
+    inputs = [np.linspace(-1, 1, 40, dtype="float32").reshape(5, 8), np.linspace(-1, 1, 32, dtype="float32").reshape(8, 4)]
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        got = compile_graph(graph, {})(inputs)
+    for w in heard:
+        out.fault(f"self-test: {w.message}")
+    worst = max(float(np.abs(a - b).max()) for a, b in zip(got, run_graph(graph, inputs)))
+    out.say("self-test", f"a graph compiled and ran in {time.perf_counter() - start:.2f} s, largest difference from the "
+            f"interpreter {worst:.1e}")
+    if worst > 1e-4:
+        out.fault(f"self-test: compiled code and interpreter differ by {worst:.1e} (expected less than 1e-4); delete the "
+                  "kernel cache, and report it with the lines above if it stays")
+
+
+__all__ = ["Findings", "cuda_devices", "doctor", "examine"]

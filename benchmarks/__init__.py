@@ -1,0 +1,1 @@
+"""graphk's own benchmarks; `python -m benchmarks` runs them all."""

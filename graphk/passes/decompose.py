@@ -18,6 +18,8 @@ def decompose(graph: Graph) -> Graph:
             with origin(like=node, rule=""):
                 inner = node.op.expand(*node.inputs, **dict(node.attrs))
                 return rewrite([inner], fn)[inner]
+        if node.op.kind == "reduction" and node.attr("keepdims"):
+            return _kept(node)
         if node.op.name in ("argmax", "argmin"):
             return _arg_extreme(node)
         if node.op.name == "scan":
@@ -25,6 +27,12 @@ def decompose(graph: Graph) -> Graph:
         return None
     table = rewrite(graph.roots(), fn)
     return graph.map(lambda n: table[n])
+
+
+def _kept(node: Node) -> Node:
+    """A reduction that keeps its axes, as one that drops them: a mean with and without them is computed once."""
+    with origin(like=node, rule=""):
+        return reshape(node.op(node.inputs[0], axes=node.attr("axes"), keepdims=False), shape=node.shape)
 
 
 def _arg_extreme(node: Node) -> Node:

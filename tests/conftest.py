@@ -1,0 +1,30 @@
+"""What all tests share: golden files, and the option that writes them anew.
+
+`golden(path, text)` compares text with a file beside the test; `pytest --update-golden` writes the file instead, and
+the change is then read in the diff like any other.
+"""
+import difflib
+from pathlib import Path
+
+import pytest
+
+
+def pytest_addoption(parser):
+    parser.addoption("--update-golden", action="store_true", help="write golden files instead of comparing with them")
+
+
+@pytest.fixture
+def golden(request):
+    """Compare text with a golden file, named relative to the test's folder."""
+    def check(name: str, text: str) -> None:
+        path = Path(request.path).parent / name
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            return
+        have = path.read_text() if path.exists() else ""
+        if have != text:
+            diff = "\n".join(difflib.unified_diff(have.splitlines(), text.splitlines(), str(path), "now", lineterm=""))
+            pytest.fail(f"{path.name} is not what is made now; if that is meant, run with --update-golden\n{diff}",
+                        pytrace=False)
+    return check

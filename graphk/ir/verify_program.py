@@ -167,20 +167,34 @@ def written_before_read(f: Facts) -> Iterator[BrokenStep]:
 
 
 def callers_arrays_kept(f: Facts) -> Iterator[BrokenStep]:
-    """Inputs and constants are never written; nothing reads a variable once its new value is there."""
+    """Inputs and constants are never written; nothing reads a variable once its new value is there, unless by the
+    name (a view of the variable) that the new value was written under."""
     fixed = {b.name for b in f.program.buffers if b.place in ("input", "const")}
     variables = {b.name for b in f.program.buffers if b.place == "variable"}
     written: set[str] = set()
+    fresh: set[str] = set()                                    # names of new values
     for s in f.steps:
         reads, writes = touched(s, f.roots)
         if bad := writes & fixed:
             yield BrokenStep(s, f"it writes {_list(bad)}, which belongs to the caller")
-        if bad := reads & written:
+        if bad := touched(s, _roots_but(f, fresh) if fresh else f.roots)[0] & written:
             yield BrokenStep(s, f"it reads the variable {_list(bad)} after the update that overwrote it")
         for v in writes & reads & variables:
             if not may_overwrite(s, v, v, f.roots):
                 yield BrokenStep(s, f"it overwrites the variable `{v}` before it has read all that it needs of it")
         written |= writes & variables
+        fresh |= {b for p, b in zip(s.kernel.params, s.buffers) if p.role == "out" and f.buffers[b].place == "alias"}
+
+
+def _roots_but(f: Facts, fresh: set[str]) -> dict[str, str]:
+    """Storage by name, where a `fresh` name (and a view of it) stands for itself."""
+    out = dict(f.roots)
+    for name in f.roots:
+        at = name
+        while at not in fresh and f.buffers[at].place == "alias":
+            at = f.buffers[at].base
+        out[name] = at
+    return out
 
 
 # ------------------------------------------------------------------ rules once memory is planned

@@ -102,16 +102,18 @@ def assign_in_place(program: Program) -> Program:
     """Drop `assign` copies whose producer may write into the variable itself.
 
     It may if it is the value's only writer, nothing else reads the value under another place, every reader of the
-    variable runs earlier, and the producer itself reads the variable only where it writes.
+    variable runs earlier, and the producer itself reads the variable only where it writes.  A value that later steps
+    read keeps its name, as a view of the variable, so that reads of the new value and of the old one stay apart.
     """
     roots = root_of(program)
     steps = list(program.steps)
     renamed: dict[str, str] = {}
+    viewed: dict[str, str] = {}
     for i, s in enumerate(steps):
         if not (isinstance(s, Step) and is_assignment(program, s)):
             continue
         value, var = s.buffers
-        if program.buffer(value).place != "arena" or value in renamed:
+        if program.buffer(value).place != "arena" or value in renamed or value in viewed:
             continue
         makers = [j for j, x in enumerate(steps) if value in {roots[b] for b in touched(x, roots)[1]}]
         if len(makers) != 1 or not isinstance(steps[makers[0]], Step):
@@ -123,11 +125,13 @@ def assign_in_place(program: Program) -> Program:
         others = any(var in touched(steps[x], roots)[1] for x in range(len(steps)) if x != i)
         if readers or others or not may_overwrite(maker, var, value, roots):
             continue
-        renamed[value] = var
-    kept = tuple(s for s in steps if not (isinstance(s, Step) and is_assignment(program, s) and s.buffers[0] in renamed))
-    return replace(program, steps=tuple(_rename(s, renamed) for s in kept),
-                   buffers=tuple(replace(b, base=renamed.get(b.base, b.base)) for b in program.buffers
-                                 if b.name not in renamed))
+        read_later = any(value in touched(steps[x], roots)[0] for x in range(len(steps)) if x != i)
+        (viewed if read_later else renamed)[value] = var
+    kept = tuple(s for s in steps if not (isinstance(s, Step) and is_assignment(program, s)
+                                          and {**renamed, **viewed}.get(s.buffers[0]) == s.buffers[1]))
+    return replace(program, steps=tuple(_rename(s, renamed) for s in kept), buffers=tuple(
+        replace(b, place="alias", base=viewed[b.name]) if b.name in viewed else
+        replace(b, base=renamed.get(b.base, b.base)) for b in program.buffers if b.name not in renamed))
 
 
 def _rename(s: AnyStep, names: dict[str, str]) -> AnyStep:

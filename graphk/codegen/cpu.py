@@ -15,7 +15,7 @@ from typing import Sequence
 
 from graphk.codegen.emit import Lines, Spelling, dim_code, number, short
 from graphk.ir.dims import Dim, substitute, symbols
-from graphk.ir.effects import product_of_loads
+from graphk.ir.effects import Operand, contraction_operands
 from graphk.ir.loop import (Acc, Expr, Index, Kernel, Let, Load, Loop, Ref, Stmt, Store, Update, coefficient,
                             expressions, identity_of, walk, without)
 
@@ -227,7 +227,7 @@ class Printer(Spelling):
         assert isinstance(inner, Loop)
         acc = inner.body[0]
         contraction = next(s for s in inner.body if isinstance(s, Loop))
-        operands = product_of_loads(contraction)
+        operands = contraction_operands(contraction)
         assert isinstance(acc, Acc) and operands is not None
         epilogue = tuple(s for s in inner.body if s is not acc and s is not contraction)
         self.header("k_0")
@@ -249,15 +249,16 @@ class Tile:
     size_m: Dim
     size_n: Dim
     size_k: Dim
-    operands: tuple[Load, Load]
+    operands: tuple[Operand, Operand]
     acc: Acc
     epilogue: tuple[Stmt, ...]
     batch: set[str]
 
     @property
     def packs_rows(self) -> bool:
-        """Whether A is packed first: its rows are not contiguous along k, so tiles would read it column by column."""
-        return coefficient(self.operands[0].index, self.k) != 1
+        """Whether A is packed first: it is computed, or not contiguous along k (tiles would read it by columns)."""
+        a = self.operands[0].load
+        return a is None or coefficient(a.index, self.k) != 1
 
     def base(self, load: Load) -> str:
         """The index where m, n and k are 0."""
@@ -267,13 +268,10 @@ class Tile:
         lines = self.printer.lines
         add, t = lines.add, short(self.acc.dtype)
         slot = len(self.printer.kernel.params) + len(self.printer.kernel.sizes)
-        a, b = self.operands
         code = Printer.dim
         add(f"ws = at(ptr_{t}(args, {slot}), tid * arg_i64(args, {slot + 1}))")
         add(f"tile = tile_{t}()")
-        for name, value in (("m", self.size_m), ("n", self.size_n), ("k", self.size_k),
-                            ("rsa", coefficient(a.index, self.m)), ("csa", coefficient(a.index, self.k)),
-                            ("rsb", coefficient(b.index, self.k)), ("csb", coefficient(b.index, self.n))):
+        for name, value in (("m", self.size_m), ("n", self.size_n), ("k", self.size_k)):
             add(f"{name}_ = {code(value)}")
         depth = lines.depth
         if outer:
@@ -288,13 +286,16 @@ class Tile:
                 lines.depth += 1
         else:
             self.split(t)
-        add(f"a_ = at({a.buffer}, {self.base(a)})")
-        add(f"b_ = at({b.buffer}, {self.base(b)})")
-        contiguous = coefficient(b.index, self.n) == 1
-        if contiguous:
+        for side, own, x in zip("ab", (self.m, self.n), self.operands):
+            if x.load is not None:
+                add(f"{side}_ = at({x.load.buffer}, {self.base(x.load)})")
+                add(f"rs{side}_ = {code(coefficient(x.load.index, own if side == 'a' else self.k))}")
+                add(f"cs{side}_ = {code(coefficient(x.load.index, self.k if side == 'a' else own))}")
+        b = self.operands[1].load
+        if b is not None and coefficient(b.index, self.n) == 1:
             add("if m_ <= 3:")
             lines.depth += 1
-            self.few_rows(t)
+            self.few_rows()
             lines.depth -= 1
             add("else:")
             lines.depth += 1
@@ -314,12 +315,21 @@ class Tile:
         add(f"    m0 = share_lo(m_, tid, nt, MR_{t})")
         add(f"    m1 = share_hi(m_, tid, nt, MR_{t})")
 
-    def few_rows(self, t: str) -> None:
+    def few_rows(self) -> None:
         """One to three rows: B is read once, in place."""
         lines = self.printer.lines
         lines.add("if n1 > n0 and m1 > m0:")
         lines.depth += 1
-        lines.add("gemv_rows(at(a_, m0 * rsa_), rsa_, csa_, m1 - m0, at(b_, n0), rsb_, k_, n1 - n0, ws, n1 - n0)")
+        a = "at(a_, m0 * rsa_), rsa_, csa_"
+        if self.operands[0].load is None:
+            a = "at(ws, 3 * n_), k_, 1"
+            lines.add("for r_ in range(m1 - m0):")
+            lines.add(f"    {self.m} = m0 + r_")
+            lines.add("    to_ = at(ws, 3 * n_ + r_ * k_)")
+            lines.depth += 1
+            self.computed(self.operands[0], self.k, "k_", self.k, "1")
+            lines.depth -= 1
+        lines.add(f"gemv_rows({a}, m1 - m0, at(b_, n0), rsb_, k_, n1 - n0, ws, n1 - n0)")
         lines.add("for r_ in range(m1 - m0):")
         lines.depth += 1
         lines.add(f"{self.m} = m0 + r_")
@@ -331,13 +341,11 @@ class Tile:
         tile = "gemm_tile(at(a_, i_ * rsa_), rsa_, csa_, mr_, ws, k_, tile)"
         if self.packs_rows:
             tile = f"gemm_tile(at(ap_, (i_ - m0) * k_), 1, MR_{t}, mr_, ws, k_, tile)"
-            lines.add(f"ap_ = at(ws, k_ * NR_{t})")
-            lines.add(f"for i_ in range(m0, m1, MR_{t}):")
-            lines.add(f"    pack_a(at(a_, i_ * rsa_), rsa_, csa_, s_min(m1 - i_, MR_{t}), k_, at(ap_, (i_ - m0) * k_))")
+            self.pack_rows(t)
         lines.add(f"for j_ in range(n0, n1, NR_{t}):")
         lines.depth += 1
         lines.add(f"nc_ = s_min(n1 - j_, NR_{t})")
-        lines.add("pack_b(at(b_, j_ * csb_), rsb_, csb_, k_, nc_, ws)")
+        self.pack_panel(t)
         lines.add(f"for i_ in range(m0, m1, MR_{t}):")
         lines.depth += 1
         lines.add(f"mr_ = s_min(m1 - i_, MR_{t})")
@@ -347,6 +355,56 @@ class Tile:
         lines.add(f"{self.m} = i_ + r_")
         self.row(f"at(tile, r_ * NR_{t})", "j_", "j_ + nc_")
         lines.depth -= 3
+
+    def pack_rows(self, t: str) -> None:
+        """The thread's rows of A in tiles of MR rows, k after k."""
+        add, a = self.printer.lines.add, self.operands[0]
+        add(f"ap_ = at(ws, k_ * NR_{t})")
+        add(f"for i_ in range(m0, m1, MR_{t}):")
+        if a.load is not None:
+            add(f"    pack_a(at(a_, i_ * rsa_), rsa_, csa_, s_min(m1 - i_, MR_{t}), k_, at(ap_, (i_ - m0) * k_))")
+            return
+        self.printer.lines.depth += 1
+        add(f"for r_ in range(s_min(m1 - i_, MR_{t})):")
+        add(f"    {self.m} = i_ + r_")
+        add("    to_ = at(ap_, (i_ - m0) * k_ + r_)")
+        self.printer.lines.depth += 1
+        self.computed(a, self.k, "k_", f"{self.k} * MR_{t}", f"MR_{t}")
+        self.printer.lines.depth -= 2
+
+    def pack_panel(self, t: str) -> None:
+        """NR columns of B, zeros beyond the last."""
+        add, b = self.printer.lines.add, self.operands[1]
+        if b.load is not None:
+            add("pack_b(at(b_, j_ * csb_), rsb_, csb_, k_, nc_, ws)")
+            return
+        add(f"for {self.k} in range(k_):")
+        self.printer.lines.depth += 1
+        add(f"to_ = at(ws, {self.k} * NR_{t} - j_)")
+        self.computed(b, self.n, "j_ + nc_", self.n, "1", "j_")
+        add(f"for z_ in range(nc_, NR_{t}):")
+        add(f"    ws[{self.k} * NR_{t} + z_] = {short(self.acc.dtype)}(0.0)")
+        self.printer.lines.depth -= 1
+
+    def computed(self, side: Operand, axis: str, end: str, place: str, stride: str, start: str = "0") -> None:
+        """Evaluate an operand along `axis` and store it at `to_[place]`."""
+        p, add = self.printer, self.printer.lines.add
+        saved, p.vec = p.vec, axis
+        add(f"{axis} = {start}")
+        for lanes, guard in (("V", f"{axis} + V <= {end}"), ("1", f"{axis} < {end}")):
+            add(f"while {guard}:")
+            p.active, p.vectors = lanes == "V", set()
+            p.lines.depth += 1
+            p.statements(side.lets)
+            value = p.expr(side.expr)
+            if p.active:
+                add(f"vstore(to_, {place}, {value})" if stride == "1" else
+                    f"vstore_strided(to_, {place}, {stride}, {value})")
+            else:
+                add(f"to_[{place}] = {value}")
+            add(f"{axis} += {lanes}")
+            p.lines.depth -= 1
+        p.active, p.vectors, p.vec = False, set(), saved
 
     def row(self, source: str, lo: str, hi: str) -> None:
         """The epilogue on one row of results, which lie at `source` from column `lo` on."""

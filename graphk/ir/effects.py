@@ -5,7 +5,10 @@ reads.  What always holds: an alias counts as the buffer that it is a view of; a
 """
 from __future__ import annotations
 
-from graphk.ir.loop import Call, Kernel, Let, Load, Loop, Ref, Stmt, Store, Update, expressions, walk
+from dataclasses import dataclass
+
+from graphk.ir.dims import Dim, symbols
+from graphk.ir.loop import Call, Expr, Index, Kernel, Let, Load, Loop, Ref, Stmt, Store, Update, expressions, walk
 from graphk.ir.program import AnyStep, Program, Step, flat_steps
 
 
@@ -64,8 +67,8 @@ def may_overwrite(step: Step, read: str, written: str, roots: dict[str, str]) ->
 def _tile_operands(k: Kernel) -> set[str]:
     """The two matrices of a contraction: read many times, so never overwritten."""
     for s in walk(k.body):
-        if isinstance(s, Loop) and (parts := product_of_loads(s)):
-            return {x.buffer for x in parts}
+        if isinstance(s, Loop) and (parts := contraction_operands(s)):
+            return parts[0].buffers() | parts[1].buffers()
     return set()
 
 
@@ -80,17 +83,53 @@ def _reads_before_store(body: tuple[Stmt, ...], ins: set[str], out: str) -> bool
     return True
 
 
-def product_of_loads(loop: Loop) -> tuple[Load, Load] | None:
-    """The two loads of `acc <- mul(a, b)`, the whole body of a contraction's loop."""
-    named = {s.name: s.expr for s in loop.body if isinstance(s, Let)}
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """One side of a contraction: a plain load, or an expression over lets (a prologue) that packing evaluates."""
+    expr: Expr
+    lets: tuple[Let, ...]
+
+    @property
+    def load(self) -> Load | None:
+        """The load that this side is, None if there is more to compute."""
+        return self.expr if isinstance(self.expr, Load) else None
+
+    def indices(self) -> list[Dim]:
+        """Every index polynomial that it evaluates."""
+        exprs = [self.expr, *(let.expr for let in self.lets)]
+        return [x.index for e in exprs for x in expressions(e) if isinstance(x, (Load, Index))]
+
+    def buffers(self) -> set[str]:
+        exprs = [self.expr, *(let.expr for let in self.lets)]
+        return {x.buffer for e in exprs for x in expressions(e) if isinstance(x, Load)}
+
+
+def contraction_operands(loop: Loop) -> tuple[Operand, Operand] | None:
+    """Both sides of `acc <- mul(a, b)`, if that is all that the loop over the contracted axis does."""
+    named = {s.name: s for s in loop.body if isinstance(s, Let)}
     updates = [s for s in loop.body if not isinstance(s, Let)]
     if len(updates) != 1 or not isinstance(updates[0], Update):
         return None
     e = updates[0].expr
     if not isinstance(e, Call) or e.fn != "mul":
         return None
-    a, b = (named.get(x.name, x) if isinstance(x, Ref) else x for x in e.args)
-    return (a, b) if isinstance(a, Load) and isinstance(b, Load) else None
+    a, b = (_operand(x, named) for x in e.args)
+    return a, b
 
 
-__all__ = ["lifetimes", "may_overwrite", "product_of_loads", "root_of", "touched"]
+def _operand(e: Expr, named: dict[str, Let]) -> Operand:
+    """A side with the lets that it uses, in order; a let that is only a load is the load itself."""
+    if isinstance(e, Ref) and e.name in named and isinstance(named[e.name].expr, Load):
+        return Operand(named[e.name].expr, ())
+    want: set[str] = set()
+    stack = [e]
+    while stack:
+        for x in expressions(stack.pop()):
+            names = {x.name} if isinstance(x, Ref) else symbols(x.index) if isinstance(x, (Load, Index)) else set()
+            for name in names & named.keys() - want:
+                want.add(name)
+                stack.append(named[name].expr)
+    return Operand(e, tuple(let for name, let in named.items() if name in want))
+
+
+__all__ = ["Operand", "contraction_operands", "lifetimes", "may_overwrite", "root_of", "touched"]

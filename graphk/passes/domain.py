@@ -16,6 +16,9 @@ from graphk.ir.types import TensorType
 AxisMap = tuple["int | None", ...]
 GENERATORS = frozenset(("const", "dim", "iota", "uniform01"))
 MOVERS = frozenset(("transpose", "slice", "gather"))          # read their (first) operand from memory
+# cheap enough to be computed again by every thread that packs a contraction's operand
+CHEAP = frozenset(("add", "sub", "mul", "div", "neg", "abs", "sign", "max", "min", "square", "relu", "cast", "select",
+                   "eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not", "broadcast", "reshape", "stop_gradient"))
 REDUCERS = frozenset(("sum", "prod", "reduce_max", "reduce_min", "any", "all"))
 
 
@@ -47,10 +50,13 @@ class Domain:
     in_maps: dict[Node, AxisMap] = field(default_factory=dict)      # of a reduction's operand
     dot: Node | None = None
     has_reduce: bool = False
+    dot_maps: tuple[AxisMap, AxisMap] = ((), ())                    # of the contraction's operands
+    k_axes: list[int] = field(default_factory=list)                 # contracted axes: of operands only, not in `order`
+    prologue: set[Node] = field(default_factory=set)                # nodes computed while an operand is packed
 
     def copy(self) -> "Domain":
         return Domain(list(self.order), dict(self.extent), set(self.red), dict(self.maps), dict(self.in_maps),
-                      self.dot, self.has_reduce)
+                      self.dot, self.has_reduce, self.dot_maps, list(self.k_axes), set(self.prologue))
 
     @property
     def kind(self) -> str:
@@ -92,6 +98,11 @@ class Domain:
             wanted = got
         assert wanted is not None
         self.maps[node] = wanted
+        if any(c is self.dot or c in self.prologue for c in consumers):
+            why = self._join_prologue(node, consumers)
+            if why:
+                del self.maps[node]
+            return why
         why = self._full_level_consumer(node, consumers) or self._join(node) or self._producers_agree(node)
         if why:
             del self.maps[node]
@@ -101,7 +112,9 @@ class Domain:
     def _demand(self, p: Node, c: Node) -> "AxisMap | str":
         out = self.maps[c]
         if c.op.name == "dot":
-            return "operands of a contraction are read from memory (packed, reused many times)"
+            if c.inputs[0] is c.inputs[1]:
+                return "both operands of the contraction: read through different index maps"
+            return self.dot_maps[0 if c.inputs[0] is p else 1]
         if c.op.name == "gather":
             return out[:p.ndim] if c.inputs[0] is not p else "a gather reads its table from memory"
         if c.op.name in MOVERS:
@@ -217,6 +230,40 @@ class Domain:
         if [a for a in self.maps[d] if a is not None] != self.order:
             return "the contraction would be repeated along a broadcast axis"
         self.dot = d
+        self._note_operand_maps(d)
+        return ""
+
+    def _note_operand_maps(self, d: Node) -> None:
+        """Operands: batch and free axes as in the result, contracted axes new."""
+        (ca, cb), (ba, bb) = d.attr("contract"), d.attr("batch")
+        a, b = d.inputs
+        out, free = self.maps[d], iter(self.maps[d][len(ba):])
+        ma: dict[int, int | None] = {}
+        mb: dict[int, int | None] = {}
+        for at, (i, j) in enumerate(zip(ba, bb)):
+            ma[i] = out[at] if a.shape[i] != 1 else None
+            mb[j] = out[at] if b.shape[j] != 1 else None
+        for i, j in zip(ca, cb):
+            ma[i] = mb[j] = None if a.shape[i] == 1 else len(self.extent)
+            if a.shape[i] != 1:
+                self.k_axes.append(len(self.extent))
+                self.extent[len(self.extent)] = a.shape[i]
+        for full, node in ((ma, a), (mb, b)):
+            for i in range(node.ndim):
+                if i not in full:
+                    full[i] = next(free)
+        self.dot_maps = (tuple(ma[i] for i in range(a.ndim)), tuple(mb[i] for i in range(b.ndim)))
+
+    def _join_prologue(self, node: Node, consumers: list[Node]) -> str:
+        """An operand's elementwise producers may run while it is packed, if nothing else needs their results."""
+        if not all(c is self.dot or c in self.prologue for c in consumers):
+            return "it is read both by the contraction and by its epilogue: stored"
+        if node.op.name not in CHEAP or not is_pointwise(node):
+            return "operands of a contraction are read from memory: packed by every thread, reused many times"
+        axes = [a for a in self.maps[node] if a is not None]
+        if not any(len(axes) == sum(a is not None for a in m) and set(axes) == set(m) - {None} for m in self.dot_maps):
+            return f"{node.t} would be computed again for every element of the operand"
+        self.prologue.add(node)
         return ""
 
 

@@ -88,6 +88,8 @@ class Fuser:
             return self._refuse(node, group, "it is stored for others anyway, and belongs to its producer's kernel")
         domain = group.domain.copy()
         why = domain.place(node, consumers)
+        if not why and node in domain.prologue:
+            why = self._no_prologue(node, outside)
         if not why and self._cyclic([*group.nodes, node]):
             why = "the group would depend on itself through another kernel"
         if why:
@@ -97,6 +99,20 @@ class Fuser:
         self.home[node] = group
         self.notes.append(Note(describe(node), describe(consumers[0]), f"one {domain.kind} kernel", True))
         return True
+
+    def _no_prologue(self, node: Node, outside: bool) -> str:
+        """Why a node should not run while a contraction's operand is packed; '' if it should."""
+        if outside:
+            return "it is stored for others anyway"
+        seen, stack = {node}, [node]
+        while stack:
+            for i in stack.pop().inputs:
+                if i.op.name == "dot" or i.op.name in REDUCERS:
+                    return "it belongs to its producer's kernel, as the epilogue"
+                if i not in seen and i not in self.generated and is_pointwise(i):
+                    seen.add(i)
+                    stack.append(i)
+        return ""
 
     def _refuse(self, node: Node, group: Group, why: str) -> bool:
         self.notes.append(Note(describe(node), describe(group.nodes[0]), why))

@@ -165,32 +165,9 @@ class Builder:
         return Value(Ref(name, node.dtype), frozenset(self.domain.kept), source.depth + 1)
 
     def _dot(self, node: Node) -> Value:
-        """Operand index maps: batch and free axes as in the result, contracted axes new."""
-        (ca, cb), (ba, bb) = node.attr("contract"), node.attr("batch")
-        a, b = node.inputs
-        out = list(self.domain.maps[node])
-        ks = [None if a.shape[i] == 1 else self._k_axis(a.shape[i]) for i in ca]
-        ma: list[int | None] = [None] * a.ndim
-        mb: list[int | None] = [None] * b.ndim
-        for at, (i, j) in enumerate(zip(ba, bb)):
-            ma[i] = out[at] if a.shape[i] != 1 else None
-            mb[j] = out[at] if b.shape[j] != 1 else None
-        for i, j, k in zip(ca, cb, ks):
-            ma[i], mb[j] = k, k
-        at = len(ba)
-        for full, own, shape, used in ((ma, a, a.shape, ca + ba), (mb, b, b.shape, cb + bb)):
-            for i in range(len(shape)):
-                if i not in used:
-                    full[i] = out[at]
-                    at += 1
-        left, right = self.value(a, tuple(ma)), self.value(b, tuple(mb))
-        self.contraction = ([k for k in ks if k is not None], left, right)
+        left, right = (self.value(x, m) for x, m in zip(node.inputs, self.domain.dot_maps))
+        self.contraction = (self.domain.k_axes, left, right)
         return Value(Ref("r0", node.dtype), frozenset(self.domain.order), 1)
-
-    def _k_axis(self, d: Dim) -> int:
-        axis = len(self.domain.extent)
-        self.domain.extent[axis] = d
-        return axis
 
     def _moved(self, node: Node, amap: AxisMap) -> Value:
         table = node.inputs[0]
@@ -297,13 +274,15 @@ def dot_body(b: Builder) -> tuple[Stmt, ...]:
     assert b.contraction is not None and b.domain.dot is not None
     ks, left, right = b.contraction
     stores: list[Stmt] = [b.store(*o) for o in outs]
-    inner = needed(b, [left.expr, right.expr])
+    operands = needed(b, [left.expr, right.expr])
+    inner = [p for p in operands if p[1].varying]
     update: tuple[Stmt, ...] = (*(let for let, _ in inner), Update("r0", call("mul", left.expr, right.expr)))
     for k in reversed(ks):
         update = (Loop(b.axis(k), b.extent(k), update),)
     mine = {let.name for let, _ in inner}
     after = [p for p in needed(b, [s.expr for s in stores if isinstance(s, Store)]) if p[0].name not in mine]
-    top = [let for let, v in after if not v.varying and not v.depth]
+    fixed = [p for p in operands if not p[1].varying]
+    top = [let for let, v in b.lets if (let, v) in fixed or ((let, v) in after and not v.varying and not v.depth)]
     rest = [let for let, v in after if v.varying or v.depth]
     acc = Acc("r0", "add", b.domain.dot.dtype)
     return (*top, *nest(b, b.domain.order, [acc, *update, *rest, *stores], []))

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from graphk.ir.dims import Dim, dim_max, floordiv, substitute, sym
-from graphk.ir.effects import product_of_loads
+from graphk.ir.effects import Operand, contraction_operands
 from graphk.ir.loop import (Acc, Kernel, Let, Load, Loop, Param, Ref, Schedule, Stmt, Store, Update,
                             coefficient, loads, walk)
 from graphk.ir.program import AnyStep, LoopStep, Program
@@ -94,29 +94,32 @@ def _stride(index: Dim, axis: str) -> Dim:
 def tile_axes(kernel: Kernel) -> tuple[str, ...]:
     """(m, n, k) if the kernel is a matrix product that register tiles can do, else ().
 
-    Wanted: loops (batch…, m, n) around one accumulator that sums products of two loads over one loop k; the
-    first load does not vary along n, the second not along m, and the result is contiguous along n.
+    Wanted: loops (batch…, m, n) around one accumulator that sums products of two operands over one loop k; the
+    first does not vary along n, the second not along m, and the result is contiguous along n.
     """
     axes, body = _perfect_nest(kernel)
     if len(axes) < 2 or not body or not isinstance(body[0], Acc):
         return ()
     inner = next((s for s in body if isinstance(s, Loop)), None)
-    parts = product_of_loads(inner) if inner is not None and sum(isinstance(s, Loop) for s in body) == 1 else None
+    parts = contraction_operands(inner) if inner is not None and sum(isinstance(s, Loop) for s in body) == 1 else None
     if inner is None or parts is None or body[0].combine != "add" or body[0].dtype not in ("float32", "float64"):
         return ()
-    a, b = parts
     m, n, k = axes[-2], axes[-1], inner.axis
     try:
-        if coefficient(a.index, n) != 0 or coefficient(b.index, m) != 0:
-            return ()
-        if any(coefficient(x.index, k) == 0 for x in parts) or coefficient(a.index, m) == 0 or coefficient(
-                b.index, n) == 0:
+        if not all(_is_side(side, own, k, other) for side, own, other in ((parts[0], m, n), (parts[1], n, m))):
             return ()
         if any(_stride(s.index, n) != 1 for s in body if isinstance(s, Store)):
             return ()
     except ValueError:
         return ()
     return (m, n, k)
+
+
+def _is_side(side: Operand, own: str, k: str, other: str) -> bool:
+    """Whether an operand varies along its own axis and k, and not along the other operand's."""
+    indices = side.indices()
+    steps = [[coefficient(d, axis) for d in indices] for axis in (own, k, other)]
+    return any(c != 0 for c in steps[0]) and any(c != 0 for c in steps[1]) and all(c == 0 for c in steps[2])
 
 
 def _perfect_nest(kernel: Kernel) -> tuple[list[str], tuple[Stmt, ...]]:

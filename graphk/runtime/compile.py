@@ -277,7 +277,7 @@ class _Binder:
         """A workspace for a packed panel of B, then the packed rows of A: address and elements per thread."""
         mr, nr = self.exe.target.tile_shape(dtype)
         rows = -(-packed // mr) * mr
-        each = -(-max(k * (nr + rows), GEMV_ROWS * n, 1) // 16) * 16
+        each = -(-max(k * (nr + rows), GEMV_ROWS * (n + k), 1) // 16) * 16
         array = np.empty(each * ITEMSIZE[dtype] * self.threads + 64, np.uint8)
         self.keep.append(array)
         at = array.ctypes.data

@@ -97,6 +97,7 @@ def kernels_of(name: str) -> list[tuple[str, str]]:
     ("dense, bias, relu and dropout", ["tile"]),
     ("optimizer in the epilogue of a gradient", ["tile"]),
     ("two products", ["tile", "tile"]),
+    ("operands scaled while they are packed", ["tile"]),
     ("a sum that all elements wait for", ["chunks", "map"]),
     ("a transposed operand", ["map", "map"]),
     ("a row value in a longer loop", ["map", "map"]),

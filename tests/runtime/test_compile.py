@@ -160,6 +160,26 @@ def test_scans_and_their_gradients(steps, reverse, executors, monkeypatch):
         close(Executable(run_passes(graph), {}, executor=executor)(arrays), want)
 
 
+@pytest.mark.parametrize("rows", [1, 3, 4, 13])
+@pytest.mark.parametrize("lanes", [1, 8, 16])
+def test_elementwise_work_on_a_contractions_operands_is_part_of_it(rows, lanes, executors, monkeypatch):
+    monkeypatch.setattr("graphk.runtime.compile.SMALL_COST", 0)
+    x, s, w, wt = inp(F, n, 11), inp(F, 11), inp(F, 11, 35), inp(F, 35, 11)
+    scaled = mul(sub(x, 0.5), s)
+    rng = np.random.default_rng(3)
+    a, b, c, d = (rng.standard_normal(z).astype(F) for z in ((rows, 11), (11,), (11, 35), (35, 11)))
+    cases = [((x, s, w), dot(scaled, w), [a, b, c]), ((x, w), relu(dot(x, relu(w))), [a, c]),
+             ((x, s, w), dot(scaled, mul(w, 2.0)), [a, b, c]),
+             ((x, s, wt), dot(scaled, mul(wt, 2.0), contract=((1,), (1,))), [a, b, d])]
+    for inputs, out, arrays in cases:
+        graph = Graph(inputs, (out,))
+        result = run_passes(graph)
+        assert [s.kernel.schedule.kind for s in result.program.steps] == ["tile"]
+        for executor in executors[:2]:
+            exe = Executable(result, {}, target=with_lanes(host_target(), lanes), executor=executor)
+            close(exe(arrays), run_graph(graph, arrays))
+
+
 # ------------------------------------------------------------------ generated source
 @pytest.mark.parametrize("lanes", [1, 4])
 def test_the_generated_source_runs_as_plain_python(lanes):

@@ -26,7 +26,7 @@ REGISTRY: dict[str, "OpDef"] = {}
 class OpDef:
     """What graphk knows of an op.  Call it to build a node."""
     name: str
-    kind: str                                   # leaf elementwise reduction index_map contraction random control composite
+    kind: str                                   # leaf, elementwise, reduction, index_map, contraction, random, …
     infer: Callable[..., Type]
     ref: Callable[..., Any] | None = None       # numpy arrays + attrs -> array(s)
     vjp: Any = None                             # (g, y, *xs, **attrs) -> gradients (None = no gradient)
@@ -252,6 +252,7 @@ def composite(name: str, expand: Callable[..., Node], *, ref: Callable[..., Any]
     return register(OpDef(name, "composite", infer, ref, None, expand=expand, samples=samples, doc=doc))
 
 
-__all__ = ["OpDef", "REGISTRY", "ZERO_GRAD", "register", "get_op", "leaf", "const", "as_node", "const_value", "elementwise",
+__all__ = ["OpDef", "REGISTRY", "ZERO_GRAD", "register", "get_op", "leaf", "const", "as_node", "const_value",
+           "elementwise",
            "reduction", "composite", "broadcast_shapes", "broadcast_dims", "promote", "coerce", "unbroadcast",
            "normalize_axes", "reduced_shape", "NodeLike", "FLOATS", "INTS"]

@@ -66,6 +66,10 @@ class Domain:
     def kept(self) -> list[int]:
         return [a for a in self.order if a not in self.red]
 
+    def extents(self) -> str:
+        """The loop extents, for a reader."""
+        return f"({', '.join(str(self.extent[a]) for a in self.order)})"
+
     def new_axis(self, extent: Dim, at: int | None = None) -> int:
         axis = len(self.extent)
         self.extent[axis] = extent
@@ -84,7 +88,7 @@ class Domain:
                 it = iter(axes)
                 self.maps[node] = tuple(None if d == 1 else next(it) for d in node.shape)
                 return self._join(node) or self._producers_agree(node)
-        return f"another iteration space: {node.t} in a loop over ({', '.join(str(self.extent[a]) for a in self.order)})"
+        return f"another iteration space: {node.t} in a loop over {self.extents()}"
 
     def place(self, node: Node, consumers: list[Node]) -> str:
         """Place a producer whose consumers (those in this group) are placed; '' or the reason against it."""
@@ -167,7 +171,7 @@ class Domain:
             return ""
         if not axes:
             return "a scalar: computed once, in a kernel of its own"
-        return f"{node.t} would be computed again for every element of ({', '.join(str(self.extent[a]) for a in self.order)})"
+        return f"{node.t} would be computed again for every element of {self.extents()}"
 
     def _join_reduction(self, r: Node) -> str:
         if self.dot is not None:

@@ -125,7 +125,8 @@ class Fuser:
         nodes = sorted({n for g in groups for n in g.nodes} | {node}, key=self.index.__getitem__)
         first = max(groups, key=lambda g: (g.domain.kind != "map", len(g.domain.order)))
         domain = first.domain.copy()
-        placed = [n for g in groups if g is not first for n in reversed(sorted(g.nodes, key=self.index.__getitem__))]
+        placed = [n for g in groups if g is not first
+                  for n in sorted(g.nodes, key=self.index.__getitem__, reverse=True)]
         for n in [*placed, node]:
             consumers = [u for u in self.uses[n] if u in domain.maps]
             why = domain.place(n, consumers) if consumers else domain.seed(n)

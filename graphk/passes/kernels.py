@@ -8,6 +8,7 @@ one loop; values that do not change along inner loops are computed outside of th
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Callable, Iterable
 
 from graphk.ir.dims import Dim, DimExpr, OpDim, SymDim, substitute, sym, symbols
@@ -339,7 +340,8 @@ def collapse(stmts: tuple[Stmt, ...], extents: dict[str, Dim]) -> tuple[Stmt, ..
             e_outer, e_inner = "e" + outer[1:], "e" + inner[1:]
             if all(_walked_as_one(d, outer, inner, e_outer, e_inner) for d in _indices(stmts)):
                 extents[e_inner] = extents[e_inner] * extents.pop(e_outer)
-                stmts = map_dims(_drop_loop(stmts, outer), lambda d: substitute(d, {outer: 0, e_outer: 1}))
+                env = {outer: 0, e_outer: 1}
+                stmts = map_dims(_drop_loop(stmts, outer), partial(substitute, env=env))
                 changed = True
                 break
     return stmts

@@ -174,7 +174,7 @@ def plan_arena(program: Program) -> Program:
 
 
 def _nominal(d: Dim) -> int:
-    return evaluate(d, {s: NOMINAL for s in symbols(d)})
+    return evaluate(d, dict.fromkeys(symbols(d), NOMINAL))
 
 
 def _pick_slot(program: Program, b: Buffer, start: int, slots: list[Slot], chosen: dict[str, int],

@@ -109,14 +109,15 @@ class Executable:
         if bad:
             name = self.inputs[bad - 1].name if bad <= len(self.inputs) else f"output {bad - 1 - len(self.inputs)}"
             raise ValueError(f"`{name}` of {self.program.name} does not fit: received shape "
-                             f"{arrays[bad - 1].shape if bad <= len(arrays) else '?'}, expected {self.inputs[bad - 1].type}")
+                             f"{[*arrays, *outs][bad - 1].shape}, expected "
+                             f"{[*self.inputs, *self.outputs][bad - 1].type}")
         self._last = bound
         return outs
 
     def _fit(self, b: Buffer, a: np.ndarray) -> np.ndarray:
         """An aligned, contiguous ndarray (not a subclass) of the buffer's dtype."""
         out = np.asarray(a, b.type.dtype)
-        if type(out) is not np.ndarray or not out.flags.c_contiguous or not out.flags.aligned or out.dtype != b.type.dtype:
+        if type(out) is not np.ndarray or not (out.flags.c_contiguous and out.flags.aligned):
             out = np.array(out, b.type.dtype, order="C", copy=True, subok=False)
         if out.ndim != len(b.type.shape):
             raise ValueError(f"the input `{b.name}` of {self.program.name} has {out.ndim} axes {out.shape}, "
@@ -187,7 +188,7 @@ class Executable:
     def const(self, b: Buffer) -> np.ndarray:
         if b.name not in self._consts:
             assert b.node is not None
-            self._consts[b.name] = np.ascontiguousarray(b.node.attr("value").array).reshape(b.node.attr("value").array.shape)
+            self._consts[b.name] = b.node.attr("value").array
         return self._consts[b.name]
 
 

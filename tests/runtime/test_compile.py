@@ -251,7 +251,7 @@ def test_threads_may_call_one_executable_at_once():
         try:
             for _ in range(20):
                 close(exe(inputs[i]), want[i])
-        except BaseException as e:       
+        except BaseException as e:
             errors.append(e)
     threads = [threading.Thread(target=work, args=(i,)) for i in range(16)]
     [x.start() for x in threads]

@@ -16,15 +16,16 @@ from types import FunctionType
 from typing import Any
 
 from llvmlite import ir
-from numba.core import compiler, cpu, errors, typed_passes, types, typing, untyped_passes
+from numba.core import cgutils, compiler, cpu, errors, interpreter, lowering, typed_passes, typeinfer, types, typing
+from numba.core import ir as numba_ir
 from numba.core.compiler_lock import global_compiler_lock
-from numba.core.compiler_machinery import PassManager
 from numba.core.datamodel import models, register_default
 from numba.core.imputils import builtin_registry, lower_builtin
+from numba.core.targetconfig import ConfigStack
 from numba.core.typing import templates
 from numba.extending import typeof_impl
 
-from graphk.codegen import blocks, micro, scalars
+from graphk.codegen import blocks, micro, native, scalars
 from graphk.codegen.emitter import LLVM_TYPES, Operand, storage, typed
 from graphk.codegen.target import Target
 
@@ -290,69 +291,50 @@ def namespace(target: Target) -> dict[str, Any]:
 class _TypingContext(typing.BaseContext):
     """Only Numba's builtin typing: kernels use integers, ranges and pointers."""
 
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, tuple[types.Type, ...]], Any] = {}
+        self._told = -1
+        super().__init__()
+
     def load_additional_registries(self) -> None:
         self.install_registry(templates.builtin_registry)
 
+    def refresh(self) -> None:
+        if self._told != namespace.cache_info().currsize:
+            self._told = namespace.cache_info().currsize
+            super().refresh()
 
-class _Library:
-    """Collects the module Numba lowers to, without optimising it or giving it to an engine."""
-
-    def __init__(self, codegen: _Codegen, name: str) -> None:
-        self.codegen = codegen
-        self.name = name
-        self.modules: list[ir.Module] = []
-        self.recorded_timings: list[Any] = []
-        self._reload_init: set[Any] = set()
-
-    def create_ir_module(self, name: str) -> ir.Module:
-        return self.codegen._create_empty_module(name)
-
-    def add_ir_module(self, module: ir.Module) -> None:
-        self.modules.append(module)
-
-    def add_linking_library(self, library: Any) -> None:
-        raise RuntimeError(
-            f"kernel {self.name} needs the Numba library {library}; use only the names of the kernel dialect."
-        )
-
-    def enable_object_caching(self) -> None:
-        return None
-
-    def finalize(self) -> None:
-        return None
-
-
-class _Codegen:
-    """The part of Numba's code generator interface that lowering touches."""
-
-    def __init__(self, triple: str, layout: str) -> None:
-        self.triple = triple
-        self.layout = layout
-
-    def _create_empty_module(self, name: str) -> ir.Module:
-        module = ir.Module(name)
-        module.triple = self.triple
-        module.data_layout = self.layout
-        return module
-
-    def create_library(self, name: str, **_: Any) -> _Library:
-        return _Library(self, name)
+    def resolve_function_type(self, func: Any, args: tuple[types.Type, ...], kws: dict[str, Any]) -> Any:
+        """Remembered per operand types: Numba tries every template in turn, at each call site and more than once."""
+        if kws:
+            return super().resolve_function_type(func, args, kws)
+        key = (func, tuple(args))
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = super().resolve_function_type(func, args, kws)
+        return found
 
 
 class _Context(cpu.CPUContext):
     """Numba's CPU lowering on a code generator that stops at unoptimised LLVM."""
 
-    def init(self) -> None:
-        import llvmlite.binding as llvm
+    def __init__(self, typing_context: _TypingContext) -> None:
+        self._told = -1
+        super().__init__(typing_context, "cpu")
 
+    def refresh(self) -> None:
+        """Numba asks before every function; the registries only change when ``namespace`` makes names."""
+        if self._told != namespace.cache_info().currsize:
+            self._told = namespace.cache_info().currsize
+            super().refresh()
+
+    def init(self) -> None:
         self.is32bit = False
-        self._internal_codegen = _Codegen(llvm.get_process_triple(), "")
+        self._internal_codegen = native.Collector()
 
     @functools.cached_property
     def target_data(self) -> Any:
-        import llvmlite.binding as llvm
-
-        return llvm.create_target_data(str(_machine_layout()))
+        return native.process_layout()
 
     def load_additional_registries(self) -> None:
         from numba.cpython import builtins, numbers, rangeobj, tupleobj  # noqa: F401
@@ -367,37 +349,130 @@ class _Context(cpu.CPUContext):
 
 
 @functools.lru_cache(maxsize=None)
-def _machine_layout() -> str:
-    import llvmlite.binding as llvm
-
-    llvm.initialize_native_target()
-    machine = llvm.Target.from_default_triple().create_target_machine()
-    return str(machine.target_data)
-
-
-@functools.lru_cache(maxsize=None)
 def _contexts() -> tuple[_TypingContext, _Context]:
     typing_context = _TypingContext()
-    return typing_context, _Context(typing_context, "cpu")
+    return typing_context, _Context(typing_context)
+
+
+class _Network(typeinfer.ConstraintNetwork):
+    """Type constraints; a call is resolved again only where the type of one of its operands has changed."""
+
+    def propagate(self, infer: Any) -> list[Exception]:
+        found: list[Exception] = []
+        vars_ = infer.typevars
+        for constraint in self.constraints:
+            if isinstance(constraint, typeinfer.CallConstraint):
+                seen = tuple(vars_[a.name].type for a in constraint.args)
+                if constraint.signature is not None and seen == constraint.seen:
+                    continue
+                constraint.seen = seen
+            try:
+                constraint(infer)
+            except errors.TypingError as error:
+                found.append(errors.TypingError(str(error), loc=constraint.loc, highlighting=False))
+        return found
+
+
+class _Interpreter(interpreter.Interpreter):
+    """Bytecode to Numba's IR without the clean-ups for ``with``, starred calls and dicts, which kernels have not."""
+
+    def post_process(self, peepholes: list[Any], func_ir: Any) -> Any:
+        return func_ir
+
+
+class _Lower(lowering.Lower):
+    """Numba's lowering without its texts for debugging, which it makes for every instruction, needed or not."""
+
+    def alloca_lltype(self, name: str, lltype: ir.Type, datamodel: Any = None) -> ir.Value:
+        return cgutils.alloca_once(self.builder, lltype, name=name)
+
+    def storevar(self, value: ir.Value, name: str, argidx: int | None = None) -> None:
+        """Without reading the old value first, which only reference counts need."""
+        self._alloca_var(name, self.typeof(name))
+        if name in self._singly_assigned_vars:
+            self._blk_local_varmap[name] = value
+        else:
+            self.builder.store(value, self.getvar(name))
+
+    def lower_block(self, block: Any) -> None:
+        self.pre_block(block)
+        for inst in block.body:
+            self.loc = inst.loc
+            try:
+                self.lower_inst(inst)
+            except ERRORS as error:
+                raise errors.LoweringError(f'{error}\nlowering "{inst}"', loc=inst.loc) from error
+        self.post_block(block)
+
+    def lower_inst(self, inst: Any) -> None:
+        if isinstance(inst, numba_ir.Assign):
+            self.storevar(self.lower_assign(self.typeof(inst.target.name), inst), inst.target.name)
+        else:
+            super().lower_inst(inst)
+
+    def lower_assign(self, ty: types.Type, inst: Any) -> ir.Value:
+        if isinstance(ty, types.Function):
+            return self.context.get_dummy_value()
+        return super().lower_assign(ty, inst)
+
+    def lower_binop(self, resty: types.Type, expr: Any, op: Any) -> ir.Value:
+        """Without the three attempts at constant operands, which no operator of the dialect has."""
+        wanted = self.fndesc.calltypes[expr]
+        known = self.context.typing_context
+        function = known.resolve_value_type(op)
+        args = [self._cast_var(v, t) for v, t in zip((expr.lhs, expr.rhs), wanted.args, strict=True)]
+        signature = known.resolve_function_type(function, wanted.args, {})
+        result = self.context.get_function(function, signature)(self.builder, args)
+        return self.context.cast(self.builder, result, wanted.return_type, resty)
+
+    def lower_call(self, resty: types.Type, expr: Any) -> ir.Value:
+        """Calls of dialect functions go straight to their symbol; what else can be called is Numba's."""
+        function = self.typeof(expr.func.name)
+        name = getattr(function, "typing_key", None)
+        if not isinstance(name, DialectFunction) or name.name not in blocks.BLOCKS or expr.vararg:
+            return super().lower_call(resty, expr)
+        signature = self.fndesc.calltypes[expr]
+        operands = tuple(_operand(a, name.name) for a in signature.args)
+        args = [self._cast_var(v, t) for v, t in zip(expr.args, signature.args, strict=True)]
+        result = _emit_call(self.context, self.builder, name.name, name.target.lanes, operands, args)
+        return self.context.cast(self.builder, result, signature.return_type, resty)
+
+
+class _Lowering(typed_passes.BaseNativeLowering):
+    _name = "kernel_lowering"
+
+    @property
+    def lowering_class(self) -> type[_Lower]:
+        return _Lower
+
+
+def _infer_types(state: Any) -> None:
+    """Numba's type inference stage with ``_Network``."""
+    infer = typeinfer.TypeInferer(state.typingctx, state.func_ir, errors.WarningsFixer(errors.NumbaWarning))
+    infer.constraints = _Network()
+    with state.typingctx.callstack.register(state.targetctx.target, infer, state.func_id, state.args):
+        for index, (name, kind) in enumerate(zip(infer.func_ir.arg_names, state.args, strict=True)):
+            infer.seed_argument(name, index, kind)
+        infer.seed_return(state.return_type)
+        infer.build_constraint()
+        infer.propagate()
+        state.typemap, state.return_type, state.calltypes = infer.unify()
 
 
 class _Compiler(compiler.CompilerBase):
-    """The passes a flat, single-typed kernel needs: no closures, overload inlining, SSA or rewrites."""
+    """The stages a flat, single-typed kernel needs.
 
-    def define_pipelines(self) -> list[Any]:
-        manager = PassManager("kernel")
-        for step in (
-            untyped_passes.TranslateByteCode,
-            untyped_passes.FixupArgs,
-            untyped_passes.IRProcessing,
-            typed_passes.NopythonTypeInference,
-            typed_passes.IRLegalization,
-            typed_passes.NativeLowering,
-            typed_passes.NoPythonBackend,
-        ):
-            manager.add_pass(step, step.__name__)
-        manager.finalize()
-        return [manager]
+    There are no closures, overload inlining, SSA or rewrites, and no liveness analysis either: it serves reference
+    counts, which no value of the dialect has. The stages run bare, without Numba's events, timers and re-checks.
+    """
+
+    def _compile_core(self) -> Any:
+        state = self.state
+        with ConfigStack().enter(state.flags.copy()):
+            state.func_ir = _Interpreter(state.func_id).interpret(state.bc)
+            _infer_types(state)
+            _Lowering().run_pass(state)
+        return state["cr"]
 
 
 def _flags() -> Any:
@@ -417,8 +492,6 @@ def _result_type(function: FunctionType) -> types.Type:
 def lower(function: FunctionType) -> tuple[ir.Module, str]:
     """(unoptimised module, symbol of the function in Numba's calling convention)."""
     typing_context, context = _contexts()
-    typing_context.refresh()
-    context.refresh()
     library = context.codegen().create_library(function.__name__)
     result = compiler.compile_extra(
         typing_context, context, function, SIGNATURE, _result_type(function), _flags(), {}, library, _Compiler

@@ -84,7 +84,14 @@ def _python_functions(source: str, entries: tuple[str, ...], target: Target) -> 
     missing = [name for name in entries if not callable(scope.get(name))]
     if missing:
         raise KernelError(f"kernel source defines no function {missing}; entries are {entries}.\n{_numbered(source)}")
-    return [scope[name] for name in entries]
+    functions = [scope[name] for name in entries]
+    for function in functions:
+        taken = function.__code__.co_argcount
+        if taken != 3:
+            raise KernelError(
+                f"entry {function.__name__} takes {taken} arguments; expected (args, tid, nt).\n{_numbered(source)}"
+            )
+    return functions
 
 
 def _shim(module: Any, symbol: str, name: str, returns: bool) -> None:
@@ -127,6 +134,54 @@ def _bodies_module(symbols: list[str], target: Target) -> str:
         definitions[symbol] = definition
         declarations.update(others)
     return "\n".join([*declarations.values(), *definitions.values()])
+
+
+class Library:
+    """Collects the module Numba lowers a function to, without optimising it or giving it to an engine."""
+
+    def __init__(self, codegen: Collector, name: str) -> None:
+        self.codegen = codegen
+        self.name = name
+        self.modules: list[Any] = []
+        self.recorded_timings: list[Any] = []
+        self._reload_init: set[Any] = set()
+
+    def create_ir_module(self, name: str) -> Any:
+        return self.codegen._create_empty_module(name)
+
+    def add_ir_module(self, module: Any) -> None:
+        self.modules.append(module)
+
+    def add_linking_library(self, library: Any) -> None:
+        raise RuntimeError(
+            f"kernel {self.name} needs the Numba library {library}; use only the names of the kernel dialect."
+        )
+
+    def enable_object_caching(self) -> None:
+        return None
+
+    def finalize(self) -> None:
+        return None
+
+
+class Collector:
+    """The part of Numba's code generator interface that lowering touches."""
+
+    def _create_empty_module(self, name: str) -> Any:
+        from llvmlite import ir
+
+        module = ir.Module(name)
+        module.triple = llvm.get_process_triple()
+        return module
+
+    def create_library(self, name: str, **_: Any) -> Library:
+        return Library(self, name)
+
+
+def process_layout() -> Any:
+    """Sizes and alignments of LLVM types in this process."""
+    llvm.initialize_native_target()
+    return llvm.Target.from_default_triple().create_target_machine().target_data
 
 
 def _parse(text: str, target: Target) -> Any:

@@ -258,7 +258,8 @@ def depends_on_phase(node: Node) -> bool:
         if todo:
             stack.extend(todo)
             continue
-        _phase_cache[top] = top.op.name == "phase" or any(_phase_cache[i] for i in top.inputs)
+        _phase_cache[top] = top.op.name == "phase" or any(_phase_cache[i] for i in top.inputs) or (
+            top.op.name == "scan" and any(depends_on_phase(y) for y in top.attr("body").outputs))
         stack.pop()
     return _phase_cache[node]
 

@@ -16,8 +16,9 @@ from graphk.ir.dims import Dim, DimExpr, evaluate, symbols
 from graphk.ir.node import Graph, Node, bind_attr, origin_of
 from graphk.ir.types import TensorType
 
-# The dims of the graph around a body, which may speak of them.
+# The dims of the graph around a body, which may speak of them, and the learning phase, which holds for bodies too.
 _outer: ContextVar[Mapping[str, int]] = ContextVar("outer", default=MappingProxyType({}))
+_phase: ContextVar[int] = ContextVar("phase", default=0)
 
 
 def bind_shape(env: dict[str, int], shape: Sequence[Dim], actual: Sequence[int], what: str) -> None:
@@ -34,17 +35,18 @@ def bind_shape(env: dict[str, int], shape: Sequence[Dim], actual: Sequence[int],
 
 
 def run_graph(graph: Graph, inputs: Sequence[np.ndarray], variables: Mapping[Node, np.ndarray] | None = None,
-              phase: int = 0) -> list[np.ndarray]:
-    """The outputs of `graph`."""
+              phase: int | None = None) -> list[np.ndarray]:
+    """The outputs of `graph`; `phase`: None for that of the graph around, 0 if there is none."""
     return run_full(graph, inputs, variables, phase)[0]
 
 
 def run_full(graph: Graph, inputs: Sequence[np.ndarray], variables: Mapping[Node, np.ndarray] | None = None,
-             phase: int = 0) -> tuple[list[np.ndarray], dict[Node, np.ndarray]]:
+             phase: int | None = None) -> tuple[list[np.ndarray], dict[Node, np.ndarray]]:
     """The outputs of `graph` and the new values of its updated variables (nothing is written in place)."""
     if len(inputs) != len(graph.inputs):
         raise ValueError(f"{graph.name} takes {len(graph.inputs)} inputs, received {len(inputs)}")
     env: dict[str, int] = dict(_outer.get())
+    phase = _phase.get() if phase is None else phase
     values: dict[Node, Any] = {}
     for node, array in zip(graph.inputs, inputs):
         array = np.asarray(array, node.dtype)
@@ -71,7 +73,7 @@ def _eval(node: Node, args: list[Any], env: dict[str, int], phase: int) -> Any:
     if ref is None:
         raise NotImplementedError(f"the op `{node.op.name}` has no reference implementation")
     attrs = {k: bind_attr(v, env) for k, v in node.attrs}
-    around = _outer.set(env)
+    around, phase_around = _outer.set(env), _phase.set(phase)
     try:
         with np.errstate(all="ignore"):
             out = ref(*args, **attrs)
@@ -79,6 +81,7 @@ def _eval(node: Node, args: list[Any], env: dict[str, int], phase: int) -> Any:
         raise type(e)(f"{node!r} ({origin_of(node)}): {e}") from e
     finally:
         _outer.reset(around)
+        _phase.reset(phase_around)
     if isinstance(node.type, TensorType):
         out = np.asarray(out, node.dtype)
         bind_shape(env, node.shape, out.shape, f"result of {node!r} ({origin_of(node)})")

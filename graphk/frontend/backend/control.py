@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Sequence
 
+from graphk.frontend.backend.random_ops import inside_loop, loop_steps
 from graphk.frontend.backend.shape_ops import concatenate, expand_dims, reverse
 from graphk.frontend.tensor import Tensor, node_of
 from graphk.ir.dims import Dim
@@ -96,7 +97,7 @@ def close(outputs: Sequence[Node], inner: Sequence[Node], name: str) -> tuple[Gr
     outer: dict[Node, Node] = {}
 
     def bring(node: Node) -> Node:
-        if node.op.name == "const" and node.ndim == 0:
+        if node.op.name == "const" and node.ndim == 0 or node.op.name == "phase":
             return node
         if node not in outer:
             outer[node] = new_input(node.t, f"outer{len(outer)}")
@@ -115,8 +116,12 @@ def loop(step: Callable[[list[Node], list[Node]], tuple[list[Node], list[Node]]]
     outputs."""
     c = [new_input(n.t, f"state{i}") for i, n in enumerate(carry)]
     x = [new_input(TensorType(n.dtype, n.shape[1:]), f"x{i}") for i, n in enumerate(xs)]
-    new_c, ys = step(c, x)
+    counter = new_input(TensorType("uint32", ()), "random_step")
+    with inside_loop(counter):
+        new_c, ys = step(c, x)
     new_c = [ew.cast(a, b.dtype) for a, b in zip(new_c, c)]
+    if counter in topological([*new_c, *ys]):
+        x, xs = [*x, counter], [*xs, loop_steps(length)]
     body, outer = close([*new_c, *ys], [*c, *x], name)
     out = ctl.scan(body, list(carry), list(xs), outer, length, reverse)
     return list(out[:len(c)]), list(out[len(c):])

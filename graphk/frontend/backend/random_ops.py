@@ -3,21 +3,26 @@
 In: shapes and parameters.  Out: tensors.  What always holds: numbers are a pure function of the op's
 seed and of one global step counter, which each call of a function that draws numbers advances;
 an op without a seed takes one from numpy's global generator, so `np.random.seed` makes a program
-repeatable.
+repeatable; ops inside a loop's body draw anew at each step.
 """
 from __future__ import annotations
 
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, Iterator
 
 import numpy as np
 
 from graphk.frontend.backend.common import floatx
 from graphk.frontend.tensor import Tensor, Variable, as_shape
+from graphk.ir.dims import Dim
 from graphk.ir.node import Node
 from graphk.ir.ops import elementwise as ew
 from graphk.ir.ops import random as rnd
+from graphk.ir.ops import shape as sh
 
 _step: Variable | None = None
+_inner: list[Node] = []                # what ops inside loop bodies read instead
+APART = 0x9E3779B1                     # 2^32 over the golden ratio: counters of a call's steps never meet the next calls'
 
 
 def random_step() -> Variable:
@@ -26,6 +31,26 @@ def random_step() -> Variable:
     if _step is None:
         _step = Variable(np.zeros((), np.uint32), name="random_step", trainable=False)
     return _step
+
+
+def step_node() -> Node:
+    """What a random op made now reads: the counter, or inside a loop's body the counter of its step."""
+    return _inner[-1] if _inner else random_step().node
+
+
+@contextmanager
+def inside_loop(stand_in: Node) -> Iterator[None]:
+    """Random ops made inside read `stand_in`."""
+    _inner.append(stand_in)
+    try:
+        yield
+    finally:
+        _inner.pop()
+
+
+def loop_steps(length: Dim) -> Node:
+    """One counter for each step of a loop."""
+    return ew.add(ew.mul(ew.cast(sh.iota(length, "int64"), "uint32"), np.uint32(APART)), step_node())
 
 
 def peek_step() -> Variable | None:
@@ -46,14 +71,14 @@ def _seed(seed: int | None) -> int:
 def random_uniform(shape: Any, minval: float = 0.0, maxval: float = 1.0, dtype: str | None = None,
                    seed: int | None = None) -> Tensor:
     """Uniform numbers in [minval, maxval)."""
-    return Tensor(rnd.uniform(random_step().node, _seed(seed), as_shape(shape), float(minval), float(maxval),
+    return Tensor(rnd.uniform(step_node(), _seed(seed), as_shape(shape), float(minval), float(maxval),
                               dtype or floatx()))
 
 
 def random_normal(shape: Any, mean: float = 0.0, stddev: float = 1.0, dtype: str | None = None,
                   seed: int | None = None) -> Tensor:
     """Normal numbers."""
-    z = rnd.normal_op(random_step().node, seed=_seed(seed) & 0xFFFFFFFF, shape=as_shape(shape), dtype=dtype or floatx())
+    z = rnd.normal_op(step_node(), seed=_seed(seed) & 0xFFFFFFFF, shape=as_shape(shape), dtype=dtype or floatx())
     return Tensor(z) * stddev + mean
 
 
@@ -65,14 +90,14 @@ def random_binomial(shape: Any, p: Any = 0.0, dtype: str | None = None, seed: in
 def bernoulli(shape: Any, p: Any, dtype: str, seed: int | None) -> Node:
     """A node of zeros and ones."""
     p = ew.cast(p.node, "float32") if isinstance(p, Tensor) else float(p)
-    return rnd.bernoulli(random_step().node, _seed(seed), shape, p, dtype)
+    return rnd.bernoulli(step_node(), _seed(seed), shape, p, dtype)
 
 
 def truncated_normal(shape: Any, mean: float = 0.0, stddev: float = 1.0, dtype: str | None = None,
                      seed: int | None = None) -> Tensor:
     """Normal numbers within two standard deviations of the mean, from the inverse of the distribution
     function (Acklam's rational approximation of the normal quantile, error below 1.2e-9)."""
-    u = rnd.uniform(random_step().node, _seed(seed), as_shape(shape), 0.022750131948179195, 0.9772498680518208,
+    u = rnd.uniform(step_node(), _seed(seed), as_shape(shape), 0.022750131948179195, 0.9772498680518208,
                     dtype or floatx())
     return Tensor(_quantile(u)) * stddev + mean
 

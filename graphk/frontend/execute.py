@@ -43,7 +43,7 @@ def compile_graph(graph: Graph, variables: Mapping[Node, Variable], phase: int) 
 def _dump_compilations() -> None:
     """`GRAPHK_DUMP=directory`: what is compiled from now on is dumped there (inspection is loaded for nothing else)."""
     from graphk.runtime.compile import OBSERVERS
-    recorder = importlib.import_module("graphk.inspection.dump").recorder_from_environment()
+    recorder = importlib.import_module("graphk.inspection.dumping").recorder_from_environment()
     if recorder not in OBSERVERS:
         OBSERVERS.append(recorder)
 

@@ -31,14 +31,15 @@ def report(model_or_function: Any, path: str | os.PathLike[str], batch: int = 32
     return write(model_or_function, path, batch, dims)
 
 
-def dump(model_or_function: Any, directory: str | os.PathLike[str], formats: Sequence[str] = ("text", "dot", "json", "html"),
+def dump(model_or_function: Any, directory: str | os.PathLike[str], formats: Sequence[str] = ("text", "dot", "json",
+                                                                                              "html"),
          after: str | None = None, kernels: bool = True, batch: int = 32) -> str:
     """Write every stage into `directory`, a folder per compiled graph, and `index.html`; returns the directory.
 
     formats: which of text, dot, json, html; after: only what this pass made; kernels: LLVM IR and assembly, too (each
     kernel is compiled once more for them).
     """
-    from graphk.inspection.dump import dump as write
+    from graphk.inspection.dumping import dump as write
     return write(model_or_function, directory, formats, after, kernels, batch)
 
 

@@ -86,7 +86,8 @@ def text(program: Program, env: Mapping[str, int]) -> str:
     a = plan(program, env)
     dims = ", ".join(f"{k}={v}" for k, v in env.items()) or "no symbolic dims"
     lines = [f"memory plan of {program.name} for {dims}", f"arena {a.bytes} bytes = {program.arena}",
-             f"peak of what is in use at once {a.peak} bytes; without sharing {a.unshared} bytes; saved {a.saved} bytes",
+             f"peak of what is in use at once {a.peak} bytes; without sharing {a.unshared} bytes; saved {a.saved} "
+             f"bytes",
              "outside the arena: " + ", ".join(f"{k} {v} bytes" for k, v in a.outside.items()), ""]
     for i, s in enumerate(a.slots):
         shared = f", shared by {len(s.lives)} buffers" if len(s.lives) > 1 else ""

@@ -19,11 +19,13 @@ def parser() -> argparse.ArgumentParser:
                               description="Run a script as python would, with `import keras` giving graphk.")
     _script(run)
     dump = commands.add_parser("dump", help="run a script and write down every graph that it compiles",
-                               description="Run a script with `keras` meaning graphk, and write every stage of every graph that "
+                               description="Run a script with `keras` meaning graphk, and write every stage of every "
+                                           "graph that "
                                "it compiles. GRAPHK_DUMP=DIR does the same for any program.")
     dump.add_argument("--out", default="graphk_dump", metavar="DIR", help="where the dump goes (graphk_dump)")
     dump.add_argument("--after", metavar="PASS", help="only the result of this pass (`captured`: before all)")
-    dump.add_argument("--format", default="all", choices=["text", "dot", "json", "html", "all"], help="what is written (all)")
+    dump.add_argument("--format", default="all", choices=["text", "dot", "json", "html", "all"],
+                      help="what is written (all)")
     dump.add_argument("--kernels", action="store_true", help="LLVM IR and assembly of each kernel, too (takes longer)")
     _script(dump)
     commands.add_parser("doctor", help="versions, processor, cache, GPU, and whether graphk works here",
@@ -59,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dump(args: argparse.Namespace) -> int:
-    from graphk.inspection.dump import FORMATS, Options, Recorder
+    from graphk.inspection.dumping import FORMATS, Options, Recorder
     from graphk.inspection.script import run_script
     from graphk.runtime.compile import OBSERVERS
     try:
@@ -81,7 +83,8 @@ def _dump(args: argparse.Namespace) -> int:
 def _summary(recorder: "object", out: str) -> str:
     rows = getattr(recorder, "rows", [])
     if not rows:
-        return ("graphk dump: the script compiled no graph (graphs are compiled by the first call of fit, evaluate, predict or "
+        return ("graphk dump: the script compiled no graph (graphs are compiled by the first call of fit, evaluate, "
+                "predict or "
                 "a K.function, and not with GRAPHK_EXECUTOR=interp)")
     return f"graphk dump: {len(rows)} graphs in {out}, open {out}/index.html"
 

@@ -1,8 +1,8 @@
 """`python -m graphk doctor`: what graphk runs on, and whether it works here.
 
-In: this process and machine.  Out: lines of text, and whether something is broken.  What always holds: each problem says
-how to mend it; a missing GPU is no problem; the check compiles and runs a small graph and compares it with the
-interpreter, so "ok" means that it was tried.
+In: this process and machine.  Out: lines of text, and whether something is broken.  What always holds: each problem
+says how to mend it; a missing GPU is no problem; the check compiles and runs a small graph and compares it with
+the interpreter, so "ok" means that it was tried.
 """
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import importlib.util
 import os
 import platform
 import stat
-import sys
 import warnings
 from dataclasses import dataclass, field
 from typing import Callable
@@ -39,7 +38,8 @@ def examine() -> Findings:
     """All checks.  One that fails unexpectedly is a finding, not a crash."""
     out = Findings()
     checks: tuple[tuple[str, Callable[[Findings], None]], ...] = (
-        ("versions", versions), ("processor", processor), ("cache", cache_state), ("GPU", gpu), ("self-test", self_test))
+        ("versions", versions), ("processor", processor), ("cache", cache_state), ("GPU", gpu), ("self-test",
+                                                                                                 self_test))
     for name, check in checks:
         try:
             check(out)
@@ -54,7 +54,8 @@ def doctor() -> int:
     print("\n".join(found.lines))
     for text in found.broken:
         print(f"BROKEN: {text}")
-    print("everything needed is here and works" if not found.broken else f"{len(found.broken)} problem(s), see BROKEN above")
+    print("everything needed is here and works" if not found.broken else f"{len(found.broken)} problem(s), see BROKEN "
+                                                                         f"above")
     return 1 if found.broken else 0
 
 
@@ -64,8 +65,6 @@ def versions(out: Findings) -> None:
     out.say("graphk", graphk.__version__)
     out.say("python", f"{platform.python_version()} ({platform.python_implementation()}), {platform.system()} "
             f"{platform.machine()}")
-    if sys.version_info < (3, 10):
-        out.fault(f"python {platform.python_version()} is too old; graphk needs 3.10 or newer")
     wanted = _requirements()
     for name in PACKAGES:
         try:
@@ -123,7 +122,8 @@ def processor(out: Findings) -> None:
     out.say("CPU", target.cpu)
     out.say("features", ", ".join(f for f in SHOWN_FEATURES if features.get(f)) or "none of those that graphk uses")
     mr, nr = target.tile_shape("float32")
-    out.say("vectors", f"{target.lanes} float32 lanes ({target.lanes * 32} bits), {32 if target.wide else 16} registers, "
+    out.say("vectors", f"{target.lanes} float32 lanes ({target.lanes * 32} bits), {32 if target.wide else 16} "
+                       f"registers, "
             f"matrix tile {mr} x {nr}" + (" (GRAPHK_LANES)" if os.environ.get("GRAPHK_LANES") else ""))
     out.say("threads", f"{thread_count()} of {os.cpu_count()} cores"
             + (" (GRAPHK_NUM_THREADS)" if os.environ.get("GRAPHK_NUM_THREADS") else ""))
@@ -145,11 +145,13 @@ def cache_state(out: Findings) -> None:
     files = [p.stat() for p in path.glob(f"*{cache.SUFFIX}")]
     mine, shared = info.st_uid == os.geteuid(), bool(info.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
     writable = os.access(path, os.W_OK)
-    out.say("", f"{len(files)} entries, {sum(f.st_size for f in files) / 1e6:.2f} MB, mode {stat.S_IMODE(info.st_mode):o}, "
+    out.say("", f"{len(files)} entries, {sum(f.st_size for f in files) / 1e6:.2f} MB, mode "
+                f"{stat.S_IMODE(info.st_mode):o}, "
             f"{'writable' if writable else 'not writable'}, {'yours' if mine else f'of user {info.st_uid}'}")
     if not mine or shared:
         why = "it belongs to another user" if not mine else f"others may write it (mode {stat.S_IMODE(info.st_mode):o})"
-        out.fault(f"the kernel cache {path} is not used because {why}; chmod 700 it, or set GRAPHK_CACHE_DIR to a directory "
+        out.fault(f"the kernel cache {path} is not used because {why}; chmod 700 it, or set GRAPHK_CACHE_DIR to a "
+                  f"directory "
                   "of your own")
     elif not writable:
         out.fault(f"the kernel cache {path} is not writable, so every process compiles anew; set GRAPHK_CACHE_DIR")
@@ -158,7 +160,7 @@ def cache_state(out: Findings) -> None:
 # ------------------------------------------------------------------ GPU
 def gpu(out: Findings) -> None:
     devices, driver = cuda_devices()
-    if importlib.util.find_spec("graphk.codegen.cuda") is None:
+    if not any(importlib.util.find_spec(name) for name in ("graphk.codegen.cuda", "graphk.codegen.cuda_compile")):
         what = f"{', '.join(devices)} found, " if devices else "none found; "
         out.say("GPU", what + "and this version of graphk has no GPU code: everything runs on the CPU")
         return
@@ -171,7 +173,7 @@ def gpu(out: Findings) -> None:
         return
     out.say("GPU", f"{', '.join(devices)}; driver for CUDA {driver // 1000}.{driver % 1000 // 10}")
     extra = "cuda13" if driver >= 13000 else "cuda12"
-    out.say("", package or f"numba-cuda is missing: pip install 'graphk[{extra}]' to use the GPU")
+    out.say("", package or f"numba-cuda is missing: pip install 'graphk[{extra}]' for GPU code")
 
 
 def cuda_devices() -> tuple[list[str], int]:
@@ -213,17 +215,20 @@ def self_test(out: Findings) -> None:
     from graphk.runtime.compile import compile_graph
     start = time.perf_counter()
     graph = parse_graph(SMALL)
-    inputs = [np.linspace(-1, 1, 40, dtype="float32").reshape(5, 8), np.linspace(-1, 1, 32, dtype="float32").reshape(8, 4)]
+    inputs = [np.linspace(-1, 1, 40, dtype="float32").reshape(5, 8), np.linspace(-1, 1, 32, dtype="float32").reshape(8,
+                                                                                                                     4)]
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         got = compile_graph(graph, {})(inputs)
     for w in heard:
         out.fault(f"self-test: {w.message}")
     worst = max(float(np.abs(a - b).max()) for a, b in zip(got, run_graph(graph, inputs)))
-    out.say("self-test", f"a graph compiled and ran in {time.perf_counter() - start:.2f} s, largest difference from the "
+    out.say("self-test", f"a graph compiled and ran in {time.perf_counter() - start:.2f} s, largest difference from "
+                         f"the "
             f"interpreter {worst:.1e}")
     if worst > 1e-4:
-        out.fault(f"self-test: compiled code and interpreter differ by {worst:.1e} (expected less than 1e-4); delete the "
+        out.fault(f"self-test: compiled code and interpreter differ by {worst:.1e} (expected less than 1e-4); delete "
+                  f"the "
                   "kernel cache, and report it with the lines above if it stays")
 
 

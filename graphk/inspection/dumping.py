@@ -19,7 +19,7 @@ from graphk.inspection import arena, forms
 from graphk.inspection.facts import PassTable, pass_rows, step_rows
 from graphk.inspection.listing import block_listing, distinct_kernels
 from graphk.inspection.page import Page, write_whole
-from graphk.inspection.subjects import Subject, dims_for, subjects_of, without_folders
+from graphk.inspection.subjects import PHASES, Subject, dims_for, subjects_of, without_folders
 from graphk.ir.node import Graph
 from graphk.ir.text import print_graph
 from graphk.passes.pipeline import PASSES, Record
@@ -89,7 +89,8 @@ class Folder:
         self.write("passes.txt", str(PassTable(pass_rows(s))) + "\n")
         self.write("memory.txt", arena.text(s.program, env))
         lines = [f"{r.index:3d} {'barrier ' if r.step.barrier else '':8}{r.step.kernel.label:40} "
-                 f"{', '.join(f'{n}={v}' for n, v in zip(r.step.kernel.sizes, r.sizes)):40} ~{r.operations} operations, "
+                 f"{', '.join(f'{n}={v}' for n, v in zip(r.step.kernel.sizes, r.sizes)):40} ~{r.operations} "
+                 f"operations, "
                  f"{r.bytes} bytes{'  ' + r.loop if r.loop else ''}  # {r.origin}" for r in step_rows(s.program, env)]
         self.write("steps.txt", "\n".join(lines) + "\n")
 
@@ -147,7 +148,9 @@ class Compilation:
     """One graph on its way through the compiler."""
 
     def __init__(self, recorder: Recorder, graph: Graph, phase: int):
-        self.recorder, self.name, self.phase = recorder, graph.name, "train" if phase else "test"
+        depends = any(n.op.name == "phase" for n in graph.nodes())
+        self.phase = PHASES[phase] if depends else "any"       # one executable serves both where nothing depends on it
+        self.recorder, self.name = recorder, graph.name
         self.folder = recorder.folder(graph.name, self.phase)
         self.folder.stage("captured", graph)
 
@@ -180,8 +183,10 @@ def index_page(rows: Sequence[tuple[str, str, str, list[str]]]) -> str:
         links = "".join(f'<a href="{name}/{escape(f)}">{escape(f)}</a>' for f in files)
         out.append(f"<tr><td>{escape(name)}</td><td>{escape(title)}</td><td>{escape(result)}</td><td>{page}</td>"
                    f"<td><details><summary>{len(files)} files</summary>{links}</details></td></tr>")
-    return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>graphk dump</title><style>' + INDEX_STYLE
-            + f"</style></head><body><h1>graphk dump: {len(rows)} compiled graphs</h1><table><tr><th>folder</th><th>graph</th>"
+    return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>graphk dump</title><style>'
+            + INDEX_STYLE
+            + f"</style></head><body><h1>graphk dump: {len(rows)} compiled "
+              f"graphs</h1><table><tr><th>folder</th><th>graph</th>"
             "<th>result</th><th></th><th></th></tr>\n" + "\n".join(out) + "</table></body></html>\n")
 
 

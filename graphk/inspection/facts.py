@@ -55,10 +55,15 @@ def pass_rows(subject: Subject) -> list[PassRow]:
     rows = []
     for r in subject.records:
         unit = "nodes" if isinstance(r.after, Graph) else "steps"
-        fused = sum(n.op.name == "fusion" for n in r.after.nodes()) if isinstance(r.after, Graph) else 0
+        fused = len(list(_fusions(r.after))) if isinstance(r.after, Graph) else 0
         rows.append(PassRow(subject.title, r.name, size_of(r.before), size_of(r.after), unit, fused, r.seconds * 1e3,
-                            r.after is not r.before))
+                            not same(r.before, r.after)))
     return rows
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two results are one: nodes are interned, so equal graphs have the same nodes."""
+    return a is b or (isinstance(a, Graph) and isinstance(b, Graph) and a == b)
 
 
 class PassTable(tuple[PassRow, ...]):
@@ -196,4 +201,4 @@ def kernel_of_nodes(subject: Subject) -> dict[Node, Kernel]:
 
 
 __all__ = ["PassRow", "PassTable", "StepRow", "human", "kernel_of_nodes", "kernels_of_fusions", "pass_rows",
-           "record_named", "size_of", "step_rows"]
+           "record_named", "same", "size_of", "step_rows"]

@@ -1,7 +1,7 @@
 """Graphs and programs as dot and as JSON.
 
-In: a Graph or a Program.  Out: text for Graphviz, or lists and dictionaries ready for JSON.  What always holds: names are
-those of the text form, so the three can be read side by side; values of constants longer than 16 are left out of both.
+In: a Graph or a Program.  Out: text for Graphviz, or lists and dictionaries ready for JSON.  What always holds: names
+are those of the text form, so the three can be read side by side; values of constants longer than 16 are left out.
 """
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def _dot_graph(graph: Graph) -> list[str]:
             ids[n] = f"n{len(ids)}"
             body = nested(n)
             if body is not None:
-                out.append(f"subgraph cluster_{ids[n]} {{ label={_quoted(n.op.name + ' ' + str(n.attr('kind') or ''))};")
+                out.append(f"subgraph cluster_{ids[n]} "
+                           f"{{ label={_quoted(n.op.name + ' ' + str(n.attr('kind') or ''))};")
                 declare(body, True)
                 out.append("}")
                 continue
@@ -54,7 +55,8 @@ def _dot_graph(graph: Graph) -> list[str]:
             if body is not None:
                 wire(body, {**bound, **{leaf: bound.get(i, i) for leaf, i in zip(body.inputs, n.inputs)}})
             elif n in ids:
-                out.extend(f"{ids[s]} -> {ids[n]};" for s in (_maker(bound.get(i, i), bound) for i in n.inputs) if s in ids)
+                out.extend(f"{ids[s]} -> {ids[n]};" for s in (_maker(bound.get(i, i),
+                                                                     bound) for i in n.inputs) if s in ids)
     declare(graph, False)
     wire(graph, {})
     return out
@@ -122,7 +124,8 @@ def _graph_json(graph: Graph) -> dict[str, Any]:
 def _program_json(program: Program) -> dict[str, Any]:
     def step(s: AnyStep) -> dict[str, Any]:
         if isinstance(s, LoopStep):
-            return {"loop": str(s.length), "reverse": s.reverse, "barrier": s.barrier, "body": [step(x) for x in s.body],
+            return {"loop": str(s.length), "reverse": s.reverse, "barrier": s.barrier,
+                    "body": [step(x) for x in s.body],
                     "windows": [[w, b, str(d)] for w, b, d in s.windows]}
         return {"kernel": s.kernel.label, "buffers": list(s.buffers), "sizes": [str(d) for d in s.sizes],
                 "barrier": s.barrier, "cost": str(s.cost), "origin": without_folders(s.origin)}

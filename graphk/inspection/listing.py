@@ -99,7 +99,8 @@ def listing(source: str, entries: tuple[str, ...], target: Target) -> Listing:
 
 # ------------------------------------------------------------------ counting
 _REGISTER = re.compile(r"%([xyz]mm)\d+")
-_PACKED = re.compile(r"p[sdh]$|^v?p(?!ush|op|refetch|ause|ext|dep)|^v(broadcast|perm|extract|insert|gather|scatter|movdq)|"
+_PACKED = re.compile(r"p[sdh]$|^v?p(?!ush|op|refetch|ause|ext|dep)|^v(broadcast|perm|extract|insert|gather|"
+                     r"scatter|movdq)|"
                      r"^v?mov[au]p|^v?movdq|^v?shuf|^v?unpck|^v?blend|^vcompress|^vexpand")
 _FMA = re.compile(r"^vfn?m(add|sub)|^fml[as]$")
 _SCALAR = re.compile(r"(ss|sd|sh)$")

@@ -8,7 +8,8 @@ document.documentElement.classList.add("js");
 
 function el(tag, attrs = {}, ...kids) {
   const e = tag.startsWith("svg:") ? document.createElementNS(SVG, tag.slice(4)) : document.createElement(tag);
-  for (const [k, v] of Object.entries(attrs)) k.startsWith("on") ? e.addEventListener(k.slice(2), v) : e.setAttribute(k, v);
+  for (const [k, v] of Object.entries(attrs)) k.startsWith("on") ? e.addEventListener(k.slice(2),
+    v) : e.setAttribute(k, v);
   e.append(...kids);
   return e;
 }
@@ -25,10 +26,12 @@ function texts() {
 }
 async function fill(pre, key) {
   const all = await texts();
-  pre.textContent = all ? all[key] : "This browser cannot unpack texts (it has no DecompressionStream); any of 2023 or later can.";
+  pre.textContent = all ? all[key]
+    : "This browser cannot unpack texts (it has no DecompressionStream); any of 2023 or later can.";
 }
 for (const pre of $$("pre[data-text]"))
-  pre.closest("details").addEventListener("toggle", e => { if (e.target.open && !pre.textContent) fill(pre, pre.dataset.text); });
+  pre.closest("details").addEventListener("toggle", e => { if (e.target.open && !pre.textContent) fill(pre,
+    pre.dataset.text); });
 
 // ---------------------------------------------------------------- colours
 const colour = hue => `--h:${hue};--s:${hue < 0 ? 0 : 62}%`;
@@ -51,11 +54,14 @@ class Pane {
     const stages = this.explorer.phase.stages;
     this.bar.replaceChildren(...stages.map((s, i) => el("button", {
       class: (i === stage ? "on " : "") + (s.same ? "same" : ""), onclick: () => this.show(i),
-      title: s.same ? "this pass changed nothing" : i ? `after the pass ${s.name}` : "as the model was captured" }, s.name)));
+      title: s.same ? "this pass changed nothing" : i ? `after the pass ${s.name}` : "as the model was captured" },
+        s.name)));
     const text = this.asText || this.info.view < 0;
     this.bar.append(el("span", { class: "right" },
-      el("button", { onclick: () => { this.asText = !this.asText; this.show(this.stage); }, class: text ? "on" : "" }, "text"),
-      ...(text ? [] : [el("button", { onclick: () => this.zoom(1.3) }, "+"), el("button", { onclick: () => this.zoom(1 / 1.3) }, "−"),
+      el("button", { onclick: () => { this.asText = !this.asText; this.show(this.stage); },
+        class: text ? "on" : "" }, "text"),
+      ...(text ? [] : [el("button", { onclick: () => this.zoom(1.3) }, "+"), el("button",
+        { onclick: () => this.zoom(1 / 1.3) }, "−"),
         el("button", { onclick: () => this.fit() }, "fit")])));
     this.svg.style.display = text ? "none" : "";
     this.pre.style.display = text ? "" : "none";
@@ -126,7 +132,8 @@ class Pane {
       const r = this.svg.getBoundingClientRect();
       this.zoom(Math.exp(-e.deltaY * 0.0016), e.clientX - r.left, e.clientY - r.top);
     }, { passive: false });
-    this.svg.addEventListener("pointerdown", e => { last = [e.clientX, e.clientY]; moved = 0; this.svg.focus({ preventScroll: true }); });
+    this.svg.addEventListener("pointerdown", e => { last = [e.clientX,
+      e.clientY]; moved = 0; this.svg.focus({ preventScroll: true }); });
     this.svg.addEventListener("pointermove", e => {
       if (!last || !(e.buttons & 1)) { last = null; this.svg.classList.remove("drag"); return; }
       const dx = e.clientX - last[0], dy = e.clientY - last[1];
@@ -194,18 +201,22 @@ class Explorer {
     const drawn = phase.stages.map((s, i) => s.view >= 0 ? i : -1).filter(i => i >= 0);
     this.panes = [new Pane(this, drawn[0]), new Pane(this, drawn[drawn.length - 1])];
     this.box = el("div", { class: "panes" }, ...this.panes.map(p => p.root));
-    this.detail = el("div", { class: "detail dim" }, "Click a node for its text, type, layer, line and kernel. Drag to move; "
-      + "after a click the wheel zooms (Ctrl and wheel always does). Thick outlines are new in the pass, dashed ones go in the next.");
-    const search = el("input", { class: "filter", type: "search", placeholder: "find nodes: op, type, layer, name", size: 34,
+    this.detail = el("div", { class: "detail dim" }, "Click a node for its text, type, layer, line and kernel. "
+      + "Drag to move; after a click the wheel zooms (Ctrl and wheel always does). Thick outlines are new in the pass, "
+      + "dashed ones go in the next.");
+    const search = el("input", { class: "filter", type: "search", placeholder: "find nodes: op, type, layer, name",
+      size: 34,
       oninput: e => this.find(e.target.value) });
     this.count = el("span", { class: "dim" });
-    const one = el("button", { onclick: () => { this.box.classList.toggle("single"); this.refit(); } }, "one / two panes");
+    const one = el("button", { onclick: () => { this.box.classList.toggle("single"); this.refit(); } },
+      "one / two panes");
     root.replaceChildren(el("div", { class: "tools" }, search, this.count, one), this.box, this.legend(), this.detail);
   }
   refit() { for (const p of this.panes) if (p.info.view >= 0 && !p.asText) p.fit(); }
   legend() {
     const used = new Set();
-    for (const s of this.phase.stages) if (s.view >= 0) for (const n of D.views[s.view].nodes) used.add(D.nodes[n[0]][3]);
+    for (const s of this.phase.stages.filter(s => s.view >= 0))
+      for (const n of D.views[s.view].nodes) used.add(D.nodes[n[0]][3]);
     return el("div", { class: "legend" }, ...[...used].sort((a, b) => a - b).map(i => el("button", {
       onclick: () => this.layer(i) }, el("i", { class: "swatch", style: colour(D.layers[i][1]) }), D.layers[i][0])));
   }
@@ -230,7 +241,8 @@ class Explorer {
     this.chosen = c;
     for (const p of this.panes) p.highlight();
     const [op, kind, type, layer, line, rule] = D.nodes[c.id], [where, code] = D.lines[line];
-    const alive = this.phase.stages.filter(s => s.view >= 0 && D.views[s.view].nodes.some(n => n[0] === c.id)).map(s => s.name);
+    const shows = s => s.view >= 0 && D.views[s.view].nodes.some(n => n[0] === c.id);
+    const alive = this.phase.stages.filter(shows).map(s => s.name);
     const rows = [["text", el("code", {}, c.text)], ["type", type], ["op", `${op} (${kind})`],
       ["layer", D.layers[layer][0]], ["your line", code ? el("span", {}, where + "   ", el("code", {}, code)) : where],
       ["rule", rule || "none: it is as you wrote it"], ["in", alive.join(", ")],
@@ -239,7 +251,8 @@ class Explorer {
     for (const [k, v] of rows) if (v) dl.append(el("dt", {}, k), el("dd", {}, v));
     const go = el("button", { onclick: () => this.panes.forEach(p => p.centre(c.id)) }, "centre it in both panes");
     this.detail.className = "detail";
-    this.detail.replaceChildren(el("b", {}, c.box ? c.text : op), " ", el("span", { class: "dim" }, "in " + c.stage), " ", go, dl);
+    this.detail.replaceChildren(el("b", {}, c.box ? c.text : op), " ", el("span", { class: "dim" },
+      "in " + c.stage), " ", go, dl);
   }
 }
 
@@ -251,7 +264,8 @@ function phase(i) {
   if (!explorers[i]) explorers[i] = new Explorer($(`.explorer[data-phase="${i}"]`), D.phases[i]);
   explorers[i].refit();
   const heads = [...$$("[data-jump]", $(".phase.on")), ...$$("[data-jump]", $("#kernels"))];
-  $(".jump").replaceChildren(...heads.map((h, k) => { h.id = h.id || `j${i}-${k}`; return el("a", { href: "#" + h.id }, h.textContent); }));
+  $(".jump").replaceChildren(...heads.map((h, k) => { h.id = h.id || `j${i}-${k}`; return el("a",
+    { href: "#" + h.id }, h.textContent); }));
 }
 for (const t of $$(".tab")) t.addEventListener("click", () => phase(+t.dataset.phase));
 for (const b of $$("button.layer")) b.addEventListener("click", () => {
@@ -270,5 +284,9 @@ for (const input of $$(".phase .filter, #kernels > p .filter")) input.addEventLi
   $(".hits", home).textContent = words.length ? `${n} of ${items.length}` : "";
 });
 if (D.phases.length) phase(0);
-window.addEventListener("resize", () => Object.values(explorers).forEach(x => x.refit()));
+let width = window.innerWidth;
+window.addEventListener("resize", () => {
+  if (window.innerWidth !== width) Object.values(explorers).forEach(x => x.refit());
+  width = window.innerWidth;
+});
 document.body.dataset.ready = "yes";

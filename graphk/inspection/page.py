@@ -17,7 +17,7 @@ from typing import Any, Mapping, Sequence
 
 import graphk
 from graphk.inspection import sections
-from graphk.inspection.facts import kernel_of_nodes
+from graphk.inspection.facts import kernel_of_nodes, same
 from graphk.inspection.listing import KernelView, block_listing, distinct_kernels
 from graphk.inspection.subjects import Subject, dims_for, subjects_of, without_folders
 from graphk.inspection.views import NO_LAYER, GraphView, NodeTable
@@ -29,7 +29,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inli
 
 
 class Page:
-    """Builds the page of some subjects.  `listings`: whether kernels are compiled once more for LLVM IR and assembly."""
+    """Builds the page of some subjects.  `listings`: compile the kernels once more, for LLVM IR and assembly."""
 
     def __init__(self, title: str, subjects: Sequence[Subject], thing: Any = None, batch: int = 32,
                  dims: Mapping[str, int] | None = None, listings: bool = True):
@@ -54,7 +54,7 @@ class Page:
         out: list[dict[str, Any]] = []
         last: Any = None
         for name, ir in sections.graph_sizes(s):
-            if ir is last:
+            if out and same(last, ir):
                 out.append({**out[-1], "name": name, "same": True})
                 continue
             last, key = ir, f"text:{number}:{name}"
@@ -101,7 +101,8 @@ class Page:
         return (f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
                 f'content="width=device-width"><meta http-equiv="Content-Security-Policy" content="{POLICY}">'
                 f"<title>graphk: {escape(self.title)}</title><style>\n{css}</style></head>\n<body>\n{self._header()}"
-                f'<nav><span class="tabs">{tabs}</span><span class="jump"></span></nav>\n<main>\n{body}\n{self._kernels()}</main>\n'
+                f'<nav><span class="tabs">{tabs}</span><span '
+                f'class="jump"></span></nav>\n<main>\n{body}\n{self._kernels()}</main>\n'
                 f'<script type="application/json" id="data">{script_json(self.data())}</script>\n'
                 f'<script type="text/plain" id="texts">{packed}</script>\n<script>\n{js}</script>\n</body></html>\n')
 
@@ -113,7 +114,8 @@ class Page:
         kind = type(self.thing).__name__ if self.thing is not None else "compiled graph"
         return (f'<header><h1><span class="mark">graphk</span> {escape(self.title)}</h1>'
                 f'<p class="dim">{escape(kind)} · graphk {graphk.__version__} · {escape(machine)} · sizes shown for '
-                f'{escape(sizes or "fixed shapes")} · {len(self.subjects)} graphs, {len(self.views)} distinct kernels</p>'
+                f'{escape(sizes or "fixed shapes")} · {sections.plural(len(self.subjects), "graph")}, '
+                f'{sections.plural(len(self.views), "distinct kernel")}</p>'
                 f'<div class="top"><div>{model}</div>{sections.GUIDE}</div></header>\n')
 
     def _phase(self, i: int, s: Subject) -> str:
@@ -129,9 +131,11 @@ class Page:
 
     def _kernels(self) -> str:
         what = ("" if self.listings else " LLVM IR and assembly were not asked for.")
-        return ('<section id="kernels"><h2 data-jump>Kernels</h2><p class="dim">Equal kernels compile once, whatever the '
+        return ('<section id="kernels"><h2 data-jump>Kernels</h2><p class="dim">Equal kernels compile once, whatever '
+                'the '
                 f"shapes and layers they serve: sizes are run-time numbers.{what} "
-                '<input class="filter" type="search" placeholder="search kernels" size="28"><span class="hits"></span></p>'
+                '<input class="filter" type="search" placeholder="search kernels" size="28"><span '
+                'class="hits"></span></p>'
                 + sections.kernel_section(self.views, self.counts, self.blocks)
                 + sections.block_section(self.blocks, self.views) + "</section>")
 
@@ -144,7 +148,8 @@ def graph_text(ir: Any) -> str:
 
 def script_json(data: Any) -> str:
     """JSON that cannot end the script element it stands in."""
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/").replace("<!--", "<\\u0021--")
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/").replace("<!--",
+                                                                                                     "<\\u0021--")
 
 
 def write_whole(path: str, text: str) -> str:
@@ -159,7 +164,8 @@ def write_whole(path: str, text: str) -> str:
     except OSError as e:
         if os.path.exists(aside):
             os.unlink(aside)
-        raise OSError(e.errno, f"the page cannot be written ({e.strerror}); give a path in a writable folder", path) from e
+        raise OSError(e.errno, f"the page cannot be written ({e.strerror}); give a path in a writable folder",
+                      path) from e
     return path
 
 

@@ -25,12 +25,17 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], css: str = "", num
         return f'<{tag}{" class=n" if i in numeric else ""}>{text}</{tag}>'
     top = "".join(cell("th", i, escape(h)) for i, h in enumerate(head))
     body = "\n".join("<tr>" + "".join(cell("td", i, c) for i, c in enumerate(r)) + "</tr>" for r in rows)
-    return f'<div class="scroll"><table class="{css}"><thead><tr>{top}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
+    return (f'<div class="scroll"><table class="{css}"><thead><tr>{top}</tr></thead><tbody>\n{body}\n</tbody></table>'
+            "</div>")
 
 
 def hues_of(layers: Iterable[str]) -> dict[str, int]:
     """A hue in degrees for each layer; -1 (grey) for what belongs to none."""
     return {name: -1 if " " in name else round(210 + i * GOLDEN) % 360 for i, name in enumerate(layers)}
+
+
+def plural(n: int, word: str) -> str:
+    return f"{n} {word}" + ("" if n == 1 else "s")
 
 
 def swatch(hue: int) -> str:
@@ -58,7 +63,8 @@ def model_table(thing: Any, hues: Hues) -> str:
             f"<p class=dim>{total:,} parameters. Their values are not in this page.</p>"
     rows = [[word, escape(str(getattr(t, "name", t))), escape(str(getattr(t, "shape", ""))),
              escape(str(getattr(t, "dtype", "")))]
-            for word, ts in (("input", getattr(thing, "inputs", ())), ("output", getattr(thing, "outputs", ()))) for t in ts
+            for word, ts in (("input", getattr(thing, "inputs", ())), ("output", getattr(thing, "outputs",
+                                                                                         ()))) for t in ts
             if hasattr(t, "name")]
     return table(["", "name", "shape", "dtype"], rows, "model") if rows else ""
 
@@ -84,8 +90,10 @@ def cards(s: Subject, env: Mapping[str, int]) -> str:
     items = [(str(rows[0].before if rows else 0), "nodes captured"), (str(groups), "fused groups"),
              (str(len(steps)), "kernel calls"), (str(len({x.step.kernel.key() for x in steps})), "distinct kernels"),
              (human(sum(x.operations for x in steps)), "operations, estimated"), (human(a.bytes, "B"), "arena"),
-             (human(a.saved, "B"), "saved by sharing"), (f"{sum(r.milliseconds for r in rows):.0f} ms", "in all passes")]
-    return '<div class="cards">' + "".join(f"<div><b>{escape(v)}</b><span>{k}</span></div>" for v, k in items) + "</div>"
+             (human(a.saved, "B"), "saved by sharing"), (f"{sum(r.milliseconds for r in rows):.0f} ms",
+                                                         "in all passes")]
+    return '<div class="cards">' + "".join(f"<div><b>{escape(v)}</b><span>{k}</span></div>" for v,
+                                           k in items) + "</div>"
 
 
 def passes_table(s: Subject) -> str:
@@ -111,7 +119,8 @@ def steps_table(s: Subject, env: Mapping[str, int], kernels: Mapping[str, Kernel
         sizes = ", ".join(f"{n}={v}" for n, v in zip(r.step.kernel.sizes, r.sizes))
         link = f'<a href="#{k.id}">{escape(r.step.kernel.label)}</a>'
         bar = f'<span class="bar" style="width:{max(1, 120 * r.operations / most):.0f}px"></span>'
-        cells.append([str(r.index) + (f" <small>{escape(r.loop)}</small>" if r.loop else ""), _wait(r), link, escape(sizes),
+        cells.append([str(r.index) + (f" <small>{escape(r.loop)}</small>" if r.loop else ""), _wait(r), link,
+                      escape(sizes),
                       human(r.operations), bar, human(r.bytes, "B"),
                       f"{r.operations / r.bytes:.1f}" if r.bytes else "",
                       swatch(hues.get(layer_in(r.origin), -1)) + escape(r.origin)])
@@ -120,13 +129,16 @@ def steps_table(s: Subject, env: Mapping[str, int], kernels: Mapping[str, Kernel
 
 
 def _wait(r: StepRow) -> str:
-    return '<span title="waits until all threads have finished the steps before">barrier</span>' if r.step.barrier else ""
+    if not r.step.barrier:
+        return ""
+    return '<span title="waits until all threads have finished the steps before">barrier</span>'
 
 
 def notes_list(s: Subject) -> str:
     """Why nodes were fused or kept apart; the script's search box filters the rows."""
     notes = s.executable.result.notes
-    cells = [['<b class="yes">fused</b>' if n.fused else '<b class="no">apart</b>', escape(n.producer), escape(n.consumer),
+    cells = [['<b class="yes">fused</b>' if n.fused else '<b class="no">apart</b>', escape(n.producer),
+              escape(n.consumer),
               escape(n.reason)] for n in sorted(notes, key=lambda n: n.fused)]
     yes = sum(n.fused for n in notes)
     return (f'<p class="dim">{yes} fused, {len(notes) - yes} considered and refused. '
@@ -156,8 +168,10 @@ def memory_svg(s: Subject, env: Mapping[str, int], hues: Hues) -> str:
     parts += [f'<text class="step" x="{LABEL + i * wide + wide / 2:.0f}" y="13">{i}</text>' for i in range(steps)]
     graph, height = _live(a, y + 14, wide)
     total = human(sum(a.outside.values()), "B")
-    return (f'<p class="dim">Each row is a place in the arena, each bar a buffer from its first to its last step. Arena '
-            f'{human(a.bytes, "B")}; most in use at once {human(a.peak, "B")} (a place counts with its largest buffer); '
+    return (f'<p class="dim">Each row is a place in the arena, each bar a buffer from its first to its last step. '
+            f'Arena '
+            f'{human(a.bytes, "B")}; most in use at once {human(a.peak, "B")} (a place counts with its largest '
+            f'buffer); '
             f'without sharing it would be {human(a.unshared, "B")}, so sharing saves <b>{human(a.saved, "B")}</b>. '
             f'Outside: {total} of inputs, outputs, variables and constants.</p>'
             f'<div class="scroll tall"><svg class="memory" width="{LABEL + steps * wide + 8}" height="{height:.0f}">'
@@ -168,8 +182,10 @@ def _life(x: arena.Life, y: float, tall: float, wide: float, hues: Hues) -> str:
     left, width = LABEL + x.first * wide + 1, (x.last - x.first + 1) * wide - 2
     hue = hues.get(layer_in(x.origin), -1)
     label = f"{x.name} {x.type}"
-    label = label if len(label) * 6 < width else x.name if len(x.name) * 6 < width else ""
-    tip = escape(f"%{x.name}: {x.type}, {x.bytes} bytes, steps {x.first} to {x.last}" + (f", {x.origin}" if x.origin else ""))
+    room = width - wide                            # the next buffer may begin in this one's last step
+    label = label if len(label) * 6 < room else x.name if len(x.name) * 6 < max(room, width / 2) else ""
+    tip = escape(f"%{x.name}: {x.type}, {x.bytes} bytes, steps {x.first} to {x.last}"
+                 + (f", {x.origin}" if x.origin else ""))
     return (f'<g><title>{tip}</title><rect class="life" style="--h:{hue};--s:{0 if hue < 0 else 62}%" x="{left:.0f}" '
             f'y="{y + 1:.0f}" width="{width:.0f}" height="{tall - 4:.0f}" rx="3"/>'
             f'<text x="{left + 5:.0f}" y="{y + tall / 2 + 3:.0f}">{escape(label)}</text></g>')
@@ -195,20 +211,23 @@ def kernel_section(views: Iterable[KernelView], counts: Mapping[str, Counts], bl
 
 
 def _kernel(v: KernelView, c: Counts | None, blocks: Mapping[str, str]) -> str:
-    used = ", ".join(f"{n} in {escape(t)}" for t, n in v.users.items())
+    used = ", ".join(f"{plural(n, 'call')} in {escape(t)}" for t, n in v.users.items())
     also = f' <span class="dim">also called {escape(", ".join(v.labels[1:]))}</span>' if len(v.labels) > 1 else ""
     count = f'<p class="counts">{escape(str(c))}</p>' if c else ""
     calls = ""
     if c:
-        links = ", ".join(f'<a href="#{blocks[b]}">{escape(short_symbol(b))}</a> ({block_listing(b, v.target).counts.fma} '
+        links = ", ".join(f'<a href="#{blocks[b]}">{escape(short_symbol(b))}</a> '
+                          f'({block_listing(b, v.target).counts.fma} '
                           "fused multiply-adds)" for b in v.listing().blocks)
         calls = f"<p class=dim>calls {links}</p>" if links else ""
     machine = (f'<details><summary>LLVM IR</summary><pre data-text="ir:{v.id}"></pre></details>'
                f'<details><summary>assembly</summary><pre data-text="asm:{v.id}"></pre></details>') if c else ""
     return (f'<article class="kernel" id="{v.id}"><h4><code>{escape(v.label)}</code> '
-            f'<span class="tag">{escape(str(v.kernel.schedule))}</span> <span class="dim">{used}</span>{also}</h4>{count}{calls}'
+            f'<span class="tag">{escape(str(v.kernel.schedule))}</span> <span '
+            f'class="dim">{used}</span>{also}</h4>{count}{calls}'
             f'<pre class="ir">{escape(str(v.kernel))}</pre>'
-            f'<details><summary>generated source</summary><pre>{escape(v.source.text)}</pre></details>{machine}</article>')
+            f'<details><summary>generated '
+            f'source</summary><pre>{escape(v.source.text)}</pre></details>{machine}</article>')
 
 
 def block_section(blocks: Mapping[str, str], views: Sequence[KernelView]) -> str:
@@ -232,11 +251,11 @@ def short_symbol(symbol: str) -> str:
     return parts[1] if len(parts) > 1 else symbol
 
 
-GUIDE = """<aside class="guide"><p><b>Graph</b>: what the layers and the loss built (<i>captured</i>), and the same after each pass,
-ready for comparison. A colour is a layer; rounded dashed nodes are inputs and variables. After <i>fuse</i>, a blue box is one
-kernel.</p><p><b>Steps</b>: the kernel calls that one call of the compiled function makes, in order. <b>Memory</b>: where their
-results lie, and for how long. <b>Fusion</b>: why nodes share a kernel, or do not. <b>Kernels</b>: loops, source, LLVM IR and
-assembly.</p></aside>"""
+GUIDE = """<aside class="guide"><p><b>Graph</b>: what the layers and the loss built (<i>captured</i>), and the same
+after each pass, ready for comparison. A colour is a layer; rounded dashed nodes are inputs and variables. After
+<i>fuse</i>, a blue box is one kernel.</p><p><b>Steps</b>: the kernel calls that one call of the compiled
+function makes, in order. <b>Memory</b>: where their results lie, and for how long. <b>Fusion</b>: why nodes share a
+kernel, or do not. <b>Kernels</b>: loops, source, LLVM IR and assembly.</p></aside>"""
 
 
 def graph_sizes(s: Subject) -> list[tuple[str, Any]]:
@@ -249,5 +268,6 @@ def is_graph(ir: Any) -> bool:
     return isinstance(ir, Graph)
 
 
-__all__ = ["GUIDE", "block_section", "cards", "graph_sizes", "hues_of", "is_graph", "kernel_section", "memory_svg", "model_table",
-           "notes_list", "passes_table", "short_symbol", "steps_table", "swatch", "table"]
+__all__ = ["GUIDE", "block_section", "cards", "graph_sizes", "hues_of", "is_graph", "kernel_section", "memory_svg",
+           "model_table",
+           "notes_list", "passes_table", "plural", "short_symbol", "steps_table", "swatch", "table"]

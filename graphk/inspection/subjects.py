@@ -23,7 +23,8 @@ OTHER_SIZE = 16                    # what a symbolic dim that is no batch size (
 
 @dataclass(frozen=True)
 class Subject:
-    """One compiled graph: its name (`train_function`), its learning phase ("train", "test"), and its executable."""
+    """One compiled graph: its name (`train_function`), its learning phase ("train", "test"; "" where it has none), and
+    its executable."""
     name: str
     phase: str
     executable: Executable
@@ -32,7 +33,7 @@ class Subject:
     def title(self) -> str:
         """What a reader calls it: `train`, `test`, `predict`, or the function's name with its phase."""
         short = self.name.removesuffix("_function")
-        return short if short in ("train", "test", "predict") else f"{short}, {self.phase} phase"
+        return short if short in ("train", "test", "predict") or not self.phase else f"{short}, {self.phase} phase"
 
     @property
     def records(self) -> list[Record]:
@@ -62,7 +63,7 @@ def subjects_of(thing: Any) -> list[Subject]:
     if isinstance(thing, Executable):
         return [Subject(thing.program.name, "", thing)]
     if isinstance(thing, Function):
-        return [_subject(thing, p) for p in ((0, 1) if thing.uses_learning_phase else (0,))]
+        return [_subject(thing, p) for p in ((0, 1) if thing.uses_learning_phase else (None,))]
     if isinstance(thing, Model):
         return _model_subjects(thing)
     raise TypeError(f"only models and functions can be inspected: received {type(thing).__name__}, expected a Model, a "
@@ -71,7 +72,8 @@ def subjects_of(thing: Any) -> list[Subject]:
 
 def _model_subjects(model: Any) -> list[Subject]:
     if not model.built:
-        raise RuntimeError(f"the model `{model.name}` has no graph yet because its input shape is not known: give its first "
+        raise RuntimeError(f"the model `{model.name}` has no graph yet because its input shape is not known: give its "
+                           f"first "
                            "layer `input_shape=`, or call `model.build(shape)` or `fit` first")
     out = []
     if getattr(model, "total_loss_ready", False):
@@ -82,12 +84,13 @@ def _model_subjects(model: Any) -> list[Subject]:
     return [*out, _subject(model.predict_function, 0)]
 
 
-def _subject(function: Any, phase: int) -> Subject:
-    executable = function.executable(phase)
+def _subject(function: Any, phase: int | None) -> Subject:
+    executable = function.executable(phase or 0)
     if not isinstance(executable, Executable):
-        raise RuntimeError(f"`{function.name}` runs in the interpreter (GRAPHK_EXECUTOR={os.environ.get('GRAPHK_EXECUTOR')}), "
+        raise RuntimeError(f"`{function.name}` runs in the interpreter "
+                           f"(GRAPHK_EXECUTOR={os.environ.get('GRAPHK_EXECUTOR')}), "
                            "which has no passes and no kernels to show; unset GRAPHK_EXECUTOR")
-    return Subject(function.name, PHASES[phase], executable)
+    return Subject(function.name, "" if phase is None else PHASES[phase], executable)
 
 
 # ------------------------------------------------------------------ sizes
@@ -118,9 +121,15 @@ def value(d: Dim, env: Mapping[str, int]) -> int:
 _PATH = re.compile(r"(?<![\w.])(?:/|[A-Za-z]:\\)[^\s,\"']*[/\\](?=[^/\\\s,\"']+:\d+)")
 
 
+_FROZEN = re.compile(r"(, )?<frozen [\w.]+>:\d+")
+
+
 def without_folders(text: str) -> str:
-    """`text` with the folders before `file.py:12` removed, so that a page says nothing of the machine."""
-    return _PATH.sub("", text)
+    """`text` with the folders before `file.py:12` removed, so that a page says nothing of the machine.
+
+    A line of python's own start-up code, all that remains where a program is part of graphk, is no user's line.
+    """
+    return _FROZEN.sub("", _PATH.sub("", text))
 
 
 __all__ = ["PHASES", "Subject", "batch_symbols", "dims_for", "subjects_of", "value", "without_folders"]

@@ -72,7 +72,8 @@ class NodeTable:
         if found is None:
             found = self.lines[line] = len(self.code)
             path, _, at = line.rpartition(":")
-            self.code.append([os.path.basename(line), linecache.getline(path, int(at)).strip() if at.isdigit() else ""])
+            where = "" if line.startswith("<frozen ") else os.path.basename(line)
+            self.code.append([where, linecache.getline(path, int(at)).strip() if at.isdigit() else ""])
         return found
 
 
@@ -144,7 +145,7 @@ class GraphView:
             fused = node.op.name == "fusion"
             title = f"{group_label(body)} ({node.attr('kind')})" if fused else f"loop, {node.attr('length')} times"
             wide, tall = level.size
-            return _Drawn(node, title, "", (max(wide, SMALL * len(title) + PAD), tall), level)
+            return _Drawn(node, title, "", (max(wide, 6.7 * len(title) + PAD), tall), level)
         title, subtitle = self._title(node), str(node.type)
         wide = max(CHAR * len(title), SMALL * len(subtitle)) + PAD
         return _Drawn(node, title, subtitle, (max(46.0, wide), HEIGHT))

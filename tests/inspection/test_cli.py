@@ -1,0 +1,116 @@
+"""`python -m graphk run` and `doctor`, as processes, and that importing graphk loads no inspection."""
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from graphk.codegen import cache
+from graphk.inspection import doctor
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = '''"""A script."""
+import sys
+import keras.layers
+import beside
+import graphk
+
+assert __name__ == "__main__" and sys.modules["__main__"].__dict__ is globals() and __file__ == sys.argv[0]
+assert keras is graphk and keras.layers is graphk.layers
+print(beside.HERE, sys.argv[1:])
+
+
+def fail():
+    raise ValueError("of the script's own")
+
+
+if "fail" in sys.argv:
+    fail()
+if "interrupt" in sys.argv:
+    raise KeyboardInterrupt
+sys.exit(7)
+'''
+
+
+def graphk(*arguments, cwd, **env):
+    return subprocess.run([sys.executable, "-m", "graphk", *arguments], cwd=cwd, capture_output=True, text=True,
+                          timeout=120,
+                          env={**os.environ, "PYTHONPATH": str(ROOT), **env})
+
+
+@pytest.fixture()
+def folder(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "script.py").write_text(SCRIPT)
+    (tmp_path / "sub" / "beside.py").write_text('HERE = "found"\n')
+    return tmp_path
+
+
+def test_run_is_like_python(folder):
+    run = graphk("run", "sub/script.py", "--flag", "-x", cwd=folder)
+    assert (run.returncode, run.stdout, run.stderr) == (7, "found ['--flag', '-x']\n", "")
+
+
+def test_run_shows_the_scripts_traceback(folder):
+    run = graphk("run", "sub/script.py", "fail", cwd=folder)
+    assert run.returncode == 1 and run.stderr.endswith("ValueError: of the script's own\n")
+    assert run.stderr.startswith('Traceback (most recent call last):\n  File "sub/script.py", line')
+    assert "inspection" not in run.stderr
+
+
+def test_run_dies_of_an_interrupt_as_python_does(folder):
+    run = graphk("run", "sub/script.py", "interrupt", cwd=folder)
+    assert run.returncode == -signal.SIGINT and run.stderr.endswith("\nKeyboardInterrupt\n")
+
+
+def test_run_without_script(folder):
+    run = graphk("run", "absent.py", cwd=folder)
+    assert run.returncode == 2 and "cannot open the script 'absent.py'" in run.stderr
+
+
+def test_import_loads_no_inspection():
+    code = ("import sys, graphk, graphk.layers, graphk.models; print([m for m in sys.modules if m.startswith(("
+            "'graphk.inspection', 'networkx'))]); import graphk.inspection; print('networkx' in sys.modules)")
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60,
+                         env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert run.stdout == "[]\nFalse\n", run.stderr
+
+
+# ------------------------------------------------------------------ doctor
+def test_doctor_is_content_here(capsys):
+    assert doctor.doctor() == 0
+    out = capsys.readouterr().out
+    for word in ("graphk", "python", "numpy", "numba", "llvmlite", "LLVM", "CPU", "features", "float32 lanes",
+                 "threads",
+                 "kernel cache", "entries", "writable", "GPU", "self-test", "everything needed is here"):
+        assert word in out, word
+
+
+def test_doctor_names_an_unsafe_cache(tmp_path, monkeypatch, capsys):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    monkeypatch.setenv("GRAPHK_CACHE_DIR", str(shared))
+    cache.forget()
+    try:
+        assert doctor.doctor() == 1
+    finally:
+        cache.forget()
+    assert "others may write it (mode 777)" in capsys.readouterr().out
+
+
+def test_doctor_finds_misfits(monkeypatch):
+    have = {"numba": "0.61.2"}
+    real = doctor.importlib.metadata.version
+    monkeypatch.setattr(doctor.importlib.metadata, "version", lambda name: have.get(name) or real(name))
+    found = doctor.Findings()
+    doctor.versions(found)
+    assert any(text.startswith("numba 0.61.2 does not fit") for text in found.broken)
+
+
+@pytest.mark.parametrize("have, need, fits", [("0.68.1", ">=0.68,<0.69", True), ("0.69.0", ">=0.68,<0.69", False),
+                                              ("2.4.6", ">=1.26", True), ("1.25", ">=1.26", False), ("1.2", "", True)])
+def test_versions_are_compared_by_number(have, need, fits):
+    assert doctor._fits(have, need) is fits

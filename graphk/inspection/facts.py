@@ -173,10 +173,10 @@ class _Watching(Fuser):
         self.became[made] = tuple(group.nodes)
 
 
-def groups_of_nodes(subject: Subject) -> dict[Node, int]:
-    """For each node that enters `fuse`, the number of its fusion node among those of the fused graph.
+def members_of_fusions(subject: Subject) -> dict[Node, tuple[Node, ...]]:
+    """For each fusion node of the fused graph, the nodes that it was made of.
 
-    The pass is run once more, watched; fusion is deterministic, and if the counts differ nothing is claimed.
+    The pass is run once more, watched; fusion is deterministic, and if the results differ nothing is claimed.
     """
     record = record_named(subject, "fuse")
     if record is None:
@@ -186,19 +186,25 @@ def groups_of_nodes(subject: Subject) -> dict[Node, int]:
     ours = [n for n in record.after.nodes() if n.op.name == "fusion"]
     if [n.attr("order") for n in again] != [n.attr("order") for n in ours]:
         return {}
-    return {member: i for i, n in enumerate(again) for member in fuser.became.get(n, ())}
+    return {mine: fuser.became.get(theirs, ()) for mine, theirs in zip(ours, again)}
 
 
 def kernel_of_nodes(subject: Subject) -> dict[Node, Kernel]:
     """The kernel that each node of the graph before `fuse` became part of, and each fusion node's own."""
     kernels = kernels_of_fusions(subject)
-    record = record_named(subject, "fuse")
-    if record is None or not kernels:
-        return {}
-    ours = [n for n in record.after.nodes() if n.op.name == "fusion"]
-    out = {n: kernels[ours[i]] for n, i in groups_of_nodes(subject).items() if ours[i] in kernels}
-    return {**out, **kernels}
+    members = members_of_fusions(subject)
+    return {**{m: kernels[f] for f, nodes in members.items() if f in kernels for m in nodes}, **kernels}
 
 
-__all__ = ["PassRow", "PassTable", "StepRow", "human", "kernel_of_nodes", "kernels_of_fusions", "pass_rows",
-           "record_named", "same", "size_of", "step_rows"]
+def twins(subject: Subject) -> dict[Node, Node]:
+    """For the nodes inside fused groups, the nodes before `fuse` that they repeat."""
+    out: dict[Node, Node] = {}
+    for fusion, members in members_of_fusions(subject).items():
+        inside = fusion.attr("body").nodes()
+        out.update((inside[at], member) for at, member in zip(fusion.attr("order"), members)
+                   if inside[at].op is member.op)
+    return out
+
+
+__all__ = ["PassRow", "PassTable", "StepRow", "human", "kernel_of_nodes", "kernels_of_fusions", "members_of_fusions",
+           "pass_rows", "record_named", "same", "size_of", "step_rows", "twins"]

@@ -17,7 +17,7 @@ from typing import Any, Mapping, Sequence
 
 import graphk
 from graphk.inspection import sections
-from graphk.inspection.facts import kernel_of_nodes, same
+from graphk.inspection.facts import kernel_of_nodes, same, twins
 from graphk.inspection.listing import KernelView, block_listing, distinct_kernels
 from graphk.inspection.subjects import Subject, dims_for, subjects_of, without_folders
 from graphk.inspection.views import NO_LAYER, GraphView, NodeTable
@@ -51,6 +51,8 @@ class Page:
     def _stages(self, number: int, s: Subject) -> list[dict[str, Any]]:
         """Each stage's name, drawing and text; a pass that changed nothing shares its predecessor's."""
         became = {n: self.kernels[k.key()].id for n, k in kernel_of_nodes(s).items() if k.key() in self.kernels}
+        for copy, original in twins(s).items():
+            self.nodes.alias(copy, original)
         out: list[dict[str, Any]] = []
         last: Any = None
         for name, ir in sections.graph_sizes(s):

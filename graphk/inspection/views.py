@@ -66,6 +66,10 @@ class NodeTable:
             self.rows.append([node.op.name, node.op.kind, str(node.type), layer, self._line(o.line), o.rule])
         return found
 
+    def alias(self, node: Node, original: Node) -> None:
+        """Count `node` as `original`, of which it is a copy."""
+        self.index[node] = self.add(original)
+
     def _line(self, line: str) -> int:
         """The number of the user's line: [file:number without folders, its code]."""
         found = self.lines.get(line)

@@ -4,7 +4,7 @@ import pytest
 
 from graphk import backend as K
 from graphk.inspection import arena
-from graphk.inspection.facts import human, kernel_of_nodes, size_of, step_rows
+from graphk.inspection.facts import human, kernel_of_nodes, size_of, step_rows, twins
 from graphk.inspection.layout import layered
 from graphk.inspection.listing import count
 from graphk.inspection.subjects import dims_for, subjects_of, without_folders
@@ -74,6 +74,8 @@ def test_nodes_find_their_kernels(model):
         assert found and all(k in s.executable.kernels for k in found.values())
         dots = [(n, k) for n, k in found.items() if n.op.name == "dot"]
         assert dots and all("dot" in k.label for _, k in dots)
+        pairs = twins(s)
+        assert pairs and all(a.op is b.op and a.type == b.type and a is not b for a, b in pairs.items())
 
 
 def test_instructions_are_counted():

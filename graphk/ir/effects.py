@@ -6,6 +6,7 @@ reads.  What always holds: an alias counts as the buffer that it is a view of; a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from graphk.ir.dims import Dim, symbols
 from graphk.ir.loop import Call, Expr, Index, Kernel, Let, Load, Loop, Ref, Stmt, Store, Update, expressions, walk
@@ -30,10 +31,15 @@ def touched(step: AnyStep, roots: dict[str, str]) -> tuple[set[str], set[str]]:
     for s in flat_steps((step,)):
         for p, b in zip(s.kernel.params, s.buffers):
             (reads if p.role == "in" else writes).add(roots[b])
-            if p.role == "out" and any(isinstance(x, Store) and x.accumulate and x.buffer == p.name
-                                       for x in walk(s.kernel.body)):
+            if p.name in _accumulated(s.kernel):
                 reads.add(roots[b])
     return reads, writes
+
+
+@lru_cache(maxsize=2048)
+def _accumulated(kernel: Kernel) -> frozenset[str]:
+    """Parameters that a kernel adds to, so reads as well."""
+    return frozenset(x.buffer for x in walk(kernel.body) if isinstance(x, Store) and x.accumulate)
 
 
 def lifetimes(program: Program, roots: dict[str, str]) -> dict[str, tuple[int, int]]:

@@ -107,6 +107,7 @@ def assign_in_place(program: Program) -> Program:
     """
     roots = root_of(program)
     steps = list(program.steps)
+    info = [touched(s, roots) for s in steps]
     renamed: dict[str, str] = {}
     viewed: dict[str, str] = {}
     for i, s in enumerate(steps):
@@ -115,17 +116,17 @@ def assign_in_place(program: Program) -> Program:
         value, var = s.buffers
         if program.buffer(value).place != "arena" or value in renamed or value in viewed:
             continue
-        makers = [j for j, x in enumerate(steps) if value in {roots[b] for b in touched(x, roots)[1]}]
+        makers = [j for j, (_, writes) in enumerate(info) if value in writes]
         if len(makers) != 1 or not isinstance(steps[makers[0]], Step):
             continue
         j = makers[0]
         maker = steps[j]
         assert isinstance(maker, Step)
-        readers = [x for x, t in enumerate(steps) if var in touched(t, roots)[0] and x > j]
-        others = any(var in touched(steps[x], roots)[1] for x in range(len(steps)) if x != i)
+        readers = any(var in reads for reads, _ in info[j + 1:])
+        others = any(var in writes for x, (_, writes) in enumerate(info) if x != i)
         if readers or others or not may_overwrite(maker, var, value, roots):
             continue
-        read_later = any(value in touched(steps[x], roots)[0] for x in range(len(steps)) if x != i)
+        read_later = any(value in reads for x, (reads, _) in enumerate(info) if x != i)
         (viewed if read_later else renamed)[value] = var
     kept = tuple(s for s in steps if not (isinstance(s, Step) and is_assignment(program, s)
                                           and {**renamed, **viewed}.get(s.buffers[0]) == s.buffers[1]))

@@ -122,6 +122,10 @@ def make_callbacks(model: Any, callbacks: Any, verbose: int, count_mode: str) ->
     if verbose:
         mine.append(ProgbarLogger(count_mode, stateful_metrics=model.stateful_metric_names))
     given = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks] if callbacks else []
+    for c in given:
+        if isinstance(c, type):
+            raise TypeError(f"`callbacks` takes instances of Callback; received the class `{c.__name__}`. "
+                            f"Make one: {c.__name__}(...).")
     out = CallbackList([*mine, *given, model.history])
     out.set_model(model._get_callback_model())
     return out

@@ -6,13 +6,14 @@ while training; a weight's constraint follows its update.
 """
 from __future__ import annotations
 
-from typing import Any, Sequence
+import functools
+from typing import Any, Callable, Sequence
 
 import numpy as np
 
 from graphk.frontend import backend as K
 from graphk.frontend.tensor import Tensor, Variable
-from graphk.frontend.utils.generic_utils import deserialize_keras_object, serialize_keras_object
+from graphk.frontend.utils.generic_utils import deserialize_keras_object, has_arg, serialize_keras_object
 
 
 class Optimizer:
@@ -25,6 +26,26 @@ class Optimizer:
         self.__dict__.update(kwargs)
         self.updates: list[Any] = []
         self.weights: list[Variable] = []
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Optimizers that take `lr` take it as `learning_rate` (Keras 2.3) too."""
+        super().__init_subclass__(**kwargs)
+        if "__init__" in cls.__dict__ and has_arg(cls.__init__, "lr") and not has_arg(cls.__init__, "learning_rate"):
+            cls.__init__ = _renaming(cls.__init__)                   # type: ignore[method-assign]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """A number given to a hyperparameter, as in `optimizer.lr = .1`, becomes its value."""
+        name = "lr" if name == "learning_rate" and "lr" in self.__dict__ else name
+        old = self.__dict__.get(name)
+        if isinstance(old, Variable) and isinstance(value, (int, float, np.number)):
+            K.set_value(old, value)
+        else:
+            super().__setattr__(name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "learning_rate" and "lr" in self.__dict__:
+            return self.lr
+        raise AttributeError(f"the optimizer {type(self).__name__} has no attribute `{name}`")
 
     def get_updates(self, loss: Tensor, params: Sequence[Variable]) -> list[Any]:
         """The updates of one training step."""
@@ -102,6 +123,16 @@ class Optimizer:
     def from_config(cls, config: dict[str, Any]) -> "Optimizer":
         """An optimizer from `get_config()`."""
         return cls(**config)
+
+
+def _renaming(init: Callable[..., None]) -> Callable[..., None]:
+    """`init` with `learning_rate` as another name of `lr`."""
+    @functools.wraps(init)
+    def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
+        if "learning_rate" in kwargs and "lr" not in kwargs:
+            kwargs["lr"] = kwargs.pop("learning_rate")
+        init(self, *args, **kwargs)
+    return wrapped
 
 
 def _epsilon(epsilon: float | None) -> float:

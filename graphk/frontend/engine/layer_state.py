@@ -15,11 +15,18 @@ from graphk.frontend.tensor import Update, Variable
 from graphk.frontend.utils.generic_utils import object_list_uid, to_list, unpack_singleton
 
 
+_flag_changes = 0
+
+
+def flag_changes() -> int:
+    """How often the `trainable` flag of any layer was set: while it stays the same, no set of weights changes."""
+    return _flag_changes
+
+
 class LayerState:
     """Weights, losses and updates of a layer."""
 
     name: str
-    trainable: bool
     stateful: bool
 
     def _init_state(self) -> None:
@@ -34,6 +41,17 @@ class LayerState:
         self._outbound_nodes: list[Any] = []
 
     # ---------------------------------------------------------------- weights
+    @property
+    def trainable(self) -> Any:
+        """Whether training may change the weights."""
+        return self.__dict__.get("_trainable", True)
+
+    @trainable.setter
+    def trainable(self, value: Any) -> None:
+        global _flag_changes
+        _flag_changes += 1
+        self.__dict__["_trainable"] = value
+
     @property
     def trainable_weights(self) -> list[Variable]:
         """Weights that training changes; none if the layer is frozen."""

@@ -13,12 +13,13 @@ from graphk.frontend.engine.base_layer import Layer
 from graphk.frontend.engine.graph_map import GraphMap, node_key
 from graphk.frontend.engine.input_layer import InputLayer
 from graphk.frontend.engine.network_config import NetworkConfig
+from graphk.frontend.engine.subclassed import Subclassed
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.generic_utils import has_arg, object_list_uid, to_list, unpack_singleton
 from graphk.ir.node import origin
 
 
-class Network(NetworkConfig, Layer):
+class Network(Subclassed, NetworkConfig, Layer):
     """A directed acyclic graph of layers; `Model` adds training to it."""
 
     def __init__(self, *args: Any, **kwargs: Any):
@@ -206,6 +207,9 @@ class Network(NetworkConfig, Layer):
                 for i, node in enumerate(layer._inbound_nodes):
                     if node_key(layer, i) in self._network_nodes:
                         out += get(node.input_tensors)
+            elif self._is_subclassed:
+                for node in layer._inbound_nodes:
+                    out += get(node.input_tensors)
             out += get(None)
         return list({id(x): x for x in out}.values())
 
@@ -266,7 +270,10 @@ class Network(NetworkConfig, Layer):
 
     # ---------------------------------------------------------------- calling
     def build(self, input_shape: Any = None) -> None:
-        """A model made of tensors is built already."""
+        """A model made of tensors is built already; a subclassed one is called on inputs of `input_shape`."""
+        if self._is_subclassed and not self.built and input_shape is not None:
+            shapes = input_shape if isinstance(input_shape, list) else [input_shape]
+            self._call_on_shapes([tuple(s)[1:] for s in shapes])
         self.built = True
 
     def call(self, inputs: Any, mask: Any = None, training: Any = None) -> Any:

@@ -23,6 +23,7 @@ class NetworkConfig:
     def get_config(self) -> dict[str, Any]:
         """Layers, their calls, and which of their outputs are the model's."""
         from graphk.frontend.engine.network import Network
+        self._need_graph("get_config")
         index: dict[str, int] = {}
         for layer in self.layers:
             kept = 1 if isinstance(layer, Network) else 0

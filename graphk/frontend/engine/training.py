@@ -15,14 +15,18 @@ import numpy as np
 from graphk.frontend import backend as K
 from graphk.frontend import optimizers
 from graphk.frontend.engine import training_arrays
+from graphk.frontend.engine.layer_state import flag_changes
 from graphk.frontend.engine.network import Network
 from graphk.frontend.engine.training_setup import TrainingSetup
+from graphk.frontend.engine.training_generator import check_generator_arguments, is_generator
 from graphk.frontend.engine.training_utils import (check_array_length_consistency, check_loss_and_target_compatibility,
-                                                   check_num_samples, standardize_class_weights, standardize_input_data,
+                                                   check_not_empty, check_num_samples, check_split,
+                                                   standardize_class_weights, standardize_input_data,
                                                    standardize_sample_weights, standardize_weights)
 from graphk.frontend.function import SEEN_LIMIT, Function
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.generic_utils import slice_arrays, unpack_singleton
+from graphk.ir.node import topological
 
 
 class Model(TrainingSetup, Network):
@@ -36,6 +40,7 @@ class Model(TrainingSetup, Network):
     """
 
     train_function: Any = None
+    _consistent_at = -1                            # `flag_changes()` when the weights last were those of `compile`
     _plain_weights: dict[Any, np.ndarray] = {}
 
     def compile(self, optimizer: Any, loss: Any = None, metrics: Any = None, loss_weights: Any = None,
@@ -72,7 +77,9 @@ class Model(TrainingSetup, Network):
     def _check_trainable_weights_consistency(self) -> None:
         if not hasattr(self, "_collected_trainable_weights"):
             return
-        if len(self.trainable_weights) != len(self._collected_trainable_weights):
+        if len(self.trainable_weights) == len(self._collected_trainable_weights):
+            self._consistent_at = flag_changes()
+        else:
             warnings.warn(
                 UserWarning(
                     "Discrepancy between trainable weights and collected trainable weights, did you set "
@@ -90,13 +97,20 @@ class Model(TrainingSetup, Network):
         self._check_trainable_weights_consistency()
         if self.train_function is None:
             with K.name_scope("training"), K.name_scope(self.optimizer.__class__.__name__):
-                updates = self.optimizer.get_updates(params=self._collected_trainable_weights, loss=self.total_loss)
+                updates = self.optimizer.get_updates(params=self._weights_to_train(), loss=self.total_loss)
             self.train_function = Function(
                 self._all_feeds(),
                 [self.total_loss, *self.metrics_tensors],
                 updates=[*self.updates, *updates, *self.metrics_updates],
                 name="train_function",
             )
+
+    def _weights_to_train(self) -> list[Any]:
+        """The trainable weights, without those that only lead to outputs that have no loss."""
+        if all(fn is not None for fn in self.loss_functions):
+            return self._collected_trainable_weights
+        read = set(topological([self.total_loss.node]))
+        return [w for w in self._collected_trainable_weights if w.node in read]
 
     def _make_test_function(self) -> None:
         self._need_compile("training/testing")
@@ -114,8 +128,10 @@ class Model(TrainingSetup, Network):
 
     # ---------------------------------------------------------------- standardization
     def _set_inputs(self, x: Any) -> None:
-        """Build a Sequential whose input shape the data tells."""
-        if not self.built:
+        """Build a Sequential, or a subclassed model, whose input shape the data tells."""
+        if not self.built and self._is_subclassed:
+            self._call_on_data(x)
+        elif not self.built:
             first = x[0] if isinstance(x, (list, tuple)) and len(x) and hasattr(x[0], "shape") else x
             if isinstance(first, dict):
                 first = next(iter(first.values()))
@@ -183,6 +199,10 @@ class Model(TrainingSetup, Network):
         shuffle: True, False or 'batch'; class_weight: dict class -> weight; sample_weight: array, one per sample.
         """
         epochs = _legacy_epochs(kwargs, epochs)
+        if is_generator(x):
+            check_generator_arguments(y, sample_weight, validation_split, batch_size)
+            return self.fit_generator(x, steps_per_epoch, epochs, verbose, callbacks, validation_data, validation_steps,
+                                      class_weight, shuffle=bool(shuffle), initial_epoch=initial_epoch)
         if x is None and y is None and steps_per_epoch is None:
             raise ValueError("If fitting from data tensors, you should specify the `steps_per_epoch` argument.")
         batch_size = 32 if batch_size is None and steps_per_epoch is None else batch_size
@@ -192,13 +212,20 @@ class Model(TrainingSetup, Network):
             raise ValueError(
                 "fit() needs targets `y` for the outputs " + str(self._feed_output_names) + "; received None."
             )
+        check_not_empty(x, self._feed_input_names, "fit")
         val = None
-        if validation_data:
+        if validation_data is not None and not (isinstance(validation_data, (list, tuple)) and not validation_data):
             val = self._validation_arrays(validation_data, batch_size)
-        elif validation_split and 0.0 < validation_split < 1.0:
+        elif check_split(validation_split):
             if any(isinstance(a, Tensor) for a in x):
                 raise ValueError("If your data is in the form of symbolic tensors, you cannot use `validation_split`.")
             at = int(int(x[0].shape[0]) * (1.0 - validation_split))
+            if at == 0:
+                raise ValueError(
+                    f"Training data contains {x[0].shape[0]} samples, which is not sufficient to be split into a "
+                    f"validation and training set as specified by `validation_split={validation_split}`. Either "
+                    "provide more data, or a different value for the `validation_split` argument."
+                )
             val = [a for part in (x, y, w) for a in slice_arrays(part, at)]
             x, y, w = (slice_arrays(part, 0, at) for part in (x, y, w))
         self._make_train_function()
@@ -209,9 +236,11 @@ class Model(TrainingSetup, Network):
                                         steps_per_epoch=steps_per_epoch, validation_steps=validation_steps)
 
     def _validation_arrays(self, data: Any, batch_size: int | None) -> list[Any]:
-        if len(data) not in (2, 3):
+        if not isinstance(data, (list, tuple)) or len(data) not in (2, 3):
             raise ValueError("When passing validation_data, it must contain 2 (x_val, y_val) or 3 (x_val, y_val, "
-                             "val_sample_weights) items, however it contains %d items" % len(data))
+                             "val_sample_weights) items, however it contains %s" % (
+                                 "%d items" % len(data) if isinstance(data, (list, tuple)) else "a " +
+                                 type(data).__name__))
         x, y, w = self._standardize_user_data(*data[:2], sample_weight=data[2] if len(data) == 3 else None,
                                               batch_size=batch_size)
         return [*x, *y, *w]
@@ -219,14 +248,23 @@ class Model(TrainingSetup, Network):
     def evaluate(self, x: Any = None, y: Any = None, batch_size: int | None = None, verbose: int = 1,
                  sample_weight: Any = None, steps: int | None = None) -> Any:
         """The loss, or [loss, metrics…] in the order of `metrics_names`, over a data set."""
+        if is_generator(x):
+            check_generator_arguments(y, sample_weight, 0., batch_size)
+            return self.evaluate_generator(x, steps, verbose=verbose)
         batch_size = 32 if batch_size is None and steps is None else batch_size
         x, y, w = self._standardize_user_data(x, y, sample_weight, batch_size=batch_size)
+        check_not_empty(x, self._feed_input_names, "evaluate")
         self._make_test_function()
         return training_arrays.test_loop(self, [*x, *y, *w], batch_size=batch_size, verbose=verbose, steps=steps)
 
     def predict(self, x: Any, batch_size: int | None = None, verbose: int = 0, steps: int | None = None) -> Any:
         """The outputs for `x`: an array, or a list of arrays for several outputs."""
+        if is_generator(x):
+            return self.predict_generator(x, steps, verbose=verbose)
         batch_size = 32 if batch_size is None and steps is None else batch_size
+        if x is None and (not self.built or self._feed_inputs):
+            raise ValueError("predict() needs data for the inputs " + str(getattr(self, "_feed_input_names", ["x"])) +
+                             "; received None. Pass an array, or a list or dict of arrays.")
         if not self.built:
             self._set_inputs(x)
         x = standardize_input_data(x, self._feed_input_names, self._feed_input_shapes, check_batch_axis=False,
@@ -245,7 +283,7 @@ class Model(TrainingSetup, Network):
         """One training step; the loss, or [loss, metrics…]."""
         plain = sample_weight is None and class_weight is None and type(x) is np.ndarray and type(y) is np.ndarray
         if plain and self.train_function is not None:
-            ones = self._plain_weights.get((x.dtype, x.shape, y.dtype, y.shape))
+            ones = None if self._consistent_at != flag_changes() else self._plain_weights.get((x.dtype, x.shape, y.dtype, y.shape))
             if ones is not None:                                # a batch like one seen before needs no checks
                 return _scalars(self.train_function.run((x, y, ones), 1))
         given = x, y
@@ -305,9 +343,8 @@ def _legacy_epochs(kwargs: dict[str, Any], epochs: int) -> int:
     if "nb_epoch" in kwargs:
         warnings.warn("The `nb_epoch` argument in `fit` has been renamed `epochs`.", stacklevel=3)
         epochs = kwargs.pop("nb_epoch")
+    for later in ("max_queue_size", "workers", "use_multiprocessing"):           # Keras 2.3, for generators
+        kwargs.pop(later, None)
     if kwargs:
         raise TypeError("Unrecognized keyword arguments: " + str(kwargs))
     return epochs
-
-
-

@@ -12,7 +12,29 @@ from typing import Any, Iterator
 import numpy as np
 
 from graphk.frontend import callbacks as cbks
+from graphk.frontend.utils.data_utils import Sequence
 from graphk.frontend.utils.generic_utils import Progbar, to_list, unpack_singleton
+
+
+def is_generator(x: Any) -> bool:
+    """Whether `x` gives batches one by one: a generator, an iterator, or a `keras.utils.Sequence`."""
+    return isinstance(x, Sequence) or hasattr(x, "__next__")
+
+
+def check_generator_arguments(y: Any, sample_weight: Any, validation_split: Any, batch_size: Any) -> None:
+    """ValueError for what a generator must say itself."""
+    if y is not None:
+        raise ValueError("`y` argument is not supported when data is a generator or Sequence instance. Instead pass "
+                         "targets as the second element of the generator.")
+    if sample_weight is not None:
+        raise ValueError("`sample_weight` argument is not supported when data is a generator or Sequence instance. "
+                         "Instead pass sample weights as the third element of the generator.")
+    if validation_split:
+        raise ValueError("If your data is in the form of a Python generator, you cannot use `validation_split`. Pass "
+                         "`validation_data`: arrays or another generator.")
+    if batch_size is not None:
+        raise ValueError("The `batch_size` argument must not be specified for a generator or Sequence instance, whose "
+                         "batches have sizes of their own. Received batch_size=" + str(batch_size) + ".")
 
 
 def is_sequence(generator: Any) -> bool:

@@ -68,10 +68,40 @@ def standardize_input_data(data: Any, names: Sequence[str], shapes: Sequence[Any
                 "Error when checking model " + prefix + ": data should be a Numpy array, or list/dict of Numpy "
                 "arrays. Found: " + str(data)[:200] + "..."
             )
+    arrays = [_numbers(name, x, prefix) for name, x in zip(names, arrays)]
     for name, x, shape in zip(names, arrays, shapes or [None] * len(names)):
         if shape is not None and x is not None and not isinstance(x, Tensor):
             _check_shape(name, x.shape, tuple(shape), check_batch_axis, prefix)
     return arrays
+
+
+def _numbers(name: str, x: Any, prefix: str) -> Any:
+    """Arrays of Python objects or texts as numbers; ValueError naming the input if they are none."""
+    if not isinstance(x, np.ndarray) or x.dtype.kind not in "OUSVMm":
+        return x
+    try:
+        if x.dtype.kind in "Mm":
+            raise TypeError("dates and times are no numbers")
+        return x.astype(K.floatx())
+    except (TypeError, ValueError) as e:
+        raise ValueError("Error when checking " + prefix + ": expected " + name + " to hold numbers, but got array of "
+                         "dtype " + str(x.dtype) + " with shape " + str(x.shape) + f" ({e}). Convert it to numbers "
+                         "first, such as class indices.") from None
+
+
+def check_not_empty(arrays: Sequence[Any], names: Sequence[str], what: str) -> None:
+    """ValueError if there is not one sample."""
+    for x, name in zip(arrays, names):
+        if getattr(x, "shape", (None,))[:1] == (0,):
+            raise ValueError(f"{what}() received 0 samples: the array for `{name}` has shape {x.shape}. Expected at "
+                             "least one sample.")
+
+
+def check_split(split: Any) -> bool:
+    """Whether a part is split off for validation; ValueError outside [0, 1)."""
+    if split and not 0. < split < 1.:
+        raise ValueError(f"`validation_split` must be at least 0 and less than 1; received {split}.")
+    return bool(split)
 
 
 def _complain_count(arrays: list[Any], names: Sequence[str], prefix: str, data: Any) -> None:
@@ -294,6 +324,8 @@ def make_batches(size: int, batch_size: int) -> list[tuple[int, int]]:
     >>> make_batches(5, 2)
     [(0, 2), (2, 4), (4, 5)]
     """
+    if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
+        raise ValueError(f"`batch_size` must be a positive integer; received {batch_size!r}.")
     return [(i, min(size, i + batch_size)) for i in range(0, size, batch_size)]
 
 

@@ -357,6 +357,8 @@ class Dense(Layer):
         if "input_shape" not in kwargs and "input_dim" in kwargs:
             kwargs["input_shape"] = (kwargs.pop("input_dim"),)
         super().__init__(**kwargs)
+        if not isinstance(units, (int, float, np.number)) or units < 1:
+            raise ValueError(f"Dense layer {self.name}: `units` must be a positive integer; received {units!r}.")
         self.units = int(units)
         self.activation = activations.get(activation)
         self.use_bias = use_bias

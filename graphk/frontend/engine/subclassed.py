@@ -1,0 +1,77 @@
+"""Models whose `call` the user writes.
+
+In: a subclass of Model that keeps layers as attributes and defines `call(inputs)`.  Out: a model that trains and
+predicts like any other.  What always holds: layers count in the order in which they became attributes; inputs and
+outputs come to exist when data, or `build`, first tell the inputs' shapes.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from graphk.frontend import backend as K
+from graphk.frontend.engine.base_layer import Layer
+from graphk.frontend.engine.input_layer import Input
+from graphk.frontend.tensor import Tensor
+from graphk.frontend.utils.generic_utils import has_arg, to_list, unpack_singleton
+
+
+class Subclassed:
+    """What a network without a graph of layers does instead; mixed into Network."""
+
+    _layers: list[Any]
+    inputs: Any
+    outputs: Any
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Layers (and lists of layers) that become attributes are layers of the model."""
+        items = value if isinstance(value, (list, tuple)) else [value]
+        if not name.startswith("_") and items and all(isinstance(v, Layer) for v in items):
+            if "_layers" not in self.__dict__:
+                raise RuntimeError("It looks like you are subclassing `Model` and you forgot to call "
+                                   "`super(YourClass, self).__init__()`. Always start with this line.")
+            if self._is_subclassed:
+                self._layers += [v for v in items if all(v is not la for la in self._layers)]
+        super().__setattr__(name, value)
+
+    @property
+    def _is_subclassed(self) -> bool:
+        """Whether the user defined `call` and gave no tensors."""
+        from graphk.frontend.engine.network import Network
+        from graphk.frontend.engine.sequential import Sequential
+        return not getattr(self, "_is_graph_network", False) and not isinstance(self, Sequential) and \
+            type(self).call is not Network.call                  # type: ignore[attr-defined]
+
+    def _call_on_data(self, x: Any) -> None:
+        """Inputs like the arrays `x`, and the outputs that `call` gives for them."""
+        arrays = [np.asarray(getattr(a, "values", a)) for a in (x if isinstance(x, (list, tuple)) else [x])]
+        self._call_on_shapes([a.shape[1:] if a.ndim > 1 else (1,) for a in arrays])
+
+    def _call_on_shapes(self, shapes: list[Any]) -> None:
+        self.inputs = [Input(shape, name=f"input_{i + 1}") for i, shape in enumerate(shapes)]
+        kwargs = {"training": K.learning_phase()} if has_arg(self.call, "training") else {}  # type: ignore[attr-defined]
+        outputs = self.call(unpack_singleton(list(self.inputs)), **kwargs)                   # type: ignore[attr-defined]
+        self.outputs = [_own(y) for y in to_list(outputs, allow_tuple=True)]
+        self.input_names = [f"input_{i + 1}" for i in range(len(shapes))]
+        self.output_names = [f"output_{i + 1}" for i in range(len(self.outputs))]
+        self._feed_inputs, self._feed_input_names = list(self.inputs), list(self.input_names)
+        self._feed_input_shapes = [K.int_shape(x) for x in self.inputs]
+        self.input_spec = None
+        self.built = True
+
+    def _need_graph(self, what: str) -> None:
+        if self._is_subclassed:
+            raise NotImplementedError(f"`{what}` is not available for the subclassed model `{self.name}`: "  # type: ignore
+                                      "its `call` is Python code. Save its weights, and make it again from its class.")
+
+
+def _own(y: Any) -> Tensor:
+    if not isinstance(y, Tensor):
+        raise ValueError(f"`call` of a subclassed model must return a tensor or a list of tensors; received {y!r}")
+    if not hasattr(y, "_keras_shape"):
+        y._keras_shape = y.shape
+    return y
+
+
+__all__ = ["Subclassed"]

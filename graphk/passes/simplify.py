@@ -173,6 +173,17 @@ def _drop_broadcasts(node: Node) -> Node | None:
     return None
 
 
+MONOIDS = ("sum", "prod", "reduce_max", "reduce_min", "any", "all")
+
+
+def _drop_reduction(node: Node) -> Node | None:
+    """A reduction along axes of extent 1 combines nothing."""
+    if node.op.name not in MONOIDS or any(node.inputs[0].shape[a] != 1 for a in node.attr("axes")):
+        return None
+    with origin(like=node, rule="drop-reduction"):
+        return e.cast(shape.reshape(node.inputs[0], shape=node.shape), node.dtype)
+
+
 def _fold(node: Node) -> Node | None:
     """A node of constants is a constant."""
     if not node.inputs or node.op.ref is None or node.op.kind in ("random", "control"):
@@ -198,7 +209,7 @@ def simplify(graph: Graph, composites: bool = True) -> Graph:
         if node.op.name == "scan":
             new = with_body(node, simplify(node.attr("body"), composites))
             return None if new is node else new
-        return _fold(node) or table.apply(node) or _drop_broadcasts(node)
+        return _fold(node) or table.apply(node) or _drop_broadcasts(node) or _drop_reduction(node)
     return rewrite_fixpoint(graph, step)
 
 

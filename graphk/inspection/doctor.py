@@ -160,9 +160,9 @@ def cache_state(out: Findings) -> None:
 # ------------------------------------------------------------------ GPU
 def gpu(out: Findings) -> None:
     devices, driver = cuda_devices()
-    if not any(importlib.util.find_spec(name) for name in ("graphk.codegen.cuda", "graphk.codegen.cuda_compile")):
+    if importlib.util.find_spec("graphk.runtime.device") is None:        # kernels compile to PTX, nothing launches them
         what = f"{', '.join(devices)} found, " if devices else "none found; "
-        out.say("GPU", what + "and this version of graphk has no GPU code: everything runs on the CPU")
+        out.say("GPU", what + "and this version of graphk does not run on GPUs: everything runs on the CPU")
         return
     try:
         package = "numba-cuda " + importlib.metadata.version("numba-cuda")

@@ -12,7 +12,7 @@ from typing import Any, Iterator, Mapping
 from graphk.inspection.subjects import Subject, value, without_folders
 from graphk.ir.effects import root_of
 from graphk.ir.loop import Kernel
-from graphk.ir.node import Graph, Node
+from graphk.ir.node import Graph, Node, origin_of
 from graphk.ir.program import AnyStep, LoopStep, Program, Step, flat_steps
 from graphk.passes.fuse import Fuser, Group
 from graphk.passes.lower import group_label
@@ -190,10 +190,16 @@ def members_of_fusions(subject: Subject) -> dict[Node, tuple[Node, ...]]:
 
 
 def kernel_of_nodes(subject: Subject) -> dict[Node, Kernel]:
-    """The kernel that each node of the graph before `fuse` became part of, and each fusion node's own."""
+    """The kernel that each node became part of: of the graph before `fuse`, of earlier graphs as far as `successors`
+    leads, and each fusion node's own."""
     kernels = kernels_of_fusions(subject)
     members = members_of_fusions(subject)
-    return {**{m: kernels[f] for f, nodes in members.items() if f in kernels for m in nodes}, **kernels}
+    out = {**{m: kernels[f] for f, nodes in members.items() if f in kernels for m in nodes}, **kernels}
+    for before, after in reversed(graph_records(subject)):
+        for new, old in successors(before, after).items():
+            if new in out:
+                out.setdefault(old, out[new])
+    return out
 
 
 def twins(subject: Subject) -> dict[Node, Node]:
@@ -206,5 +212,33 @@ def twins(subject: Subject) -> dict[Node, Node]:
     return out
 
 
-__all__ = ["PassRow", "PassTable", "StepRow", "human", "kernel_of_nodes", "kernels_of_fusions", "members_of_fusions",
-           "pass_rows", "record_named", "same", "size_of", "step_rows", "twins"]
+def successors(before: Graph, after: Graph) -> dict[Node, Node]:
+    """For nodes that a pass rebuilt, the nodes that they stand for: node of `after` -> node of `before`.
+
+    Nodes of one op, type, layer and line are matched in order, where as many came as went; others are not matched.
+    """
+    old, new = before.nodes(), after.nodes()
+    gone, come = set(old) - set(new), set(new) - set(old)
+    out: dict[Node, Node] = {}
+    went: dict[tuple[Any, ...], list[Node]] = {}
+    came: dict[tuple[Any, ...], list[Node]] = {}
+    for nodes, moved, table in ((old, gone, went), (new, come, came)):
+        for n in nodes:
+            if n in moved:
+                o = origin_of(n)
+                table.setdefault((n.op.name, n.type, o.layer, o.line), []).append(n)
+    for key, nodes in came.items():
+        if len(nodes) == len(went.get(key, ())):
+            out.update(zip(nodes, went[key]))
+    return out
+
+
+def graph_records(subject: Subject) -> list[tuple[Graph, Graph]]:
+    """Before and after of the passes that rebuild nodes of a graph (`fuse` repeats them, see `twins`)."""
+    return [(r.before, r.after) for r in subject.records
+            if isinstance(r.before, Graph) and isinstance(r.after, Graph) and r.name != "fuse"
+            and not same(r.before, r.after)]
+
+
+__all__ = ["PassRow", "PassTable", "StepRow", "graph_records", "human", "kernel_of_nodes", "kernels_of_fusions",
+           "members_of_fusions", "pass_rows", "successors", "record_named", "same", "size_of", "step_rows", "twins"]

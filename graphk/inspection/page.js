@@ -164,7 +164,7 @@ class Pane {
     const { chosen, match } = this.explorer;
     let first = null;
     this.nodes.forEach((g, i) => {
-      const sel = !!chosen && this.view.nodes[i][0] === chosen.id;
+      const sel = !!chosen && kin(this.view.nodes[i][0]) === kin(chosen.id);
       if (sel) first = first ?? i;
       g.classList.toggle("sel", sel);
       g.classList.toggle("hit", !!match && match(this.view.nodes[i]));
@@ -174,7 +174,7 @@ class Pane {
     this.svg.classList.toggle("faded", !!match);
   }
   centre(id) {
-    const n = this.view && this.view.nodes.find(n => n[0] === id);
+    const n = this.view && this.view.nodes.find(n => kin(n[0]) === kin(id));
     if (!n || this.svg.style.display === "none") return;
     const r = this.svg.getBoundingClientRect();
     this.s = Math.max(this.s, 0.8);
@@ -183,6 +183,9 @@ class Pane {
     this.apply();
   }
 }
+
+// The node that a node was rebuilt from, pass after pass.
+const kin = id => D.nodes[id][6];
 
 function path(p) {
   let d = `M${p[0]} ${p[1]}`;
@@ -241,12 +244,12 @@ class Explorer {
     this.chosen = c;
     for (const p of this.panes) p.highlight();
     const [op, kind, type, layer, line, rule] = D.nodes[c.id], [where, code] = D.lines[line];
-    const shows = s => s.view >= 0 && D.views[s.view].nodes.some(n => n[0] === c.id);
+    const shows = s => s.view >= 0 && D.views[s.view].nodes.some(n => kin(n[0]) === kin(c.id));
     const alive = this.phase.stages.filter(shows).map(s => s.name);
     const rows = [["text", el("code", {}, c.text)], ["type", type], ["op", `${op} (${kind})`],
       ["layer", D.layers[layer][0]], ["your line", code ? el("span", {}, where + "   ", el("code", {}, code)) : where],
       ["rule", rule || "none: it is as you wrote it"], ["in", alive.join(", ")],
-      ["kernel", c.kernel ? el("a", { href: "#" + c.kernel }, D.kernels[c.kernel]) : "none of its own in this graph"]];
+      ["kernel", c.kernel ? el("a", { href: "#" + c.kernel }, D.kernels[c.kernel]) : "not known: folded into others, rewritten or not computed"]];
     const dl = el("dl");
     for (const [k, v] of rows) if (v) dl.append(el("dt", {}, k), el("dd", {}, v));
     const go = el("button", { onclick: () => this.panes.forEach(p => p.centre(c.id)) }, "centre it in both panes");

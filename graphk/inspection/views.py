@@ -57,18 +57,23 @@ class NodeTable:
         self.code: list[list[str]] = [["", ""]]
 
     def add(self, node: Node) -> int:
-        """The number of a node's row [op, kind, type, layer, line, rule]; layer and line are numbers, too."""
+        """The number of a node's row [op, kind, type, layer, line, rule, kin]; layer, line and kin (the node that it
+        was rebuilt from, or itself) are numbers, too."""
         found = self.index.get(node)
         if found is None:
             o = origin_of(node)
             layer = self.layers.setdefault(o.layer or NO_LAYER, len(self.layers))
             found = self.index[node] = len(self.rows)
-            self.rows.append([node.op.name, node.op.kind, str(node.type), layer, self._line(o.line), o.rule])
+            self.rows.append([node.op.name, node.op.kind, str(node.type), layer, self._line(o.line), o.rule, found])
         return found
 
     def alias(self, node: Node, original: Node) -> None:
         """Count `node` as `original`, of which it is a copy."""
         self.index[node] = self.add(original)
+
+    def link(self, node: Node, source: Node) -> None:
+        """`node` is what a pass made of `source`."""
+        self.rows[self.add(node)][6] = self.rows[self.add(source)][6]
 
     def _line(self, line: str) -> int:
         """The number of the user's line: [file:number without folders, its code]."""

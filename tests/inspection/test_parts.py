@@ -74,6 +74,8 @@ def test_nodes_find_their_kernels(model):
         assert found and all(k in s.executable.kernels for k in found.values())
         dots = [(n, k) for n, k in found.items() if n.op.name == "dot"]
         assert dots and all("dot" in k.label for _, k in dots)
+        captured = [n for n in s.captured.nodes() if n.op.name == "dot"]
+        assert all("dot" in found[n].label for n in captured), "rebuilt nodes are followed"
         pairs = twins(s)
         assert pairs and all(a.op is b.op and a.type == b.type and a is not b for a, b in pairs.items())
 

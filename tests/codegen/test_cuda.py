@@ -1,6 +1,7 @@
 """CUDA without a GPU: golden sources, the whole programs on Numba's simulator, and compilation to PTX."""
 import math
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -103,6 +104,12 @@ def test_errors():
         print_cuda(kernel)
     with pytest.raises(ValueError, match="expected a power of two, received 96"):
         print_cuda(replace(kernel, schedule=Schedule("map", ("i0", "i0"))), threads=96)
+
+
+def test_numba_cuda_is_imported_in_two_files():
+    found = {p.name for p in (ROOT / "graphk").rglob("*.py")
+             if re.search(r"^\s*(from numba import .*\bcuda\b|(from|import) numba\.cuda)", p.read_text(), re.M)}
+    assert found == {"cuda_compile.py", "device_sim.py"}
 
 
 # ------------------------------------------------------------------ helpers, inlined

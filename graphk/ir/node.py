@@ -131,6 +131,7 @@ class Origin:
 
 _origins: "weakref.WeakKeyDictionary[Node, Origin]" = weakref.WeakKeyDictionary()
 _package = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_example = _package + "demo.py"             # in the package, but written as a user would
 _scope: list[Origin] = []
 NO_ORIGIN = Origin()
 
@@ -138,7 +139,7 @@ NO_ORIGIN = Origin()
 def user_line() -> str:
     """`file:line` of the innermost caller outside graphk."""
     frame = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(_package):
+    while frame is not None and frame.f_code.co_filename.startswith(_package) and frame.f_code.co_filename != _example:
         frame = frame.f_back          # type: ignore[assignment]
     return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
 

@@ -342,6 +342,9 @@ def _slice_axis(s: slice, d: Dim) -> tuple[Dim, Dim, int]:
     if step == 0:
         raise ValueError("slice step cannot be zero")
     up = step > 0
+    first = s.start or 0
+    if up and not isinstance(d, int) and isinstance(first, int) and first >= 0 and s.stop == first + 1:
+        return first, 1, step                                    # `x[:, :1]`: an open axis is not expected to be empty
     start = _clamp(s.start, d, 0 if up else d - 1, up)
     stop = _clamp(s.stop, d, d if up else -1, up)
     span = stop - start if up else start - stop

@@ -22,7 +22,7 @@ from graphk.ir.ops import shape as sh
 
 _step: Variable | None = None
 _inner: list[Node] = []                # what ops inside loop bodies read instead
-APART = 0x9E3779B1                     # 2^32 over the golden ratio: counters of a call's steps never meet the next calls'
+APART = 0x9E3779B1                     # 2^32 over the golden ratio: counters of a call's steps do not meet later calls'
 
 
 def random_step() -> Variable:

@@ -20,6 +20,8 @@ from graphk.frontend.utils.generic_utils import has_arg, to_list, unpack_singlet
 class Subclassed:
     """What a network without a graph of layers does instead; mixed into Network."""
 
+    name: str
+    call: Any
     _layers: list[Any]
     inputs: Any
     outputs: Any
@@ -41,7 +43,7 @@ class Subclassed:
         from graphk.frontend.engine.network import Network
         from graphk.frontend.engine.sequential import Sequential
         return not getattr(self, "_is_graph_network", False) and not isinstance(self, Sequential) and \
-            type(self).call is not Network.call                  # type: ignore[attr-defined]
+            type(self).call is not Network.call
 
     def _call_on_data(self, x: Any) -> None:
         """Inputs like the arrays `x`, and the outputs that `call` gives for them."""
@@ -50,8 +52,8 @@ class Subclassed:
 
     def _call_on_shapes(self, shapes: list[Any]) -> None:
         self.inputs = [Input(shape, name=f"input_{i + 1}") for i, shape in enumerate(shapes)]
-        kwargs = {"training": K.learning_phase()} if has_arg(self.call, "training") else {}  # type: ignore[attr-defined]
-        outputs = self.call(unpack_singleton(list(self.inputs)), **kwargs)                   # type: ignore[attr-defined]
+        kwargs = {"training": K.learning_phase()} if has_arg(self.call, "training") else {}
+        outputs = self.call(unpack_singleton(list(self.inputs)), **kwargs)
         self.outputs = [_own(y) for y in to_list(outputs, allow_tuple=True)]
         self.input_names = [f"input_{i + 1}" for i in range(len(shapes))]
         self.output_names = [f"output_{i + 1}" for i in range(len(self.outputs))]
@@ -62,7 +64,7 @@ class Subclassed:
 
     def _need_graph(self, what: str) -> None:
         if self._is_subclassed:
-            raise NotImplementedError(f"`{what}` is not available for the subclassed model `{self.name}`: "  # type: ignore
+            raise NotImplementedError(f"`{what}` is not available for the subclassed model `{self.name}`: "
                                       "its `call` is Python code. Save its weights, and make it again from its class.")
 
 

@@ -66,7 +66,7 @@ class Model(TrainingSetup, Network):
         self.sample_weight_mode = sample_weight_mode
         self.weighted_metrics = weighted_metrics
         self._target_tensors_given = target_tensors
-        self._plain_weights = {}                   # (dtypes and shapes of x, y) -> the weights of ones, by first use
+        self._unit_axes: dict[str, Any] = {}       # see `_fit_targets`
         if not self.built:
             self._compiled_later = True            # a Sequential without input shape: see `_set_inputs`
             return
@@ -157,6 +157,7 @@ class Model(TrainingSetup, Network):
                                    check_batch_axis=False, exception_prefix="target")
         y = standardize_input_data(y, self._feed_output_names, self._feed_target_shapes(), check_batch_axis=False,
                                    exception_prefix="target")
+        self._fit_targets(y)
         weights = self._standardize_all_weights(y, sample_weight, class_weight)
         if check_array_lengths:
             check_array_length_consistency(x, y, weights)
@@ -283,8 +284,8 @@ class Model(TrainingSetup, Network):
         """One training step; the loss, or [loss, metrics…]."""
         plain = sample_weight is None and class_weight is None and type(x) is np.ndarray and type(y) is np.ndarray
         if plain and self.train_function is not None:
-            ones = None if self._consistent_at != flag_changes() else self._plain_weights.get((x.dtype, x.shape, y.dtype, y.shape))
-            if ones is not None:                                # a batch like one seen before needs no checks
+            ones = self._plain_weights.get((x.dtype, x.shape, y.dtype, y.shape))
+            if ones is not None and self._consistent_at == flag_changes():    # a batch like one seen before needs no checks
                 return _scalars(self.train_function.run((x, y, ones), 1))
         given = x, y
         x, y, w = self._standardize_user_data(x, y, sample_weight, class_weight)

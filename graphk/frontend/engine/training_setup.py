@@ -38,6 +38,7 @@ class TrainingSetup:
         with origin(layer="loss"):
             self._make_total_loss()
             self._make_metrics()
+        self._plain_weights: dict[Any, Any] = {}     # (dtypes and shapes of x, y) -> the weights of ones, by first use
         self._collected_trainable_weights = list({id(w): w for w in self.trainable_weights}.values())
         self.train_function = self.test_function = self.predict_function = None
         self.total_loss_ready = True
@@ -110,7 +111,7 @@ class TrainingSetup:
                 continue
             fed = target is None or K.is_placeholder(target)
             if target is None:
-                target = _target_like(x, fn, name)
+                target = _target_like(x, fn, name, getattr(self, "_unit_axes", {}).get(name, ()))
             self.targets.append(target)
             if fed:
                 self._feed_targets.append(target)
@@ -118,6 +119,15 @@ class TrainingSetup:
                 self._feed_output_names.append(name)
                 self._feed_output_shapes.append(_target_shape(K.int_shape(x), fn))
                 self._feed_loss_fns.append(fn)
+
+    def _fit_targets(self, y: list[Any]) -> None:
+        """Where the loss is the user's, targets of extent 1 along an axis broadcast: known once data is there."""
+        for name, x, a, shape in zip(self._feed_output_names, self._feed_outputs, y, self._feed_output_shapes):
+            if shape is None and getattr(a, "ndim", None) == x.ndim:
+                axes = tuple(i for i in range(1, x.ndim) if a.shape[i] == 1 and x.shape[i] != 1)
+                if axes != self._unit_axes.get(name, ()):
+                    self._unit_axes[name] = axes
+                    self._setup_training()
 
     def _given_targets(self, given: Any) -> list[Any]:
         names = self.output_names
@@ -277,12 +287,12 @@ def _target_shape(shape: Any, fn: Any) -> Any:
     return shape
 
 
-def _target_like(x: Tensor, fn: Any, name: str) -> Tensor:
-    """A target placeholder of the output's sizes; open sizes of its own where the loss is the user's."""
+def _target_like(x: Tensor, fn: Any, name: str, unit_axes: tuple[int, ...] = ()) -> Tensor:
+    """A target placeholder of the output's sizes; where the loss is the user's, with open sizes of its own, or 1."""
     dims = list(x.node.shape)
     shape = _target_shape(K.int_shape(x), fn)
     if shape is None:
-        dims = dims[:1] + [fresh_dim() for _ in dims[1:]]
+        dims = dims[:1] + [1 if i in unit_axes else fresh_dim() for i in range(1, len(dims))]
     elif fn is losses.sparse_categorical_crossentropy:
         dims = [1 if s == 1 and i else d for i, (s, d) in enumerate(zip(shape, dims))]
     return Tensor(new_input(TensorType(x.dtype if x.node.t.is_float else K.floatx(), tuple(dims)), name + "_target"))

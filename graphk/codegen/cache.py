@@ -1,28 +1,33 @@
 """Compiled kernels on disk and in memory.
 
-In goes kernel source, entry names and a target; out come the addresses of the entries (``get_kernel``), from this
-process's memory, else from the cache directory, else from the compiler. It always holds that a file is used only if
-it and its directory belong to this user and nobody else can write them, and if its digest fits its content; that a file
-appears whole or not at all (written aside, then renamed), so any number of processes may share a directory; and that
-a hit imports llvmlite but never Numba.
+In goes kernel source, entry names and a target; out come the addresses of the entries (``get_kernels``), from this
+process's memory, else from the cache directory, else from the compiler: processes of its own, which import Numba so
+that this one need not, and which end when they have had nothing to do for some seconds. It always holds that a file
+is used only if it and its directory belong to this user and nobody else can write them, and if its digest fits its
+content; that a file appears whole or not at all (written aside, then renamed), so any number of processes may share a
+directory; and that neither a hit nor a kernel compiled by such a process imports Numba here.
 
 A file is ``MAGIC``, the SHA-256 digest of the rest, an 8-byte length, metadata as JSON, and the object's bytes. The
 directory is ``$GRAPHK_CACHE_DIR``, else ``~/.graphk/cache``. Where it cannot be used the cache works in memory
-and says so in one ``CacheWarning``.
+and says so in one ``CacheWarning``. There are at most ``$GRAPHK_COMPILE_PROCESSES`` processes (default: one per core
+and executor thread); with 0, and where the interpreter cannot be started again, this process compiles.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
-import functools
 import hashlib
 import json
 import os
+import select
+import signal
 import stat
+import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 from graphk.codegen import native
@@ -42,6 +47,8 @@ class CorruptError(ValueError):
 
 _LOCK = threading.RLock()
 _MEMORY: dict[str, dict[str, int]] = {}
+# Made by compiler processes for ``prefetch``, not asked for yet.
+_READY: dict[str, native.CompiledObject] = {}
 _WARNED: set[str] = set()
 _STATS: dict[str, float] = {}
 _ZERO: dict[str, float] = {
@@ -50,6 +57,7 @@ _ZERO: dict[str, float] = {
     "compiled": 0,
     "corrupt": 0,
     "refused": 0,
+    "lost": 0,
     "compile_seconds": 0.0,
     "load_seconds": 0.0,
 }
@@ -205,60 +213,259 @@ def _from_disk(path: Path, entries: tuple[str, ...], target: Target) -> native.C
     return compiled
 
 
-def _timed(make: Callable[[], native.CompiledObject]) -> native.CompiledObject:
-    start = time.perf_counter()
-    compiled = make()
+# --- compiler processes ----------------------------------------------------------------------------------------
+
+# Seconds without any answer after which a process is given up.
+PATIENCE = 300.0
+_BOOT = "import sys; sys.path[:] = {path!r}; from graphk.codegen import native; native.serve({channels!r})"
+
+
+class _Pool:
+    """Fresh Python processes that compile; at most one job each at a time, the longest source first."""
+
+    def __init__(self, count: int) -> None:
+        import socket
+        import subprocess
+
+        self.owner = os.getpid()
+        self.used = time.monotonic()
+        self.waiting: dict[str, native.Job] = {}
+        self.busy: dict[socket.socket, str] = {}
+        pairs = [socket.socketpair() for _ in range(count)]
+        self.free = [ours for ours, _ in pairs]
+        theirs = [channel.fileno() for _, channel in pairs]
+        flags = [f for f, on in (("-B", sys.dont_write_bytecode), ("-E", sys.flags.ignore_environment)) if on]
+        code = _BOOT.format(path=[p for p in sys.path if isinstance(p, str)], channels=theirs)
+        # Numpy's thread pools would only make forking unsafe; a session of its own keeps Ctrl-C from it.
+        alone = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        null = subprocess.DEVNULL
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, *flags, "-c", code], stdin=null, stdout=null, stderr=null,
+                env={**os.environ, **alone}, pass_fds=theirs, start_new_session=True,
+            )  # fmt: skip
+        except BaseException:
+            self._hang_up()
+            raise
+        finally:
+            for _, channel in pairs:
+                channel.close()
+
+    def _hang_up(self) -> None:
+        for channel in [*self.free, *self.busy]:
+            channel.close()
+        self.free, self.busy = [], {}
+
+    def close(self) -> None:
+        """End the processes at once; a process forked from the one that started them only lets go of them."""
+        self._hang_up()
+        if self.owner == os.getpid():
+            if self.process.poll() is None:
+                with contextlib.suppress(OSError):
+                    os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        else:
+            self.process.returncode = 0  # not ours to wait for
+
+    def alive(self) -> bool:
+        """Whether a process is left that is not about to end because nobody asks it."""
+        if self.owner != os.getpid() or time.monotonic() - self.used > native.IDLE_SECONDS - 2:
+            return False
+        ended = select.select(self.free, [], [], 0)[0] if self.free else []
+        self.free = [channel for channel in self.free if channel not in ended]
+        for channel in ended:
+            channel.close()
+        return bool(self.free or self.busy)
+
+    def submit(self, key: str, job: native.Job) -> None:
+        if key not in self.waiting and key not in self.busy.values():
+            self.waiting[key] = job
+
+    def start(self) -> None:
+        """Give work to those who have none."""
+        self.used = time.monotonic()
+        while self.free and self.waiting:
+            channel = self.free.pop()
+            key = max(self.waiting, key=lambda k: len(self.waiting[k][0]))
+            try:
+                native.send(channel, self.waiting[key])
+            except OSError:
+                channel.close()
+                continue
+            self.busy[channel] = key
+            del self.waiting[key]
+
+    def next(self) -> tuple[str, native.CompiledObject | None]:
+        """A finished job; None where it failed, or where its process ended."""
+        self.start()
+        if not self.busy:
+            return self.waiting.popitem()[0], None
+        ready = select.select(list(self.busy), [], [], PATIENCE)[0]
+        channel = ready[0] if ready else next(iter(self.busy))
+        key = self.busy.pop(channel)
+        try:
+            if not ready:
+                raise TimeoutError(f"no answer for {PATIENCE:.0f} s")
+            made: native.CompiledObject | None = native.receive(channel)
+        except (OSError, EOFError) as error:
+            channel.close()
+            _STATS["lost"] += 1
+            _warn("pool", f"a compiler process ended early ({error!r}); its kernel is compiled in this process.")
+            return key, None
+        self.free.append(channel)
+        self.start()
+        return key, made
+
+
+_POOL: list[_Pool] = []
+
+
+def _pool(count: int) -> _Pool | None:
+    """Running compiler processes, at least one; None where ``count`` kernels are to be compiled here.
+
+    Here is where processes are switched off or cannot be started, and where one kernel is missing and Numba is
+    already imported, so that a process would only cost time.
+    """
+    if _POOL and _POOL[0].alive():
+        return _POOL[0]
+    close_processes()
+    count = min(count, native.process_count())
+    if count < 1 or (count == 1 and "graphk.codegen.dialect" in sys.modules):
+        return None
+    try:
+        _POOL.append(_Pool(count))
+    except OSError as error:
+        _warn("pool", f"no compiler process can be started ({error}); kernels are compiled in this process.")
+        return None
+    return _POOL[0]
+
+
+@atexit.register
+def close_processes() -> None:
+    """End the compiler processes, if any are running."""
+    while _POOL:
+        _POOL.pop().close()
+
+
+# --- fetching --------------------------------------------------------------------------------------------------
+
+
+class _Batch:
+    """Objects of several kernels and of the blocks they call, from disk or made together."""
+
+    def __init__(self) -> None:
+        self.done: dict[str, native.CompiledObject] = {}
+        self.missing: dict[str, native.Job] = {}
+
+    def want(self, key: str, job: native.Job) -> None:
+        if key in self.done or key in self.missing:
+            return
+        place = _usable_directory()
+        found = _READY.pop(key, None)
+        if found is None and place is not None:
+            found = _from_disk(place / (key + SUFFIX), job[1], job[2])
+        if found is None:
+            self.missing[key] = job
+        else:
+            self._accept(key, found)
+
+    def _accept(self, key: str, made: native.CompiledObject) -> None:
+        self.done[key] = made
+        for symbol in made.needs:
+            job = (native.BLOCK, (symbol,), made.target)
+            block = key_of(*job)
+            if block not in _MEMORY:
+                self.want(block, job)
+
+    def complete(self) -> dict[str, native.CompiledObject]:
+        """Compile what is missing; the first error is raised, and what was made until then is kept on disk."""
+        start = time.perf_counter()
+        try:
+            while self.missing:
+                self._step(_pool(len(self.missing)))
+        except Exception:
+            raise
+        except BaseException:
+            close_processes()  # an answer may have been read in part
+            raise
+        finally:
+            _STATS["compile_seconds"] += time.perf_counter() - start
+        return self.done
+
+    def _step(self, pool: _Pool | None) -> None:
+        made: native.CompiledObject | None = None
+        if pool is None:
+            key = next(iter(self.missing))
+        else:
+            for wanted, work in self.missing.items():
+                pool.submit(wanted, work)
+            key, made = pool.next()
+        job = self.missing.pop(key, None)
+        if job is None:
+            if made is not None:
+                _READY[key] = _put(key, made)
+            return
+        self._accept(key, _put(key, native.compile_job(*job) if made is None else made))
+
+
+def _put(key: str, made: native.CompiledObject) -> native.CompiledObject:
+    """Count and write what was just made."""
     _STATS["compiled"] += 1
-    _STATS["compile_seconds"] += time.perf_counter() - start
-    return compiled
-
-
-def _object(
-    key: str, entries: tuple[str, ...], target: Target, make: Callable[[], native.CompiledObject]
-) -> native.CompiledObject:
-    """From disk if it is there; otherwise made and put there."""
     place = _usable_directory()
-    if place is None:
-        return _timed(make)
-    path = place / (key + SUFFIX)
-    found = _from_disk(path, entries, target)
-    if found is None:
-        found = _timed(make)
-        _write(path, _pack(found))
-    return found
+    if place is not None:
+        _write(place / (key + SUFFIX), _pack(made))
+    return made
+
+
+def prefetch(source: str, entries: tuple[str, ...], target: Target) -> None:
+    """Begin to compile a kernel that will be fetched soon; nothing where it is there, or no process can do it."""
+    with _LOCK:
+        key = key_of(source, entries, target)
+        if key in _MEMORY or key in _READY or (directory() / (key + SUFFIX)).exists():
+            return
+        pool = _pool(native.MOST_PROCESSES)
+        if pool is not None:
+            pool.submit(key, (source, entries, target))
+            pool.start()
 
 
 def get_object(source: str, entries: tuple[str, ...], target: Target) -> native.CompiledObject:
     """The object, from disk if it is there; otherwise compiled and put there."""
     with _LOCK:
-        key = key_of(source, entries, target)
-        return _object(key, entries, target, lambda: native.compile_source(source, entries, target))
+        key, batch = key_of(source, entries, target), _Batch()
+        batch.want(key, (source, entries, target))
+        return batch.complete()[key]
 
 
-def _loaded(key: str, get: Callable[[], native.CompiledObject]) -> dict[str, int]:
+def get_kernels(jobs: Sequence[native.Job]) -> list[dict[str, int]]:
+    """For each (source, entries, target): entry name to address, valid for the life of the process.
+
+    What is neither in memory nor on disk is compiled in parallel. Safe to call from any thread.
+    """
     with _LOCK:
-        known = _MEMORY.get(key)
-        if known is not None:
-            _STATS["memory_hits"] += 1
-            return known
-        compiled = get()
+        keys, batch = [key_of(*job) for job in jobs], _Batch()
+        for key, job in zip(keys, jobs, strict=True):
+            if key in _MEMORY:
+                _STATS["memory_hits"] += 1
+            else:
+                batch.want(key, job)
+        made = batch.complete()
         start = time.perf_counter()
-        addresses = native.load(compiled, get_block)
+        # Blocks call nothing, so they come first and are there when a kernel asks for them.
+        for key, item in sorted(made.items(), key=lambda pair: len(pair[1].needs)):
+            _MEMORY[key] = native.load(item, lambda symbol, at: _MEMORY[key_of(native.BLOCK, (symbol,), at)][symbol])
         _STATS["load_seconds"] += time.perf_counter() - start
-        _MEMORY[key] = addresses
-        return addresses
+        return [_MEMORY[key] for key in keys]
 
 
 def get_kernel(source: str, entries: tuple[str, ...], target: Target) -> dict[str, int]:
-    """Entry name to address, valid for the life of the process. Safe to call from any thread."""
-    return _loaded(key_of(source, entries, target), lambda: get_object(source, entries, target))
+    """``get_kernels`` of one."""
+    return get_kernels([(source, entries, target)])[0]
 
 
 def get_block(symbol: str, target: Target) -> int:
     """Address of a contraction block that kernels call; cached like a kernel."""
-    key = key_of("block", (symbol,), target)
-    make = functools.partial(native.compile_block, symbol, target)
-    return _loaded(key, lambda: _object(key, (symbol,), target, make))[symbol]
+    return get_kernel(native.BLOCK, (symbol,), target)[symbol]
 
 
 def stats() -> dict[str, float]:
@@ -284,5 +491,6 @@ def forget() -> None:
     """Drop the in-process memo, the counters and the record of warnings (addresses stay valid)."""
     with _LOCK:
         _MEMORY.clear()
+        _READY.clear()
         _WARNED.clear()
         _STATS.update(_ZERO)

@@ -21,7 +21,8 @@ from graphk.ir.node import Graph, Node
 from graphk.ir.program import AnyStep, Buffer, LoopStep, Program, Step, flat_steps
 from graphk.ir.types import ITEMSIZE
 from graphk.passes.pipeline import Result, run_passes
-from graphk.runtime.executor import Binding, Call, Executor, Guard, Loop, Patch, default_executor
+from graphk.runtime import native_loop
+from graphk.runtime.executor import _HEAD_WORDS, Binding, Call, Executor, Guard, Loop, Patch, default_executor
 
 SMALL_COST = 1_500_000           # scalar operations (about 20 us) below which one thread is faster than two
 GEMV_ROWS = 3                    # rows of the workspace that a contraction with few rows fills
@@ -34,11 +35,17 @@ class Compiled:
     addresses: tuple[int, ...]
 
 
-def compile_kernel(kernel: Kernel, target: Target) -> Compiled:
-    """Machine code for a scheduled kernel, from the cache if it is there."""
-    source = print_kernel(replace(kernel, label="k"))
-    table = cache.get_kernel(source.text, source.entries, target)
-    return Compiled(source, tuple(table[e] for e in source.entries))
+def compile_kernels(kernels: Sequence[Kernel], target: Target) -> dict[Kernel, Compiled]:
+    """Machine code for scheduled kernels, from the cache if it is there, otherwise compiled all at once."""
+    sources = {k: print_kernel(replace(k, label="k")) for k in kernels}
+    tables = cache.get_kernels([(s.text, s.entries, target) for s in sources.values()])
+    return {k: Compiled(s, tuple(table[e] for e in s.entries))
+            for (k, s), table in zip(sources.items(), tables, strict=True)}
+
+
+def executor_source() -> tuple[str, tuple[str, ...], Target]:
+    """What `Executor` asks the cache for."""
+    return native_loop.source(_HEAD_WORDS), native_loop.ENTRIES, host_target()
 
 
 class Bound:
@@ -65,8 +72,8 @@ class Executable:
         self.result = result
         self.program: Program = result.program
         self.target = target or host_target()
+        self.kernels = compile_kernels([s.kernel for s in flat_steps(self.program.steps)], self.target)
         self.executor = executor or default_executor()
-        self.kernels = {s.kernel: compile_kernel(s.kernel, self.target) for s in flat_steps(self.program.steps)}
         self.variables = dict(variables)
         self.inputs = sorted((b for b in self.program.buffers if b.place == "input"), key=lambda b: b.index)
         self.outputs = sorted((b for b in self.program.buffers if b.place == "output"), key=lambda b: b.index)
@@ -329,6 +336,8 @@ def compile_graph(graph: Graph, variables: Mapping[Node, np.ndarray], phase: int
 
     variables: for each variable node its array, which is read and written in place for the executable's life.
     """
+    # Every program needs it: on a first start it is compiled while the passes run.
+    cache.prefetch(*executor_source())
     if OBSERVERS:
         return _observed(graph, variables, phase, observer, verify)
     return Executable(run_passes(graph, phase, verify, observer), variables)

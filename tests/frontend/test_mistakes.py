@@ -1,0 +1,226 @@
+"""What users get wrong: each error names the layer or argument, what was received, and what was expected."""
+import re
+
+import numpy as np
+import pytest
+
+from graphk import backend as K
+from graphk import callbacks, utils
+from graphk import layers as L
+from graphk.models import Model, Sequential, model_from_json
+
+X, Y = np.ones((6, 3), "float32"), np.eye(2)[[0, 1] * 3]
+
+
+def mlp(loss="categorical_crossentropy", **args):
+    m = Sequential([L.Dense(4, input_shape=(3,), name="first"), L.Dense(2, activation="softmax", name="last")])
+    m.compile("sgd", loss, **args)
+    return m
+
+
+def two(compiled=True):
+    a, b = L.Input((3,), name="a"), L.Input((2,), name="b")
+    m = Model([a, b], [L.Dense(1, name="u")(L.concatenate([a, b])), L.Dense(1, name="v")(a)])
+    if compiled:
+        m.compile("sgd", "mse")
+    return m
+
+
+def bare():
+    return Sequential([L.Dense(2, input_shape=(3,))])
+
+
+def batches():
+    while True:
+        yield X, Y
+
+
+def disconnected():
+    a, b = L.Input((3,), name="a"), L.Input((3,), name="b")
+    return Model(a, L.add([L.Dense(3, name="da")(a), L.Dense(3, name="db")(b)]))
+
+
+def same_names():
+    x = L.Input((3,))
+    return Model(x, L.Dense(2, name="n")(L.Dense(3, name="n")(x)))
+
+
+def cyclic():
+    x = L.Input((3,))
+    first = L.Dense(3, name="first")
+    z = L.Dense(3, name="second")(first(x))
+    node = first._inbound_nodes[0]
+    node.inbound_layers[0], node.node_indices[0] = z._keras_history[0], 0
+    return Model(x, z)
+
+
+def outside_layers():
+    x = L.Input((3,))
+    return Model(x, L.Dense(2, name="late")(K.square(L.Dense(3)(x))))
+
+
+def many_outputs():
+    d = L.Dense(3, name="d")
+    d(L.Input((3,)))
+    d(L.Input((3,)))
+    return d.output
+
+
+def forgot_super():
+    class Net(Model):
+        def __init__(self):
+            self.d = L.Dense(2)
+    return Net()
+
+
+COMPILE_FIRST = "You must compile a model before training/testing. Use `model.compile(optimizer, loss)`."
+CASES = {
+    # shapes of data
+    "input width": (lambda: mlp().fit(np.ones((6, 5)), Y), ValueError,
+                    "Error when checking input: expected first_input to have shape (3,) but got array with shape (5,)"),
+    "input rank": (lambda: mlp().predict(np.ones((6, 3, 1))), ValueError,
+                   "expected first_input to have 2 dimensions, but got array with shape (6, 3, 1)"),
+    "one sample": (lambda: mlp().predict(np.ones(3)), ValueError,
+                   "expected first_input to have shape (3,) but got array with shape (1,)"),
+    "target width": (lambda: mlp().fit(X, np.ones((6, 3))), ValueError,
+                     "Error when checking target: expected last to have shape (2,) but got array with shape (3,)"),
+    "integer targets": (lambda: mlp().fit(X, np.zeros(6)), ValueError,
+                        "expected last to have shape (2,) but got array with shape (1,)"),
+    "one-hot for sparse": (lambda: mlp("sparse_categorical_crossentropy").fit(X, Y), ValueError,
+                           "expected last to have shape (1,) but got array with shape (2,)"),
+    "sample counts": (lambda: mlp().fit(X, Y[:4]), ValueError, "Found 6 input samples and 4 target samples."),
+    "validation shape": (lambda: mlp().fit(X, Y, validation_data=(X[:, :2], Y), verbose=0), ValueError,
+                         "expected first_input to have shape (3,) but got array with shape (2,)"),
+    "validation tuple": (lambda: mlp().fit(X, Y, validation_data=X), ValueError,
+                         "it must contain 2 (x_val, y_val) or 3 (x_val, y_val, val_sample_weights) items"),
+    "weights rank": (lambda: mlp().fit(X, Y, sample_weight=np.ones((6, 2))), ValueError,
+                     'you should specify sample_weight_mode="temporal" in compile()'),
+    "weights length": (lambda: mlp().fit(X, Y, sample_weight=np.ones(5)), ValueError,
+                       "Found a sample_weight array with shape (5,) for an input with shape (6, 2)."),
+    "class missing": (lambda: mlp().fit(X, Y, class_weight={0: 1.}), ValueError,
+                      "The classes {1} exist in the data but not in `class_weight`."),
+    # kinds of data
+    "text": (lambda: mlp().fit(np.array([["a", "b", "c"]] * 6), Y), ValueError,
+             "expected first_input to hold numbers, but got array of dtype <U1 with shape (6, 3)"),
+    "text labels": (lambda: mlp().fit(X, np.array(["cat"] * 6)), ValueError, "expected last to hold numbers"),
+    "dates": (lambda: mlp().predict(np.zeros((2, 3), "M8[s]")), ValueError, "dates and times are no numbers"),
+    "a file name": (lambda: mlp().predict("data.csv"), TypeError, "data should be a Numpy array"),
+    "nothing": (lambda: mlp().predict(None), ValueError, "predict() needs data for the inputs ['first_input']"),
+    "no targets": (lambda: mlp().fit(X), ValueError, "fit() needs targets `y` for the outputs ['last']"),
+    "empty": (lambda: mlp().fit(X[:0], Y[:0]), ValueError, "the array for `first_input` has shape (0, 3)"),
+    "empty test": (lambda: mlp().evaluate(X[:0], Y[:0]), ValueError, "evaluate() received 0 samples"),
+    "split of one": (lambda: mlp().fit(X[:1], Y[:1], validation_split=.9), ValueError,
+                     "Training data contains 1 samples, which is not sufficient to be split"),
+    "split beyond": (lambda: mlp().fit(X, Y, validation_split=1.5), ValueError,
+                     "`validation_split` must be at least 0 and less than 1; received 1.5"),
+    "batch of zero": (lambda: mlp().fit(X, Y, batch_size=0, verbose=0), ValueError, "positive integer; received 0"),
+    # several inputs and outputs
+    "one of two": (lambda: two().predict(X), ValueError,
+                   "Expected to see 2 array(s), but instead got the following list of 1 arrays"),
+    "three of two": (lambda: two().predict([X] * 3), ValueError, "the following list of 3 arrays"),
+    "name of input": (lambda: two().predict({"a": X, "c": X}), ValueError,
+                      "No data provided for \"b\". Need data for each key in: ['a', 'b']"),
+    "name of target": (lambda: two().fit([X, X[:, :2]], {"u": X[:, :1]}), ValueError, 'No data provided for "v"'),
+    "name of loss": (lambda: two(False).compile("sgd", {"w": "mse"}), ValueError,
+                     "Unknown entry in loss dictionary: \"w\". Only expected the following keys: ['u', 'v']"),
+    "losses": (lambda: two(False).compile("sgd", ["mse"] * 3), ValueError, "The model has 2 outputs, but you passed"),
+    "name of metric": (lambda: two(False).compile("sgd", "mse", metrics={"z": "acc"}), ValueError,
+                       'Unknown entry in metrics dictionary: "z"'),
+    "loss weights": (lambda: two(False).compile("sgd", "mse", loss_weights=[1]), ValueError, "loss_weights=[1]"),
+    # names
+    "activation": (lambda: L.Dense(3, activation="rellu"), ValueError, "Unknown activation function:rellu"),
+    "loss": (lambda: mlp("crossentropy"), ValueError, "Unknown loss function:crossentropy"),
+    "optimizer": (lambda: bare().compile("adamm", "mse"), ValueError, "Unknown optimizer: adamm"),
+    "optimizer type": (lambda: bare().compile(3, "mse"), ValueError, "Could not interpret optimizer identifier: 3"),
+    "initializer": (lambda: L.Dense(3, kernel_initializer="glorot"), ValueError, "Unknown initializer:glorot"),
+    "regularizer": (lambda: L.Dense(3, kernel_regularizer="l3"), ValueError, "Unknown regularizer:l3"),
+    "metric": (lambda: mlp(metrics=["accuracyy"]), ValueError, "Unknown metric function:accuracyy"),
+    "layer class": (lambda: model_from_json('{"class_name": "Sequential", "config": [{"class_name": "Mine", '
+                                            '"config": {}}]}'), ValueError, "Unknown layer: Mine"),
+    "keyword": (lambda: L.Dense(3, activaton="relu"), TypeError, "Keyword argument not understood"),
+    "units": (lambda: L.Dense("ten", name="d"), ValueError, "Dense layer d: `units` must be a positive integer"),
+    "get_layer": (lambda: mlp().get_layer("nope"), ValueError, "No such layer: nope. The layers are ['first', 'last']"),
+    # graphs
+    "disconnected": (disconnected, ValueError, "Graph disconnected: cannot obtain value for tensor"),
+    "same names": (same_names, ValueError, 'The name "n" is used 2 times in the model.'),
+    "cycle": (cyclic, ValueError, "is part of a cycle"),
+    "outside layers": (outside_layers, ValueError, 'The layer "late" was called on'),
+    "input twice": (lambda: (lambda x: Model([x, x], L.Dense(2)(x)))(L.Input((3,))), ValueError,
+                    "The list of inputs passed to the model is redundant"),
+    "array for tensor": (lambda: L.Dense(3, name="d")(X), ValueError,
+                         "Layer d was called with an input that isn't a symbolic tensor"),
+    "no layer": (lambda: Sequential([3]), TypeError, "must be an instance of class Layer. Found: 3"),
+    "rank for layer": (lambda: Sequential([L.Dense(3, input_shape=(4,)), L.Flatten(name="f")]), ValueError,
+                       "Input 0 is incompatible with layer f: expected min_ndim=3, found ndim=2"),
+    "open width": (lambda: L.Dense(3, name="d")(L.Input((None,))), ValueError,
+                   "The last dimension of the inputs to the layer d should be defined. Found `None`"),
+    "merge": (lambda: L.Add(name="m")([L.Input((3,)), L.Input((4,))]), ValueError, "with shapes (3,) (4,) (layer m)"),
+    "reshape": (lambda: L.Reshape((4, 2), name="r")(L.Input((6,))), ValueError,
+                "total size of new array must be unchanged: the layer r"),
+    "mask": (lambda: Sequential([L.Masking(input_shape=(4, 3)), L.Flatten(name="f")]), TypeError,
+             "Layer f does not support masking"),
+    "output of many": (many_outputs, AttributeError, "Use `get_output_at(node_index)` instead."),
+    "if on a tensor": (lambda: Sequential([L.Lambda(lambda x: x if x > 0 else -x, input_shape=(3,))]), TypeError,
+                       "Use K.switch or K.in_train_phase for conditions"),
+    "forgot super": (forgot_super, RuntimeError, "you forgot to call `super(YourClass, self).__init__()`"),
+    # order of things
+    "fit first": (lambda: bare().fit(X, Y), RuntimeError, COMPILE_FIRST),
+    "evaluate first": (lambda: bare().evaluate(X, Y), RuntimeError, COMPILE_FIRST),
+    "train first": (lambda: bare().train_on_batch(X, Y), RuntimeError, COMPILE_FIRST),
+    "generator first": (lambda: bare().fit_generator(batches(), 2), RuntimeError, COMPILE_FIRST),
+    "no loss": (lambda: bare().compile("sgd"), ValueError, "it has no loss to optimize"),
+    "no gradient": (lambda: mlp(lambda y, p: K.sum(y)).fit(X, Y, verbose=0), ValueError,
+                    "An operation has `None` for gradient."),
+    "summary first": (lambda: Sequential([L.Dense(3)]).summary(), ValueError, "This model has not yet been built."),
+    "pop nothing": (lambda: Sequential().pop(), TypeError, "There are no layers in the model."),
+    # generators
+    "split of a generator": (lambda: mlp().fit(batches(), steps_per_epoch=2, validation_split=.2), ValueError,
+                             "Python generator, you cannot use `validation_split`"),
+    "targets beside": (lambda: mlp().fit(batches(), Y, steps_per_epoch=2), ValueError,
+                       "`y` argument is not supported when data is a generator or Sequence instance"),
+    "generator ends": (lambda: mlp().fit_generator(iter([(X, Y)]), 3, verbose=0), ValueError,
+                       "The generator ended before the requested number of steps"),
+    "generator of x": (lambda: mlp().fit_generator(iter([X] * 3), 3, verbose=0), ValueError,
+                       "Output of generator should be a tuple `(x, y, sample_weight)` or `(x, y)`"),
+    "no steps": (lambda: mlp().fit_generator(batches()), ValueError, "Please specify `steps_per_epoch`"),
+    # weights
+    "set_weights shape": (lambda: mlp().layers[0].set_weights([np.ones((2, 4)), np.ones(4)]), ValueError,
+                          "Layer weight shape (3, 4) not compatible with provided weight shape (2, 4)"),
+    "set_weights count": (lambda: mlp().layers[0].set_weights([np.ones((3, 4))]), ValueError,
+                          'on layer "first" with a  weight list of length 1, but the layer was expecting 2 weights'),
+    "weights of model": (lambda: mlp().set_weights([]), ValueError, "but the model was expecting 4 weights"),
+    # K
+    "missing placeholder": (lambda: K.function([], [bare().output]), ValueError, "Add it to `inputs`."),
+    "function count": (lambda: K.function([K.placeholder((2,), name="p")], [K.ones((2,))])([X, X]), ValueError,
+                       "takes 1 inputs (p), received 2"),
+    "function shape": (lambda: (lambda m: K.function([m.input], [m.output])([np.ones((2, 7))]))(mlp()), ValueError,
+                       "axis 1 has size 7, expected 3"),
+    "eval": (lambda: K.eval(K.placeholder((2,), name="p") * 2), ValueError, "depends on the placeholder `p`"),
+    "dot": (lambda: K.dot(K.ones((2, 3)), K.ones((2, 3))), ValueError, "they must be equal"),
+    "phase": (lambda: K.set_learning_phase(3), ValueError, "Expected learning phase to be 0 or 1. Received: 3"),
+    "floatx": (lambda: K.set_floatx("float7"), ValueError, "Unknown floatx type: float7"),
+    # callbacks and helpers
+    "class for callback": (lambda: mlp().fit(X, Y, verbose=0, callbacks=[callbacks.EarlyStopping]), TypeError,
+                           "received the class `EarlyStopping`"),
+    "schedule": (lambda: mlp().fit(X, Y, verbose=0, callbacks=[callbacks.LearningRateScheduler(lambda e: "x")]),
+                 ValueError, 'The output of the "schedule" function should be float.'),
+    "fit keyword": (lambda: mlp().fit(X, Y, epoch=3), TypeError, "Unrecognized keyword arguments: {'epoch': 3}"),
+    "classes": (lambda: utils.to_categorical([0, 5], 3), IndexError, "class 5 is out of range for 3 classes"),
+}
+
+
+@pytest.mark.parametrize("case", list(CASES))
+def test_mistake(case):
+    make, kind, words = CASES[case]
+    with pytest.raises(kind, match=re.escape(words).replace("\\ ", r"\s+")):
+        make()
+
+
+def test_a_wrong_call_changes_nothing():
+    m = mlp()
+    m.train_on_batch(X, Y)
+    before = m.get_weights()
+    for x, y in ((X[:, :2], Y), (X, Y[:, :1]), (X[:4], Y)):
+        with pytest.raises(ValueError, match="Error when checking|same number of samples"):
+            m.train_on_batch(x, y)
+    assert all((a == b).all() for a, b in zip(before, m.get_weights()))

@@ -49,7 +49,7 @@ def inside_loop(stand_in: Node) -> Iterator[None]:
 
 
 def loop_steps(length: Dim) -> Node:
-    """One counter for each step of a loop; multiplied once more, so that steps i, j of nested loops differ from j, i."""
+    """One counter for each step of a loop; multiplied once more, so that steps i, j of nested loops are not j, i."""
     apart = ew.mul(ew.cast(sh.iota(length, "int64"), "uint32"), np.uint32(APART))
     return ew.mul(ew.add(apart, step_node()), np.uint32(0x85EBCA6B))
 

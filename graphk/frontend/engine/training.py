@@ -285,7 +285,7 @@ class Model(TrainingSetup, Network):
         plain = sample_weight is None and class_weight is None and type(x) is np.ndarray and type(y) is np.ndarray
         if plain and self.train_function is not None:
             ones = self._plain_weights.get((x.dtype, x.shape, y.dtype, y.shape))
-            if ones is not None and self._consistent_at == flag_changes():    # a batch like one seen before needs no checks
+            if ones is not None and self._consistent_at == flag_changes():  # like one seen before: needs no checks
                 return _scalars(self.train_function.run((x, y, ones), 1))
         given = x, y
         x, y, w = self._standardize_user_data(x, y, sample_weight, class_weight)

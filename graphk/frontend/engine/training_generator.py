@@ -56,7 +56,7 @@ def _steps(generator: Any, steps: int | None, name: str) -> int:
 def batches(generator: Any, shuffle: bool = False) -> Iterator[Any]:
     """Batches without end; a Sequence starts again (shuffled, if asked) after each round."""
     if not is_sequence(generator):
-        for item in generator:                   # not `yield from`, which would close the user's generator with ours
+        for item in generator:    # noqa: UP028 (`yield from` would close the caller's generator together with ours)
             yield item
         raise ValueError(
             "The generator ended before the requested number of steps; it must loop over its data forever, or "

@@ -405,3 +405,20 @@ def test_a_gan_warns_when_its_discriminator_trains():
     with pytest.warns(UserWarning, match="Discrepancy"):
         d.train_on_batch(data(4, 2), data(4, 1))
     assert (before[0] != d.get_weights()[0]).any()
+
+
+def test_both_executors_train_alike_with_dropout_and_noise(monkeypatch):
+    def run(name):
+        monkeypatch.setenv("GRAPHK_EXECUTOR", name)
+        K.clear_session()
+        np.random.seed(3)
+        m = Sequential([L.Dense(12, activation="relu", input_shape=(4,)), L.Dropout(.3), L.BatchNormalization(),
+                        L.GaussianNoise(.2), L.Dense(3, activation="softmax")])
+        m.compile(O.Adam(.01), "categorical_crossentropy", metrics=["acc"])
+        h = m.fit(data(30, 4), np.eye(3)[np.arange(30) % 3], batch_size=8, epochs=3, validation_split=.2, verbose=0)
+        return h.history, m.get_weights()
+    (h1, w1), (h2, w2) = run("interp"), run("cpu")
+    for k in h1:
+        np.testing.assert_allclose(h1[k], h2[k], rtol=1e-4, err_msg=k)
+    for a, b in zip(w1, w2):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)

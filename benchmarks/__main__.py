@@ -42,7 +42,7 @@ def show(name: str, times: dict[str, float]) -> None:
 
 
 def start_up(repeats: int = 3) -> None:
-    """Import, build, compile and first training step of an MLP in a fresh process, with empty and filled kernel cache."""
+    """Import, build, compile and first training step of an MLP in a fresh process; kernel cache empty, then filled."""
     cold, warm = [], []
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as cache:

@@ -17,7 +17,7 @@ Text form (`str(kernel)`, parsed by `graphk.ir.text`):
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Iterator, Union
 
 from graphk.ir.dims import Dim, DimExpr, SymDim, OpDim, substitute, symbols
@@ -158,6 +158,14 @@ class Kernel:
     sizes: tuple[str, ...]
     body: tuple[Stmt, ...]
     schedule: Schedule | None = None
+    _hash: int = field(default=0, init=False, repr=False, compare=False)
+
+    def __hash__(self) -> int:
+        """Computed once: kernels are keys of many tables, and hashing walks the whole loop nest."""
+        if not self._hash:
+            parts = (self.label, self.params, self.sizes, self.body, self.schedule)
+            object.__setattr__(self, "_hash", hash(parts) or 1)
+        return self._hash
 
     def __str__(self) -> str:
         return "\n".join(self.lines(self.label))

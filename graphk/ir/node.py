@@ -152,6 +152,11 @@ def record_origin(node: Node) -> None:
         _origins[node] = Origin(line=user_line())
 
 
+def set_origin(node: Node, value: Origin) -> None:
+    """Say where `node` comes from: the text that was read says so, even if an equal node (a constant, say) was there."""
+    _origins[node] = value
+
+
 def origin_of(node: Node) -> Origin:
     return _origins.get(node, NO_ORIGIN)
 

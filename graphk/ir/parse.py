@@ -16,7 +16,7 @@ import numpy as np
 
 import graphk.ir.ops  # noqa: F401  (fills the registry in which names of ops are looked up)
 from graphk.ir.dims import Dim, dim_max, floordiv, sym
-from graphk.ir.node import NO_ORIGIN, ArrayValue, Graph, Node, Origin, _scope, make
+from graphk.ir.node import NO_ORIGIN, ArrayValue, Graph, Node, Origin, _scope, make, set_origin
 from graphk.ir.opdef import get_op
 from graphk.ir.ops.leaves import learning_phase, new_input, new_variable
 from graphk.ir.types import LONG, TensorType, TupleType, Type
@@ -188,8 +188,10 @@ class Parser:
             name = self.string()
         elif UNNAMED.fullmatch(name):
             name = ""
-        with _from(self.origin_here()):
+        said = self.origin_here()
+        with _from(said):
             node = learning_phase() if op == "phase" else (new_input if op == "input" else new_variable)(type_, name)
+        set_origin(node, said)
         return self.define(scope, token, node)
 
     def node(self, scope: dict[str, Node]) -> None:
@@ -212,14 +214,16 @@ class Parser:
         if op.name == "dot" and not attrs and len(inputs) == 2:
             attrs = dot_defaults(inputs)
         given = type_ if op.kind == "leaf" else None
+        said = self.origin_here()
         try:
-            with _from(self.origin_here()):
+            with _from(said):
                 node = make(op, inputs, tuple(sorted(attrs.items())), given)
         except Exception as e:
             self._raise(f"`{op.name}` does not take these arguments: {e}", op_token.line, op_token.column)
         if type_ is not None and node.type != type_:
             self._raise(f"expected the type {node.type}, which follows from the operands, received {type_}",
                         token.line, token.column)
+        set_origin(node, said)
         self.define(scope, token, node)
 
     def arguments(self, scope: dict[str, Node]) -> tuple[tuple[Node, ...], dict[str, Any]]:

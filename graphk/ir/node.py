@@ -153,7 +153,7 @@ def record_origin(node: Node) -> None:
 
 
 def set_origin(node: Node, value: Origin) -> None:
-    """Say where `node` comes from: the text that was read says so, even if an equal node (a constant, say) was there."""
+    """Say where `node` comes from: what was read decides, even if an equal node (a constant, say) was there."""
     _origins[node] = value
 
 

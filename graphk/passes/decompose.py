@@ -6,7 +6,7 @@ reductions, which fuse like any other.  Ensures `no_composites`.
 from __future__ import annotations
 
 from graphk.ir.node import Graph, Node, make, origin, rewrite
-from graphk.ir.ops.elementwise import cast, eq, select
+from graphk.ir.ops.elementwise import cast, eq, is_nan, logical_or, select
 from graphk.ir.ops.reduce import max_, min_
 from graphk.ir.ops.shape import dim_value, iota, reshape
 
@@ -36,14 +36,15 @@ def _kept(node: Node) -> Node:
 
 
 def _arg_extreme(node: Node) -> Node:
-    """The smallest index at which the extreme is attained (so the first); the last one for a row with NaN."""
+    """The smallest index at which the extreme is attained: the first; the first NaN of a row that has one."""
     x, axis = node.inputs[0], node.attr("axis")
     with origin(like=node, rule="arg-extreme"):
         best = (max_ if node.op.name == "argmax" else min_)(x, axes=(axis,), keepdims=True)
         column = tuple(x.shape[axis] if i == axis else 1 for i in range(x.ndim))
         place = reshape(iota(x.shape[axis], "int32"), shape=column)
         last = dim_value(x.shape[axis] - 1, "int32")
-        first = min_(select(eq(x, best), place, last), axes=(axis,))
+        hit = logical_or(eq(x, best), is_nan(x)) if x.t.is_float else eq(x, best)     # a NaN is the extreme, as in numpy
+        first = min_(select(hit, place, last), axes=(axis,))
         return cast(first, node.dtype)
 
 

@@ -30,7 +30,7 @@ def _like(node: Node, value: float) -> Node:
 def _div_const(node: Node, x: Node, c: Node) -> Node | None:
     """x / c as x * (1/c) where 1/c is exact (a power of two)."""
     value = const_value(c)
-    if not value or not np.isfinite(value) or np.frexp(value)[0] not in (0.5, -0.5):
+    if not value or not np.isfinite(value) or np.frexp(value)[0] not in (0.5, -0.5) or not _normal(1 / value, node.dtype):
         return None
     return e.mul(x, _like(node, 1.0 / value))
 
@@ -105,8 +105,17 @@ def _transposed_dot(node: Node, **_: Node) -> Node | None:
 def _consts(fn: Any) -> Any:
     """op(op(x, c), d) with both constants joined."""
     def rewrite(node: Node, x: Node, c: Node, d: Node) -> Node | None:
-        return node.op(x, _like(node, fn(const_value(c), const_value(d)))) if node.t.is_float else None
+        if not node.t.is_float:
+            return None
+        joined = fn(const_value(c), const_value(d))
+        return node.op(x, _like(node, joined)) if joined == 0 or _normal(joined, node.dtype) else None
     return rewrite
+
+
+def _normal(value: float, dtype: str) -> bool:
+    """Whether a number is neither infinite nor subnormal in `dtype`: only then may it stand for two."""
+    info = np.finfo(dtype)
+    return float(info.tiny) <= abs(value) <= float(info.max)
 
 
 RULES = [

@@ -307,19 +307,12 @@ class _Binder:
         return Loop(trips, tuple(bumps), tuple(body))
 
     def _views(self, name: str) -> list[str]:
-        """Aliases of a buffer, at any depth, that are not windows of their own."""
-        own = {w for s in self.exe.program.steps for w in _window_names(s)}
+        """Aliases of a buffer, at any depth: reshapes of a window, and the windows of inner loops over it."""
         out: list[str] = []
         for b in self.exe.program.buffers:
-            if b.place == "alias" and b.base in (name, *out) and b.name not in own:
+            if b.place == "alias" and b.base in (name, *out):
                 out.append(b.name)
         return out
-
-
-def _window_names(s: AnyStep) -> set[str]:
-    if isinstance(s, Step):
-        return set()
-    return {w for w, _, _ in s.windows}.union(*(_window_names(x) for x in s.body))
 
 
 def total_cost(steps: Sequence[AnyStep]) -> Dim:

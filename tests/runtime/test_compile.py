@@ -16,10 +16,11 @@ from graphk.ir.node import Graph
 from graphk.ir.opdef import REGISTRY, const
 from graphk.ir.ops.contract import dot
 from graphk.ir.ops.control import scan
-from graphk.ir.ops.elementwise import add, mul, relu, sub, tanh
+from graphk.ir.ops.elementwise import add, div, mul, relu, sub, tanh
 from graphk.ir.ops.leaves import new_input, new_variable
 from graphk.ir.ops.random import bernoulli
-from graphk.ir.ops.reduce import mean, sum_
+from graphk.ir.ops.reduce import argmax, argmin, mean, sum_
+from graphk.ir.ops.shape import reshape, slice_axis
 from graphk.ir.types import TensorType
 from graphk.passes.autodiff import gradients
 from graphk.passes.pipeline import run_passes
@@ -28,7 +29,7 @@ from graphk.runtime.compile import Executable, compile_graph
 from graphk.runtime.executor import Executor
 from tests.graphs import random_graph
 
-F = "float32"
+F, F_ = "float32", np.float32
 n, t = sym("n"), sym("t")
 
 
@@ -178,6 +179,50 @@ def test_elementwise_work_on_a_contractions_operands_is_part_of_it(rows, lanes, 
         for executor in executors[:2]:
             exe = Executable(result, {}, target=with_lanes(host_target(), lanes), executor=executor)
             close(exe(arrays), run_graph(graph, arrays))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("inner_reverse", [False, True])
+def test_a_loop_inside_a_loop_walks_its_slice(reverse, inner_reverse, executors, monkeypatch):
+    monkeypatch.setattr("graphk.runtime.compile.SMALL_COST", 0)
+    x, s = inp(F, t, n, 3), inp(F, 3)
+    row, total = inp(F, n, 3), inp(F, 3)
+    acc, item = inp(F, 3), inp(F, 3)
+    inner = Graph((acc, item), (add(mul(acc, 0.5), item), mul(acc, item)))
+    last, ys = scan(inner, [total], [row], reverse=inner_reverse)
+    outer_last, all_ys = scan(Graph((total, row), (last, ys)), [s], [x], reverse=reverse)
+    graph = Graph((x, s), (outer_last, all_ys, *gradients(add(sum_(all_ys), sum_(outer_last)), [x, s])))
+    rng = np.random.default_rng(4)
+    for shape in ((3, 4, 3), (1, 1, 3), (2, 0, 3)):
+        arrays = [rng.standard_normal(shape).astype(F), rng.standard_normal(3).astype(F)]
+        want = run_graph(graph, arrays)
+        for executor in executors[:2]:
+            close(Executable(run_passes(graph), {}, executor=executor)(arrays), want)
+
+
+def test_a_loop_over_what_may_be_nothing():
+    x = inp(F, t, n, 2)
+    h, xt = inp(F, n, 2), inp(F, n, 2)
+    first, rest = slice_axis(x, 0, 0, 1), slice_axis(x, 0, 1, t - 1)
+    last, = scan(Graph((h, xt), (add(h, xt),)), [reshape(first, shape=(n, 2))], [rest])
+    exe = compile_graph(Graph((x,), (last,)), {})
+    for length in (1, 2, 5):
+        a = np.random.default_rng(0).standard_normal((length, 3, 2)).astype(F)
+        close(exe([a]), [a.sum(0)])
+
+
+def test_constants_are_joined_only_where_the_result_is_a_normal_number():
+    x = inp(F, n)
+    a = np.array([1e-30, 0, 1e-38], F)
+    close(compile_graph(Graph((x,), (mul(mul(x, 1e30), 1e30), div(x, 2.0 ** -130))), {})([a]),
+          [a * F_(1e30) * F_(1e30), a / F_(2.0 ** -130)])
+
+
+@pytest.mark.parametrize("op", [argmax, argmin])
+def test_the_first_nan_is_the_extreme(op):
+    x = inp(F, n, 5)
+    a = np.array([[1, np.nan, 3, np.nan, 0], [2, 5, 5, 1, 1], [np.nan] * 5], F)
+    close(compile_graph(Graph((x,), (op(x, axis=1),)), {})([a]), run_graph(Graph((x,), (op(x, axis=1),)), [a]))
 
 
 # ------------------------------------------------------------------ generated source

@@ -8,6 +8,7 @@ global random step.
 """
 from __future__ import annotations
 
+import re
 from typing import Any, Sequence
 
 import numpy as np
@@ -44,9 +45,13 @@ class Function:
         self._phase_at = self._find_phase(inputs)
         self._names = [x.name for x in inputs if not _is_phase(x)]
         in_nodes = tuple(_input_node(x) for x in inputs if not _is_phase(x))
+        twice = [name for i, name in enumerate(self._names) if in_nodes[i] in in_nodes[:i]]
+        if twice:
+            raise ValueError(f"The function `{self.name}` lists the placeholder `{twice[0]}` twice among its inputs "
+                             f"{self._names}; list it once.")
         pairs = [u for u in outputs if isinstance(u, Update)] + list(updates or [])
         out_nodes = tuple(x.node if isinstance(x, Update) else node_of(x) for x in outputs)
-        self._graph = Graph(in_nodes, out_nodes, combine_updates(pairs), self.name.replace("/", "_"))
+        self._graph = Graph(in_nodes, out_nodes, combine_updates(pairs), re.sub(r"\W|^(?=\d)", "_", self.name))
         self.uses_learning_phase = any(depends_on_phase(n) for n in self._graph.roots())
         self._check_inputs_are_enough()
         self._executables: dict[int, execute.Executable] = {}

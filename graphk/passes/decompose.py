@@ -43,7 +43,7 @@ def _arg_extreme(node: Node) -> Node:
         column = tuple(x.shape[axis] if i == axis else 1 for i in range(x.ndim))
         place = reshape(iota(x.shape[axis], "int32"), shape=column)
         last = dim_value(x.shape[axis] - 1, "int32")
-        hit = logical_or(eq(x, best), is_nan(x)) if x.t.is_float else eq(x, best)     # a NaN is the extreme, as in numpy
+        hit = logical_or(eq(x, best), is_nan(x)) if x.t.is_float else eq(x, best)     # NaN is the extreme, as in numpy
         first = min_(select(hit, place, last), axes=(axis,))
         return cast(first, node.dtype)
 

@@ -30,7 +30,9 @@ def _like(node: Node, value: float) -> Node:
 def _div_const(node: Node, x: Node, c: Node) -> Node | None:
     """x / c as x * (1/c) where 1/c is exact (a power of two)."""
     value = const_value(c)
-    if not value or not np.isfinite(value) or np.frexp(value)[0] not in (0.5, -0.5) or not _normal(1 / value, node.dtype):
+    if not value or not np.isfinite(value) or np.frexp(value)[0] not in (0.5, -0.5):
+        return None
+    if not _normal(1 / value, node.dtype):
         return None
     return e.mul(x, _like(node, 1.0 / value))
 

@@ -224,3 +224,24 @@ def test_a_wrong_call_changes_nothing():
         with pytest.raises(ValueError, match="Error when checking|same number of samples"):
             m.train_on_batch(x, y)
     assert all((a == b).all() for a, b in zip(before, m.get_weights()))
+
+
+def test_dtypes_that_are_not_computed_in_are_named():
+    x = K.placeholder((None, 2), dtype="uint8")
+    assert K.dtype(x) == "int32"
+    assert K.function([x], [K.cast(x, "float32") / 255.])([np.full((1, 2), 255, "uint8")])[0].tolist() == [[1.0, 1.0]]
+    for make in (lambda: K.cast(x, "float16"), lambda: K.cast(x, "uint8"),
+                 lambda: K.placeholder((2,), dtype="float16")):
+        with pytest.raises(TypeError, match="expected one of bool, int32"):
+            make()
+
+
+def test_a_placeholder_listed_twice_is_named():
+    x = K.placeholder((None, 2), name="twice")
+    with pytest.raises(ValueError, match="`twice` twice"):
+        K.function([x, x], [x * 2])
+
+
+def test_a_layer_that_is_still_to_come_says_so():
+    with pytest.raises(ImportError, match="`Conv2D` of Keras is not in this version"):
+        from graphk.layers import Conv2D  # noqa: F401

@@ -38,6 +38,26 @@ def set_floatx(floatx: str) -> None:
     _settings["floatx"] = str(floatx)
 
 
+COMPUTED = ("bool", "int32", "int64", "uint32", "float32", "float64")
+WIDENED = {"int8": "int32", "int16": "int32", "uint8": "int32", "uint16": "int32"}
+
+
+def computed_dtype(dtype: Any, what: str, widen: bool = False) -> str:
+    """The name of a dtype that compiled code computes in; TypeError naming `what` for any other.
+
+    widen: narrow integers become int32, which holds all of their values (for what is fed, not for casts, which
+    would have to wrap around).
+    """
+    name = str(np.dtype(dtype).name)
+    if widen and name in WIDENED:
+        return WIDENED[name]
+    if name not in COMPUTED:
+        raise TypeError(f"{what} was asked for in the dtype {name}, which graphk does not compute in; expected one of "
+                        f"{', '.join(COMPUTED)}. Use a wider one, for example "
+                        f"{'float32' if name.startswith('float') else 'int32'}.")
+    return name
+
+
 def cast_to_floatx(x: Any) -> np.ndarray:
     """`x` as a numpy array of the default float type."""
     return np.asarray(x, dtype=floatx())

@@ -14,7 +14,7 @@ from typing import Any, Iterator, Sequence
 import numpy as np
 
 from graphk.frontend import execute
-from graphk.frontend.backend.common import floatx
+from graphk.frontend.backend.common import computed_dtype, floatx
 from graphk.frontend.tensor import (ShapeTensor, Tensor, Update, Variable, as_shape, node_of, variable_of)
 from graphk.ir.dims import sym
 from graphk.ir.node import Graph
@@ -82,9 +82,8 @@ def placeholder(shape: Sequence[int | None] | None = None, ndim: int | None = No
             raise ValueError("Specify either a shape or ndim value.")
         shape = (None,) * ndim
     dims = tuple(fresh_dim() if d is None else d for d in as_dims_or_none(shape))
-    node = new_input(
-        TensorType(np.dtype(dtype or floatx()).name, dims), name or f"placeholder_{get_uid('placeholder')}"
-    )
+    kind = computed_dtype(dtype or floatx(), f"the placeholder `{name or ''}`", widen=True)
+    node = new_input(TensorType(kind, dims), name or f"placeholder_{get_uid('placeholder')}")
     x = Tensor(node)
     x._keras_shape = x.shape
     return x
@@ -333,4 +332,4 @@ def moving_average_update(x: Variable, value: Any, momentum: float) -> Update:
 
 def cast(x: Any, dtype: str) -> Tensor:
     """`x` in another element type."""
-    return Tensor(ew.cast(node_of(x), np.dtype(dtype).name))
+    return Tensor(ew.cast(node_of(x), computed_dtype(dtype, "a cast")))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Sequence
 
 from graphk.frontend import backend as K
+from graphk.frontend.backend.common import computed_dtype
 from graphk.frontend.backend.creation import BATCH, fresh_dim
 from graphk.frontend.engine.base_layer import Layer, _tuple
 from graphk.frontend.tensor import Tensor
@@ -53,7 +54,8 @@ class InputLayer(Layer):
         dims = [fresh_dim() if d is None else int(d) for d in self.batch_input_shape]
         if dims and self.batch_input_shape[0] is None:
             dims[0] = BATCH
-        return Tensor(new_input(TensorType(self.dtype, tuple(dims)), self.name), self.name)
+        dtype = computed_dtype(self.dtype, f"the input `{self.name}`", widen=True)
+        return Tensor(new_input(TensorType(dtype, tuple(dims)), self.name), self.name)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """None: what is fed has no mask."""

@@ -15,7 +15,8 @@ def __getattr__(name: str) -> object:
     """Say of a Keras layer that is not there yet that it is not, instead of failing like a misspelt name."""
     if name in _PLANNED:
         raise ImportError(f"the layer `{name}` of Keras is not in this version of graphk: convolution, pooling, "
-                          f"recurrent layers and wrappers are still to come. graphk.layers has: {', '.join(sorted(_here()))}.")
+                          "recurrent layers and wrappers are still to come. "
+                          f"graphk.layers has: {', '.join(sorted(_here()))}.")
     raise AttributeError(f"module 'graphk.layers' has no attribute {name!r}")
 
 

@@ -210,8 +210,8 @@ def combine_updates(pairs: Sequence[Any]) -> tuple[tuple[Node, Node], ...]:
 
 def _fit(variable: Variable, value: Node) -> Node:
     """The new value in the variable's dtype and shape."""
-    from graphk.ir.ops.elementwise import cast
-    from graphk.ir.ops.shape import broadcast_to, reshape
+    from graphk.ir.ops.elementwise import add, cast, zeros_like
+    from graphk.ir.ops.shape import broadcast_to
     value = cast(value, variable.dtype)
     if value.shape == variable.node.shape:
         return value
@@ -219,7 +219,8 @@ def _fit(variable: Variable, value: Node) -> Node:
                                            for d, v in zip(value.shape, variable.node.shape)):
         if all(isinstance(d, int) for d in value.shape):
             return broadcast_to(value, variable.node.shape)
-        return reshape(value, shape=variable.node.shape)
+        # Axis by axis: sizes that differ at a call are refused there.
+        return cast(add(value, zeros_like(variable.node)), variable.dtype)
     if value.ndim < variable.ndim:
         return broadcast_to(value, variable.node.shape)
     raise ValueError(f"the update of the variable `{variable.name}` has shape {_text(value.shape)}, "

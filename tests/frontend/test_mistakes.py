@@ -245,3 +245,14 @@ def test_a_placeholder_listed_twice_is_named():
 def test_a_layer_that_is_still_to_come_says_so():
     with pytest.raises(ImportError, match="`Conv2D` of Keras is not in this version"):
         from graphk.layers import Conv2D  # noqa: F401
+
+
+@pytest.mark.parametrize("shape", [(None, 2), (None, None)])
+def test_an_update_of_another_shape_is_refused_at_the_call(shape):
+    p, w = K.placeholder(shape), K.variable(np.zeros((2, 2)))
+    f = K.function([p], [], updates=[(w, p)])
+    f([np.arange(4).reshape(2, 2)])
+    for bad in ((3, 2), (4, 1)):
+        with pytest.raises(ValueError, match=r"\(%d, %d\)" % bad):
+            f([np.ones(bad)])
+    assert K.get_value(w).tolist() == [[0, 1], [2, 3]]

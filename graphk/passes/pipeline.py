@@ -98,5 +98,5 @@ def check(ir: IR, after: str, ensured: tuple[verify.Rule, ...]) -> None:
     """Verify one result, and every property ensured so far."""
     if isinstance(ir, Graph):
         verify.verify_graph(ir, after, ensured)
-    elif hasattr(verify, "verify_program"):
+    else:
         verify.verify_program(ir, after)

@@ -121,3 +121,10 @@ def test_progbar(capsys):
     bar.update(4, [("loss", 3.)])
     out = capsys.readouterr().out
     assert "2/4 [=>..]" in out and "4/4 [====]" in out and "loss: 2.0000" in out
+
+
+def test_one_line_an_epoch_starts_with_the_seconds(capsys):
+    bar = Progbar(2, verbose=2)
+    bar.update(1, [("loss", 3.0)])
+    bar.update(2, [("loss", 1.0)])
+    assert capsys.readouterr().out == " - 0s - loss: 2.0000\n"

@@ -228,7 +228,7 @@ class Progbar:
         if self.verbose == 1:
             self._show_bar(current, done)
         elif self.verbose == 2 and (self.target is None or done):
-            self._write(self._metrics_text() + "\n")
+            self._write(f" - {time.time() - self._start:.0f}s{self._metrics_text()}\n")
 
     def add(self, n: int, values: Sequence[tuple[str, Any]] | None = None) -> None:
         """Advance by `n` steps."""

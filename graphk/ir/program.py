@@ -21,7 +21,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from typing import Any, Mapping
+from typing import Mapping
 
 from graphk.ir.dims import Dim, product
 from graphk.ir.loop import Kernel
@@ -164,8 +164,3 @@ def flat_steps(steps: tuple[AnyStep, ...]) -> list[Step]:
     for s in steps:
         out += [s] if isinstance(s, Step) else flat_steps(s.body)
     return out
-
-
-def conflicts(reads: set[Any], writes: set[Any], more_reads: set[Any], more_writes: set[Any]) -> bool:
-    """Whether two steps must not run at the same time."""
-    return bool(writes & (more_reads | more_writes) or reads & more_writes)

@@ -50,7 +50,7 @@ def executor_source() -> tuple[str, tuple[str, ...], Target]:
 
 class Bound:
     """An executable at given dims: argument slots, the executor's binding, and shapes of the outputs."""
-    __slots__ = ("binding", "address", "outputs", "threads", "keep", "output_bytes")
+    __slots__ = ("binding", "address", "outputs", "threads", "keep")
 
     def __init__(self, binding: Binding, outputs: list[tuple[tuple[int, ...], np.dtype[Any]]], threads: int,
                  keep: list[Any]):

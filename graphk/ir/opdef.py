@@ -14,7 +14,7 @@ import numpy as np
 
 from graphk.ir.dims import Dim, DimExpr
 from graphk.ir.node import ArrayValue, Node, make
-from graphk.ir.types import FLOATS, INTS, TensorType, Type
+from graphk.ir.types import FLOATS, INTS, TensorType, Type, require
 
 NodeLike = Union[Node, int, float, bool, np.ndarray, np.generic]
 ZERO_GRAD = "zero"        # a vjp of this value: the op passes no gradient to any input
@@ -167,25 +167,26 @@ def coerce(xs: Sequence[NodeLike]) -> tuple[Node, ...]:
 
 # ------------------------------------------------------------------ constructors by kind
 def elementwise(name: str, *, ref: Callable[..., Any], scalar: Callable[..., Any], vjp: Any = ZERO_GRAD,
-                dtype: str = "any", result: str = "same", samples: Any = None, doc: str = "") -> OpDef:
+                dtype: str = "any", result: str = "same", samples: Any = None, doc: str = "",
+                casts: bool = True) -> OpDef:
     """An op on each element, operands broadcast like numpy's.
 
-    dtype: what operands are brought to: "any", "floating", "number" or "bool"; result: "same" or "bool".
+    dtype: what operands must be: "any", "floating", "number" or "bool"; with `casts` bools become int32 where
+    numbers, and numbers float32 where floats are asked for.  result: "same" or "bool".
     vjp(g, y, *xs) is written as if all operands had the result's shape: sums over broadcast axes are added here.
     """
     def prepare(*xs: NodeLike, **attrs: Any) -> tuple[tuple[Node, ...], dict[str, Any]]:
         nodes = coerce(xs)
         have = nodes[0].dtype
         from graphk.ir.ops.elementwise import cast
-        if dtype == "floating" and have not in FLOATS:
+        if casts and dtype == "floating" and have not in FLOATS:
             nodes = tuple(cast(n, dtype="float32") for n in nodes)
-        elif dtype == "number" and have == "bool":
+        elif casts and dtype == "number" and have == "bool":
             nodes = tuple(cast(n, dtype="int32") for n in nodes)
-        elif dtype == "bool" and have != "bool":
-            raise TypeError(f"`{name}` takes bool operands, received {have}; compare first, e.g. x != 0")
         return nodes, attrs
 
     def infer(*ts: TensorType, **_: Any) -> TensorType:
+        require(f"`{name}`", dtype, *ts)
         shape = broadcast_shapes([t.shape for t in ts])
         return TensorType("bool" if result == "bool" else ts[0].dtype, shape)
 
@@ -227,25 +228,25 @@ def reduced_shape(shape: tuple[Dim, ...], axes: tuple[int, ...], keepdims: bool)
 
 
 def reduction(name: str, *, ref: Callable[..., Any], scalar: Any, vjp: Any = ZERO_GRAD,
-              result: str = "same", samples: Any = None, doc: str = "") -> OpDef:
-    """An op that combines the elements along `axes`; attributes `axes` and `keepdims`."""
+              dtype: str = "number", samples: Any = None, doc: str = "") -> OpDef:
+    """An op that combines the elements along `axes`; attributes `axes` and `keepdims`.  dtype: what they must be."""
     def prepare(x: NodeLike, axes: Any = None, keepdims: bool = False) -> tuple[tuple[Node, ...], dict[str, Any]]:
         node = as_node(x)
-        if result == "bool" and node.dtype != "bool":
-            raise TypeError(f"`{name}` takes a bool tensor, received {node.dtype}; compare first, e.g. x != 0")
         return (node,), {"axes": normalize_axes(axes, node.ndim), "keepdims": bool(keepdims)}
 
     def infer(t: TensorType, *, axes: tuple[int, ...], keepdims: bool) -> TensorType:
-        out = "int64" if result == "index" else t.dtype
-        return TensorType(out, reduced_shape(t.shape, axes, keepdims))
+        require(f"`{name}`", dtype, t)
+        return t.with_shape(reduced_shape(t.shape, axes, keepdims))
 
     return register(OpDef(name, "reduction", infer, ref, vjp, scalar, samples=samples, prepare=prepare, doc=doc))
 
 
-def composite(name: str, expand: Callable[..., Node], *, ref: Callable[..., Any],
+def composite(name: str, expand: Callable[..., Node], *, ref: Callable[..., Any], dtype: str = "any",
               samples: Any = None, doc: str = "") -> OpDef:
     """An op that is other ops: its type and gradient come from `expand`; `decompose` removes it."""
     def infer(*ts: TensorType, **attrs: Any) -> Type:
+        for t in ts:
+            require(f"`{name}`", dtype, t)
         from graphk.ir.ops.leaves import fresh_input
         return expand(*[fresh_input(t) for t in ts], **attrs).type
 

@@ -19,6 +19,14 @@ LONG = {v: k for k, v in SHORT.items()}
 DTYPES = frozenset(SHORT)
 FLOATS = ("float16", "float32", "float64")
 INTS = ("int8", "uint8", "int16", "int32", "uint32", "int64")
+# What an op may ask of an operand's dtype: the dtypes, what they are called, how to get one.
+KINDS = {
+    "any": (tuple(SHORT), "values", ""),
+    "number": (INTS + FLOATS, "numbers", "cast it first: cast(x, 'int32')"),
+    "floating": (FLOATS, "floats", "cast it first: cast(x, 'float32')"),
+    "integer": (INTS, "integers", "cast it first: cast(x, 'int32')"),
+    "bool": (("bool",), "bools", "compare first, e.g. x != 0"),
+}
 ITEMSIZE = {name: np.dtype(name).itemsize for name in DTYPES}
 
 
@@ -55,6 +63,19 @@ class TensorType:
 
     def __str__(self) -> str:
         return f"{SHORT[self.dtype]}[{','.join(map(str, self.shape))}]"
+
+
+def require(what: str, kind: str, *types: TensorType) -> None:
+    """TypeError unless the operands `types` of `what` have one dtype, of that kind (a key of `KINDS`).
+
+    >>> require("`sum`", "number", TensorType("float32", (3,)))
+    """
+    allowed, called, remedy = KINDS[kind]
+    for t in types:
+        if t.dtype not in allowed:
+            raise TypeError(f"{what} takes {called}, received {t.dtype} ({t}); {remedy}")
+        if t.dtype != types[0].dtype:
+            raise TypeError(f"{what} takes operands of one dtype, received {types[0]} and {t}; cast one")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,4 +122,4 @@ def parse_type(text: str) -> Type:
 
 
 __all__ = ["Dim", "Shape", "TensorType", "TupleType", "Type", "parse_type", "DTYPES", "SHORT", "LONG", "FLOATS",
-           "INTS", "ITEMSIZE", "split_top"]
+           "INTS", "ITEMSIZE", "KINDS", "require", "split_top"]

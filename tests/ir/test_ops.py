@@ -251,12 +251,40 @@ def test_one_hot_of_narrow_integers():
 
 
 def test_type_errors():
-    with pytest.raises(TypeError, match="`and` takes bool operands, received float32; compare first"):
+    with pytest.raises(TypeError, match="`and` takes bools, received float32 .*compare first"):
         ew.logical_and(X23, X23)
-    with pytest.raises(TypeError, match="`any` takes a bool tensor"):
+    with pytest.raises(TypeError, match="`any` takes bools"):
         reduce.any_(X23)
     with pytest.raises(TypeError, match="expected a node or a number, received dict"):
         ew.exp({})
+
+
+B23 = new_input(TensorType("bool", (2, 3)))
+
+
+@pytest.mark.parametrize("build", [
+    *(lambda f=f: f(B23) for f in (sum_, reduce.prod, reduce.max_, reduce.min_, reduce.argmax, reduce.argmin)),
+    *(lambda f=f: f(B23, B23) for f in (ew.lt, ew.le, ew.gt, ew.ge)), lambda: ew.lt(B23, True),
+    lambda: dot(B23, shape.transpose(B23)), lambda: shape.scatter_add(const([0, 1]), B23, rows=4)])
+def test_bools_are_no_numbers(build):
+    """Refused where the graph is built, with the remedy, as TensorFlow does; not by the verifier of kernels."""
+    with pytest.raises(TypeError, match=r"takes numbers, received bool \(b1.2,3.\); cast it first: cast\(x, 'int32'"):
+        build()
+
+
+def test_bools_are_cast_where_one_result_is_meant():
+    for out, dtype in [(ew.add(B23, B23), "int32"), (ew.max(B23, B23), "int32"), (ew.lt(B23, 1), "bool"),
+                       (reduce.mean(B23), "float32"), (nn.softmax(B23), "float32"), (nn.logsumexp(B23), "float32")]:
+        assert out.dtype == dtype
+
+
+def test_written_operands_obey_the_same_rules():
+    from graphk.ir.text import ParseError, parse_graph
+    for op, message in [("%0 = eq(%x, %b)", "one dtype, received f32.2. and b1.2."), ("%0 = exp(%b)", "takes floats"),
+                        ("%0 = select(%x, %x, %x)", "takes bools"), ("%0 = gather(%x, %x)", "takes integers"),
+                        ("%0 = softmax(%b; axis=0)", "takes floats")]:
+        with pytest.raises(ParseError, match=message):
+            parse_graph(f"graph g(%x: f32[2], %b: b1[2]) {{ {op} return %0 }}")
 
 
 def test_uniform_numbers_are_pure_functions_of_seed_step_and_index():

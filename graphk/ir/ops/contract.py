@@ -13,7 +13,7 @@ import numpy as np
 from graphk.ir.node import Node
 from graphk.ir.opdef import OpDef, NodeLike, broadcast_dims, coerce, register
 from graphk.ir.ops.shape import inverse_perm, transpose
-from graphk.ir.types import TensorType
+from graphk.ir.types import TensorType, require
 
 Axes = tuple[int, ...]
 Pairs = tuple[Axes, Axes]
@@ -35,6 +35,7 @@ def free_axes(ndim: int, *used: Axes) -> Axes:
 
 
 def _infer(a: TensorType, b: TensorType, contract: Pairs, batch: Pairs) -> TensorType:
+    require("`dot`", "number", a, b)
     for pair, what in ((contract, "contracted"), (batch, "batch")):
         for i, j in zip(*pair):
             p, q = a.shape[i], b.shape[j]

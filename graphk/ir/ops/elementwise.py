@@ -14,7 +14,7 @@ import numpy as np
 from graphk.ir.node import Node
 from graphk.ir.opdef import (NodeLike, OpDef, as_node, broadcast_shapes, coerce, elementwise,
                              register, unbroadcast)
-from graphk.ir.types import FLOATS, TensorType
+from graphk.ir.types import FLOATS, TensorType, require
 
 Samples = Callable[[np.random.Generator], list[tuple[list[np.ndarray], dict[str, Any]]]]
 
@@ -108,12 +108,18 @@ round: OpDef = elementwise("round", ref=np.rint, scalar=lambda s, x: s.round(x),
 eq: OpDef = elementwise("eq", ref=np.equal, scalar=lambda s, x, y: s.eq(x, y), result="bool", samples=reals(-3, 3, 2))
 ne: OpDef = elementwise("ne", ref=np.not_equal, scalar=lambda s, x, y: s.ne(x, y), result="bool",
                         samples=reals(-3, 3, 2))
-lt: OpDef = elementwise("lt", ref=np.less, scalar=lambda s, x, y: s.lt(x, y), result="bool", samples=reals(-3, 3, 2))
-le: OpDef = elementwise("le", ref=np.less_equal, scalar=lambda s, x, y: s.le(x, y), result="bool",
-                        samples=reals(-3, 3, 2))
-gt: OpDef = elementwise("gt", ref=np.greater, scalar=lambda s, x, y: s.gt(x, y), result="bool", samples=reals(-3, 3, 2))
-ge: OpDef = elementwise("ge", ref=np.greater_equal, scalar=lambda s, x, y: s.ge(x, y), result="bool",
-                 samples=reals(-3, 3, 2))
+
+
+def _ordering(name: str, ref: Any) -> OpDef:
+    """A comparison that bools have no order for."""
+    return elementwise(name, ref=ref, scalar=lambda s, x, y: getattr(s, name)(x, y), result="bool", dtype="number",
+                       casts=False, samples=reals(-3, 3, 2))
+
+
+lt: OpDef = _ordering("lt", np.less)
+le: OpDef = _ordering("le", np.less_equal)
+gt: OpDef = _ordering("gt", np.greater)
+ge: OpDef = _ordering("ge", np.greater_equal)
 logical_and: OpDef = elementwise("and", ref=np.logical_and, scalar=lambda s, x, y: getattr(s, "and")(x, y),
                           dtype="bool", samples=bools(2))
 logical_or: OpDef = elementwise("or", ref=np.logical_or, scalar=lambda s, x, y: getattr(s, "or")(x, y),
@@ -137,6 +143,8 @@ def _select_prepare(c: NodeLike, x: NodeLike, y: NodeLike) -> tuple[tuple[Node, 
 
 
 def _select_infer(c: TensorType, x: TensorType, y: TensorType) -> TensorType:
+    require("`select`", "bool", c)
+    require("`select`", "any", x, y)
     return TensorType(x.dtype, broadcast_shapes([c.shape, x.shape, y.shape]))
 
 

@@ -14,7 +14,7 @@ from graphk.ir.dims import Dim
 from graphk.ir.node import Node
 from graphk.ir.opdef import NodeLike, OpDef, as_node, composite, normalize_axes
 from graphk.ir.ops.elementwise import add, cast, div, eq, exp, log, stop_gradient, sub
-from graphk.ir.ops.reduce import max_, sum_
+from graphk.ir.ops.reduce import floating, max_, sum_
 from graphk.ir.ops.shape import iota, reshape
 
 
@@ -49,10 +49,10 @@ def _samples(rng: np.random.Generator) -> list[tuple[list[np.ndarray], dict[str,
     return [([x], {"axis": a}) for a in (2, 1)]
 
 
-softmax_op: OpDef = composite("softmax", _softmax, ref=_softmax_ref, samples=_samples)
-log_softmax_op: OpDef = composite("log_softmax", _log_softmax, samples=_samples,
+softmax_op: OpDef = composite("softmax", _softmax, dtype="floating", ref=_softmax_ref, samples=_samples)
+log_softmax_op: OpDef = composite("log_softmax", _log_softmax, dtype="floating", samples=_samples,
                            ref=lambda x, axis: x - _lse_ref(x, axis, True))
-logsumexp_op: OpDef = composite("logsumexp", _logsumexp, ref=_lse_ref,
+logsumexp_op: OpDef = composite("logsumexp", _logsumexp, dtype="floating", ref=_lse_ref,
                          samples=lambda rng: [(a, dict(k, keepdims=False)) for a, k in _samples(rng)])
 
 
@@ -62,17 +62,17 @@ def _axis(node: Node, axis: int) -> int:
 
 def softmax(x: NodeLike, axis: int = -1) -> Node:
     """exp(x) / sum(exp(x)) along an axis, safe for large x."""
-    node = as_node(x)
+    node = floating(x)
     return softmax_op(node, axis=_axis(node, axis))
 
 
 def log_softmax(x: NodeLike, axis: int = -1) -> Node:
-    node = as_node(x)
+    node = floating(x)
     return log_softmax_op(node, axis=_axis(node, axis))
 
 
 def logsumexp(x: NodeLike, axis: int = -1, keepdims: bool = False) -> Node:
-    node = as_node(x)
+    node = floating(x)
     return logsumexp_op(node, axis=_axis(node, axis), keepdims=bool(keepdims))
 
 

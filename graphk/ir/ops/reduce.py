@@ -15,7 +15,7 @@ from graphk.ir.node import Node
 from graphk.ir.opdef import OpDef, NodeLike, as_node, composite, normalize_axes, reduction, reduced_shape, register
 from graphk.ir.ops.elementwise import cast, div, eq, mul, select, square, sub
 from graphk.ir.ops.shape import broadcast_to, dim_value, reshape
-from graphk.ir.types import TensorType
+from graphk.ir.types import TensorType, require
 
 
 def _samples(rng: np.random.Generator) -> list[tuple[list[np.ndarray], dict[str, Any]]]:
@@ -61,8 +61,8 @@ sum_: OpDef = reduction("sum", ref=_along(np.sum), scalar=(0, "add"), vjp=_sum_v
 prod: OpDef = reduction("prod", ref=_along(np.prod), scalar=(1, "mul"), vjp=_prod_vjp, samples=_samples)
 max_: OpDef = reduction("reduce_max", ref=_along(np.max), scalar=("lowest", "max"), vjp=_extreme_vjp, samples=_samples)
 min_: OpDef = reduction("reduce_min", ref=_along(np.min), scalar=("highest", "min"), vjp=_extreme_vjp, samples=_samples)
-any_: OpDef = reduction("any", ref=_along(np.any), scalar=(False, "or"), result="bool", samples=_bool_samples)
-all_: OpDef = reduction("all", ref=_along(np.all), scalar=(True, "and"), result="bool", samples=_bool_samples)
+any_: OpDef = reduction("any", ref=_along(np.any), scalar=(False, "or"), dtype="bool", samples=_bool_samples)
+all_: OpDef = reduction("all", ref=_along(np.all), scalar=(True, "and"), dtype="bool", samples=_bool_samples)
 
 
 # ------------------------------------------------------------------ arg max / min along one axis
@@ -72,6 +72,7 @@ def _arg_prepare(x: NodeLike, axis: int = -1) -> tuple[tuple[Node, ...], dict[st
 
 
 def _arg_infer(t: TensorType, axis: int) -> TensorType:
+    require("the search for an extreme element", "number", t)
     return TensorType("int64", reduced_shape(t.shape, (axis,), False))
 
 
@@ -105,23 +106,25 @@ def _variance(x: Node, axes: tuple[int, ...], keepdims: bool) -> Node:
     return _mean(square(centred), axes, keepdims)
 
 
-mean_op: OpDef = composite("mean", _mean, ref=_along(np.mean), samples=_samples, doc="The arithmetic mean along axes.")
-variance_op: OpDef = composite("variance", _variance, ref=_along(np.var), samples=_samples,
+mean_op: OpDef = composite("mean", _mean, dtype="floating", ref=_along(np.mean), samples=_samples,
+                         doc="The arithmetic mean along axes.")
+variance_op: OpDef = composite("variance", _variance, dtype="floating", ref=_along(np.var), samples=_samples,
                         doc="The biased variance along axes (two passes: exact for large means).")
 
 
-def _floating(x: NodeLike) -> Node:
+def floating(x: NodeLike) -> Node:
+    """`x` if it holds floats, else as float32."""
     node = as_node(x)
     return node if node.t.is_float else cast(node, "float32")
 
 
 def mean(x: NodeLike, axes: Any = None, keepdims: bool = False) -> Node:
     """The mean along `axes`; integers and bools give float32."""
-    node = _floating(x)
+    node = floating(x)
     return mean_op(node, axes=normalize_axes(axes, node.ndim), keepdims=bool(keepdims))
 
 
 def variance(x: NodeLike, axes: Any = None, keepdims: bool = False) -> Node:
     """The biased variance along `axes`."""
-    node = _floating(x)
+    node = floating(x)
     return variance_op(node, axes=normalize_axes(axes, node.ndim), keepdims=bool(keepdims))

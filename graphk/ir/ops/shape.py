@@ -13,7 +13,7 @@ import numpy as np
 from graphk.ir.dims import Dim, DimExpr, floordiv, product
 from graphk.ir.node import Node, make
 from graphk.ir.opdef import OpDef, NodeLike, ZERO_GRAD, as_node, broadcast_shapes, const, normalize_axes, register
-from graphk.ir.types import TensorType
+from graphk.ir.types import TensorType, require
 
 Pairs = list[tuple[list[np.ndarray], dict[str, Any]]]
 
@@ -164,6 +164,7 @@ def _concat_prepare(*xs: NodeLike, axis: int = -1) -> tuple[tuple[Node, ...], di
 
 
 def _concat_infer(*ts: TensorType, axis: int) -> TensorType:
+    require("`concat`", "any", *ts)
     out = list(ts[0].shape)
     for t in ts[1:]:
         if t.ndim != len(out):
@@ -195,7 +196,14 @@ concat: OpDef = _define("concat", _concat_infer, lambda *xs, axis: np.concatenat
 
 # ------------------------------------------------------------------ gather and scatter-add (each other's gradients)
 def _gather_infer(t: TensorType, idx: TensorType) -> TensorType:
+    require("the index of `gather`", "integer", idx)
     return TensorType(t.dtype, idx.shape + t.shape[1:])
+
+
+def _scatter_infer(idx: TensorType, g: TensorType, rows: Dim) -> TensorType:
+    require("the index of `scatter_add`", "integer", idx)
+    require("`scatter_add`", "number", g)
+    return TensorType(g.dtype, (rows,) + g.shape[len(idx.shape):])
 
 
 def _scatter_ref(idx: np.ndarray, g: np.ndarray, rows: int) -> np.ndarray:
@@ -216,9 +224,8 @@ gather: OpDef = _define("gather", _gather_infer, lambda x, idx: np.take(x, idx, 
                               ([_f32(rng, 6), rng.integers(0, 6, (5,)).astype("int32")], {})],
                  _gather_prepare, "Rows of a table (axis 0) by integer index; out-of-range indices are an error "
                  "in the interpreter and are clamped in compiled code.")
-scatter_add: OpDef = _define("scatter_add",
-                      lambda idx, g, rows: TensorType(g.dtype, (rows,) + g.shape[len(idx.shape):]),
-                      _scatter_ref, lambda d, y, idx, g, rows: [None, gather(d, idx)],
+scatter_add: OpDef = _define("scatter_add", _scatter_infer, _scatter_ref,
+                      lambda d, y, idx, g, rows: [None, gather(d, idx)],
                       lambda rng: [([rng.integers(0, 6, (5, 2)).astype("int32"), _f32(rng, 5, 2, 3)], {"rows": 6})],
                       doc="Zeros of `rows` rows with each row of g added at its index: the gradient of `gather`.")
 

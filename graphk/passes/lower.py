@@ -107,15 +107,16 @@ class Lowering:
                       (self.buffer_of(x), out), node, "concat")
             at = at + x.shape[axis]
 
-    def fill(self, buffer: str, value: float, node: Node) -> None:
+    def clear(self, buffer: str, node: Node) -> None:
         t = self.buffers[buffer].type
+        zero = False if t.dtype == "bool" else 0.0 if t.is_float else 0
         e = sym("e0")
-        loop = Loop("a0", e, (Store("p0", sym("a0"), Lit(value, t.dtype)),))
+        loop = Loop("a0", e, (Store("p0", sym("a0"), Lit(zero, t.dtype)),))
         self.emit(finish("fill", [Param("p0", t.dtype, "out")], (loop,), {"e0": t.size}), (buffer,), node, "fill")
 
     def _embed(self, node: Node) -> None:
         out = self.of[node] = self.new(node.t)
-        self.fill(out, 0.0 if node.t.is_float else 0, node)
+        self.clear(out, node)
         x = node.inputs[0]
         dims: dict[str, Dim] = {}
         src: Dim = 0
@@ -136,7 +137,7 @@ class Lowering:
     def _scatter(self, node: Node) -> None:
         idx, g = node.inputs
         out = self.of[node] = self.new(node.t)
-        self.fill(out, 0.0, node)
+        self.clear(out, node)
         row = call("max", call("min", call("cast:int64", Load("p0", sym("a0"), idx.dtype)), Ref("last", "int64")), 0)
         inner = Store("p2", sym("t0") * sym("e1") + sym("a1"), Load("p1", sym("a0") * sym("e1") + sym("a1"), g.dtype),
                       accumulate=True)

@@ -16,11 +16,11 @@ from graphk.ir.node import Graph
 from graphk.ir.opdef import REGISTRY, const
 from graphk.ir.ops.contract import dot
 from graphk.ir.ops.control import scan
-from graphk.ir.ops.elementwise import add, div, mul, relu, sub, tanh
+from graphk.ir.ops.elementwise import add, div, mul, relu, select, sub, tanh
 from graphk.ir.ops.leaves import new_input, new_variable
 from graphk.ir.ops.random import bernoulli
 from graphk.ir.ops.reduce import argmax, argmin, mean, sum_
-from graphk.ir.ops.shape import reshape, slice_axis
+from graphk.ir.ops.shape import concat, gather, pad, reshape, slice_axis
 from graphk.ir.types import TensorType
 from graphk.passes.autodiff import gradients
 from graphk.passes.pipeline import run_passes
@@ -60,6 +60,15 @@ def test_every_op_agrees_with_its_reference(op, cases):
         nodes = [inp(a.dtype.name, *a.shape) for a in arrays]
         graph = Graph(tuple(nodes), (op(*nodes, **attrs),))
         close(compile_graph(graph, {})([np.array(a, order="C") for a in arrays]), run_graph(graph, arrays))
+
+
+def test_bools_move_like_numbers():
+    """Padding, cutting, choosing and joining bools."""
+    x = inp("bool", n, 3)
+    wide = pad(x, (1, 0), (0, 2))
+    graph = Graph((x,), (wide, slice_axis(x, 1, 2, 3, -1), select(x, x, False), concat(x, x, axis=0), gather(x, [0])))
+    arrays = [np.array([[True, False, True], [True, True, False]])]
+    close(compile_graph(graph, {})(arrays), run_graph(graph, arrays))
 
 
 @pytest.mark.parametrize("seed", range(12))

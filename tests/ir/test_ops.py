@@ -148,6 +148,15 @@ def test_gradients_at_awkward_points_are_finite():
     assert np.isfinite(out[1]).all()
 
 
+def test_log_sum_exp_of_infinities():
+    x = new_input(TensorType("float32", (4, 2)))
+    values = np.array([[-np.inf, -np.inf], [np.inf, 1], [-np.inf, 1], [3, 3]], "float32")
+    y = nn.logsumexp(x)
+    out, grad = run_graph(Graph((x,), (y, gradients(sum_(y), [x])[0])), [values])
+    np.testing.assert_allclose(out, np.logaddexp(values[:, 0], values[:, 1]), rtol=1e-6)
+    np.testing.assert_allclose(grad, [[0, 0], [0, 0], [0, 1], [0.5, 0.5]], rtol=1e-6)
+
+
 def test_ties_share_the_gradient_of_a_maximum():
     x = new_input(TensorType("float64", (4,)))
     g = gradients(reduce.max_(x), [x])[0]

@@ -16,7 +16,7 @@ from graphk.ir.node import Graph
 from graphk.ir.opdef import REGISTRY, const
 from graphk.ir.ops.contract import dot
 from graphk.ir.ops.control import scan
-from graphk.ir.ops.elementwise import add, div, mul, relu, select, sub, tanh
+from graphk.ir.ops.elementwise import add, div, exp, log, mul, relu, select, sub, tanh
 from graphk.ir.ops.leaves import new_input, new_variable
 from graphk.ir.ops.random import bernoulli
 from graphk.ir.ops.reduce import argmax, argmin, mean, sum_
@@ -235,6 +235,16 @@ def test_the_first_nan_is_the_extreme(op):
 
 
 # ------------------------------------------------------------------ generated source
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_log_of_a_sum_of_exponentials_of_infinities(keepdims):
+    """The safe form is as right as the plain one where that one is: at both infinities."""
+    x = inp(F, n, 3)
+    inf = np.inf
+    values = np.array([[-inf] * 3, [inf, 1, 2], [-inf, 1, -inf], [100, 0, 0], [inf, -inf, 0]], F)
+    got, = compile_graph(Graph((x,), (log(sum_(exp(x), axes=1, keepdims=keepdims)),)), {})([values])
+    np.testing.assert_allclose(got.reshape(-1), [-inf, inf, 1, 100, inf], rtol=1e-6)
+
+
 @pytest.mark.parametrize("lanes", [1, 4])
 def test_the_generated_source_runs_as_plain_python(lanes):
     """The same text that Numba compiles, executed by the Python interpreter on the bound arguments."""

@@ -13,7 +13,7 @@ import numpy as np
 from graphk.ir.dims import Dim
 from graphk.ir.node import Node
 from graphk.ir.opdef import NodeLike, OpDef, as_node, composite, normalize_axes
-from graphk.ir.ops.elementwise import add, cast, div, eq, exp, log, stop_gradient, sub
+from graphk.ir.ops.elementwise import add, cast, div, eq, exp, is_inf, log, select, stop_gradient, sub
 from graphk.ir.ops.reduce import floating, max_, sum_
 from graphk.ir.ops.shape import iota, reshape
 
@@ -29,8 +29,10 @@ def _log_softmax(x: Node, axis: int) -> Node:
 
 
 def _logsumexp(x: Node, axis: int, keepdims: bool) -> Node:
+    """Where the largest element is infinite it is the result, and no gradient passes: inf - inf would be NaN."""
     top = stop_gradient(max_(x, axes=axis, keepdims=True))
-    out = add(log(sum_(exp(sub(x, top)), axes=axis, keepdims=True)), top)
+    centred = select(is_inf(top), 0.0, sub(x, top))
+    out = add(log(sum_(exp(centred), axes=axis, keepdims=True)), top)
     return out if keepdims else reshape(out, shape=tuple(d for i, d in enumerate(x.shape) if i != axis))
 
 

@@ -31,7 +31,9 @@ class Lowering:
     # -------------------------------------------------------------- buffers
     def new(self, type_: TensorType, place: str = "arena", hint: str = "t", **extra: object) -> str:
         hint = "".join(ch if ch.isalnum() or ch == "_" else "_" for ch in hint) or "t"
-        name = hint if hint != "t" and hint not in self.buffers else f"{hint}{len(self.buffers)}"
+        name, n = hint if hint != "t" else f"t{len(self.buffers)}", len(self.buffers)
+        while name in self.buffers:
+            name, n = f"{hint}{n}", n + 1
         self.buffers[name] = Buffer(name, type_, place, **extra)       # type: ignore[arg-type]
         return name
 

@@ -294,6 +294,13 @@ def test_a_wrong_array_is_refused_and_changes_nothing():
     assert all(np.array_equal(mine[v], before[v]) for v in mine)
 
 
+@pytest.mark.parametrize("names", [("x2", "x", "x"), ("x", "x", "x1"), ("t3", "t4", "t5"), ("", "x y", "x\ny")])
+def test_inputs_of_equal_names_stay_apart(names):
+    xs = [new_input(TensorType(F, (2,)), name) for name in names]
+    arrays = [np.full(2, k, F_) for k in (1, 10, 100)]
+    close(compile_graph(Graph(tuple(xs), (add(add(xs[0], xs[1]), xs[2]),)), {})(arrays), [np.full(2, 111, F_)])
+
+
 def test_strided_and_misaligned_arrays_are_copied():
     x = inp(F, n, 6)
     exe = compile_graph(Graph((x,), (mul(x, 2.0),)), {})

@@ -22,7 +22,7 @@ from typing import Any, Iterator, Union
 
 from graphk.ir.dims import Dim, DimExpr, SymDim, OpDim, substitute, symbols
 from graphk.ir.types import FLOATS, SHORT
-from graphk.ir.values import quote
+from graphk.ir.values import identifier, quote
 
 BOOL_RESULT = frozenset(("eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not", "is_nan", "is_inf"))
 COMBINE = frozenset(("add", "mul", "max", "min", "and", "or"))
@@ -168,7 +168,7 @@ class Kernel:
         return self._hash
 
     def __str__(self) -> str:
-        return "\n".join(self.lines(self.label))
+        return "\n".join(self.lines(identifier(self.label) or "k"))
 
     def lines(self, name: str) -> list[str]:
         """The text under a name, with the label in quotes where it is another one."""

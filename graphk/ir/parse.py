@@ -137,7 +137,7 @@ class Parser:
     # -------------------------------------------------------------- graphs and statements
     def graph(self) -> Graph:
         self.need("graph")
-        name = self.need_kind("name", "the graph's name").text
+        name = self.name("the graph's name")
         scope: dict[str, Node] = {}
         self.need("(")
         inputs = self.listed(lambda: self.leaf("phase" if self.take("phase") else "input", scope), ")")
@@ -303,6 +303,10 @@ class Parser:
             return str(json.loads(token.text))
         except json.JSONDecodeError:
             self.fail("a string with JSON's escapes", token)
+
+    def name(self, expected: str) -> str:
+        """A bare name, or one in quotes."""
+        return self.string() if self.here.kind == "string" else self.need_kind("name", expected).text
 
     def value(self) -> Any:
         token, after = self.here, self.tokens[min(self.at + 1, len(self.tokens) - 1)]

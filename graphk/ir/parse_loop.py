@@ -201,7 +201,7 @@ class LoopParser(Parser):
     # -------------------------------------------------------------- programs
     def program(self) -> Program:
         self.need("program")
-        name = self.word("the program's name")
+        name = self.name("the program's name")
         self.need("(")
         dims = tuple(self.listed(lambda: self.word("a dimension's name"), ")"))
         arena = self.dim() if self.take("arena") else -1

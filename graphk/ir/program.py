@@ -27,7 +27,7 @@ from graphk.ir.dims import Dim, product
 from graphk.ir.loop import Kernel
 from graphk.ir.node import Node
 from graphk.ir.types import ITEMSIZE, TensorType
-from graphk.ir.values import array_text, quote
+from graphk.ir.values import array_text, identifier, quote, word
 
 ALIGN = 64
 
@@ -81,7 +81,7 @@ class Step:
     def lines(self, names: Mapping[Kernel, str]) -> list[str]:
         """The text, with kernels called as `names` says (their labels by default)."""
         args = ", ".join("%" + b for b in self.buffers)
-        name = names.get(self.kernel, self.kernel.label)
+        name = names.get(self.kernel) or identifier(self.kernel.label) or "k"
         line = ("barrier; " if self.barrier else "") + f"step {name}({args}; {', '.join(map(str, self.sizes))})"
         return [_comment(line + (f" cost {self.cost}" if self.cost != 0 else ""), self.origin)]
 
@@ -135,7 +135,7 @@ class Program:
     def __str__(self) -> str:
         names = kernel_names(self.steps)
         arena = f" arena {self.arena}" if self.planned else ""
-        lines = [f"program {self.name}({', '.join(self.dims)}){arena} {{"]
+        lines = [f"program {word(self.name)}({', '.join(self.dims)}){arena} {{"]
         lines += ["  " + str(b) for b in self.buffers]
         for kernel, name in names.items():
             lines += ["  " + line for line in kernel.lines(name)]
@@ -149,10 +149,11 @@ def kernel_names(steps: tuple[AnyStep, ...]) -> dict[Kernel, str]:
     names: dict[Kernel, str] = {}
     taken: set[str] = set()
     for kernel in dict.fromkeys(s.kernel for s in flat_steps(steps)):
-        name, n = kernel.label, 1
+        base = identifier(kernel.label) or "k"
+        name, n = base, 1
         while name in taken:
             n += 1
-            name = f"{kernel.label}_{n}"
+            name = f"{base}_{n}"
         taken.add(name)
         names[kernel] = name
     return names

@@ -31,7 +31,7 @@ from graphk.ir.parse import UNNAMED, WORDS, ParseError, dot_defaults, parse_grap
 from graphk.ir.parse_loop import parse_kernel, parse_program
 from graphk.ir.program import Program
 from graphk.ir.types import TensorType, TupleType, Type
-from graphk.ir.values import array_text, quote
+from graphk.ir.values import array_text, identifier, quote, word
 
 COMMENT_COLUMN = 62                        # from the indentation on
 
@@ -81,8 +81,8 @@ def node_names(graph: Graph) -> dict[Node, str]:
 
 
 def _identifier(name: str) -> str:
-    text = re.sub(r"\W", "_", name)
-    return "v" + text if text[:1].isdigit() or UNNAMED.fullmatch(text) else text
+    text = identifier(name)
+    return "v" + text if UNNAMED.fullmatch(text) else text
 
 
 def _graph_lines(graph: Graph, origins: bool) -> list[str]:
@@ -90,7 +90,7 @@ def _graph_lines(graph: Graph, origins: bool) -> list[str]:
     declared = set(graph.inputs)
     variables = graph.variables()
     params = ", ".join(_leaf(n, names, "phase " if n.op.name == "phase" else "") for n in graph.inputs)
-    out = [f"graph {graph.name}({params}) {{"]
+    out = [f"graph {word(graph.name)}({params}) {{"]
     for node in variables:
         out.append("  " + _comment(_leaf(node, names, "var "), node, origins))
     for node in graph.nodes():
@@ -138,7 +138,7 @@ def _comment(line: str, node: Node, origins: bool) -> str:
 def _origin(o: Origin) -> str:
     """The layer, the file's own name with the line (so that text does not depend on the machine), the rule."""
     parts = [("layer ", o.layer), ("", os.path.basename(o.line)), ("rule ", o.rule)]
-    return ", ".join(word + (quote(p) if re.search(r'[,"\n]|^\s|\s$|^layer |^rule ', p) else p)
+    return ", ".join(word + (quote(p) if re.search(r'[,"\x00-\x1f]|^\s|\s$|^layer |^rule ', p) else p)
                      for word, p in parts if p)
 
 

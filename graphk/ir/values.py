@@ -26,6 +26,24 @@ def quote(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
+_WORD = re.compile(r"[^\W\d]\w*")
+
+
+def word(text: str) -> str:
+    """A name of a graph or program: bare where that is one token, else in quotes.
+
+    >>> print(word("main"), word("my model"))
+    main "my model"
+    """
+    return text if _WORD.fullmatch(text) else quote(text)
+
+
+def identifier(text: str) -> str:
+    """A name as one token: other characters become `_`; the empty name stays empty."""
+    out = re.sub(r"\W", "_", text)
+    return "v" + out if out and not _WORD.fullmatch(out) else out
+
+
 def array_text(array: np.ndarray) -> str:
     """The values of an array (not its type)."""
     if array.size <= INLINE:

@@ -112,6 +112,17 @@ def test_leaf_names(name, shown):
     assert f"({shown}" in print_graph(g) and round_trip(g).inputs[0].attr("name") == name
 
 
+@pytest.mark.parametrize("name", ["my model", "größe", "a/b:0", "0", "", 'q"uo\\te', "two\nlines", "tab\t", "²",
+                                  "模型 1", "#x"])
+def test_graph_names(name):
+    x = new_input(F, "x")
+    with origin(layer=name):
+        y = exp(x)
+    g = Graph((x,), (y,), name=name)
+    assert round_trip(g).name == name and parse_graph(print_graph(g)).name == name
+    assert len(print_graph(g).splitlines()) == 4
+
+
 def test_equal_names_stay_apart():
     xs = [new_input(F, name) for name in ("x", "x", "x_2", "", "")]
     back = round_trip(Graph(tuple(xs), tuple(map(exp, xs))))

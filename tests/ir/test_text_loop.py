@@ -1,4 +1,6 @@
 """Kernels and programs as text: what is printed parses back, to the same kernels and the same text."""
+from dataclasses import replace
+
 import pytest
 
 from graphk.ir.loop import Kernel
@@ -35,6 +37,20 @@ def test_a_program_is_complete():
         (s.buffers, s.sizes, s.cost, s.barrier) for s in flat_steps(program.steps)]
     assert (back.arena, back.dims, back.guards) == (program.arena, program.dims, program.guards)
     assert {b.node.attr("name") for b in back.buffers if b.place == "variable"} >= {"w1", "m_w2", "step"}
+
+
+@pytest.mark.parametrize("name", ["my model", "größe", "0", "", 'q"uo\\te', "two\nlines", "²", "模型 1", "step"])
+def test_odd_names(name):
+    """Of programs and kernels: in quotes where they are not one token."""
+    program = replace(stages(mlp_train()[0])[-1], name=name)
+    program = replace(program, steps=tuple(replace(s, kernel=replace(s.kernel, label=name)) for s in program.steps))
+    back = parse_program(print_program(program))
+    assert back.name == name and print_program(back) == print_program(program)
+    assert [s.kernel for s in back.steps] == [s.kernel for s in program.steps]
+    assert {s.kernel.label for s in back.steps} == {name}
+    kernel = program.steps[0].kernel
+    assert parse_kernel(print_kernel_text(kernel)).label == name
+    assert str(program.steps[0]).startswith("step ")
 
 
 KERNEL = """kernel k(p0: f32 in, p1: f32 out, w: i32 temp[s0]; s0) schedule map(i0, i0) {

@@ -1,36 +1,31 @@
 """Compiled kernels on disk and in memory.
 
 In goes kernel source, entry names and a target; out come the addresses of the entries (``get_kernels``), from this
-process's memory, else from the cache directory, else from the compiler: processes of its own, which import Numba so
-that this one need not, and which end when they have had nothing to do for some seconds. It always holds that a file
-is used only if it and its directory belong to this user and nobody else can write them, and if its digest fits its
-content; that a file appears whole or not at all (written aside, then renamed), so any number of processes may share a
-directory; and that neither a hit nor a kernel compiled by such a process imports Numba here.
+process's memory, else from the cache directory, else from the compiler: processes of its own (``batch``), or this one
+where there are none. It always holds that a file is used only if it and its directory belong to this user and nobody
+else can write them, and if its digest fits its content; that a file appears whole or not at all (written aside, then
+renamed), so any number of processes may share a directory; and that neither a hit nor a kernel compiled by such a
+process imports Numba here.
 
 A file is ``MAGIC``, the SHA-256 digest of the rest, an 8-byte length, metadata as JSON, and the object's bytes. The
 directory is ``$GRAPHK_CACHE_DIR``, else ``~/.graphk/cache``. Where it cannot be used the cache works in memory
-and says so in one ``CacheWarning``. There are at most ``$GRAPHK_COMPILE_PROCESSES`` processes (default: one per core
-and executor thread); with 0, and where the interpreter cannot be started again, this process compiles.
+and says so in one ``CacheWarning``.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import hashlib
 import json
 import os
-import select
-import signal
 import stat
-import sys
 import threading
 import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from graphk.codegen import native
+from graphk.codegen import batch, native
 from graphk.codegen.target import Target
 
 MAGIC = b"GKOBJ001"
@@ -213,141 +208,16 @@ def _from_disk(path: Path, entries: tuple[str, ...], target: Target) -> native.C
     return compiled
 
 
-# --- compiler processes ----------------------------------------------------------------------------------------
-
-# Seconds without any answer after which a process is given up.
-PATIENCE = 300.0
-_BOOT = "import sys; sys.path[:] = {path!r}; from graphk.codegen import native; native.serve({channels!r})"
+# --- fetching --------------------------------------------------------------------------------------------------
 
 
-class _Pool:
-    """Fresh Python processes that compile; at most one job each at a time, the longest source first."""
-
-    def __init__(self, count: int) -> None:
-        import socket
-        import subprocess
-
-        self.owner = os.getpid()
-        self.used = time.monotonic()
-        self.waiting: dict[str, native.Job] = {}
-        self.busy: dict[socket.socket, str] = {}
-        pairs = [socket.socketpair() for _ in range(count)]
-        self.free = [ours for ours, _ in pairs]
-        theirs = [channel.fileno() for _, channel in pairs]
-        flags = [f for f, on in (("-B", sys.dont_write_bytecode), ("-E", sys.flags.ignore_environment)) if on]
-        code = _BOOT.format(path=[p for p in sys.path if isinstance(p, str)], channels=theirs)
-        # Numpy's thread pools would only make forking unsafe; a session of its own keeps Ctrl-C from it.
-        alone = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        null = subprocess.DEVNULL
-        try:
-            self.process = subprocess.Popen(
-                [sys.executable, *flags, "-c", code], stdin=null, stdout=null, stderr=null,
-                env={**os.environ, **alone}, pass_fds=theirs, start_new_session=True,
-            )  # fmt: skip
-        except BaseException:
-            self._hang_up()
-            raise
-        finally:
-            for _, channel in pairs:
-                channel.close()
-
-    def _hang_up(self) -> None:
-        for channel in [*self.free, *self.busy]:
-            channel.close()
-        self.free, self.busy = [], {}
-
-    def close(self) -> None:
-        """End the processes at once; a process forked from the one that started them only lets go of them."""
-        self._hang_up()
-        if self.owner == os.getpid():
-            if self.process.poll() is None:
-                with contextlib.suppress(OSError):
-                    os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-        else:
-            self.process.returncode = 0  # not ours to wait for
-
-    def alive(self) -> bool:
-        """Whether a process is left that is not about to end because nobody asks it."""
-        if self.owner != os.getpid() or time.monotonic() - self.used > native.IDLE_SECONDS - 2:
-            return False
-        ended = select.select(self.free, [], [], 0)[0] if self.free else []
-        self.free = [channel for channel in self.free if channel not in ended]
-        for channel in ended:
-            channel.close()
-        return bool(self.free or self.busy)
-
-    def submit(self, key: str, job: native.Job) -> None:
-        if key not in self.waiting and key not in self.busy.values():
-            self.waiting[key] = job
-
-    def start(self) -> None:
-        """Give work to those who have none."""
-        self.used = time.monotonic()
-        while self.free and self.waiting:
-            channel = self.free.pop()
-            key = max(self.waiting, key=lambda k: len(self.waiting[k][0]))
-            try:
-                native.send(channel, self.waiting[key])
-            except OSError:
-                channel.close()
-                continue
-            self.busy[channel] = key
-            del self.waiting[key]
-
-    def next(self) -> tuple[str, native.CompiledObject | None]:
-        """A finished job; None where it failed, or where its process ended."""
-        self.start()
-        if not self.busy:
-            return self.waiting.popitem()[0], None
-        ready = select.select(list(self.busy), [], [], PATIENCE)[0]
-        channel = ready[0] if ready else next(iter(self.busy))
-        key = self.busy.pop(channel)
-        try:
-            if not ready:
-                raise TimeoutError(f"no answer for {PATIENCE:.0f} s")
-            made: native.CompiledObject | None = native.receive(channel)
-        except (OSError, EOFError) as error:
-            channel.close()
-            _STATS["lost"] += 1
-            _warn("pool", f"a compiler process ended early ({error!r}); its kernel is compiled in this process.")
-            return key, None
-        self.free.append(channel)
-        self.start()
-        return key, made
-
-
-_POOL: list[_Pool] = []
-
-
-def _pool(count: int) -> _Pool | None:
-    """Running compiler processes, at least one; None where ``count`` kernels are to be compiled here.
-
-    Here is where processes are switched off or cannot be started, and where one kernel is missing and Numba is
-    already imported, so that a process would only cost time.
-    """
-    if _POOL and _POOL[0].alive():
-        return _POOL[0]
-    close_processes()
-    count = min(count, native.process_count())
-    if count < 1 or (count == 1 and "graphk.codegen.dialect" in sys.modules):
-        return None
+def _pool(count: int) -> batch.Pool | None:
+    """``batch.pool``; where no process can be started, this one compiles and says so."""
     try:
-        _POOL.append(_Pool(count))
+        return batch.pool(count)
     except OSError as error:
         _warn("pool", f"no compiler process can be started ({error}); kernels are compiled in this process.")
         return None
-    return _POOL[0]
-
-
-@atexit.register
-def close_processes() -> None:
-    """End the compiler processes, if any are running."""
-    while _POOL:
-        _POOL.pop().close()
-
-
-# --- fetching --------------------------------------------------------------------------------------------------
 
 
 class _Batch:
@@ -386,26 +256,29 @@ class _Batch:
         except Exception:
             raise
         except BaseException:
-            close_processes()  # an answer may have been read in part
+            batch.close()  # an answer may have been read in part
             raise
         finally:
             _STATS["compile_seconds"] += time.perf_counter() - start
         return self.done
 
-    def _step(self, pool: _Pool | None) -> None:
+    def _step(self, pool: batch.Pool | None) -> None:
         made: native.CompiledObject | None = None
         if pool is None:
             key = next(iter(self.missing))
         else:
-            for wanted, work in self.missing.items():
-                pool.submit(wanted, work)
-            key, made = pool.next()
-        job = self.missing.pop(key, None)
-        if job is None:
+            for wanted, job in self.missing.items():
+                pool.submit(wanted, job)
+            key, made, lost = pool.next()
+            if lost:
+                _STATS["lost"] += 1
+                _warn("pool", f"a compiler process ended early ({lost}); its kernel is compiled in this process.")
+        mine = self.missing.pop(key, None)
+        if mine is None:
             if made is not None:
                 _READY[key] = _put(key, made)
             return
-        self._accept(key, _put(key, native.compile_job(*job) if made is None else made))
+        self._accept(key, _put(key, native.compile_job(*mine) if made is None else made))
 
 
 def _put(key: str, made: native.CompiledObject) -> native.CompiledObject:
@@ -423,7 +296,7 @@ def prefetch(source: str, entries: tuple[str, ...], target: Target) -> None:
         key = key_of(source, entries, target)
         if key in _MEMORY or key in _READY or (directory() / (key + SUFFIX)).exists():
             return
-        pool = _pool(native.MOST_PROCESSES)
+        pool = _pool(batch.MOST_PROCESSES)
         if pool is not None:
             pool.submit(key, (source, entries, target))
             pool.start()
@@ -432,9 +305,9 @@ def prefetch(source: str, entries: tuple[str, ...], target: Target) -> None:
 def get_object(source: str, entries: tuple[str, ...], target: Target) -> native.CompiledObject:
     """The object, from disk if it is there; otherwise compiled and put there."""
     with _LOCK:
-        key, batch = key_of(source, entries, target), _Batch()
-        batch.want(key, (source, entries, target))
-        return batch.complete()[key]
+        key, work = key_of(source, entries, target), _Batch()
+        work.want(key, (source, entries, target))
+        return work.complete()[key]
 
 
 def get_kernels(jobs: Sequence[native.Job]) -> list[dict[str, int]]:
@@ -443,13 +316,13 @@ def get_kernels(jobs: Sequence[native.Job]) -> list[dict[str, int]]:
     What is neither in memory nor on disk is compiled in parallel. Safe to call from any thread.
     """
     with _LOCK:
-        keys, batch = [key_of(*job) for job in jobs], _Batch()
+        keys, work = [key_of(*job) for job in jobs], _Batch()
         for key, job in zip(keys, jobs, strict=True):
             if key in _MEMORY:
                 _STATS["memory_hits"] += 1
             else:
-                batch.want(key, job)
-        made = batch.complete()
+                work.want(key, job)
+        made = work.complete()
         start = time.perf_counter()
         # Blocks call nothing, so they come first and are there when a kernel asks for them.
         for key, item in sorted(made.items(), key=lambda pair: len(pair[1].needs)):

@@ -15,23 +15,18 @@ import functools
 import gc
 import hashlib
 import importlib.util
-import os
-import pickle
 import re
 import sys
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import llvmlite
 import llvmlite.binding as llvm
 
 from graphk.codegen.target import Target, host_target, named_target, with_lanes
-
-if TYPE_CHECKING:
-    import socket
 
 # What an object may leave to the C library: float64 (and remainder) functions, and memory intrinsics.
 _ALLOWED_EXTERNS = frozenset(
@@ -309,97 +304,6 @@ def compile_job(source: str, entries: tuple[str, ...], target: Target) -> Compil
             gc.enable()
 
 
-# --- compiler processes ----------------------------------------------------------------------------------------
-
-# A compiler process that nobody asks for this long ends.
-IDLE_SECONDS = 10.0
-MOST_PROCESSES = 8
-
-
-def process_count() -> int:
-    """Compiler processes to use at most: ``$GRAPHK_COMPILE_PROCESSES``, else one per core and executor thread."""
-    text = os.environ.get("GRAPHK_COMPILE_PROCESSES", "").strip()
-    if text:
-        if not text.isdigit():
-            raise ValueError(f"GRAPHK_COMPILE_PROCESSES is {text!r}; expected a whole number, 0 for none.")
-        return int(text)
-    # Another program may embed Python: only something that calls itself Python can be started as one.
-    name = os.path.basename(sys.executable or "").lower()
-    if not hasattr(os, "fork") or getattr(sys, "frozen", False) or not name.startswith(("python", "pypy")):
-        return 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = os.environ.get("GRAPHK_NUM_THREADS", "").strip()
-    return min(cores, int(threads) if threads.isdigit() and int(threads) else cores, MOST_PROCESSES)
-
-
-def send(channel: socket.socket, thing: Any) -> None:
-    """One pickled object with its length in front; OSError if the other side is gone."""
-    data = pickle.dumps(thing)
-    channel.sendall(len(data).to_bytes(8, "little") + data)
-
-
-def _read(channel: socket.socket, count: int) -> bytes:
-    parts: list[bytes] = []
-    while count:
-        part = channel.recv(min(count, 1 << 20))
-        if not part:
-            raise EOFError
-        parts.append(part)
-        count -= len(part)
-    return b"".join(parts)
-
-
-def receive(channel: socket.socket) -> Any:
-    """What ``send`` sent; OSError or EOFError if the other side is gone (or idle, where the channel has a timeout)."""
-    return pickle.loads(_read(channel, int.from_bytes(_read(channel, 8), "little")))
-
-
-def serve(channels: Sequence[int]) -> None:
-    """The life of a group of compiler processes, one per socket: answer jobs with objects, or None for an error.
-
-    This process imports Numba once and is then forked; it has no other thread.
-    """
-    import socket
-
-    sockets = [socket.socket(fileno=number) for number in channels]
-    compile_job("def k(args, tid, nt):\n    pass\n", ("k",), host_target())
-    gc.freeze()  # what is there stays, and its pages stay shared
-    gc.set_threshold(50_000)
-    mine = sockets[0]
-    children: list[int] = []
-    for channel in sockets[1:]:
-        child = os.fork()
-        if child == 0:
-            mine, children = channel, []
-            break
-        children.append(child)
-    for channel in sockets:
-        if channel is not mine:
-            channel.close()
-    _answer(mine)
-    mine.close()  # before waiting: who asks must see that nobody listens
-    for child in children:
-        os.waitpid(child, 0)
-
-
-def _answer(channel: socket.socket) -> None:
-    channel.settimeout(IDLE_SECONDS)
-    while True:
-        try:
-            job: Job = receive(channel)
-        except (OSError, EOFError):
-            return
-        made: CompiledObject | None = None
-        try:
-            made = compile_job(*job)
-        except Exception:  # noqa: BLE001 - who asked compiles it again and meets the error itself
-            gc.collect()
-        try:
-            send(channel, made)
-        except OSError:
-            return
-
-
 @functools.lru_cache(maxsize=256)
 def block_address(symbol: str, target: Target) -> int:
     """Compile and load a block for this process."""
@@ -449,12 +353,17 @@ def _numba_version() -> str:
     return found.group(1) if found else hashlib.sha256(text.encode()).hexdigest()
 
 
+# These print, keep or simulate kernels: what they decide stands in the source text, which is part of every key.
+_NOT_COMPILING = frozenset({"batch.py", "cache.py", "cpu.py", "cuda.py", "cuda_compile.py", "emit.py", "pyspace.py"})
+
+
 @functools.lru_cache(maxsize=1)
 def versions() -> str:
-    """Everything outside source and target that decides an object's bytes: tool versions and this package's code."""
+    """Everything outside source and target that decides an object's bytes: tool versions and the compiling code."""
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
+        if path.name not in _NOT_COMPILING:
+            digest.update(path.read_bytes())
     return f"{_numba_version()}|{llvmlite.__version__}|{llvm.llvm_version_info}|{digest.hexdigest()}"
 
 
@@ -471,10 +380,6 @@ __all__ = [
     "host_target",
     "load",
     "named_target",
-    "process_count",
-    "receive",
-    "send",
-    "serve",
     "versions",
     "with_lanes",
 ]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from graphk.codegen import cache, micro, native
+from graphk.codegen import batch, cache, micro, native
 
 SOURCE = """
 def store(args, tid, nt):
@@ -20,17 +20,17 @@ def store(args, tid, nt):
     p[0] = arg_i64(args, 1) + %d
 """
 WRONG = "def store(args, tid, nt):\n    x = s_exp(i64(3))\n"
-pytestmark = pytest.mark.skipif(native.process_count() == 0, reason="this interpreter cannot be started again")
+pytestmark = pytest.mark.skipif(batch.process_count() == 0, reason="this interpreter cannot be started again")
 
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("GRAPHK_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.delenv("GRAPHK_COMPILE_PROCESSES", raising=False)
-    cache.close_processes()
+    batch.close()
     cache.forget()
     yield tmp_path / "cache"
-    cache.close_processes()
+    batch.close()
     cache.forget()
 
 
@@ -45,7 +45,7 @@ def test_a_batch_gives_the_same_objects_as_this_process(place: Path) -> None:
     assert cache.stats()["compiled"] == 6 and cache.stats()["lost"] == 0
     for job in work:
         assert cache.get_object(*job).data == native.compile_job(*job).data
-    assert len(list(place.glob("*.gko"))) == 6 and cache._POOL
+    assert len(list(place.glob("*.gko"))) == 6 and batch._RUNNING
 
 
 def test_only_what_is_missing_is_compiled() -> None:
@@ -58,7 +58,7 @@ def test_only_what_is_missing_is_compiled() -> None:
 def test_without_processes_this_one_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAPHK_COMPILE_PROCESSES", "0")
     cache.get_kernels(jobs(1, 2))
-    assert cache.stats()["compiled"] == 2 and not cache._POOL
+    assert cache.stats()["compiled"] == 2 and not batch._RUNNING
     monkeypatch.setenv("GRAPHK_COMPILE_PROCESSES", "many")
     with pytest.raises(ValueError, match="whole number"):
         cache.get_kernels(jobs(3))
@@ -73,7 +73,7 @@ def test_an_error_is_the_compilers_own_and_the_rest_goes_on() -> None:
 
 
 def test_dead_processes_are_replaced_by_this_one() -> None:
-    pool = cache._pool(2)
+    pool = batch.pool(2)
     assert pool is not None
     for job in jobs(1, 2):
         pool.submit(cache.key_of(*job), job)
@@ -107,7 +107,7 @@ def test_a_prefetched_kernel_is_not_compiled_twice(place: Path) -> None:
 
 
 def test_an_interrupt_ends_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    pool = cache._pool(2)
+    pool = batch.pool(2)
     assert pool is not None
 
     def interrupt() -> None:
@@ -116,7 +116,7 @@ def test_an_interrupt_ends_the_processes(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(pool, "next", interrupt)
     with pytest.raises(KeyboardInterrupt):
         cache.get_kernels(jobs(1, 2))
-    assert pool.process.returncode is not None and not cache._POOL
+    assert pool.process.returncode is not None and not batch._RUNNING
     with pytest.raises(ProcessLookupError):
         os.kill(pool.process.pid, 0)
 
@@ -125,14 +125,14 @@ def test_an_interrupt_ends_the_processes(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_forked_process_lets_go_of_them() -> None:
     cache.get_kernels(jobs(1, 2))
-    pool = cache._POOL[0]
+    pool = batch._RUNNING[0]
     child = os.fork()
     if child == 0:
         code = 1
         try:
             cache.get_kernels(jobs(3, 4))
-            code = 0 if cache._POOL[0] is not pool else 2
-            cache.close_processes()
+            code = 0 if batch._RUNNING[0] is not pool else 2
+            batch.close()
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
@@ -141,11 +141,11 @@ def test_a_forked_process_lets_go_of_them() -> None:
 
 SCRIPT = """
 import sys, threading
-from graphk.codegen import cache, native
+from graphk.codegen import batch, cache, native
 source = {source!r}
 threading.Thread(target=threading.Event().wait, daemon=True).start()
 cache.get_kernels([(source % n, ("store",), native.host_target()) for n in range(4)])
-print(int(cache.stats()["compiled"]), "numba" in sys.modules, cache._POOL[0].process.pid, repr(sys.stdin.read()))
+print(int(cache.stats()["compiled"]), "numba" in sys.modules, batch._RUNNING[0].process.pid, repr(sys.stdin.read()))
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import stat
 import subprocess
@@ -53,6 +54,26 @@ def test_private_modes(place: Path) -> None:
     assert stat.S_IMODE(place.stat().st_mode) == 0o700
     assert stat.S_IMODE(place.parent.stat().st_mode) == 0o700
     assert stat.S_IMODE(only_file(place).stat().st_mode) == 0o600
+
+
+def test_the_key_covers_what_compiles_and_no_more() -> None:
+    """Every module of this package that the compiler imports, and none of those that print CUDA or keep files."""
+    package = Path(native.__file__).parent
+    seen: set[str] = set()
+    todo = ["native", "dialect"]
+    while todo:
+        name = todo.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        for node in ast.walk(ast.parse((package / f"{name}.py").read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("graphk"):
+                assert str(node.module).startswith("graphk.codegen")
+                rest = str(node.module).split(".")[2:]
+                todo += rest or [alias.name for alias in node.names]
+    left_out = {name.removesuffix(".py") for name in native._NOT_COMPILING}
+    assert not seen & left_out and left_out >= {"cuda", "cuda_compile", "cache", "batch", "cpu"}
+    assert {path.stem for path in package.glob("*.py")} == seen | left_out | {"__init__"}
 
 
 def test_key_tells_source_entries_target_apart() -> None:

@@ -100,7 +100,8 @@ def get(identifier: Any) -> Callable[..., Any]:
                 stacklevel=3,
             )
         return identifier
-    raise ValueError("Could not interpret activation function identifier: " + str(identifier))
+    raise ValueError(f"Could not interpret activation function identifier: {str(identifier)[:200]} (a "
+                     f"{type(identifier).__name__}). Expected a name ({', '.join(_TABLE)}) or a function.")
 
 
 _TABLE = {

@@ -9,7 +9,7 @@ from typing import Any
 
 from graphk.frontend import backend as K
 from graphk.frontend.tensor import Tensor
-from graphk.frontend.utils.generic_utils import deserialize_keras_object, serialize_keras_object
+from graphk.frontend.utils.families import Family
 
 
 class Constraint:
@@ -82,28 +82,5 @@ unit_norm = unitnorm = UnitNorm
 min_max_norm = MinMaxNorm
 _TABLE: dict[str, Any] = {k: v for k, v in list(globals().items())
                           if isinstance(v, type) and issubclass(v, Constraint) and v is not Constraint}
-
-
-def serialize(constraint: Any) -> Any:
-    """The config of a constraint."""
-    return serialize_keras_object(constraint)
-
-
-def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
-    """A constraint from a config or a name."""
-    return deserialize_keras_object(config, module_objects=_TABLE, custom_objects=custom_objects,
-                                    printable_module_name="constraint")
-
-
-def get(identifier: Any) -> Any:
-    """The constraint for a name, config, callable or None."""
-    if identifier is None:
-        return None
-    if isinstance(identifier, dict):
-        return deserialize(identifier)
-    if isinstance(identifier, str):
-        found = deserialize(identifier)
-        return found() if isinstance(found, type) else found
-    if callable(identifier):
-        return identifier
-    raise ValueError("Could not interpret constraint identifier: " + str(identifier))
+_FAMILY = Family("constraint", _TABLE)
+serialize, deserialize, get = _FAMILY.serialize, _FAMILY.deserialize, _FAMILY.get

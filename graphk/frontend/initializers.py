@@ -12,7 +12,7 @@ import numpy as np
 
 from graphk.frontend.backend.common import floatx
 from graphk.frontend.backend.creation import numpy_rng
-from graphk.frontend.utils.generic_utils import deserialize_keras_object, serialize_keras_object
+from graphk.frontend.utils.families import Family
 
 TRUNCATED_STD = .87962566103423978      # of a standard normal cut at two standard deviations
 
@@ -211,35 +211,8 @@ def _compute_fans(shape: Sequence[int], data_format: str = "channels_last") -> t
     return root, root
 
 
-def serialize(initializer: Any) -> Any:
-    """The config of an initializer."""
-    return serialize_keras_object(initializer)
-
-
-def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
-    """An initializer from a config or a name."""
-    return deserialize_keras_object(config, module_objects=_TABLE, custom_objects=custom_objects,
-                                    printable_module_name="initializer")
-
-
-def get(identifier: Any) -> Any:
-    """The initializer for a name, config, callable or None.
-
-    >>> get("zeros")((2,)).tolist()
-    [0.0, 0.0]
-    """
-    if identifier is None:
-        return None
-    if isinstance(identifier, (str, dict)):
-        found = deserialize(identifier)
-        return found() if isinstance(identifier, str) and (isinstance(found, type) or found in _FACTORIES) else found
-    if isinstance(identifier, type) and issubclass(identifier, Initializer):
-        return identifier()
-    if callable(identifier):
-        return identifier() if identifier in _FACTORIES else identifier
-    raise ValueError("Could not interpret initializer identifier: " + str(identifier))
-
-
 _FACTORIES = (lecun_uniform, lecun_normal, glorot_uniform, glorot_normal, he_uniform, he_normal)
 _TABLE: dict[str, Any] = {k: v for k, v in list(globals().items()) if k != "Initializer" and (
     (isinstance(v, type) and issubclass(v, Initializer)) or v in _FACTORIES)}
+_FAMILY = Family("initializer", _TABLE, _FACTORIES)
+serialize, deserialize, get = _FAMILY.serialize, _FAMILY.deserialize, _FAMILY.get

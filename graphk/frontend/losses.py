@@ -10,7 +10,7 @@ from typing import Any
 
 from graphk.frontend import backend as K
 from graphk.frontend.tensor import Tensor
-from graphk.frontend.utils.generic_utils import deserialize_keras_object, serialize_keras_object
+from graphk.frontend.utils.families import Family
 
 
 def mean_squared_error(y_true: Tensor, y_pred: Tensor) -> Tensor:
@@ -96,32 +96,8 @@ mape = MAPE = mean_absolute_percentage_error
 msle = MSLE = mean_squared_logarithmic_error
 kld = KLD = kullback_leibler_divergence
 cosine = cosine_proximity
-_HELPERS = ("Any", "Tensor", "deserialize_keras_object", "serialize_keras_object")
+_HELPERS = ("Any", "Tensor", "Family")
 _TABLE: dict[str, Any] = {k: v for k, v in list(globals().items())
                           if callable(v) and not k.startswith("_") and k not in _HELPERS}
-
-
-def serialize(loss: Any) -> Any:
-    """The name of a loss."""
-    return serialize_keras_object(loss)
-
-
-def deserialize(name: Any, custom_objects: dict[str, Any] | None = None) -> Any:
-    """The loss called `name`; ValueError if there is none."""
-    return deserialize_keras_object(name, module_objects=_TABLE, custom_objects=custom_objects,
-                                    printable_module_name="loss function")
-
-
-def get(identifier: Any) -> Any:
-    """The loss for a name, config, function or None.
-
-    >>> get("mse").__name__
-    'mean_squared_error'
-    """
-    if identifier is None:
-        return None
-    if isinstance(identifier, (str, dict)):
-        return deserialize(identifier)
-    if callable(identifier):
-        return identifier
-    raise ValueError("Could not interpret loss function identifier: " + str(identifier))
+_FAMILY = Family("loss function", _TABLE)
+serialize, deserialize, get = _FAMILY.serialize, _FAMILY.deserialize, _FAMILY.get

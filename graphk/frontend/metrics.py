@@ -15,7 +15,7 @@ from graphk.frontend.losses import (MAE, MAPE, MSE, MSLE, binary_crossentropy, c
                                     mean_squared_error, mean_squared_logarithmic_error, mse, msle, poisson,
                                     sparse_categorical_crossentropy, squared_hinge)
 from graphk.frontend.tensor import Tensor
-from graphk.frontend.utils.generic_utils import deserialize_keras_object, serialize_keras_object
+from graphk.frontend.utils.families import Family
 
 
 def binary_accuracy(y_true: Tensor, y_pred: Tensor) -> Tensor:
@@ -48,23 +48,5 @@ def sparse_top_k_categorical_accuracy(y_true: Tensor, y_pred: Tensor, k: int = 5
 _TABLE: dict[str, Any] = {**_losses._TABLE, **{f.__name__: f for f in (
     binary_accuracy, categorical_accuracy, sparse_categorical_accuracy, top_k_categorical_accuracy,
     sparse_top_k_categorical_accuracy)}}
-
-
-def serialize(metric: Any) -> Any:
-    """The name of a metric."""
-    return serialize_keras_object(metric)
-
-
-def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
-    """The metric for a name or config."""
-    return deserialize_keras_object(config, module_objects=_TABLE, custom_objects=custom_objects,
-                                    printable_module_name="metric function")
-
-
-def get(identifier: Any) -> Any:
-    """The metric for a name, config or function."""
-    if isinstance(identifier, (str, dict)):
-        return deserialize(identifier if isinstance(identifier, dict) else str(identifier))
-    if callable(identifier):
-        return identifier
-    raise ValueError("Could not interpret metric function identifier: " + str(identifier))
+_FAMILY = Family("metric function", _TABLE)
+serialize, deserialize, get = _FAMILY.serialize, _FAMILY.deserialize, _FAMILY.get

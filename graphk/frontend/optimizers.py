@@ -13,6 +13,7 @@ import numpy as np
 
 from graphk.frontend import backend as K
 from graphk.frontend.tensor import Tensor, Variable
+from graphk.frontend.utils.advice import advice, keywords
 from graphk.frontend.utils.generic_utils import deserialize_keras_object, has_arg, serialize_keras_object
 
 
@@ -22,7 +23,9 @@ class Optimizer:
     def __init__(self, **kwargs: Any):
         for k in kwargs:
             if k not in ("clipnorm", "clipvalue"):
-                raise TypeError("Unexpected keyword argument passed to optimizer: " + str(k))
+                known = keywords(type(self)) | {"clipnorm", "clipvalue", "learning_rate"}
+                raise TypeError(f"Unexpected keyword argument passed to optimizer: {k} (in {type(self).__name__})"
+                                + advice(k, known, "arguments"))
         self.__dict__.update(kwargs)
         self.updates: list[Any] = []
         self.weights: list[Variable] = []
@@ -352,7 +355,8 @@ def get(identifier: Any) -> Any:
         return deserialize({"class_name": identifier, "config": {}})
     if isinstance(identifier, Optimizer):
         return identifier
-    raise ValueError("Could not interpret optimizer identifier: " + str(identifier))
+    raise ValueError(f"Could not interpret optimizer identifier: {identifier} (a {type(identifier).__name__}). "
+                     f"Expected a name ({', '.join(_TABLE)}), a config or an instance.")
 
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphk.frontend import backend as K
-from graphk.frontend.utils.generic_utils import deserialize_keras_object, serialize_keras_object
+from graphk.frontend.utils.families import Family
 
 
 class Regularizer:
@@ -62,26 +62,6 @@ def l1_l2(l1: float = 0.01, l2: float = 0.01) -> L1L2:
     return L1L2(l1=l1, l2=l2)
 
 
-def serialize(regularizer: Any) -> Any:
-    """The config of a regularizer."""
-    return serialize_keras_object(regularizer)
-
-
-def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
-    """A regularizer from a config or a name."""
-    return deserialize_keras_object(config, module_objects={"L1L2": L1L2, "l1": l1, "l2": l2, "l1_l2": l1_l2},
-                                    custom_objects=custom_objects, printable_module_name="regularizer")
-
-
-def get(identifier: Any) -> Any:
-    """The regularizer for a name, config, callable or None."""
-    if identifier is None:
-        return None
-    if isinstance(identifier, dict):
-        return deserialize(identifier)
-    if isinstance(identifier, str):
-        found = deserialize(identifier)
-        return found() if isinstance(found, type) or found in (l1, l2, l1_l2) else found
-    if callable(identifier):
-        return identifier
-    raise ValueError("Could not interpret regularizer identifier: " + str(identifier))
+_TABLE: dict[str, Any] = {"L1L2": L1L2, "l1": l1, "l2": l2, "l1_l2": l1_l2}
+_FAMILY = Family("regularizer", _TABLE, factories=(l1, l2, l1_l2))
+serialize, deserialize, get = _FAMILY.serialize, _FAMILY.deserialize, _FAMILY.get

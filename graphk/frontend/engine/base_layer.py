@@ -14,6 +14,7 @@ from graphk.frontend import backend as K
 from graphk.frontend.engine.layer_state import LayerAccessors, LayerState
 from graphk.frontend.engine.node import Node
 from graphk.frontend.tensor import Tensor, Variable
+from graphk.frontend.utils.advice import advice, keywords
 from graphk.frontend.utils.generic_utils import has_arg, is_all_none, to_list, to_snake_case, unpack_singleton
 from graphk.ir.node import origin
 
@@ -82,7 +83,9 @@ class Layer(LayerState, LayerAccessors):
     def __init__(self, **kwargs: Any):
         for key in kwargs:
             if key not in _ALLOWED:
-                raise TypeError("Keyword argument not understood:", key)
+                raise TypeError(f"Keyword argument not understood: {key} (in {type(self).__name__}"
+                                + (f" `{kwargs['name']}`)" if kwargs.get("name") else ")")
+                                + advice(key, keywords(type(self)) | _ALLOWED, "arguments"))
         self.input_spec: Any = None
         self.supports_masking = False
         self.stateful = False
@@ -209,7 +212,8 @@ class Layer(LayerState, LayerAccessors):
             if not isinstance(x, Tensor):
                 raise ValueError("Layer " + self.name + " was called with an input that isn't a symbolic tensor. "
                                  "Received type: " + str(type(x)) + ". Full input: " + str(inputs)[:300] +
-                                 ". All inputs to the layer should be tensors.")
+                                 ". All inputs to the layer should be tensors: call layers on Input(shape) and pass "
+                                 "arrays to the model's `predict`, or use K.constant(array).")
         if not self.input_spec:
             return
         specs = to_list(self.input_spec, allow_tuple=True)
@@ -219,7 +223,8 @@ class Layer(LayerState, LayerAccessors):
         for i, (x, spec) in enumerate(zip(inputs, specs)):
             wrong = spec.complaint(x) if spec is not None else None
             if wrong:
-                raise ValueError(f"Input {i} is incompatible with layer {self.name}: {wrong}")
+                raise ValueError(f"Input {i} is incompatible with layer {self.name}: {wrong} (shape "
+                                 f"{K.int_shape(x)}{_made_by(x)})")
 
     def _output_shapes(self, inputs: list[Tensor], outputs: list[Tensor]) -> list[Any]:
         """Static shapes of the outputs: what the layer declares, or what the nodes say if it declares nothing."""
@@ -249,6 +254,11 @@ class Layer(LayerState, LayerAccessors):
             x._keras_history = (self, index, i)
         Node(self, [h[0] for h in history], [h[1] for h in history], [h[2] for h in history], inputs, outputs,
              in_masks, masks, [K.int_shape(x) for x in inputs], shapes, arguments)
+
+
+def _made_by(x: Tensor) -> str:
+    layer = getattr(x, "_keras_history", (None,))[0]
+    return f", the output of {layer.name}" if layer is not None else ""
 
 
 def _tuple(shape: Any) -> tuple[Any, ...]:

@@ -109,7 +109,9 @@ class GraphMap:
     @staticmethod
     def _disconnected(x: Any, layer: Any, passed: list[str]) -> None:
         raise ValueError("Graph disconnected: cannot obtain value for tensor " + str(x) + ' at layer "' + layer.name
-                         + '". The following previous layers were accessed without issue: ' + str(passed))
+                         + '". The following previous layers were accessed without issue: ' + str(passed)
+                         + f". It comes from `{x._keras_history[0].name}`, which no input of the model leads to: add "
+                         "its Input to `inputs`, or build the layers on the model's own inputs.")
 
     def _check_names(self) -> None:
         names = [la.name for la in self.layers]
@@ -117,5 +119,5 @@ class GraphMap:
             if names.count(name) != 1:
                 raise ValueError(
                     'The name "' + name + '" is used ' + str(names.count(name)) + " times in the model. All "
-                    "layer names should be unique."
+                    "layer names should be unique: give each layer a `name` of its own, or none."
                 )

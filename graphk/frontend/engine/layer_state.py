@@ -92,7 +92,7 @@ class LayerState:
                 + str(len(weights))
                 + ", but the layer was expecting "
                 + str(len(params))
-                + " weights. Provided weights: "
+                + f" weights, of shapes {[p.array.shape for p in params]}. Provided weights: "
                 + str(weights)[:50]
                 + "..."
             )

@@ -15,6 +15,7 @@ from graphk.frontend.engine.input_layer import InputLayer
 from graphk.frontend.engine.network_config import NetworkConfig
 from graphk.frontend.engine.subclassed import Subclassed
 from graphk.frontend.tensor import Tensor
+from graphk.frontend.utils.advice import advice
 from graphk.frontend.utils.generic_utils import has_arg, object_list_uid, to_list, unpack_singleton
 from graphk.ir.node import origin
 
@@ -35,7 +36,9 @@ class Network(Subclassed, NetworkConfig, Layer):
         given = dict(zip(names, args), **kwargs)
         unknown = set(given) - set(names)
         if unknown:
-            raise TypeError("Keyword argument not understood:", sorted(unknown)[0])
+            name = sorted(unknown)[0]
+            raise TypeError(f"Keyword argument not understood: {name} (in {type(self).__name__})"
+                            + advice(name, (*names, "name", "trainable"), "arguments"))
         if given:
             if len(given) < 2:
                 raise TypeError(f"{type(self).__name__} takes both `inputs` and `outputs`; received only "
@@ -100,7 +103,8 @@ class Network(Subclassed, NetworkConfig, Layer):
             self._check_history(
                 x,
                 "Input tensors to a " + type(self).__name__ + " must come from `keras.layers.Input`. "
-                "Received: " + str(x) + " (missing previous layer metadata).",
+                "Received: " + str(x)[:200] + " (missing previous layer metadata). Make it with Input(shape), or with "
+                "Input(tensor=x) if it is a placeholder.",
             )
             if not isinstance(x._keras_history[0], InputLayer):
                 raise ValueError(
@@ -116,7 +120,8 @@ class Network(Subclassed, NetworkConfig, Layer):
             self._check_history(
                 x,
                 "Output tensors to a " + type(self).__name__ + " must be the output of a Keras `Layer` "
-                "(thus holding past layer metadata). Found: " + str(x),
+                "(thus holding past layer metadata). Found: " + str(x)[:200] + ". Wrap backend operations in a Lambda "
+                "layer.",
             )
 
     @staticmethod
@@ -151,17 +156,21 @@ class Network(Subclassed, NetworkConfig, Layer):
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
         """The layer called `name`, or the one at `index`; ValueError if there is none."""
+        names = [layer.name for layer in self.layers]
         if index is not None:
             if len(self.layers) <= index:
                 raise ValueError("Was asked to retrieve layer at index " + str(index) + " but model only has "
-                                 + str(len(self.layers)) + " layers.")
+                                 + str(len(self.layers)) + f" layers: {names}.")
             return self.layers[index]
         if not name:
-            raise ValueError("Provide either a layer name or layer index.")
+            raise ValueError(f"Provide either a layer name or layer index. The layers are {names}.")
+        if not isinstance(name, str):
+            raise TypeError(f"get_layer() takes a name (str); received {name!r}. For a number write "
+                            f"get_layer(index={name!r}).")
         for layer in self.layers:
             if layer.name == name:
                 return layer
-        raise ValueError("No such layer: " + name + f". The layers are {[la.name for la in self.layers]}.")
+        raise ValueError("No such layer: " + name + f". The layers are {names}" + advice(name, names))
 
     @property
     def trainable_weights(self) -> list[Any]:
@@ -185,7 +194,8 @@ class Network(Subclassed, NetworkConfig, Layer):
         want = sum(len(layer.weights) for layer in self.layers)
         if len(weights) != want:
             raise ValueError(f'You called `set_weights(weights)` on model "{self.name}" with a weight list of length '
-                             f"{len(weights)}, but the model was expecting {want} weights.")
+                             f"{len(weights)}, but the model was expecting {want} weights, of shapes "
+                             f"{[w.shape for layer in self.layers for w in layer.weights]}.")
         at = 0
         for layer in self.layers:
             count = len(layer.weights)

@@ -15,7 +15,8 @@ from graphk.frontend import metrics as metrics_module
 from graphk.frontend.backend.creation import fresh_dim
 from graphk.frontend.engine.training_utils import collect_metrics, weighted_masked_objective
 from graphk.frontend.tensor import Tensor
-from graphk.frontend.utils.generic_utils import to_list
+from graphk.frontend.utils.advice import advice
+from graphk.frontend.utils.generic_utils import lookup, to_list
 from graphk.ir.node import origin
 from graphk.ir.ops.leaves import new_input
 from graphk.ir.types import TensorType
@@ -54,6 +55,7 @@ class TrainingSetup:
                         + name
                         + '". Only expected the following keys: '
                         + str(names)
+                        + advice(name, names)
                     )
             for name in names:
                 if name not in loss:
@@ -262,10 +264,19 @@ class TrainingSetup:
             fn.reset_states()
 
 
+_GENERAL = ("accuracy", "acc", "crossentropy", "ce")             # which function they mean depends on loss and output
+
+
 def resolve_metric(metric: Any, output_shape: Any, loss_fn: Any) -> tuple[Any, str | None]:
     """The function of a metric and, for 'accuracy' and 'crossentropy', the short name shown in logs."""
-    if metric not in ("accuracy", "acc", "crossentropy", "ce"):
-        return metrics_module.get(metric), None
+    if metric not in _GENERAL:
+        if isinstance(metric, str) and lookup(metric, metrics_module._TABLE) is None:
+            raise ValueError("Unknown metric function:" + metric + advice(metric, {*metrics_module._TABLE, *_GENERAL})
+                             + " Pass a metric of your own as the function itself.")
+        fn = metrics_module.get(metric)
+        if fn is None:
+            raise ValueError("Could not interpret metric function identifier: None. Expected a name or a function.")
+        return fn, None
     accuracy = metric in ("accuracy", "acc")
     short = "acc" if accuracy else "ce"
     if output_shape[-1] == 1 or loss_fn is losses.binary_crossentropy:

@@ -15,6 +15,8 @@ from typing import Any, Callable, Sequence
 
 import numpy as np
 
+from graphk.frontend.utils.advice import advice
+
 _custom_objects: dict[str, Any] = {}
 
 
@@ -72,7 +74,8 @@ def deserialize_keras_object(identifier: Any, module_objects: dict[str, Any] | N
     if isinstance(identifier, str):
         found = lookup(identifier, module_objects or {}, custom_objects)
         if found is None:
-            raise ValueError("Unknown " + printable_module_name + ":" + identifier)
+            raise ValueError("Unknown " + printable_module_name + ":" + identifier
+                             + _known(identifier, module_objects, custom_objects))
         return found
     raise ValueError("Could not interpret serialized " + printable_module_name + ": " + str(identifier))
 
@@ -85,13 +88,21 @@ def lookup(name: str, module_objects: dict[str, Any], custom_objects: dict[str, 
     return None
 
 
+def _known(name: Any, *tables: dict[str, Any] | None) -> str:
+    """The end of the error about an unknown name."""
+    known = {k for table in (*tables, _custom_objects) for k in table or {}}
+    return advice(name, known) + " An object of your own must be passed in custom_objects, or be put into a " \
+        "CustomObjectScope."
+
+
 def _from_dict(config: dict[str, Any], module_objects: dict[str, Any], custom_objects: dict[str, Any] | None,
                what: str) -> Any:
     if "class_name" not in config or "config" not in config:
         raise ValueError("Improper config format: " + str(config))
     cls = lookup(config["class_name"], module_objects, custom_objects)
     if cls is None:
-        raise ValueError("Unknown " + what + ": " + str(config["class_name"]))
+        raise ValueError("Unknown " + what + ": " + str(config["class_name"])
+                         + _known(config["class_name"], module_objects, custom_objects))
     if not hasattr(cls, "from_config"):
         with CustomObjectScope(custom_objects or {}):
             return cls(**config["config"])

@@ -1,0 +1,51 @@
+"""Families of named objects: losses, metrics, constraints, regularizers, initializers.
+
+In: a name, config or object that a user passed.  Out: the object it stands for, or an error.  What always holds: an
+error about an unknown name ends with the nearest known one, or with all of them.
+"""
+from __future__ import annotations
+
+from typing import Any, Iterable, Mapping
+
+from graphk.frontend.utils import generic_utils
+from graphk.frontend.utils.advice import advice
+
+
+class Family:
+    """Objects known by name.  what: what error messages call a member; table: members by name; factories: functions
+    that make a member when called without arguments, as classes do.
+
+    >>> Family("number", {"two": 2}).get("two")
+    2
+    """
+
+    def __init__(self, what: str, table: Mapping[str, Any], factories: Iterable[Any] = ()):
+        self.what, self.table, self.factories = what, table, tuple(factories)
+
+    def serialize(self, member: Any) -> Any:
+        """The name or config of a member."""
+        return generic_utils.serialize_keras_object(member)
+
+    def deserialize(self, config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
+        """What a config or a name stands for; ValueError if it is unknown."""
+        return generic_utils.deserialize_keras_object(config, module_objects=dict(self.table),
+                                                      custom_objects=custom_objects, printable_module_name=self.what)
+
+    def get(self, identifier: Any) -> Any:
+        """The member for a name, config, class, callable or None."""
+        if identifier is None:
+            return None
+        if isinstance(identifier, dict):
+            return self.deserialize(identifier)
+        found = self.deserialize(identifier) if isinstance(identifier, str) else identifier
+        if isinstance(found, type) or any(found is f for f in self.factories):
+            return found()
+        if callable(found) or isinstance(identifier, str):
+            return found
+        raise self.uninterpretable(identifier)
+
+    def uninterpretable(self, identifier: Any) -> ValueError:
+        """The error for something that is neither name nor config nor callable."""
+        return ValueError(f"Could not interpret {self.what} identifier: {str(identifier)[:200]} (a "
+                          f"{type(identifier).__name__}). Expected a name, a config or a callable"
+                          + advice(identifier, (k for k in self.table if k.islower())))

@@ -14,6 +14,7 @@ from typing import Any, Sequence
 import numpy as np
 
 from graphk.frontend import execute
+from graphk.frontend.bounds import bounds_of, check_bounds
 from graphk.frontend.tensor import Tensor, Update, Variable, depends_on_phase, node_of, variable_of
 from graphk.ir.dims import DimExpr, evaluate, symbols
 from graphk.ir.node import Graph, Node, substitute_nodes
@@ -56,6 +57,7 @@ class Function:
         self._check_inputs_are_enough()
         self._executables: dict[int, execute.Executable] = {}
         self._seen: set[tuple[Any, ...]] = set()
+        self._bounds = bounds_of(self._graph)
 
     # ---------------------------------------------------------------- building
     @staticmethod
@@ -107,7 +109,13 @@ class Function:
             inputs = self.check(inputs)
             if key is not None and len(self._seen) < SEEN_LIMIT and signature(inputs) == key:
                 self._seen.add(key)
+        if self._bounds:
+            check_bounds(self._bounds, inputs)
         return (self._executables.get(phase) or self.executable(phase))(inputs)
+
+    def check_ranges(self, inputs: Sequence[Any]) -> None:
+        """ValueError if row or class numbers among `inputs` (which may be a whole data set) are out of range."""
+        check_bounds(self._bounds, inputs)
 
     def check(self, inputs: Sequence[Any]) -> list[np.ndarray]:
         """`inputs` as arrays of the declared dtypes; TypeError or ValueError naming the input that does not fit."""
@@ -135,10 +143,13 @@ class Function:
             value = value.values() if callable(value.values) else value.values
         try:
             array = np.asarray(value)
+            if value is None:
+                raise TypeError("no value")
             if array.dtype.kind in "OUSV":
                 array = array.astype(node.dtype)
             if array.dtype.kind == "c":
                 raise TypeError("complex numbers have no place in it")
+            _check_whole(array, node.dtype)
             array = np.ascontiguousarray(array, dtype=node.dtype).reshape(array.shape)
         except (TypeError, ValueError) as e:
             raise TypeError(f"The input `{name}` of the function `{self.name}` cannot be converted to {node.dtype}: "
@@ -160,6 +171,25 @@ class Function:
                     f"The input `{name}` of the function `{self.name}` expects shape {_text(node.shape)}; "
                     f"received an array of shape {a.shape}: axis {axis} has size {size}, expected {want}{also}."
                 )
+
+
+def _check_whole(array: np.ndarray, dtype: str) -> None:
+    """TypeError unless every number of `array` is one of the integer type `dtype` too; other types take all."""
+    if dtype not in ("int32", "int64", "uint32") or np.can_cast(array.dtype, dtype) or not array.size:
+        return
+    limits = np.iinfo(dtype)
+    if array.dtype.kind == "f":
+        bad = ~(array == np.trunc(array))
+        if bad.any():
+            raise TypeError(f"{array[bad][0]} at {_first(bad)} is not a whole number; round it first, or declare the "
+                            "placeholder with a float dtype")
+    if array.min() < limits.min or array.max() > limits.max:
+        bad = (array < limits.min) | (array > limits.max)
+        raise TypeError(f"{array[bad][0]} at {_first(bad)} is not between {limits.min} and {limits.max}")
+
+
+def _first(bad: np.ndarray) -> str:
+    return str(tuple(int(i) for i in np.argwhere(bad)[0]))
 
 
 def _text(shape: Sequence[Any]) -> str:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from graphk import backend as K
-from graphk import callbacks, utils
+from graphk import callbacks, optimizers, utils
 from graphk import layers as L
 from graphk.models import Model, Sequential, model_from_json
 
@@ -28,6 +28,22 @@ def two(compiled=True):
 
 def bare():
     return Sequential([L.Dense(2, input_shape=(3,))])
+
+
+def lookup():
+    m = Sequential([L.Embedding(5, 2, input_length=3, name="table"), L.Flatten(), L.Dense(1)])
+    m.compile("sgd", "mse")
+    return m
+
+
+def gathered():
+    p = K.placeholder((2,), dtype="int32", name="ids")
+    return K.function([p], [K.gather(K.ones((3, 2)), K.reshape(p, (2, 1)))])
+
+
+def doubled():
+    p = K.placeholder((2,), dtype="int32", name="p")
+    return K.function([p], [p * 2])
 
 
 def batches():
@@ -128,6 +144,28 @@ CASES = {
                        'Unknown entry in metrics dictionary: "z"'),
     "loss weights": (lambda: two(False).compile("sgd", "mse", loss_weights=[1]), ValueError, "loss_weights=[1]"),
     # names
+    "near loss": (lambda: mlp("categorical_crossentrpy"), ValueError,
+                  "Unknown loss function:categorical_crossentrpy. Did you mean `categorical_crossentropy`?"),
+    "near metric": (lambda: mlp(metrics=["acuracy"]), ValueError,
+                    "Unknown metric function:acuracy. Did you mean `accuracy`?"),
+    "near optimizer": (lambda: bare().compile("Adamm", "mse"), ValueError,
+                       "Unknown optimizer: Adamm. Did you mean `adam`?"),
+    "near activation": (lambda: L.Activation("softmx"), ValueError, "Did you mean `softmax`?"),
+    "near initializer": (lambda: L.Dense(3, kernel_initializer="glorot_unifrm"), ValueError,
+                         "Did you mean `glorot_uniform`?"),
+    "near constraint": (lambda: L.Dense(3, kernel_constraint="nonng"), ValueError, "Did you mean `nonneg`?"),
+    "known regularizers": (lambda: L.Dense(3, kernel_regularizer="ridge"), ValueError,
+                           "Unknown regularizer:ridge. Known names: L1L2, l1, l1_l2, l2."),
+    "near layer": (lambda: L.deserialize({"class_name": "Dence", "config": {}}), ValueError, "Did you mean `Dense`?"),
+    "near keyword": (lambda: L.Dense(3, activaton="relu", name="d"), TypeError,
+                     "activaton (in Dense `d`). Did you mean `activation`?"),
+    "near base keyword": (lambda: L.Dense(3, input_shap=(3,)), TypeError, "Did you mean `input_shape`?"),
+    "near optimizer keyword": (lambda: optimizers.Adam(learnin_rate=1), TypeError,
+                               "learnin_rate (in Adam). Did you mean `learning_rate`?"),
+    "near model keyword": (lambda: (lambda x: Model(input=x, outputs=x, nam="m"))(L.Input((3,))), TypeError,
+                           "Did you mean `name`?"),
+    "metric of none": (lambda: mlp(metrics=[None]), ValueError, "Could not interpret metric function identifier: None"),
+    "loss of number": (lambda: mlp(3), ValueError, "Expected a name, a config or a callable"),
     "activation": (lambda: L.Dense(3, activation="rellu"), ValueError, "Unknown activation function:rellu"),
     "loss": (lambda: mlp("crossentropy"), ValueError, "Unknown loss function:crossentropy"),
     "optimizer": (lambda: bare().compile("adamm", "mse"), ValueError, "Unknown optimizer: adamm"),
@@ -140,6 +178,25 @@ CASES = {
     "keyword": (lambda: L.Dense(3, activaton="relu"), TypeError, "Keyword argument not understood"),
     "units": (lambda: L.Dense("ten", name="d"), ValueError, "Dense layer d: `units` must be a positive integer"),
     "get_layer": (lambda: mlp().get_layer("nope"), ValueError, "No such layer: nope. The layers are ['first', 'last']"),
+    "near get_layer": (lambda: mlp().get_layer("frst"), ValueError, "No such layer: frst. The layers are ['first', "
+                       "'last']. Did you mean `first`?"),
+    "get_layer number": (lambda: mlp().get_layer(1), TypeError, "For a number write get_layer(index=1)."),
+    # numbers that choose rows or classes
+    "row": (lambda: lookup().predict(np.array([[0, 1, 7]])), ValueError, 'Layer "table": indices[0,2] = 7 is not in '
+            "[0, 5), in the array for the input `table_input` of shape (1, 3). Set input_dim to at least 8."),
+    "negative row": (lambda: lookup().predict_on_batch(np.array([[-2, 1, 0]])), ValueError,
+                     "indices[0,0] = -2 is not in [0, 5)"),
+    "no row": (lambda: lookup().predict(np.array([[0, 1, np.nan]])), ValueError, "indices[0,2] = nan is not in [0, 5)"),
+    "row of K.gather": (lambda: gathered()([np.array([1, 3], "int32")]), ValueError,
+                        "K.gather: indices[1] = 3 is not in [0, 3), in the array for the input `ids`"),
+    "negative row of K.gather": (lambda: gathered()([[1, -1]]), ValueError, "indices[1] = -1 is not in [0, 3)"),
+    "class": (lambda: mlp("sparse_categorical_crossentropy").train_on_batch(X, [0, 1, 2, 0, 1, 0]), ValueError,
+              "Received a label value of 2 which is outside the valid range of [0, 2): `last_target`[2,0] = 2"),
+    "negative class": (lambda: mlp("sparse_categorical_crossentropy").evaluate(X, [0, 1, -1, 0, 1, 0], verbose=0),
+                       ValueError, "Received a label value of -1"),
+    "fraction": (lambda: doubled()([[1., 1.5]]), TypeError, "1.5 at (1,) is not a whole number"),
+    "NaN for int": (lambda: doubled()([[np.nan, 1.]]), TypeError, "nan at (0,) is not a whole number"),
+    "too large": (lambda: doubled()([np.array([0, 2 ** 40])]), TypeError, "1099511627776 at (1,) is not between"),
     # graphs
     "disconnected": (disconnected, ValueError, "Graph disconnected: cannot obtain value for tensor"),
     "same names": (same_names, ValueError, 'The name "n" is used 2 times in the model.'),
@@ -234,6 +291,23 @@ def test_dtypes_that_are_not_computed_in_are_named():
                  lambda: K.placeholder((2,), dtype="float16")):
         with pytest.raises(TypeError, match="expected one of bool, int32"):
             make()
+
+
+def test_rows_and_classes_in_range_pass_in_every_dtype():
+    assert doubled()([[1., 2.]])[0].tolist() == [2, 4]
+    assert gathered()([np.array([0., 2.])])[0].shape == (2, 1, 2)
+    for dtype in ("int32", "int64", "float32", "uint8"):
+        assert lookup().predict(np.array([[0, 4, 2]], dtype)).shape == (1, 1)
+        assert mlp("sparse_categorical_crossentropy").train_on_batch(X, np.array([0, 1] * 3, dtype)) > 0
+    assert lookup().predict(np.zeros((0, 3))).shape == (0, 1)
+
+
+def test_a_row_out_of_range_is_refused_after_good_batches_too():
+    m = lookup()
+    for _ in range(3):
+        m.predict_on_batch(np.zeros((1, 3), "float32"))
+    with pytest.raises(ValueError, match="indices"):
+        m.predict_on_batch(np.full((1, 3), 5, "float32"))
 
 
 def test_a_placeholder_listed_twice_is_named():

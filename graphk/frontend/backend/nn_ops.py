@@ -12,6 +12,7 @@ from graphk.frontend.backend import math_ops as m
 from graphk.frontend.backend.common import epsilon
 from graphk.frontend.backend.random_ops import bernoulli
 from graphk.frontend.backend.shape_ops import one_hot
+from graphk.frontend.bounds import note_classes
 from graphk.frontend.tensor import Tensor, as_dim, node_of
 from graphk.ir.opdef import const
 from graphk.ir.ops import elementwise as ew
@@ -106,6 +107,8 @@ def sparse_categorical_crossentropy(
         out = ew.log(ew.clip(out, epsilon(), 1.0 - epsilon()))
     logs = nn.log_softmax(out, -1)
     classes = sh.reshape(ew.cast(node_of(target), "int64"), shape=out.shape[:-1])
+    if isinstance(out.shape[-1], int):
+        note_classes(classes, out.shape[-1])
     hot = ew.cast(nn.one_hot(classes, out.shape[-1], "bool"), "bool")
     return Tensor(ew.neg(red.sum_(ew.select(hot, logs, 0.0), axes=-1)))
 

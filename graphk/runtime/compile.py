@@ -21,8 +21,7 @@ from graphk.ir.node import Graph, Node
 from graphk.ir.program import AnyStep, Buffer, LoopStep, Program, Step, flat_steps
 from graphk.ir.types import ITEMSIZE
 from graphk.passes.pipeline import Result, run_passes
-from graphk.runtime import native_loop
-from graphk.runtime.executor import _HEAD_WORDS, Binding, Call, Executor, Guard, Loop, Patch, default_executor
+from graphk.runtime.executor import Binding, Call, Executor, Guard, Loop, Patch, default_executor, native_job
 
 SMALL_COST = 1_500_000           # scalar operations (about 20 us) below which one thread is faster than two
 GEMV_ROWS = 3                    # rows of the workspace that a contraction with few rows fills
@@ -41,11 +40,6 @@ def compile_kernels(kernels: Sequence[Kernel], target: Target) -> dict[Kernel, C
     tables = cache.get_kernels([(s.text, s.entries, target) for s in sources.values()])
     return {k: Compiled(s, tuple(table[e] for e in s.entries))
             for (k, s), table in zip(sources.items(), tables, strict=True)}
-
-
-def executor_source() -> tuple[str, tuple[str, ...], Target]:
-    """What `Executor` asks the cache for."""
-    return native_loop.source(_HEAD_WORDS), native_loop.ENTRIES, host_target()
 
 
 class Bound:
@@ -330,7 +324,7 @@ def compile_graph(graph: Graph, variables: Mapping[Node, np.ndarray], phase: int
     variables: for each variable node its array, which is read and written in place for the executable's life.
     """
     # Every program needs it: on a first start it is compiled while the passes run.
-    cache.prefetch(*executor_source())
+    cache.prefetch(*native_job())
     if OBSERVERS:
         return _observed(graph, variables, phase, observer, verify)
     return Executable(run_passes(graph, phase, verify, observer), variables)

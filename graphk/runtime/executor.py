@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphk.codegen import cache
-from graphk.codegen.target import host_target
+from graphk.codegen.target import Target, host_target
 from graphk.runtime import native_loop as loop
 
 # numpy's public flag bits.
@@ -141,7 +141,13 @@ def thread_count() -> int:
     return int(text)
 
 
+# Words of every Python object before its own fields.
 _HEAD_WORDS = object.__basicsize__ // 8
+
+
+def native_job() -> tuple[str, tuple[str, ...], Target]:
+    """What every executor asks the kernel cache for: source and entries of the native part, and the target."""
+    return loop.source(_HEAD_WORDS), loop.ENTRIES, host_target()
 
 
 def check_array_layout() -> None:
@@ -169,7 +175,7 @@ class _Native:
     """The four entries as ctypes functions (which release the GIL)."""
 
     def __init__(self) -> None:
-        kernel = cache.get_kernel(loop.source(_HEAD_WORDS), loop.ENTRIES, host_target())
+        kernel = cache.get_kernel(*native_job())
         self.execute, self.launch, self.resume, self.worker = (_ENTRY(kernel[name]) for name in loop.ENTRIES)
 
 

@@ -60,6 +60,14 @@ def test_outside_packages_stay_where_they_belong(path):
             assert path.as_posix() in NUMBA_CORE, f"{path}:{line}: {name} is private to numba; use graphk.codegen"
 
 
+@pytest.mark.parametrize("path", [p for p in MODULES if layer(p.parts) < LAYERS.index("frontend")], ids=str)
+def test_private_names_stay_in_their_module(path):
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("graphk"):
+            private = [a.name for a in node.names if a.name.startswith("_")]
+            assert not private, f"{path}:{node.lineno} imports {private} of {node.module}: give it a public name there"
+
+
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_size_and_docstring(path):
     text = (ROOT / path).read_text()

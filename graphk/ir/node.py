@@ -116,6 +116,11 @@ def make(op: "OpDef", inputs: tuple[Node, ...], attrs: Attrs, type_: Type | None
     return node
 
 
+def is_interned(node: Node) -> bool:
+    """Whether building `node` again would give this very object."""
+    return any(_table.get((node.op.name, node.inputs, node.attrs, given)) is node for given in (None, node.type))
+
+
 # ------------------------------------------------------------------ where a node comes from
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -177,6 +182,20 @@ class origin:
     def __enter__(self) -> "origin":
         _scope.append(self.value)
         return self
+
+    def __exit__(self, *exc: object) -> None:
+        _scope.pop()
+
+
+class exactly:
+    """Context manager: nodes built inside have exactly this origin, even an empty one."""
+    __slots__ = ("value",)
+
+    def __init__(self, value: Origin):
+        self.value = value
+
+    def __enter__(self) -> None:
+        _scope.append(self.value)
 
     def __exit__(self, *exc: object) -> None:
         _scope.pop()

@@ -16,7 +16,7 @@ import numpy as np
 
 import graphk.ir.ops  # noqa: F401  (fills the registry in which names of ops are looked up)
 from graphk.ir.dims import Dim, dim_max, floordiv, sym
-from graphk.ir.node import NO_ORIGIN, ArrayValue, Graph, Node, Origin, _scope, make, set_origin
+from graphk.ir.node import NO_ORIGIN, ArrayValue, Graph, Node, Origin, exactly, make, set_origin
 from graphk.ir.opdef import get_op
 from graphk.ir.ops.leaves import learning_phase, new_input, new_variable
 from graphk.ir.types import LONG, TensorType, TupleType, Type
@@ -189,7 +189,7 @@ class Parser:
         elif UNNAMED.fullmatch(name):
             name = ""
         said = self.origin_here()
-        with _from(said):
+        with exactly(said):
             node = learning_phase() if op == "phase" else (new_input if op == "input" else new_variable)(type_, name)
         set_origin(node, said)
         return self.define(scope, token, node)
@@ -216,7 +216,7 @@ class Parser:
         given = type_ if op.kind == "leaf" else None
         said = self.origin_here()
         try:
-            with _from(said):
+            with exactly(said):
                 node = make(op, inputs, tuple(sorted(attrs.items())), given)
         except Exception as e:
             self._raise(f"`{op.name}` does not take these arguments: {e}", op_token.line, op_token.column)
@@ -363,19 +363,6 @@ class Parser:
             self.fail("a number, `true`, `false`, `inf`, `nan` or `[`")
         self.at += 1
         return [scalar(sign + token.text)]
-
-
-class _from:
-    """Context manager: nodes built inside have exactly this origin, even an empty one."""
-
-    def __init__(self, value: Origin):
-        self.value = value
-
-    def __enter__(self) -> None:
-        _scope.append(self.value)
-
-    def __exit__(self, *exc: object) -> None:
-        _scope.pop()
 
 
 __all__ = ["ParseError", "Parser", "Token", "parse_graph", "dot_defaults", "scalar"]

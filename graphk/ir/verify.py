@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Callable, Iterable, Iterator, NamedTuple, Sequence
 
 from graphk.ir.dims import Dim, DimExpr, symbols
-from graphk.ir.node import Graph, Node, _table, attr_symbols, origin_of
+from graphk.ir.node import Graph, Node, attr_symbols, is_interned, origin_of
 from graphk.ir.text import node_names, node_text
 from graphk.ir.types import TensorType, TupleType, Type
 from graphk.ir.verify_program import VerifyError, blame, verify_kernel, verify_program
@@ -92,8 +92,7 @@ def inputs_declared(graph: Graph) -> Iterator[Broken]:
 def nodes_interned(graph: Graph) -> Iterator[Broken]:
     """Each node is the one node of its op, operands and attributes."""
     for node in graph.nodes():
-        key = (node.op.name, node.inputs, node.attrs)
-        if _table.get((*key, None)) is not node and _table.get((*key, node.type)) is not node:
+        if not is_interned(node):
             yield Broken(node, "it was not built by calling its op, so an equal node may exist beside it")
 
 

@@ -65,6 +65,7 @@ from graphk.frontend.backend.creation import (
 from graphk.frontend.backend.math_ops import *            # noqa: F401,F403
 from graphk.frontend.backend.nn_ops import *              # noqa: F401,F403
 from graphk.frontend.backend.random_ops import random_binomial, random_normal, random_uniform, truncated_normal
+from graphk.frontend.backend.recurrence import rnn
 from graphk.frontend.backend.shape_ops import *           # noqa: F401,F403
 from graphk.frontend.function import Function
 

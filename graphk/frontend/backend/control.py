@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any, Callable, Sequence
 
 from graphk.frontend.backend.random_ops import inside_loop, loop_steps
-from graphk.frontend.backend.shape_ops import concatenate, expand_dims, reverse
 from graphk.frontend.tensor import Tensor, node_of
 from graphk.ir.dims import Dim
 from graphk.ir.node import Graph, Node, replace_inputs, topological
@@ -188,96 +187,6 @@ def cumprod(x: Tensor, axis: int = 0) -> Tensor:
     return _cumulate(x, axis, ew.mul, 1)
 
 
-# ------------------------------------------------------------------ recurrence
-def _swap(node: Node) -> Node:
-    return sh.transpose(node, perm=(1, 0, *range(2, node.ndim)))
-
-
-def rnn(step_function: Callable[[Tensor, list[Tensor]], tuple[Tensor, list[Tensor]]], inputs: Tensor,
-        initial_states: Sequence[Tensor], go_backwards: bool = False, mask: Tensor | None = None,
-        constants: Sequence[Any] | None = None, unroll: bool = False, input_length: int | None = None
-        ) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Run `step_function(input_t, states + constants) -> (output, new_states)` over axis 1 of `inputs`.
-
-    inputs: (samples, time, …); mask: (samples, time) or (samples, time, 1): at a 0 the states stay and the output is
-    the previous one.  Returns (last output, outputs (samples, time, …), last states); with `go_backwards` time runs
-    backwards and outputs come in that order.
-    """
-    if inputs.ndim < 3:
-        raise ValueError("Input should be at least 3D.")
-    constants = list(constants or [])
-    time = input_length if input_length is not None and unroll else node_of(inputs).shape[1]
-    if unroll and not isinstance(time, int):
-        raise ValueError("Unrolling requires a fixed number of timesteps.")
-    seqs = [_swap(node_of(inputs))]
-    if mask is not None:
-        m = node_of(mask)
-        seqs.append(ew.cast(_swap(m if m.ndim == 3 else sh.reshape(m, shape=m.shape + (1,))), "bool"))
-    states = [node_of(s) for s in initial_states]
-    run = _Recurrence(step_function, constants, len(states), mask is not None)
-    if mask is not None:
-        states.append(run.first_output(seqs, states, unroll))
-    last, stacked = (_unrolled if unroll else _scanned)(run, states, seqs, time, go_backwards)
-    if go_backwards:
-        outputs = reverse(Tensor(stacked), 0) if not unroll else Tensor(stacked)
-    else:
-        outputs = Tensor(stacked)
-    final = outputs[-1] if run.output_is is None else Tensor(last[run.output_is])
-    return final, Tensor(_swap(outputs.node)), [Tensor(s) for s in last[:run.n_states]]
-
-
-class _Recurrence:
-    """The step as a function of nodes, with masking; remembers which carry equals the output, if one does."""
-
-    def __init__(self, step: Callable[..., Any], constants: list[Any], n_states: int, masked: bool):
-        self.step, self.constants, self.n_states, self.masked = step, constants, n_states, masked
-        self.output_is: int | None = None
-
-    def raw(self, states: Sequence[Node], x: Node) -> tuple[Node, list[Node]]:
-        out, new = self.step(Tensor(x), [*[Tensor(s) for s in states], *self.constants])
-        if len(new) != self.n_states:
-            raise ValueError(f"K.rnn: the step function returned {len(new)} states, expected {self.n_states}")
-        return node_of(out), [node_of(s) for s in new]
-
-    def first_output(self, seqs: Sequence[Node], states: Sequence[Node], unroll: bool) -> Node:
-        """What a masked first step puts out: zeros if unrolled, else the first state where it has the output's shape
-        (what Keras 2.2 on TensorFlow does in its two cases)."""
-        x = new_input(TensorType(seqs[0].dtype, seqs[0].shape[1:]))
-        out, _ = self.raw(states, x)
-        if not unroll and states and states[0].shape == out.shape and states[0].dtype == out.dtype:
-            return states[0]
-        return ew.zeros_like(out)
-
-    def __call__(self, carry: list[Node], xs: list[Node]) -> tuple[list[Node], list[Node]]:
-        states = carry[:self.n_states]
-        out, new = self.raw(states, xs[0])
-        if not self.masked:
-            same = [i for i, s in enumerate(new) if s is out]
-            self.output_is = same[0] if same else None
-            return new, [out]
-
-        def keep(a: Node, old: Node) -> Node:
-            c = xs[1]
-            return ew.select(sh.reshape(c, shape=(c.shape[0],) + (1,) * (a.ndim - 1)), a, old)
-        out = keep(out, carry[-1])
-        self.output_is = self.n_states
-        return [*[keep(a, s) for a, s in zip(new, states)], out], [out]
-
-
-def _scanned(run: _Recurrence, states: list[Node], seqs: list[Node], time: Dim, back: bool) -> tuple[list[Node], Node]:
-    last, ys = loop(run, states, seqs, time, back, "rnn_step")
-    return last, ys[0]
-
-
-def _unrolled(run: _Recurrence, states: list[Node], seqs: list[Node], time: int, back: bool) -> tuple[list[Node], Node]:
-    """The same steps written out; outputs in the order they were made."""
-    outs: list[Tensor] = []
-    for t in (range(time - 1, -1, -1) if back else range(time)):
-        states, ys = run(states, [Tensor(s)[t].node for s in seqs])
-        outs.append(Tensor(ys[0]))
-    return states, concatenate([expand_dims(y, 0) for y in outs], 0).node
-
-
 def print_tensor(x: Tensor, message: str = "") -> Tensor:
     """Not supported: raises NotImplementedError."""
     raise NotImplementedError("K.print_tensor is not supported: compiled functions print nothing. Return the tensor as "
@@ -295,6 +204,5 @@ __all__ = [
     "foldr",
     "cumsum",
     "cumprod",
-    "rnn",
     "print_tensor",
 ]

@@ -7,15 +7,14 @@ _PLANNED = frozenset((
     "Cropping2D Cropping3D UpSampling1D UpSampling2D UpSampling3D ZeroPadding1D ZeroPadding2D ZeroPadding3D "
     "MaxPooling1D MaxPooling2D MaxPooling3D AveragePooling1D AveragePooling2D AveragePooling3D GlobalMaxPooling1D "
     "GlobalMaxPooling2D GlobalMaxPooling3D GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D "
-    "LocallyConnected1D LocallyConnected2D RNN SimpleRNN GRU LSTM SimpleRNNCell GRUCell LSTMCell StackedRNNCells "
-    "CuDNNGRU CuDNNLSTM ConvLSTM2D TimeDistributed Bidirectional").split())
+    "LocallyConnected1D LocallyConnected2D ConvLSTM2D").split())
 
 
 def __getattr__(name: str) -> object:
     """Say of a Keras layer that is not there yet that it is not, instead of failing like a misspelt name."""
     if name in _PLANNED:
-        raise ImportError(f"the layer `{name}` of Keras is not in this version of graphk: convolution, pooling, "
-                          "recurrent layers and wrappers are still to come. "
+        raise ImportError(f"the layer `{name}` of Keras is not in this version of graphk: convolution and "
+                          "pooling are still to come. "
                           f"graphk.layers has: {', '.join(sorted(_here()))}.")
     raise AttributeError(f"module 'graphk.layers' has no attribute {name!r}")
 

@@ -25,6 +25,7 @@ from graphk.frontend.layers.core import (
     SpatialDropout2D,
     SpatialDropout3D,
 )
+from graphk.frontend.layers.cudnn_recurrent import CuDNNGRU, CuDNNLSTM
 from graphk.frontend.layers.embeddings import Embedding
 from graphk.frontend.layers.merge import (
     Add,
@@ -46,6 +47,17 @@ from graphk.frontend.layers.merge import (
 )
 from graphk.frontend.layers.noise import AlphaDropout, GaussianDropout, GaussianNoise
 from graphk.frontend.layers.normalization import BatchNormalization
+from graphk.frontend.layers.recurrent import (
+    GRU,
+    LSTM,
+    RNN,
+    GRUCell,
+    LSTMCell,
+    SimpleRNN,
+    SimpleRNNCell,
+    StackedRNNCells,
+)
+from graphk.frontend.layers.wrappers import Bidirectional, TimeDistributed, Wrapper
 from graphk.frontend.utils.generic_utils import deserialize_keras_object, serialize_keras_object
 
 

@@ -1,0 +1,2 @@
+"""Keras's `layers.wrappers` module; see `graphk.frontend.layers.wrappers`."""
+from graphk.frontend.layers.wrappers import *           # noqa: F401,F403

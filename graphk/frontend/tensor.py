@@ -13,6 +13,7 @@ from typing import Any, Callable, Sequence
 
 import numpy as np
 
+from graphk.frontend.numpy_calls import numpy_call
 from graphk.ir.dims import Dim, DimExpr, dim_max, floordiv
 from graphk.ir.node import Node
 from graphk.ir.opdef import as_node
@@ -36,7 +37,6 @@ class Tensor:
     (None, 3)
     """
     __array_priority__ = 1000
-    __array_ufunc__ = None                 # numpy's operators defer to ours
 
     def __init__(self, node: Node, name: str | None = None):
         self.node = node
@@ -91,6 +91,9 @@ class Tensor:
 
     def __int__(self) -> int:
         raise self._no_value("Cannot convert to int")
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        return numpy_call(ufunc, method, inputs, options, Tensor, self._no_value)
 
     def __array__(self, *_: Any, **__: Any) -> Any:
         raise self._no_value("Cannot convert to a numpy array")

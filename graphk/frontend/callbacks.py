@@ -126,6 +126,9 @@ def make_callbacks(model: Any, callbacks: Any, verbose: int, count_mode: str) ->
         if isinstance(c, type):
             raise TypeError(f"`callbacks` takes instances of Callback; received the class `{c.__name__}`. "
                             f"Make one: {c.__name__}(...).")
+        if not hasattr(c, "on_batch_end"):
+            raise TypeError(f"`callbacks` takes instances of Callback; received {c!r}. For a function use "
+                            "LambdaCallback(on_epoch_end=...).")
     out = CallbackList([*mine, *given, model.history])
     out.set_model(model._get_callback_model())
     return out

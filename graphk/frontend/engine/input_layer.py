@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Sequence
 
+import numpy as np
+
 from graphk.frontend import backend as K
 from graphk.frontend.backend.common import computed_dtype
 from graphk.frontend.backend.creation import BATCH, fresh_dim
@@ -45,6 +47,9 @@ class InputLayer(Layer):
             else:
                 batch_input_shape = K.int_shape(input_tensor)
         self.batch_input_shape = tuple(batch_input_shape)
+        if any(d is not None and (not isinstance(d, (int, np.integer)) or d < 0) for d in self.batch_input_shape):
+            raise ValueError(f"The input `{self.name}` has the shape {self.batch_input_shape} (batch axis first). "
+                             "Expected integers, or None for open sizes.")
         self.is_placeholder = input_tensor is None or K.is_placeholder(input_tensor)
         x = input_tensor if input_tensor is not None else self._placeholder()
         x._keras_mask = None

@@ -6,7 +6,6 @@ first needed; predicting needs no `compile`.
 """
 from __future__ import annotations
 
-
 import warnings
 from typing import Any, Sequence
 
@@ -19,13 +18,15 @@ from graphk.frontend.engine.layer_state import flag_changes
 from graphk.frontend.engine.network import Network
 from graphk.frontend.engine.training_setup import TrainingSetup
 from graphk.frontend.engine.training_generator import check_generator_arguments, is_generator
-from graphk.frontend.engine.training_utils import (check_array_length_consistency, check_loss_and_target_compatibility,
-                                                   check_not_empty, check_num_samples, check_split,
-                                                   standardize_class_weights, standardize_input_data,
-                                                   standardize_sample_weights, standardize_weights)
+from graphk.frontend.engine.training_utils import (check_array_length_consistency, check_counts,
+                                                   check_loss_and_target_compatibility, check_not_empty,
+                                                   check_num_samples, check_split, split_off, standardize_class_weights,
+                                                   standardize_input_data, standardize_sample_weights,
+                                                   standardize_weights)
 from graphk.frontend.function import SEEN_LIMIT, Function
 from graphk.frontend.tensor import Tensor
-from graphk.frontend.utils.generic_utils import slice_arrays, unpack_singleton
+from graphk.frontend.utils.advice import advice, keywords_of
+from graphk.frontend.utils.generic_utils import unpack_singleton
 from graphk.ir.node import topological
 
 
@@ -49,16 +50,13 @@ class Model(TrainingSetup, Network):
         """Prepare for training.
 
         optimizer: name or instance; loss: name, function, or a list or dict of them by output; metrics: list, or dict
-        by
-        output; loss_weights: list or dict; sample_weight_mode: None or 'temporal', or by output; weighted_metrics:
-        metrics
-        that the sample weights apply to; target_tensors: tensors to use as targets.
+        by output; loss_weights: list or dict; sample_weight_mode: None or 'temporal', or by output; weighted_metrics:
+        metrics that the sample weights apply to; target_tensors: tensors to use as targets.
         """
         if kwargs:
-            raise ValueError(
-                f"compile() does not understand `{sorted(kwargs)[0]}`: arguments of a TensorFlow session have "
-                f"no meaning here."
-            )
+            name = sorted(kwargs)[0]
+            raise ValueError(f"compile() does not understand `{name}`: arguments of a TensorFlow session have no "
+                             "meaning here" + advice(name, keywords_of(Model.compile), "arguments"))
         self.optimizer = optimizers.get(optimizer)
         self.loss = loss if loss is not None else []
         self.metrics = metrics or []
@@ -155,13 +153,12 @@ class Model(TrainingSetup, Network):
             return x, [], []
         y = standardize_input_data(y, self._feed_output_names, [None] * len(self._feed_output_names),
                                    check_batch_axis=False, exception_prefix="target")
-        y = standardize_input_data(y, self._feed_output_names, self._feed_target_shapes(), check_batch_axis=False,
-                                   exception_prefix="target")
+        check_loss_and_target_compatibility(y, self._feed_output_names, self._feed_loss_fns, self._feed_output_shapes,
+                                            [x.shape for x in self._feed_outputs])
         self._fit_targets(y)
         weights = self._standardize_all_weights(y, sample_weight, class_weight)
         if check_array_lengths:
             check_array_length_consistency(x, y, weights)
-        check_loss_and_target_compatibility(y, self._feed_loss_fns, self._feed_output_shapes)
         self._check_batch_of_stateful(x, batch_size)
         return x, y, weights
 
@@ -176,30 +173,18 @@ class Model(TrainingSetup, Network):
                              "divided by the batch size. Found: " + str(x[0].shape[0]) + " samples")
 
     # ---------------------------------------------------------------- whole data sets
-    def fit(
-        self,
-        x: Any = None,
-        y: Any = None,
-        batch_size: int | None = None,
-        epochs: int = 1,
-        verbose: int = 1,
-        callbacks: Any = None,
-        validation_split: float = 0.0,
-        validation_data: Any = None,
-        shuffle: Any = True,
-        class_weight: Any = None,
-        sample_weight: Any = None,
-        initial_epoch: int = 0,
-        steps_per_epoch: int | None = None,
-        validation_steps: int | None = None,
-        **kwargs: Any,
-    ) -> Any:
+    def fit(self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1, verbose: int = 1,
+            callbacks: Any = None, validation_split: float = 0.0, validation_data: Any = None, shuffle: Any = True,
+            class_weight: Any = None, sample_weight: Any = None, initial_epoch: int = 0,
+            steps_per_epoch: int | None = None, validation_steps: int | None = None, **kwargs: Any) -> Any:
         """Train for `epochs - initial_epoch` epochs; returns a History.
 
         x, y: arrays, lists or dicts of arrays by name; validation_split: fraction at the end used for validation;
         shuffle: True, False or 'batch'; class_weight: dict class -> weight; sample_weight: array, one per sample.
         """
         epochs = _legacy_epochs(kwargs, epochs)
+        check_counts(epochs=epochs, initial_epoch=initial_epoch, batch_size=batch_size, steps_per_epoch=steps_per_epoch,
+                     validation_steps=validation_steps)
         if is_generator(x):
             check_generator_arguments(y, sample_weight, validation_split, batch_size)
             return self.fit_generator(x, steps_per_epoch, epochs, verbose, callbacks, validation_data, validation_steps,
@@ -207,34 +192,33 @@ class Model(TrainingSetup, Network):
         if x is None and y is None and steps_per_epoch is None:
             raise ValueError("If fitting from data tensors, you should specify the `steps_per_epoch` argument.")
         batch_size = 32 if batch_size is None and steps_per_epoch is None else batch_size
-        x, y, w = self._standardize_user_data(x, y, sample_weight, class_weight, batch_size=batch_size)
-        self._need_compile("training/testing")
-        if not y and self._feed_targets:
-            raise ValueError(
-                "fit() needs targets `y` for the outputs " + str(self._feed_output_names) + "; received None."
-            )
-        check_not_empty(x, self._feed_input_names, "fit")
+        parts = self._standardize_user_data(x, y, sample_weight, class_weight, batch_size=batch_size)
+        self._check_fit_data(*parts[:2])
         val = None
         if validation_data is not None and not (isinstance(validation_data, (list, tuple)) and not validation_data):
             val = self._validation_arrays(validation_data, batch_size)
         elif check_split(validation_split):
-            if any(isinstance(a, Tensor) for a in x):
-                raise ValueError("If your data is in the form of symbolic tensors, you cannot use `validation_split`.")
-            at = int(int(x[0].shape[0]) * (1.0 - validation_split))
-            if at == 0:
-                raise ValueError(
-                    f"Training data contains {x[0].shape[0]} samples, which is not sufficient to be split into a "
-                    f"validation and training set as specified by `validation_split={validation_split}`. Either "
-                    "provide more data, or a different value for the `validation_split` argument."
-                )
-            val = [a for part in (x, y, w) for a in slice_arrays(part, at)]
-            x, y, w = (slice_arrays(part, 0, at) for part in (x, y, w))
+            parts, val = split_off(parts, validation_split)
+        ins = [a for part in parts for a in part]
+        self._prepare_fit(ins, val)
+        return training_arrays.fit_loop(self, ins, val, range(initial_epoch, epochs), batch_size=batch_size,
+                                        verbose=verbose, callbacks=callbacks, shuffle=shuffle,
+                                        steps_per_epoch=steps_per_epoch, validation_steps=validation_steps)
+
+    def _check_fit_data(self, x: list[Any], y: list[Any]) -> None:
+        self._need_compile("training/testing")
+        if not y and self._feed_targets:
+            raise ValueError("fit() needs targets `y` for the outputs " + str(self._feed_output_names)
+                             + "; received None.")
+        check_not_empty(x, self._feed_input_names, "fit")
+
+    def _prepare_fit(self, ins: list[Any], val: list[Any] | None) -> None:
+        """Make the functions, and check row and class numbers in all data, before the first step changes a weight."""
         self._make_train_function()
+        self.train_function.check_ranges(ins)
         if val is not None:
             self._make_test_function()
-        return training_arrays.fit_loop(self, [*x, *y, *w], val, batch_size=batch_size, epochs=epochs, verbose=verbose,
-                                        callbacks=callbacks, shuffle=shuffle, initial_epoch=initial_epoch,
-                                        steps_per_epoch=steps_per_epoch, validation_steps=validation_steps)
+            self.test_function.check_ranges(val)
 
     def _validation_arrays(self, data: Any, batch_size: int | None) -> list[Any]:
         if not isinstance(data, (list, tuple)) or len(data) not in (2, 3):
@@ -252,6 +236,7 @@ class Model(TrainingSetup, Network):
         if is_generator(x):
             check_generator_arguments(y, sample_weight, 0., batch_size)
             return self.evaluate_generator(x, steps, verbose=verbose)
+        check_counts(batch_size=batch_size, steps=steps)
         batch_size = 32 if batch_size is None and steps is None else batch_size
         x, y, w = self._standardize_user_data(x, y, sample_weight, batch_size=batch_size)
         check_not_empty(x, self._feed_input_names, "evaluate")
@@ -262,6 +247,7 @@ class Model(TrainingSetup, Network):
         """The outputs for `x`: an array, or a list of arrays for several outputs."""
         if is_generator(x):
             return self.predict_generator(x, steps, verbose=verbose)
+        check_counts(batch_size=batch_size, steps=steps)
         batch_size = 32 if batch_size is None and steps is None else batch_size
         if x is None and (not self.built or self._feed_inputs):
             raise ValueError("predict() needs data for the inputs " + str(getattr(self, "_feed_input_names", ["x"])) +
@@ -330,9 +316,6 @@ class Model(TrainingSetup, Network):
     def _get_callback_model(self) -> "Model":
         return getattr(self, "callback_model", None) or self
 
-    def _feed_target_shapes(self) -> list[Any]:
-        return list(self._feed_output_shapes)
-
 
 def _scalars(outputs: Sequence[np.ndarray]) -> Any:
     """numpy scalars, or one of them."""
@@ -347,5 +330,6 @@ def _legacy_epochs(kwargs: dict[str, Any], epochs: int) -> int:
     for later in ("max_queue_size", "workers", "use_multiprocessing"):           # Keras 2.3, for generators
         kwargs.pop(later, None)
     if kwargs:
-        raise TypeError("Unrecognized keyword arguments: " + str(kwargs))
+        raise TypeError("Unrecognized keyword arguments: " + str(kwargs)
+                        + advice(next(iter(kwargs)), keywords_of(Model.fit), "arguments"))
     return epochs

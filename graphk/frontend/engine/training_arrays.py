@@ -6,69 +6,60 @@ whole epoch weight each batch by its size; outputs of prediction are allocated o
 """
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import Any, Callable, Iterator
 
 import numpy as np
 
-from graphk.frontend import callbacks as cbks
-from graphk.frontend.engine.training_utils import batch_shuffle, check_num_samples, make_batches
+from graphk.frontend.engine.training_loop import run_epochs
+from graphk.frontend.engine.training_utils import (batch_shuffle, check_num_samples, make_batches, once,
+                                                   warn_of_bad_numbers)
 from graphk.frontend.utils.generic_utils import Progbar, unpack_singleton
 
 
-def fit_loop(
-    model: Any,
-    ins: list[Any],
-    val_ins: list[Any] | None,
-    *,
-    batch_size: int | None,
-    epochs: int,
-    verbose: int,
-    callbacks: Any,
-    shuffle: Any,
-    initial_epoch: int,
-    steps_per_epoch: int | None,
-    validation_steps: int | None,
-) -> Any:
+def fit_loop(model: Any, ins: list[Any], val_ins: list[Any] | None, epochs: range, *, batch_size: int | None,
+             verbose: int, callbacks: Any, shuffle: Any, steps_per_epoch: int | None, validation_steps: int | None
+             ) -> Any:
     """Train on the arrays `ins` (inputs, targets, sample weights); returns the model's History."""
     samples = check_num_samples(ins, batch_size, steps_per_epoch, "steps_per_epoch")
-    names = list(model.metrics_names)
-    log_names = names + (["val_" + n for n in names] if val_ins is not None else [])
-    logger = cbks.make_callbacks(model, callbacks, verbose, "steps" if steps_per_epoch else "samples")
-    logger.set_params({"batch_size": batch_size, "epochs": epochs, "steps": steps_per_epoch, "samples": samples,
-                       "verbose": verbose, "do_validation": val_ins is not None, "metrics": log_names})
-    for c in logger:
-        c.validation_data = val_ins
+    blame = once(warn_of_bad_numbers)
+
+    def train(logger: Any) -> None:
+        loss = _epoch(model, ins, samples, batch_size, steps_per_epoch, shuffle, logger)
+        if not np.isfinite(loss):
+            blame(loss, ins, [x.name for x in model._all_feeds()])
+
+    def validate() -> Any:
+        return test_loop(model, val_ins or [], batch_size=batch_size if steps_per_epoch is None else None, verbose=0,
+                         steps=validation_steps if steps_per_epoch is not None else None, unpack=False)
     if verbose and val_ins is not None and samples is not None:
         print("Train on %d samples, validate on %d samples" % (samples, val_ins[0].shape[0]))
-    model.stop_training = False
-    logger.on_train_begin()
-    for epoch in range(initial_epoch, epochs):
-        model.reset_stateful_metrics()
-        logs: dict[str, Any] = {}
-        logger.on_epoch_begin(epoch)
-        _epoch(model, ins, samples, batch_size, steps_per_epoch, shuffle, logger)
-        if val_ins is not None and not model.stop_training:
-            values = test_loop(model, val_ins, batch_size=batch_size if steps_per_epoch is None else None, verbose=0,
-                               steps=validation_steps if steps_per_epoch is not None else None, unpack=False)
-            logs.update(("val_" + n, v) for n, v in zip(names, values))
-        logger.on_epoch_end(epoch, logs)
-        if model.stop_training:
-            break
-    logger.on_train_end()
-    return model.history
+    return run_epochs(model, epochs, train, validate if val_ins is not None else None, callbacks=callbacks,
+                      verbose=verbose, validation_data=val_ins, count_mode="steps" if steps_per_epoch else "samples",
+                      params={"batch_size": batch_size, "steps": steps_per_epoch, "samples": samples})
 
 
 def _epoch(model: Any, ins: list[Any], samples: int | None, batch_size: int | None, steps: int | None, shuffle: Any,
-           logger: Any) -> None:
+           logger: Any) -> float:
+    """Train for one epoch; the loss of the last batch."""
     f, names = model.train_function, model.metrics_names
-    if steps is not None:
-        for step in range(steps):
-            logger.on_batch_begin(step, {"batch": step, "size": 1})
-            logs = {"batch": step, "size": 1}
-            logs.update((n, o[()]) for n, o in zip(names, f.run(ins, 1)))
-            logger.on_batch_end(step, logs)
-            if model.stop_training:
-                return
+    logs: dict[str, Any] = {}
+    for i, size, batch in _batches(ins, samples, batch_size, steps, shuffle):
+        logs = {"batch": i, "size": size}
+        logger.on_batch_begin(i, logs)
+        for n, o in zip(names, f.run(batch(), 1)):
+            logs[n] = o[()]
+        logger.on_batch_end(i, logs)
+        if model.stop_training:
+            break
+    return float(logs.get(names[0], 0.))
+
+
+def _batches(ins: list[Any], samples: int | None, batch_size: int | None, steps: int | None, shuffle: Any
+             ) -> Iterator[tuple[int, int, Callable[[], list[Any]]]]:
+    """Number, size and (made when asked for) arrays of each batch of an epoch."""
+    if samples is None or batch_size is None:
+        yield from ((step, 1, lambda: ins) for step in range(steps or 0))
         return
     index = np.arange(samples)
     if isinstance(shuffle, str) and shuffle == "batch":
@@ -76,15 +67,12 @@ def _epoch(model: Any, ins: list[Any], samples: int | None, batch_size: int | No
     elif shuffle:
         np.random.shuffle(index)
     for i, (start, stop) in enumerate(make_batches(samples, batch_size)):
-        ids = index[start:stop]
-        logs = {"batch": i, "size": len(ids)}
-        logger.on_batch_begin(i, logs)
-        batch = [take(a, ids) for a in ins] if shuffle else [a[start:stop] for a in ins]
-        for n, o in zip(names, f.run(batch, 1)):
-            logs[n] = o[()]
-        logger.on_batch_end(i, logs)
-        if model.stop_training:
-            return
+        at: Any = index[start:stop] if shuffle else slice(start, stop)
+        yield i, stop - start, partial(_rows, ins, at)
+
+
+def _rows(ins: list[Any], at: Any) -> list[Any]:
+    return [a[at] if isinstance(at, slice) else take(a, at) for a in ins]
 
 
 def take(a: Any, ids: np.ndarray) -> np.ndarray:

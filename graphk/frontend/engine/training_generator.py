@@ -7,11 +7,13 @@ each batch by its size.
 """
 from __future__ import annotations
 
-from typing import Any, Iterator
+from itertools import chain
+from typing import Any, Callable, Iterator
 
 import numpy as np
 
-from graphk.frontend import callbacks as cbks
+from graphk.frontend.engine.training_loop import run_epochs
+from graphk.frontend.engine.training_utils import check_counts
 from graphk.frontend.utils.data_utils import Sequence
 from graphk.frontend.utils.generic_utils import Progbar, to_list, unpack_singleton
 
@@ -85,67 +87,43 @@ def _size(x: Any) -> int:
     return int(np.shape(first)[0])
 
 
-def fit_generator(
-    model: Any,
-    generator: Any,
-    steps_per_epoch: int | None = None,
-    epochs: int = 1,
-    verbose: int = 1,
-    callbacks: Any = None,
-    validation_data: Any = None,
-    validation_steps: int | None = None,
-    class_weight: Any = None,
-    max_queue_size: int = 10,
-    workers: int = 1,
-    use_multiprocessing: bool = False,
-    shuffle: bool = True,
-    initial_epoch: int = 0,
-) -> Any:
+def fit_generator(model: Any, generator: Any, steps_per_epoch: int | None = None, epochs: int = 1, verbose: int = 1,
+                  callbacks: Any = None, validation_data: Any = None, validation_steps: int | None = None,
+                  class_weight: Any = None, max_queue_size: int = 10, workers: int = 1,
+                  use_multiprocessing: bool = False, shuffle: bool = True, initial_epoch: int = 0) -> Any:
     """Train on `steps_per_epoch` batches per epoch; returns a History."""
+    check_counts(epochs=epochs, initial_epoch=initial_epoch, steps_per_epoch=steps_per_epoch,
+                 validation_steps=validation_steps)
     steps = _steps(generator, steps_per_epoch, "steps_per_epoch")
-    arrays = validation_data is not None and isinstance(validation_data, (tuple, list))
-    if validation_data is not None and not arrays:
-        validation_steps = _steps(validation_data, validation_steps, "validation_steps")
+    validate = _validation(model, validation_data, validation_steps)
     source = batches(generator, shuffle)
-    first = next(source) if not model.built or getattr(model, "_compiled_later", False) else None
-    if first is not None:
+    if not model.built or getattr(model, "_compiled_later", False):
+        first = next(source)
         model._standardize_user_data(*_unpack(first)[:2])
+        source = chain([first], source)
     model._need_compile("training/testing")
-    names = list(model.metrics_names)
-    log_names = names + (["val_" + n for n in names] if validation_data is not None else [])
-    logger = cbks.make_callbacks(model, callbacks, verbose, "steps")
-    logger.set_params(
-        {
-            "epochs": epochs,
-            "steps": steps,
-            "verbose": verbose,
-            "do_validation": validation_data is not None,
-            "metrics": log_names,
-        }
-    )
-    for c in logger:
-        c.validation_data = validation_data if arrays else None
-    model.stop_training = False
-    logger.on_train_begin()
-    for epoch in range(initial_epoch, epochs):
-        model.reset_stateful_metrics()
-        logs: dict[str, Any] = {}
-        logger.on_epoch_begin(epoch)
+
+    def train(logger: Any) -> None:
         for step in range(steps):
-            item, first = (first if first is not None else next(source)), None
-            _train_step(model, step, item, class_weight, names, logger)
+            _train_step(model, step, next(source), class_weight, list(model.metrics_names), logger)
             if model.stop_training:
                 break
-        if validation_data is not None and not model.stop_training:
-            values = model.evaluate(*validation_data[:2], verbose=0, sample_weight=validation_data[2] if
-                                    len(validation_data) == 3 else None) if arrays else \
-                evaluate_generator(model, validation_data, validation_steps)
-            logs.update(("val_" + n, v) for n, v in zip(names, to_list(values)))
-        logger.on_epoch_end(epoch, logs)
-        if model.stop_training:
-            break
-    logger.on_train_end()
-    return model.history
+    return run_epochs(model, range(initial_epoch, epochs), train, validate, callbacks=callbacks, verbose=verbose,
+                      validation_data=validation_data if _is_arrays(validation_data) else None, params={"steps": steps})
+
+
+def _is_arrays(validation_data: Any) -> bool:
+    return isinstance(validation_data, (tuple, list))
+
+
+def _validation(model: Any, data: Any, steps: int | None) -> Callable[[], list[Any]] | None:
+    """What computes the loss and metrics over `data`: arrays, or another generator."""
+    if data is None:
+        return None
+    if _is_arrays(data):
+        return lambda: to_list(model.evaluate(*data[:2], verbose=0, sample_weight=data[2] if len(data) == 3 else None))
+    count = _steps(data, steps, "validation_steps")
+    return lambda: to_list(evaluate_generator(model, data, count))
 
 
 def _train_step(model: Any, step: int, item: Any, class_weight: Any, names: list[str], logger: Any) -> None:

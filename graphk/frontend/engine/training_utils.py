@@ -5,6 +5,7 @@ holds: errors are ValueErrors in Keras's wording, raised before any computation 
 """
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
 from typing import Any, Callable, Sequence
 
@@ -13,6 +14,7 @@ import numpy as np
 from graphk.frontend import backend as K
 from graphk.frontend import losses
 from graphk.frontend.tensor import Tensor
+from graphk.frontend.utils.generic_utils import slice_arrays
 
 
 # ------------------------------------------------------------------ data
@@ -30,7 +32,8 @@ def as_columns(x: Any) -> Any:
 def _by_name(data: dict[str, Any], names: Sequence[str]) -> list[Any]:
     for name in names:
         if name not in data:
-            raise ValueError('No data provided for "' + name + '". Need data for each key in: ' + str(list(names)))
+            raise ValueError('No data provided for "' + name + '". Need data for each key in: ' + str(list(names))
+                             + f". Received the keys {list(data)}.")
     return [data[name] for name in names]
 
 
@@ -82,6 +85,9 @@ def _numbers(name: str, x: Any, prefix: str) -> Any:
     try:
         if x.dtype.kind in "Mm":
             raise TypeError("dates and times are no numbers")
+        if x.dtype.kind == "O" and any(v is None for v in x.flat):
+            at = next(i for i, v in np.ndenumerate(x) if v is None)
+            raise TypeError(f"None at {at}; use np.nan for what is missing, or leave these samples out")
         return x.astype(K.floatx())
     except (TypeError, ValueError) as e:
         raise ValueError("Error when checking " + prefix + ": expected " + name + " to hold numbers, but got array of "
@@ -99,12 +105,17 @@ def check_not_empty(arrays: Sequence[Any], names: Sequence[str], what: str) -> N
 
 def check_split(split: Any) -> bool:
     """Whether a part is split off for validation; ValueError outside [0, 1)."""
+    if not isinstance(split, (int, float, np.number)) and split is not None:
+        raise TypeError(f"`validation_split` must be a number; received {split!r}.")
     if split and not 0. < split < 1.:
         raise ValueError(f"`validation_split` must be at least 0 and less than 1; received {split}.")
     return bool(split)
 
 
 def _complain_count(arrays: list[Any], names: Sequence[str], prefix: str, data: Any) -> None:
+    if len(names) == 1 and isinstance(data[0], (list, tuple)) and len({np.shape(a) for a in arrays}) > 1:
+        raise ValueError(f"Error when checking model {prefix}: the list passed for `{names[0]}` has rows of different "
+                         f"lengths, so it is no array: {str(data)[:200]}. Pad them to one length.")
     if arrays and hasattr(arrays[0], "shape"):
         raise ValueError(
             "Error when checking model " + prefix + ": the list of Numpy arrays that you are passing to your "
@@ -117,15 +128,72 @@ def _complain_count(arrays: list[Any], names: Sequence[str], prefix: str, data: 
     )
 
 
-def _check_shape(name: str, got: tuple[int, ...], want: tuple[Any, ...], check_batch_axis: bool, prefix: str) -> None:
+def _check_shape(name: str, got: tuple[int, ...], want: tuple[Any, ...], check_batch_axis: bool, prefix: str,
+                 also: str | None = None) -> None:
+    also = _shape_advice(tuple(got), want) if also is None else also
     if len(got) != len(want):
         raise ValueError("Error when checking " + prefix + ": expected " + name + " to have " + str(len(want))
-                         + " dimensions, but got array with shape " + str(tuple(got)))
+                         + " dimensions, but got array with shape " + str(tuple(got)) + also)
     if not check_batch_axis:
         got, want = got[1:], want[1:]
     if any(w and g != w for g, w in zip(got, want)):
         raise ValueError("Error when checking " + prefix + ": expected " + name + " to have shape " + str(want)
-                         + " but got array with shape " + str(tuple(got)))
+                         + " but got array with shape " + str(tuple(got)) + also)
+
+
+def _shape_advice(got: tuple[int, ...], want: tuple[Any, ...]) -> str:
+    """What to do about an array of shape `got` where `want` (batch axis included) is expected."""
+    rest = want[1:]
+    if got in (rest, (*rest, 1)):
+        return ". One sample needs an axis of samples, too: x[np.newaxis]."
+    if None not in rest and np.prod(got[1:]) == np.prod(rest):
+        return f". Reshape it: x.reshape({(-1, *rest)})."
+    return f". Expected arrays of shape {want}, where None is any size and the first axis counts samples."
+
+
+def check_counts(**counts: Any) -> None:
+    """TypeError or ValueError for a number of batches, epochs, … that is no integer, or too small.  None is fine."""
+    for name, n in counts.items():
+        if n is None:
+            continue
+        least = 0 if "epoch" in name and "steps" not in name else 1
+        words = "a positive integer" if least else "an integer that is not negative"
+        if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
+            raise TypeError(f"`{name}` must be {words}; received {n!r}, a {type(n).__name__}. Write {name}=int(...).")
+        if n < least:
+            raise ValueError(f"`{name}` must be {words}; received {n}.")
+
+
+def split_off(parts: Sequence[list[Any]], split: float) -> tuple[tuple[list[Any], ...], list[Any]]:
+    """Inputs, targets and weights without the part at the end that validates, and that part in one list."""
+    x = parts[0]
+    if any(isinstance(a, Tensor) for a in x):
+        raise ValueError("If your data is in the form of symbolic tensors, you cannot use `validation_split`.")
+    at = int(int(x[0].shape[0]) * (1.0 - split))
+    if at == 0:
+        raise ValueError(
+            f"Training data contains {x[0].shape[0]} samples, which is not sufficient to be split into a validation "
+            f"and training set as specified by `validation_split={split}`. Either provide more data, or a different "
+            "value for the `validation_split` argument."
+        )
+    return tuple(slice_arrays(p, 0, at) for p in parts), [a for p in parts for a in slice_arrays(p, at)]
+
+
+def once(f: Callable[..., None]) -> Callable[..., None]:
+    """`f`, but only the first call does something."""
+    left = [f]
+    return lambda *args: left.pop()(*args) if left else None
+
+
+def warn_of_bad_numbers(loss: float, arrays: Sequence[Any], names: Sequence[str]) -> None:
+    """Where the loss is NaN or infinite: a warning that names the first array that holds such numbers, if one does."""
+    for name, a in zip(names, arrays):
+        if isinstance(a, np.ndarray) and a.dtype.kind == "f" and not np.isfinite(a).all():
+            bad = np.argwhere(~np.isfinite(a))
+            warnings.warn(f"The loss became {loss}: the array for `{name}` holds {len(bad)} numbers that are NaN or "
+                          f"infinite, the first at {tuple(int(i) for i in bad[0])}. Remove or replace them before "
+                          "training (np.nan_to_num, or a mask).", stacklevel=5)
+            return
 
 
 def standardize_sample_or_class_weights(x_weight: Any, output_names: Sequence[str], weight_type: str) -> list[Any]:
@@ -199,25 +267,31 @@ _HINT = ("If your targets are integer classes, you can convert them to the expec
          "`sparse_categorical_crossentropy` instead, which does expect integer targets.")
 
 
-def check_loss_and_target_compatibility(targets: Sequence[Any], loss_fns: Sequence[Any],
-                                        output_shapes: Sequence[Any]) -> None:
-    """ValueError if a target cannot fit its loss."""
-    same_shape = {losses.mean_squared_error, losses.binary_crossentropy, losses.categorical_crossentropy}
-    for y, loss, shape in zip(targets, loss_fns, output_shapes):
+def check_loss_and_target_compatibility(targets: Sequence[Any], names: Sequence[str], loss_fns: Sequence[Any],
+                                        target_shapes: Sequence[Any], output_shapes: Sequence[Any]) -> None:
+    """ValueError if a target cannot fit its loss.  target_shapes: what the losses want, None where all goes."""
+    for y, name, loss, want, out in zip(targets, names, loss_fns, target_shapes, output_shapes):
         if y is None or loss is None or isinstance(y, Tensor):
             continue
         if loss is losses.categorical_crossentropy and y.shape[-1] == 1:
             raise ValueError(
                 "You are passing a target array of shape " + str(y.shape) + " while using as loss "
                 "`categorical_crossentropy`. `categorical_crossentropy` expects targets to be binary matrices "
-                "(1s and 0s) of shape (samples, classes). " + _HINT
+                f"(1s and 0s) of shape (samples, classes), here {out} for the output `{name}`. "
+                + (_HINT if out[-1] != 1 else "With one output unit, use `binary_crossentropy`.")
             )
-        if loss in same_shape and shape is not None:
-            for got, want in zip(y.shape[1:], shape[1:]):
-                if want is not None and got != want:
-                    raise ValueError("A target array with shape " + str(y.shape) + " was passed for an output of shape "
-                                     + str(shape) + " while using as loss `" + loss.__name__ + "`. This loss expects "
-                                     "targets to have the same shape as the output.")
+        if want is not None:
+            _check_shape(name, y.shape, tuple(want), False, "target", _loss_advice(loss, y.shape, out))
+
+
+def _loss_advice(loss: Any, got: tuple[int, ...], out: tuple[Any, ...]) -> str:
+    """What to do about targets of a shape that `loss` does not take."""
+    if loss is losses.sparse_categorical_crossentropy:
+        return ". The loss `sparse_categorical_crossentropy` takes one class number per sample" + (
+            ": use `categorical_crossentropy` for one-hot targets, or pass y.argmax(-1)." if got == (got[0], *out[1:])
+            else f" for the output of shape {out}.")
+    return f". The loss `{getattr(loss, '__name__', loss)}` takes targets of the output's shape {out}" + (
+        "; change the units of the last layer, or the targets." if len(got) == len(out) else ".")
 
 
 # ------------------------------------------------------------------ weights
@@ -245,7 +319,6 @@ def standardize_weights(y: Any, sample_weight: Any = None, class_weight: Any = N
             "you just mean to use sample-wise weights, make sure your sample_weight array is 1D."
         )
     if sample_weight is not None and class_weight is not None:
-        import warnings
         warnings.warn("Found both `sample_weight` and `class_weight`: `class_weight` argument will be ignored.",
                       stacklevel=5)
     if sample_weight is not None:
@@ -254,6 +327,9 @@ def standardize_weights(y: Any, sample_weight: Any = None, class_weight: Any = N
         return sample_weight
     if isinstance(class_weight, dict):
         return _class_weights(y, class_weight)
+    if class_weight is not None:
+        warnings.warn(f"`class_weight` is ignored: expected a dict from class to weight, received {class_weight!r}.",
+                      stacklevel=5)
     return np.ones(y.shape[:2] if sample_weight_mode == "temporal" else y.shape[:1], dtype=K.floatx())
 
 
@@ -265,7 +341,8 @@ def _check_weight_shape(y: Any, w: np.ndarray) -> None:
         )
     if y.shape[:w.ndim] != w.shape:
         raise ValueError("Found a sample_weight array with shape " + str(w.shape) + " for an input with shape "
-                         + str(y.shape) + ". sample_weight cannot be broadcast.")
+                         + str(y.shape) + ". sample_weight cannot be broadcast: expected one weight per "
+                         + ("sample" if w.ndim == 1 else "timestep") + f", shape {y.shape[:w.ndim]}.")
 
 
 def _class_weights(y: Any, class_weight: dict[Any, float]) -> np.ndarray:

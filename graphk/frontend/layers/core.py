@@ -377,7 +377,7 @@ class Dense(Layer):
         if dim is None:
             raise ValueError(
                 f"The last dimension of the inputs to the layer {self.name} should be defined. Found `None` in "
-                f"{input_shape}."
+                f"{input_shape}. Give Input (or `input_shape`) a size there, or reduce that axis first."
             )
         self.kernel = self.add_weight("kernel", (dim, self.units), initializer=self.kernel_initializer,
                                       regularizer=self.kernel_regularizer, constraint=self.kernel_constraint)

@@ -37,14 +37,15 @@ class _Merge(Layer):
                 out.append(j if i == 1 else i)
             elif i != j:
                 raise ValueError("Operands could not be broadcast together with shapes " + str(a) + " " + str(b)
-                                 + " (layer " + self.name + ")")
+                                 + " (layer " + self.name + "): sizes must be equal, or 1")
             else:
                 out.append(i)
         return tuple(out)
 
     def build(self, input_shape: Any) -> None:
         if not isinstance(input_shape, list):
-            raise ValueError("A merge layer should be called on a list of inputs. (layer " + self.name + ")")
+            raise ValueError("A merge layer should be called on a list of inputs. (layer " + self.name + "): pass at "
+                             "least 2, as in layer([a, b])")
         if len(input_shape) < 2:
             raise ValueError(
                 "A merge layer should be called on a list of at least 2 inputs. Got "
@@ -129,7 +130,8 @@ class Subtract(_Merge):
     def build(self, input_shape: Any) -> None:
         super().build(input_shape)
         if len(input_shape) != 2:
-            raise ValueError("A `Subtract` layer should be called on exactly 2 inputs. Got " + str(len(input_shape)))
+            raise ValueError(f"A `Subtract` layer should be called on exactly 2 inputs. Got {len(input_shape)} (layer "
+                             f"{self.name})")
 
     def _merge_function(self, inputs: Sequence[Tensor]) -> Tensor:
         if len(inputs) != 2:
@@ -174,16 +176,21 @@ class Concatenate(_Merge):
 
     def build(self, input_shape: Any) -> None:
         if not isinstance(input_shape, list) or len(input_shape) < 2:
-            raise ValueError("A `Concatenate` layer should be called on a list of at least 2 inputs")
+            raise ValueError("A `Concatenate` layer should be called on a list of at least 2 inputs (layer "
+                             + self.name + ")")
         if all(s is None for s in input_shape):
             return
+        rank = len(input_shape[0])
+        if not -rank <= self.axis < rank:
+            raise ValueError(f"The layer {self.name} joins along axis {self.axis}, but its inputs have {rank} axes ("
+                             f"batch axis included): {input_shape}. Expected {-rank} to {rank - 1}.")
         rests = [tuple(d for i, d in enumerate(s) if i != self.axis % len(s)) for s in input_shape]
         first = rests[0]
         if any(len(r) != len(first) or any(a is not None and b is not None and a != b for a, b in zip(r, first))
                for r in rests):
             raise ValueError(
                 "A `Concatenate` layer requires inputs with matching shapes except for the concat axis. Got "
-                "inputs shapes: %s" % (input_shape,)
+                f"inputs shapes: {input_shape} (layer {self.name}, axis {self.axis})"
             )
         self.built = True
 
@@ -245,9 +252,14 @@ class Dot(_Merge):
         if not isinstance(input_shape, list) or len(input_shape) != 2:
             raise ValueError("A `Dot` layer should be called on a list of 2 inputs.")
         a, b = input_shape
+        for axis, shape in zip([self.axes] * 2 if isinstance(self.axes, int) else self.axes, input_shape):
+            if not -len(shape) <= axis < len(shape):
+                raise ValueError(f"The layer {self.name} multiplies along axis {axis}, but its input has the shape "
+                                 f"{shape} (batch axis included). Expected {-len(shape)} to {len(shape) - 1}.")
         i, j = self._pair(len(a), len(b))
         if a[i] is not None and b[j] is not None and a[i] != b[j]:
-            raise ValueError("Dimension incompatibility %s != %s. Layer shapes: %s, %s" % (a[i], b[j], a, b))
+            raise ValueError(f"Dimension incompatibility {a[i]} != {b[j]}. Layer shapes: {a}, {b} (layer {self.name}, "
+                             f"axes {i} and {j})")
         self.built = True
 
     def _merge_function(self, inputs: Sequence[Tensor]) -> Tensor:

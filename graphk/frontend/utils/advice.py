@@ -18,12 +18,18 @@ def advice(name: Any, known: Iterable[Any], what: str = "names") -> str:
     >>> advice("x", ["relu", "tanh"])
     '. Known names: relu, tanh.'
     """
-    by_lower = {str(k).lower(): str(k) for k in known}
+    by_lower = {k.lower(): k for k in sorted(map(str, known))}          # `relu` rather than `ReLU`
     near = difflib.get_close_matches(str(name).lower(), by_lower, 1)
     if near:
         return f". Did you mean `{by_lower[near[0]]}`?"
     names = sorted(set(by_lower.values()))
     return f". Known {what}: {', '.join(names) or 'none'}."
+
+
+def keywords_of(function: Any) -> set[str]:
+    """The arguments of a function or method that may be given by name."""
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)} - {"self"}
 
 
 def keywords(cls: type) -> set[str]:
@@ -35,8 +41,8 @@ def keywords(cls: type) -> set[str]:
     found: set[str] = set()
     for base in cls.__mro__:
         if base is not object and "__init__" in base.__dict__:
-            parameters = inspect.signature(base.__dict__["__init__"]).parameters.values()
-            found |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-            if not any(p.kind == p.VAR_KEYWORD for p in parameters):
+            init = base.__dict__["__init__"]
+            found |= keywords_of(init)
+            if not any(p.kind == p.VAR_KEYWORD for p in inspect.signature(init).parameters.values()):
                 break
-    return found - {"self"}
+    return found

@@ -108,10 +108,10 @@ CASES = {
     "integer targets": (lambda: mlp().fit(X, np.zeros(6)), ValueError,
                         "You are passing a target array of shape (6, 1) while using as loss "
                         "`categorical_crossentropy`. `categorical_crossentropy` expects targets to be binary matrices "
-                        "(1s and 0s) of shape (samples, classes), here (None, 2) for the output `last`. If your targets "
-                        "are integer classes, you can convert them to the expected format via: ``` from keras.utils "
-                        "import to_categorical y_binary = to_categorical(y_int) ``` Alternatively, you can use the loss "
-                        "function `sparse_categorical_crossentropy` instead"),
+                        "(1s and 0s) of shape (samples, classes), here (None, 2) for the output `last`. If your "
+                        "targets are integer classes, you can convert them to the expected format via: ``` from "
+                        "keras.utils import to_categorical y_binary = to_categorical(y_int) ``` Alternatively, you can "
+                        "use the loss function `sparse_categorical_crossentropy` instead"),
     "integer columns": (lambda: mlp().train_on_batch(X, np.zeros((6, 1), int)), ValueError, "array of shape (6, 1)"),
     "targets of another loss": (lambda: mlp("mse").fit(X, np.zeros((6, 1))), ValueError, "got array with shape (1,). "
                                 "The loss `mean_squared_error` takes targets of the output's shape (None, 2)"),

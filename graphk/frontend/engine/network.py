@@ -265,12 +265,17 @@ class Network(Subclassed, NetworkConfig, Layer):
 
     @property
     def state_updates(self) -> list[Any]:
-        """Updates of stateful layers, which run in prediction too."""
-        out: list[Any] = []
+        """Updates by this model's calls of what stateful layers keep; they run in testing and prediction, too."""
+        kept = self._kept_states()
+        return [u for u in self.updates if u.variable in kept] if kept else []
+
+    def _kept_states(self) -> set[Any]:
+        """The variables that stateful layers, also those of inner models, update."""
+        kept: set[Any] = set()
         for layer in self.layers:
             if getattr(layer, "stateful", False):
-                out += layer.state_updates if hasattr(layer, "state_updates") else layer.updates
-        return out
+                kept |= layer._kept_states() if isinstance(layer, Network) else {u.variable for u in layer.updates}
+        return kept
 
     def reset_states(self) -> None:
         """Clear the states of all stateful layers."""

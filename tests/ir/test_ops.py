@@ -193,12 +193,21 @@ def test_broadcasting_is_numpys(op, a, b):
 
 
 @pytest.mark.parametrize("op, empty", [(reduce.sum_, 0.0), (reduce.prod, 1.0), (reduce.any_, False),
-                                       (reduce.all_, True)], ids=lambda v: getattr(v, "name", None))
+                                       (reduce.all_, True), (reduce.max_, -np.inf), (reduce.min_, np.inf),
+                                       (reduce.max_, -2**31), (reduce.min_, 2**31 - 1)],
+                         ids=lambda v: getattr(v, "name", None))
 def test_empty_reductions_give_the_identity(op, empty):
-    dtype = "bool" if isinstance(empty, bool) else "float32"
+    dtype = {bool: "bool", int: "int32", float: "float32"}[type(empty)]
     x = new_input(TensorType(dtype, (sym("n"), 3)))
     assert evaluate(op(x, axes=0), [x], [np.zeros((0, 3), dtype)]).tolist() == [empty] * 3
     assert evaluate(op(x, axes=1), [x], [np.zeros((0, 3), dtype)]).shape == (0,)
+
+
+def test_averages_of_nothing_are_nan_without_a_warning():
+    x = new_input(TensorType("float32", (sym("n"), 3)))
+    for y in (reduce.mean(x, axes=0), reduce.variance(x, axes=0)):
+        assert np.isnan(evaluate(y, [x], [np.zeros((0, 3), "float32")])).all()
+    assert evaluate(nn.softmax(x, axis=0), [x], [np.zeros((0, 3), "float32")]).shape == (0, 3)
 
 
 @pytest.mark.parametrize("a, b", [((0, 4), (4, 5)), ((3, 0), (0, 5)), ((1, 1), (1, 1)), ((3, 4), (4, 0))])

@@ -37,7 +37,7 @@ def _logsumexp(x: Node, axis: int, keepdims: bool) -> Node:
 
 
 def _softmax_ref(x: np.ndarray, axis: int) -> np.ndarray:
-    e = np.exp(x - x.max(axis, keepdims=True))
+    e = np.exp(x - x.max(axis, keepdims=True, initial=-np.inf))
     return e / e.sum(axis, keepdims=True)
 
 

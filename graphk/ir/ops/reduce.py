@@ -57,10 +57,23 @@ def _along(fn: Any) -> Any:
     return lambda x, axes, keepdims: np.asarray(fn(x, axis=axes, keepdims=keepdims), dtype=x.dtype)
 
 
+def _extreme(fn: Any, worst: float) -> Any:
+    """numpy's extreme, and the identity where there is nothing to choose from: numpy raises there."""
+    def ref(x: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> Any:
+        if x.size:
+            return fn(x, axis=axis, keepdims=keepdims)
+        bounds = np.iinfo(x.dtype) if x.dtype.kind in "iu" else None
+        start: Any = worst if bounds is None else bounds.min if worst < 0 else bounds.max
+        return fn(x, axis=axis, keepdims=keepdims, initial=start)
+    return _along(ref)
+
+
 sum_: OpDef = reduction("sum", ref=_along(np.sum), scalar=(0, "add"), vjp=_sum_vjp, samples=_samples)
 prod: OpDef = reduction("prod", ref=_along(np.prod), scalar=(1, "mul"), vjp=_prod_vjp, samples=_samples)
-max_: OpDef = reduction("reduce_max", ref=_along(np.max), scalar=("lowest", "max"), vjp=_extreme_vjp, samples=_samples)
-min_: OpDef = reduction("reduce_min", ref=_along(np.min), scalar=("highest", "min"), vjp=_extreme_vjp, samples=_samples)
+max_: OpDef = reduction("reduce_max", ref=_extreme(np.max, -np.inf), scalar=("lowest", "max"), vjp=_extreme_vjp,
+                        samples=_samples)
+min_: OpDef = reduction("reduce_min", ref=_extreme(np.min, np.inf), scalar=("highest", "min"), vjp=_extreme_vjp,
+                        samples=_samples)
 any_: OpDef = reduction("any", ref=_along(np.any), scalar=(False, "or"), dtype="bool", samples=_bool_samples)
 all_: OpDef = reduction("all", ref=_along(np.all), scalar=(True, "and"), dtype="bool", samples=_bool_samples)
 
@@ -106,9 +119,18 @@ def _variance(x: Node, axes: tuple[int, ...], keepdims: bool) -> Node:
     return _mean(square(centred), axes, keepdims)
 
 
-mean_op: OpDef = composite("mean", _mean, dtype="floating", ref=_along(np.mean), samples=_samples,
+def _mean_ref(x: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> Any:
+    """numpy's mean without its warning where there is nothing to average (NaN, as compiled)."""
+    return np.sum(x, axis=axis, keepdims=keepdims) / np.prod([x.shape[a] for a in axis], dtype=x.dtype)
+
+
+def _variance_ref(x: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> Any:
+    return _mean_ref(np.square(x - _mean_ref(x, axis, True)), axis, keepdims)
+
+
+mean_op: OpDef = composite("mean", _mean, dtype="floating", ref=_along(_mean_ref), samples=_samples,
                          doc="The arithmetic mean along axes.")
-variance_op: OpDef = composite("variance", _variance, dtype="floating", ref=_along(np.var), samples=_samples,
+variance_op: OpDef = composite("variance", _variance, dtype="floating", ref=_along(_variance_ref), samples=_samples,
                         doc="The biased variance along axes (two passes: exact for large means).")
 
 

@@ -59,7 +59,9 @@ def move_updates(program: Program) -> Program:
     writers: dict[str, list[int]] = {}
     for i, (reads, writes) in enumerate(info):
         deps = {w for b in reads | writes for w in writers.get(b, ())}
-        deps |= {j for var in targets.get(i, ()) for j in range(len(info)) if j not in targets and var in info[j][0]}
+        # The update itself waits for every reader of the variable, the step that feeds it for those that stay put.
+        deps |= {j for var in targets.get(i, ()) for j in range(len(info)) if var in info[j][0] and j != i and (
+            j not in targets or i in assigned.values())}
         waits.append(deps)
         for b in writes:
             writers.setdefault(b, []).append(i)

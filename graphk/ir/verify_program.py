@@ -51,7 +51,7 @@ class Facts:
         """Values of the program's dims that its guards let pass (maybe none)."""
         guards = compile_dims(tuple(a - b for a, b in self.program.guards))
         envs = [{name: s + 3 * i for i, name in enumerate(self.program.dims)} for s in SAMPLES]
-        envs += [dict.fromkeys(self.program.dims, s) for s in (range(1, 13) if self.program.guards else (1,))]
+        envs += [dict.fromkeys(self.program.dims, s) for s in (range(1, 13) if self.program.guards else (1, 3))]
         return [e for e in envs if not any(guards(e))]
 
     @cached_property

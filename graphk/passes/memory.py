@@ -162,9 +162,7 @@ def plan_arena(program: Program) -> Program:
     for name, (start, end) in sorted(life.items(), key=lambda t: t[1]):
         slot = _pick_slot(program, by_name[name], start, slots, chosen, life, roots)
         slots[slot].free_after = end
-        slots[slot].size = dim_max(slots[slot].size, by_name[name].nbytes) if _nominal(
-            slots[slot].size) < _nominal(by_name[name].nbytes) or symbols(slots[slot].size) != symbols(
-            by_name[name].nbytes) else slots[slot].size
+        slots[slot].size = _room_for_both(slots[slot].size, by_name[name].nbytes)
         chosen[name] = slot
     offsets: list[Dim] = []
     at: Dim = 0
@@ -174,6 +172,17 @@ def plan_arena(program: Program) -> Program:
     buffers = tuple(replace(b, offset=offsets[chosen[b.name]]) if b.name in chosen else b for b in program.buffers
                     if b.place != "arena" or b.name in chosen)
     return replace(program, buffers=buffers, arena=at)
+
+
+def _room_for_both(a: Dim, b: Dim) -> Dim:
+    """The larger size whatever the symbols are: 12*n*n is less than 60*n for a small n."""
+    return a if _never_less(a, b) else b if _never_less(b, a) else dim_max(a, b)
+
+
+def _never_less(a: Dim, b: Dim) -> bool:
+    """Whether every coefficient of a - b is at least 0, and thus a - b where symbols are."""
+    rest = a - b
+    return rest >= 0 if isinstance(rest, int) else all(c >= 0 for _, c in rest.terms)
 
 
 def _nominal(d: Dim) -> int:

@@ -277,7 +277,8 @@ def dot_body(b: Builder) -> tuple[Stmt, ...]:
     stores: list[Stmt] = [b.store(*o) for o in outs]
     operands = needed(b, [left.expr, right.expr])
     inner = [p for p in operands if p[1].varying]
-    update: tuple[Stmt, ...] = (*(let for let, _ in inner), Update("r0", call("mul", left.expr, right.expr)))
+    times = call("mul", left.expr, right.expr)
+    update: tuple[Stmt, ...] = (*(let for let, _ in inner), Update("r0", times) if ks else Let("r0", times))
     for k in reversed(ks):
         update = (Loop(b.axis(k), b.extent(k), update),)
     mine = {let.name for let, _ in inner}
@@ -285,8 +286,8 @@ def dot_body(b: Builder) -> tuple[Stmt, ...]:
     fixed = [p for p in operands if not p[1].varying]
     top = [let for let, v in b.lets if (let, v) in fixed or ((let, v) in after and not v.varying and not v.depth)]
     rest = [let for let, v in after if v.varying or v.depth]
-    acc = Acc("r0", "add", b.domain.dot.dtype)
-    return (*top, *nest(b, b.domain.order, [acc, *update, *rest, *stores], []))
+    acc = [Acc("r0", "add", b.domain.dot.dtype)] if ks else []         # contracted extents of 1: nothing to sum
+    return (*top, *nest(b, b.domain.order, [*acc, *update, *rest, *stores], []))
 
 
 def reduce_body(b: Builder) -> tuple[Stmt, ...]:

@@ -112,6 +112,16 @@ class Domain:
             del self.maps[node]
         return why
 
+    def unwritten(self, node: Node) -> str:
+        """Why no store of `node` might run: a loop around it that it does not vary along may be empty; else ''."""
+        if self.has_reduce:                                     # what varies along kept axes is stored in their loops
+            return ""
+        for a in self.order:
+            d = self.extent[a]
+            if a not in self.maps[node] and not (isinstance(d, int) and d > 0):
+                return f"it is stored, and a loop over {self.extents()} may be empty where {node.t} is not"
+        return ""
+
     # -------------------------------------------------------------- what a consumer asks of a producer
     def _demand(self, p: Node, c: Node) -> "AxisMap | str":
         out = self.maps[c]

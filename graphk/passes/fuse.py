@@ -88,6 +88,8 @@ class Fuser:
             return self._refuse(node, group, "it is stored for others anyway, and belongs to its producer's kernel")
         domain = group.domain.copy()
         why = domain.place(node, consumers)
+        if not why and outside:
+            why = domain.unwritten(node)
         if not why and node in domain.prologue:
             why = self._no_prologue(node, outside)
         if not why and self._cyclic([*group.nodes, node]):
@@ -132,6 +134,10 @@ class Fuser:
             why = domain.place(n, consumers) if consumers else domain.seed(n)
             if why:
                 return self._refuse(node, first, f"its readers do not share a loop nest: {why}")
+        stored = (n for n in placed if n in self.roots or any(u not in domain.maps and u not in self.generated
+                                                              for u in self.uses[n]))
+        if why := next(filter(None, map(domain.unwritten, stored)), ""):
+            return self._refuse(node, first, why)
         if self._cyclic(nodes):
             return self._refuse(node, first, "its readers depend on each other through another kernel")
         group = Group(domain, [*first.nodes, *placed, node])

@@ -20,7 +20,7 @@ from graphk.ir.ops.elementwise import add, div, exp, log, mul, relu, select, sub
 from graphk.ir.ops.leaves import new_input, new_variable
 from graphk.ir.ops.random import bernoulli
 from graphk.ir.ops.reduce import argmax, argmin, mean, sum_
-from graphk.ir.ops.shape import concat, gather, pad, reshape, slice_axis
+from graphk.ir.ops.shape import concat, gather, pad, reshape, slice_axis, transpose
 from graphk.ir.types import TensorType
 from graphk.passes.autodiff import gradients
 from graphk.passes.pipeline import run_passes
@@ -328,6 +328,56 @@ def test_threads_may_call_one_executable_at_once():
     [x.start() for x in threads]
     [x.join() for x in threads]
     assert not errors
+
+
+@pytest.mark.parametrize("new", [
+    lambda a, b, x: (b, a), lambda a, b, x: (b, x), lambda a, b, x: (x, a), lambda a, b, x: (mul(a, x), a),
+    lambda a, b, x: (b, add(b, x)), lambda a, b, x: (add(a, b), a), lambda a, b, x: (add(a, b), sub(a, b))])
+def test_a_variable_may_take_the_old_value_of_another(new):
+    """Whichever of its readers runs last."""
+    x = inp(F, 2, 2)
+    a, b = (new_variable(TensorType(F, (2, 2)), name) for name in "ab")
+    graph = Graph((x,), (dot(dot(x, x), b), dot(a, x)), tuple(zip((a, b), new(a, b, x))))
+    rng = np.random.default_rng(0)
+    mine = {v: rng.standard_normal((2, 2)).astype(F) for v in (a, b)}
+    theirs = copies(mine)
+    exe = compile_graph(graph, mine)
+    for _ in range(2):
+        arrays = [rng.standard_normal((2, 2)).astype(F)]
+        want, updates = run_full(graph, arrays, theirs)
+        theirs.update(updates)
+        close(exe(arrays), want)
+        close([mine[a], mine[b]], [theirs[a], theirs[b]])
+
+
+@pytest.mark.parametrize("dtype", [F, "int32"])
+def test_a_contraction_of_single_elements_has_no_loop(dtype):
+    """1x1 by 1x1, a column by a row, and what comes behind them."""
+    a, b, c = inp(dtype, 1, 1), inp(dtype, n, 1), inp(dtype, 1, 3)
+    graph = Graph((a, b, c), (mul(dot(a, a), 2), sub(dot(b, c), dot(a, a)), add(dot(a, c), 1)))
+    arrays = [np.array(x, dtype) for x in ([[3]], [[1], [2]], [[4, 5, 6]])]
+    close(compile_graph(graph, {})(arrays), run_graph(graph, arrays))
+
+
+def test_a_result_is_stored_though_the_loop_that_reads_it_is_empty():
+    x, y, z = inp(F, n, t), inp(F, n, 1), inp(F, n, 3, 1)
+    a, b = tanh(y), relu(z)
+    graph = Graph((x, y, z), (a, mul(x, a), b, mul(b, reshape(x, (n, 1, t)))))
+    exe = compile_graph(graph, {})
+    for size in ((2, 0), (0, 2), (2, 3)):
+        arrays = [np.random.default_rng(0).standard_normal(s).astype(F) for s in (size, (size[0], 1), (size[0], 3, 1))]
+        close(exe(arrays), run_graph(graph, arrays))
+
+
+def test_reused_memory_has_room_at_every_size():
+    """n*n numbers give way to 20*n, which is more for a small n."""
+    x, w, v = inp(F, n, 4), inp(F, 4, 20), inp(F, 20, 2)
+    graph = Graph((x, w, v), (dot(dot(dot(dot(x, transpose(x)), x), w), v),))
+    exe = compile_graph(graph, {})
+    rng = np.random.default_rng(0)
+    for size in (1, 3, 5, 40):
+        arrays = [rng.standard_normal(s).astype(F) for s in ((size, 4), (4, 20), (20, 2))]
+        close(exe(arrays), run_graph(graph, arrays))
 
 
 def test_updates_that_swap_variables_read_before_they_write():

@@ -381,6 +381,7 @@ class ReduceLROnPlateau(Callback):
         self._reset()
 
     def _reset(self) -> None:
+        self.monitor_op: Any
         op = _better(self.monitor, self.mode, "Learning Rate Plateau Reducing")
         if op is np.less:
             self.monitor_op, self.best = (lambda a, b: np.less(a, b - self.min_delta)), np.inf

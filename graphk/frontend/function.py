@@ -34,7 +34,7 @@ class Function:
     [[2.0, 4.0]]
     """
 
-    def __init__(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], updates: Any = None,
+    def __init__(self, inputs: Sequence[Any], outputs: Any, updates: Any = None,
                  name: str | None = None, **kwargs: Any):
         self._reject_options(kwargs)
         if not isinstance(inputs, (list, tuple)):

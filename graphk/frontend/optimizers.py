@@ -87,7 +87,7 @@ class Optimizer:
             new_p = p.constraint(new_p)
         self.updates.append(K.update(p, new_p))
 
-    def _slots(self, params: Sequence[Variable]) -> list[Variable]:
+    def _slots(self, params: Sequence[Variable]) -> list[Any]:
         return [K.zeros(K.int_shape(p), dtype=K.dtype(p)) for p in params]
 
     def _variables(self, **values: float) -> None:

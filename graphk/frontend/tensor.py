@@ -37,6 +37,9 @@ class Tensor:
     (None, 3)
     """
     __array_priority__ = 1000
+    _keras_shape: Any                      # what layers attach, absent from other tensors
+    _keras_mask: Any
+    _keras_history: Any
 
     def __init__(self, node: Node, name: str | None = None):
         self.node = node

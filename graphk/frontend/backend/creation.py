@@ -152,7 +152,7 @@ def _filled(value: int, shape: Any, dtype: str | None, name: str | None) -> Tens
 
 def eye(size: Any, dtype: str | None = None, name: str | None = None) -> Variable:
     """A variable holding the identity matrix (`size` an int or a pair)."""
-    shape = as_shape(size)
+    shape: Any = as_shape(size)
     return variable(np.eye(shape[0], shape[-1]), dtype, name)
 
 
@@ -227,7 +227,7 @@ def shape(x: Tensor) -> ShapeTensor:
     return ShapeTensor(node_of(x).shape)
 
 
-def int_shape(x: Any) -> tuple[int | None, ...] | None:
+def int_shape(x: Any) -> Any:
     """The static shape, None for unknown sizes; None if `x` has no shape.
 
     >>> int_shape(placeholder((None, 3)))

@@ -146,7 +146,8 @@ def in_top_k(predictions: Tensor, targets: Tensor, k: int) -> Tensor:
     low = const(-math.inf, node.dtype)
     mine = red.max_(ew.select(hot, node, low), axes=-1, keepdims=True)
     better = red.sum_(ew.cast(ew.gt(node, mine), "int32"), axes=-1)
-    return Tensor(ew.lt(better, as_dim(k)))
+    limit: Any = as_dim(k)
+    return Tensor(ew.lt(better, limit))
 
 
 __all__ = ["relu", "elu", "softmax", "softplus", "softsign", "sigmoid", "hard_sigmoid", "tanh",

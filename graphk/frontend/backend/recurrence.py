@@ -77,7 +77,7 @@ class _Recurrence:
     def __init__(self, step: Step, constants: list[Any], states: list[Node], masked: bool, every: bool):
         self.step, self.constants, self.masked, self.every = step, constants, masked, every
         self.states, self.n_states = states, len(states)
-        self.output_is: int | None = None
+        self.output_is: Any = None
         self.own_carry = masked                    # whether the output is carried beside the states
 
     def raw(self, states: Sequence[Node], x: Node) -> tuple[Node, list[Node]]:

@@ -29,7 +29,7 @@ def _axis(axis: int, ndim: int) -> int:
 def concatenate(tensors: Sequence[Tensor], axis: int = -1) -> Tensor:
     """Tensors one after another along `axis`."""
     if builtins.all(isinstance(t, ShapeTensor) for t in tensors):
-        return ShapeTensor([d for t in tensors for d in t.dims])
+        return ShapeTensor([d for t in tensors if isinstance(t, ShapeTensor) for d in t.dims])
     return Tensor(sh.concat(*[node_of(t) for t in tensors], axis=axis))
 
 
@@ -55,9 +55,8 @@ def repeat_elements(x: Tensor, rep: int, axis: int) -> Tensor:
     node = node_of(x)
     axis = _axis(axis, node.ndim)
     s = node.shape
-    rep = as_dim(rep)
     wide = sh.broadcast_to(sh.reshape(node, shape=s[:axis + 1] + (1,) + s[axis + 1:]),
-                           s[:axis + 1] + (rep,) + s[axis + 1:])
+                           s[:axis + 1] + (as_dim(rep),) + s[axis + 1:])
     return Tensor(sh.reshape(wide, shape=s[:axis] + (s[axis] * rep,) + s[axis + 1:]))
 
 

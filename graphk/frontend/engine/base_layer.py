@@ -110,7 +110,7 @@ class Layer(LayerState, LayerAccessors):
         """Make the weights for inputs of `input_shape` (batch axis included)."""
         self.built = True
 
-    def call(self, inputs: Any, **kwargs: Any) -> Any:
+    def call(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """The outputs for symbolic `inputs`."""
         return inputs
 
@@ -241,7 +241,7 @@ class Layer(LayerState, LayerAccessors):
         if len(masks) != len(outputs):
             masks = [masks[0] if masks else None] * len(outputs)
         shapes = output_shapes if output_shapes is not None else self._output_shapes(inputs, outputs)
-        history = [getattr(x, "_keras_history", (None, None, None)) for x in inputs]
+        history: list[Any] = [getattr(x, "_keras_history", (None, None, None)) for x in inputs]
         index = len(self._inbound_nodes)
         if len(shapes) != len(outputs):
             raise ValueError(

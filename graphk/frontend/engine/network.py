@@ -86,7 +86,7 @@ class Network(Subclassed, NetworkConfig, Layer):
         self.built = True
         self._compute_feeds()
         masks = [getattr(x, "_keras_mask", None) for x in self.outputs]
-        self._call_cache = {(object_list_uid(self.inputs), ""): (self.outputs, masks)}
+        self._call_cache: dict[tuple[Any, ...], Any] = {(object_list_uid(self.inputs), ""): (self.outputs, masks)}
         self._record_self(masks)
 
     def _record_self(self, masks: list[Any]) -> None:

@@ -6,6 +6,7 @@ always holds: a network made from `get_config()` has the same layers, names and 
 from __future__ import annotations
 
 import copy
+import importlib
 import json
 from typing import Any, Callable
 
@@ -19,6 +20,14 @@ KERAS_VERSION = "2.2.4"                 # the version whose files and configs th
 
 class NetworkConfig:
     """Serialization and summary, mixed into Network."""
+
+    name: str
+    built: bool
+    layers: Any
+    _need_graph: Callable[[str], None]
+    _network_nodes: set[str]
+    _input_coordinates: list[Any]
+    _output_coordinates: list[Any]
 
     def get_config(self) -> dict[str, Any]:
         """Layers, their calls, and which of their outputs are the model's."""
@@ -53,7 +62,8 @@ class NetworkConfig:
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
         """A new network (with fresh weights) from `get_config()`."""
         made = _Rebuild(config, custom_objects)
-        return cls(inputs=made.ends("input_layers"), outputs=made.ends("output_layers"), name=config.get("name"))
+        network: Any = cls
+        return network(inputs=made.ends("input_layers"), outputs=made.ends("output_layers"), name=config.get("name"))
 
     def _updated_config(self) -> dict[str, Any]:
         return {"class_name": self.__class__.__name__, "config": self.get_config(), "keras_version": KERAS_VERSION,
@@ -103,11 +113,10 @@ class NetworkConfig:
 def saving() -> Any:
     """The module that reads and writes files."""
     try:
-        from graphk.frontend import saving as module
+        return importlib.import_module("graphk.frontend.saving")
     except ImportError:
         raise NotImplementedError("saving and loading models is not part of this build of graphk; use get_weights(), "
                                   "set_weights() and to_json()") from None
-    return module
 
 
 def json_value(x: Any) -> Any:

@@ -130,7 +130,7 @@ class Model(TrainingSetup, Network):
         if not self.built and self._is_subclassed:
             self._call_on_data(x)
         elif not self.built:
-            first = x[0] if isinstance(x, (list, tuple)) and len(x) and hasattr(x[0], "shape") else x
+            first: Any = x[0] if isinstance(x, (list, tuple)) and len(x) and hasattr(x[0], "shape") else x
             if isinstance(first, dict):
                 first = next(iter(first.values()))
             shape = np.shape(getattr(first, "values", first) if not callable(getattr(first, "values", None)) else first)
@@ -192,7 +192,7 @@ class Model(TrainingSetup, Network):
         if x is None and y is None and steps_per_epoch is None:
             raise ValueError("If fitting from data tensors, you should specify the `steps_per_epoch` argument.")
         batch_size = 32 if batch_size is None and steps_per_epoch is None else batch_size
-        parts = self._standardize_user_data(x, y, sample_weight, class_weight, batch_size=batch_size)
+        parts = list(self._standardize_user_data(x, y, sample_weight, class_weight, batch_size=batch_size))
         self._check_fit_data(*parts[:2])
         val = None
         if validation_data is not None and not (isinstance(validation_data, (list, tuple)) and not validation_data):
@@ -226,7 +226,7 @@ class Model(TrainingSetup, Network):
                              "val_sample_weights) items, however it contains %s" % (
                                  "%d items" % len(data) if isinstance(data, (list, tuple)) else "a " +
                                  type(data).__name__))
-        x, y, w = self._standardize_user_data(*data[:2], sample_weight=data[2] if len(data) == 3 else None,
+        x, y, w = self._standardize_user_data(data[0], data[1], data[2] if len(data) == 3 else None,
                                               batch_size=batch_size)
         return [*x, *y, *w]
 

@@ -25,8 +25,20 @@ from graphk.ir.types import TensorType
 class TrainingSetup:
     """Mixed into Model."""
 
-    outputs: list[Tensor]
+    outputs: Any
     output_names: list[str]
+    trainable_weights: Any
+    losses: Any
+    loss: Any
+    loss_weights: Any
+    metrics: Any
+    weighted_metrics: Any
+    sample_weight_mode: Any
+    train_function: Any
+    test_function: Any
+    predict_function: Any
+    _target_tensors_given: Any
+    _unit_axes: dict[str, Any]
 
     def _setup_training(self) -> None:
         """All symbolic parts of training, from the arguments kept by `compile`."""

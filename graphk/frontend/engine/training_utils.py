@@ -164,7 +164,7 @@ def check_counts(**counts: Any) -> None:
             raise ValueError(f"`{name}` must be {words}; received {n}.")
 
 
-def split_off(parts: Sequence[list[Any]], split: float) -> tuple[tuple[list[Any], ...], list[Any]]:
+def split_off(parts: Sequence[list[Any]], split: float) -> tuple[list[list[Any]], list[Any]]:
     """Inputs, targets and weights without the part at the end that validates, and that part in one list."""
     x = parts[0]
     if any(isinstance(a, Tensor) for a in x):
@@ -176,7 +176,7 @@ def split_off(parts: Sequence[list[Any]], split: float) -> tuple[tuple[list[Any]
             f"and training set as specified by `validation_split={split}`. Either provide more data, or a different "
             "value for the `validation_split` argument."
         )
-    return tuple(slice_arrays(p, 0, at) for p in parts), [a for p in parts for a in slice_arrays(p, at)]
+    return [slice_arrays(p, 0, at) for p in parts], [a for p in parts for a in slice_arrays(p, at)]
 
 
 def once(f: Callable[..., None]) -> Callable[..., None]:
@@ -359,7 +359,7 @@ def _class_weights(y: Any, class_weight: dict[Any, float]) -> np.ndarray:
 
 
 # ------------------------------------------------------------------ objectives
-def weighted_masked_objective(fn: Callable[..., Tensor] | None) -> Callable[..., Tensor] | None:
+def weighted_masked_objective(fn: Callable[..., Tensor] | None) -> Any:
     """`fn` with mask and weights: see `docs` on losses; scores are divided by the means of the mask and of the
     non-zero weights."""
     if fn is None:
@@ -395,7 +395,7 @@ def collect_metrics(metrics: Any, output_names: Sequence[str]) -> list[list[Any]
 
 
 # ------------------------------------------------------------------ batches
-def make_batches(size: int, batch_size: int) -> list[tuple[int, int]]:
+def make_batches(size: Any, batch_size: Any) -> list[tuple[int, int]]:
     """(start, stop) of each batch; the last may be short.
 
     >>> make_batches(5, 2)

@@ -80,8 +80,8 @@ class Cell(Layer):
         self.recurrent_kernel = self.add_weight(
             "recurrent_kernel", (self.units, width), initializer=self.recurrent_initializer,
             regularizer=self.recurrent_regularizer, constraint=self.recurrent_constraint)
-        self.bias = self.add_weight("bias", self._bias_shape(), initializer=self._first_bias,
-                                    regularizer=self.bias_regularizer, constraint=self.bias_constraint) \
+        self.bias: Any = self.add_weight("bias", self._bias_shape(), initializer=self._first_bias,
+                                         regularizer=self.bias_regularizer, constraint=self.bias_constraint) \
             if self.use_bias else None
         self.built = True
 

@@ -293,9 +293,9 @@ class Lambda(Layer):
 
     def get_config(self) -> dict[str, Any]:
         shape = self._output_shape
-        named = isinstance(shape, (types.FunctionType, types.LambdaType))
+        named = isinstance(shape, types.FunctionType)
         config = {"function": self.function.__name__, "function_type": "function",
-                  "output_shape": shape.__name__ if named else shape,
+                  "output_shape": getattr(shape, "__name__", None) if named else shape,
                   "output_shape_type": "function" if named else "raw", "arguments": self.arguments}
         return {**super().get_config(), **config}
 
@@ -381,8 +381,8 @@ class Dense(Layer):
             )
         self.kernel = self.add_weight("kernel", (dim, self.units), initializer=self.kernel_initializer,
                                       regularizer=self.kernel_regularizer, constraint=self.kernel_constraint)
-        self.bias = self.add_weight("bias", (self.units,), initializer=self.bias_initializer,
-                                    regularizer=self.bias_regularizer, constraint=self.bias_constraint) \
+        self.bias: Any = self.add_weight("bias", (self.units,), initializer=self.bias_initializer,
+                                         regularizer=self.bias_regularizer, constraint=self.bias_constraint) \
             if self.use_bias else None
         self.input_spec = InputSpec(min_ndim=2, axes={-1: dim})
         self.built = True

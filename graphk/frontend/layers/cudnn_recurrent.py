@@ -77,7 +77,7 @@ class CuDNNLSTMCell(_Transposed, LSTMCell):
 class _CuDNNRNN(CellRNN):
     """What CuDNNGRU and CuDNNLSTM share."""
 
-    def call(self, inputs: Any, mask: Any = None, training: Any = None, initial_state: Any = None) -> Any:
+    def call(self, inputs: Any, mask: Any = None, training: Any = None, initial_state: Any = None) -> Any:  # type: ignore[override]
         """The output(s); ValueError for a mask, which cuDNN does not know."""
         mask = mask[0] if isinstance(mask, list) else mask
         if mask is not None:

@@ -23,6 +23,8 @@ from graphk.ir.dims import Dim
 class Wrapper(Layer):
     """Base of layers that wrap another, `layer`, and show its weights, losses and updates as their own."""
 
+    _num_constants: int | None
+
     def __init__(self, layer: Any, **kwargs: Any):
         self.layer = layer
         self._input_map: dict[str, list[tuple[Any, Any]]] = {}
@@ -238,7 +240,7 @@ class Bidirectional(Wrapper):
         self.return_state = layer.return_state
         self.supports_masking = True
         self.input_spec = layer.input_spec
-        self._num_constants: int | None = None
+        self._num_constants = None
 
     def _inner(self) -> list[Any]:
         return [self.forward_layer, self.backward_layer]
@@ -316,7 +318,8 @@ class Bidirectional(Wrapper):
         if isinstance(inputs, list):
             x, initial_state, constants = standardize_args(inputs, initial_state, constants, self._num_constants)
         given = {"mask": mask, "training": training, "constants": constants}
-        outs, states = [], []
+        outs: list[Any] = []
+        states: list[Any] = []
         for layer, half in zip(self._inner(), self._halves(initial_state)):
             kwargs = {k: v for k, v in {**given, "initial_state": half}.items()
                       if v is not None and has_arg(layer.call, k)}

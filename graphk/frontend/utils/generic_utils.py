@@ -11,7 +11,7 @@ import re
 import sys
 import time
 from functools import lru_cache
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -213,7 +213,7 @@ class Progbar:
     """
 
     def __init__(self, target: int | None, width: int = 30, verbose: int = 1, interval: float = 0.05,
-                 stateful_metrics: Sequence[str] | None = None):
+                 stateful_metrics: Iterable[str] | None = None):
         self.target, self.width, self.verbose, self.interval = target, width, verbose, interval
         self.stateful_metrics = set(stateful_metrics or [])
         self._values: dict[str, Any] = {}

@@ -23,9 +23,8 @@ def print_summary(model: Any, line_length: int | None = None, positions: Sequenc
     emit = print_fn or print
     plain = _sequential_like(model)
     line_length = line_length or (65 if plain else 98)
-    marks = list(positions or ([.45, .85, 1.] if plain else [.33, .55, .67, 1.]))
-    if marks[-1] <= 1:
-        marks = [int(line_length * p) for p in marks]
+    given = list(positions or ([.45, .85, 1.] if plain else [.33, .55, .67, 1.]))
+    marks = [int(p * line_length if given[-1] <= 1 else p) for p in given]
     heads = ["Layer (type)", "Output Shape", "Param #"] + ([] if plain else ["Connected to"])
     nodes = [] if plain else [n for v in model._nodes_by_depth.values() for n in v]
 

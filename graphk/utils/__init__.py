@@ -10,9 +10,9 @@ from graphk.frontend.utils.generic_utils import (
 )
 from graphk.frontend.utils.layer_utils import print_summary
 from graphk.frontend.utils.np_utils import normalize, to_categorical
-from graphk.utils import data_utils, generic_utils, layer_utils, np_utils
+from graphk.utils import conv_utils, data_utils, generic_utils, layer_utils, np_utils
 
 __all__ = ["CustomObjectScope", "Progbar", "Sequence", "custom_object_scope", "deserialize_keras_object",
            "get_custom_objects",
-           "serialize_keras_object", "print_summary", "normalize", "to_categorical", "data_utils",
+           "serialize_keras_object", "print_summary", "normalize", "to_categorical", "conv_utils", "data_utils",
            "generic_utils", "layer_utils", "np_utils"]

@@ -22,6 +22,7 @@ from graphk.frontend.backend.common import (
     set_image_dim_ordering,
 )
 from graphk.frontend.backend.control import *             # noqa: F401,F403
+from graphk.frontend.backend.conv_ops import *            # noqa: F401,F403
 from graphk.frontend.backend.creation import (
     batch_get_value,
     batch_set_value,

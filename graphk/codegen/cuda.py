@@ -25,7 +25,7 @@ from typing import Any, Sequence
 from graphk.codegen.emit import Lines, dim_code, number
 from graphk.codegen.scalars import CUDA_HELPERS, lookup
 from graphk.ir.dims import Dim, dim_max, floordiv, product, symbols
-from graphk.ir.effects import Operand, contraction_operands
+from graphk.ir.effects import Operand, contracted_loops, contraction_operands
 from graphk.ir.loop import (Acc, Expr, Index, Kernel, Let, Lit, Load, Loop, Ref, Stmt, Store, Update,
                             identity_of, walk)
 
@@ -236,13 +236,14 @@ class CudaPrinter:
         return dim_max(floordiv(total + (self.threads - 1), self.threads), 1)
 
     def scatter(self, lets: list[Let], loop: Loop) -> None:
-        """Rows are added one after another, so that equal indices meet in order; threads share the columns."""
+        """What may meet is added one after another, in order; threads share the schedule's first axis."""
         inner = next(s for s in walk((loop,)) if isinstance(s, Loop) and s.axis == self.axes[0])
         self.header(self.blocks_for([inner]), (self.threads,))
         self.statements(lets)
-        self.add(f"for {loop.axis} in range({dim_code(loop.extent)}):")
-        self.lines.depth += 1
-        for s in loop.body:
+        if inner is not loop:
+            self.add(f"for {loop.axis} in range({dim_code(loop.extent)}):")
+            self.lines.depth += 1
+        for s in (loop.body if inner is not loop else (loop,)):
             if s is inner:
                 self.shared_loop([inner], "cuda.grid(1)", "cuda.gridsize(1)", "at")
                 self.statements(inner.body)
@@ -313,7 +314,7 @@ class CudaPrinter:
         inner = nest.body[0]
         assert isinstance(inner, Loop) and inner.axis == n
         acc = inner.body[0]
-        sum_ = next(s for s in inner.body if isinstance(s, Loop))
+        *around, sum_ = contracted = contracted_loops(inner)
         operands = contraction_operands(sum_)
         assert isinstance(acc, Acc) and operands is not None
         edge = self.edge
@@ -330,9 +331,14 @@ class CudaPrinter:
         add(f"{m} = bm * {edge} + ty")
         add(f"{n} = bn * {edge} + tx")
         self.statement(acc)
+        depth = self.lines.depth
+        for x in around:
+            add(f"for {x.axis} in range({dim_code(x.extent)}):")
+            self.lines.depth += 1
         self.tile_sum(acc, (m, n, k), (nest.extent, inner.extent, sum_.extent), operands)
+        self.lines.depth = depth
         add(f"if {m} < {dim_code(nest.extent)} and {n} < {dim_code(inner.extent)}:")
-        self.block([s for s in inner.body if s is not acc and s is not sum_])
+        self.block([s for s in inner.body if s is not acc and s is not contracted[0]])
 
     def tile_sum(self, acc: Acc, axes: tuple[str, str, str], extents: tuple[Dim, Dim, Dim],
                  operands: tuple[Operand, Operand]) -> None:

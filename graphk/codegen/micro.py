@@ -9,6 +9,7 @@ With ``MR, NR = target.tile_shape(dtype)`` (in the dialect: ``MR_f32, NR_f32``) 
 
 - ``gemm_tile(a, rsa, csa, m, bp, k, c)``: C[i, j] = sum_kk a[i*rsa + kk*csa] * bp[kk*NR + j], a whole MR x NR row-major
   scratch tile (ldc = NR). 1 <= m <= MR; rows i >= m repeat row m-1 (A is never read beyond m rows). k >= 0.
+- ``gemm_tile_add``: the same, added to what C holds.
 - ``gemm_tile1``: the same with NR1 columns (``bp`` packed with NR1 by ``pack_b1``; c is MR x NR1).
 - ``pack_b(b, rsb, csb, k, ncols, bp)``: bp[kk*NR + j] = b[kk*rsb + j*csb] for j < ncols, 0 for ncols <= j < NR;
   ``pack_b1`` alike for NR1. Vector copies when csb == 1, in-register transposes when rsb == 1, else element by element.
@@ -145,7 +146,9 @@ def _min(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
 # --- gemm_tile -------------------------------------------------------------------------------------------------
 
 
-def _emit_tile(b: ir.IRBuilder, dtype: str, args: Args, target: Target, rows: int, vectors: int) -> None:
+def _emit_tile(
+    b: ir.IRBuilder, dtype: str, args: Args, target: Target, rows: int, vectors: int, add: bool = False
+) -> None:
     a, rsa, csa, m, bp, k, c = args
     lanes = target.vector_lanes(dtype)
     e = Emitter(b, lanes)
@@ -162,8 +165,11 @@ def _emit_tile(b: ir.IRBuilder, dtype: str, args: Args, target: Target, rows: in
             out += [e.fma(x, columns[v], acc[i * vectors + v]) for v in range(vectors)]
         return out
 
-    zero = [e.const(LLVM_TYPES[dtype], 0.0)] * (rows * vectors)
-    main = Loop(b, I64T(0), k, UNROLL, [I64T(0), *zero])
+    if add:
+        before = [_load(b, dtype, lanes, c, I64T(i * lanes)) for i in range(rows * vectors)]
+    else:
+        before = [e.const(LLVM_TYPES[dtype], 0.0)] * (rows * vectors)
+    main = Loop(b, I64T(0), k, UNROLL, [I64T(0), *before])
     offset, acc = main.values[0], list(main.values[1:])
     for u in range(UNROLL):
         acc = step(b.add(main.index, I64T(u)), offset, acc)
@@ -179,6 +185,11 @@ def _emit_tile(b: ir.IRBuilder, dtype: str, args: Args, target: Target, rows: in
 def _gemm_tile(b: ir.IRBuilder, dtype: str, args: Args, target: Target) -> None:
     rows, vectors = target.tile(dtype)
     _emit_tile(b, dtype, args, target, rows, vectors)
+
+
+def _gemm_tile_add(b: ir.IRBuilder, dtype: str, args: Args, target: Target) -> None:
+    rows, vectors = target.tile(dtype)
+    _emit_tile(b, dtype, args, target, rows, vectors, add=True)
 
 
 def _gemm_tile1(b: ir.IRBuilder, dtype: str, args: Args, target: Target) -> None:
@@ -352,6 +363,7 @@ def _gemv_rows(b: ir.IRBuilder, dtype: str, args: Args, target: Target) -> None:
 
 BUILDINGS: tuple[Building, ...] = (
     Building("gemm_tile", "piiipip", _gemm_tile),
+    Building("gemm_tile_add", "piiipip", _gemm_tile_add),
     Building("gemm_tile1", "piiipip", _gemm_tile1),
     Building("pack_b", "piiiip", _pack_b),
     Building("pack_b1", "piiiip", _pack_b1),

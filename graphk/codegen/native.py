@@ -354,7 +354,9 @@ def _numba_version() -> str:
 
 
 # These print, keep or simulate kernels: what they decide stands in the source text, which is part of every key.
-_NOT_COMPILING = frozenset({"batch.py", "cache.py", "cpu.py", "cuda.py", "cuda_compile.py", "emit.py", "pyspace.py"})
+_NOT_COMPILING = frozenset(
+    {"batch.py", "cache.py", "cpu.py", "cuda.py", "cuda_compile.py", "emit.py", "pyspace.py", "tile.py"}
+)
 
 
 @functools.lru_cache(maxsize=1)

@@ -136,10 +136,11 @@ def _strided(p: Pointer, rows: int, columns: int, rs: int, cs: int) -> np.ndarra
 
 
 def _contractions(rows: int, columns: int, narrow: int) -> dict[str, Callable[..., None]]:
-    def gemm(width: int) -> Callable[..., None]:
+    def gemm(width: int, add: bool = False) -> Callable[..., None]:
         def call(a: Pointer, rsa: int, csa: int, m: int, bp: Pointer, k: int, c: Pointer) -> None:
             block = _strided(a, m, k, rsa, csa)[np.minimum(np.arange(rows), m - 1)]
-            c.view(0, rows * width)[:] = (block @ bp.view(0, k * width).reshape(k, width)).ravel()
+            out = c.view(0, rows * width)
+            out[:] = out * add + (block @ bp.view(0, k * width).reshape(k, width)).ravel()
 
         return call
 
@@ -160,6 +161,7 @@ def _contractions(rows: int, columns: int, narrow: int) -> dict[str, Callable[..
 
     return {
         "gemm_tile": gemm(columns),
+        "gemm_tile_add": gemm(columns, add=True),
         "gemm_tile1": gemm(narrow),
         "pack_b": pack(columns),
         "pack_b1": pack(narrow),

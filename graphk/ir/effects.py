@@ -110,6 +110,14 @@ class Operand:
         return {x.buffer for e in exprs for x in expressions(e) if isinstance(x, Load)}
 
 
+def contracted_loops(inner: Loop) -> list[Loop]:
+    """The loops of a contraction inside its innermost loop of results: outermost first, [] if there is none."""
+    out = [s for s in inner.body if isinstance(s, Loop)][:1]
+    while out and len(out[-1].body) == 1 and isinstance(out[-1].body[0], Loop):
+        out.append(out[-1].body[0])
+    return out
+
+
 def contraction_operands(loop: Loop) -> tuple[Operand, Operand] | None:
     """Both sides of `acc <- mul(a, b)`, if that is all that the loop over the contracted axis does."""
     named = {s.name: s for s in loop.body if isinstance(s, Let)}
@@ -138,4 +146,4 @@ def _operand(e: Expr, named: dict[str, Let]) -> Operand:
     return Operand(e, tuple(let for name, let in named.items() if name in want))
 
 
-__all__ = ["Operand", "contraction_operands", "lifetimes", "may_overwrite", "root_of", "touched"]
+__all__ = ["Operand", "contracted_loops", "contraction_operands", "lifetimes", "may_overwrite", "root_of", "touched"]

@@ -15,7 +15,7 @@ from graphk.ir.types import TensorType
 
 AxisMap = tuple["int | None", ...]
 GENERATORS = frozenset(("const", "dim", "iota", "uniform01"))
-MOVERS = frozenset(("transpose", "slice", "gather"))          # read their (first) operand from memory
+MOVERS = frozenset(("transpose", "slice", "gather", "windows"))          # read their (first) operand from memory
 # cheap enough to be computed again by every thread that packs a contraction's operand
 CHEAP = frozenset(("add", "sub", "mul", "div", "neg", "abs", "sign", "max", "min", "square", "relu", "cast", "select",
                    "eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not", "broadcast", "reshape", "stop_gradient"))
@@ -272,6 +272,9 @@ class Domain:
         """An operand's elementwise producers may run while it is packed, if nothing else needs their results."""
         if not all(c is self.dot or c in self.prologue for c in consumers):
             return "it is read both by the contraction and by its epilogue: stored"
+        if node.op.name == "windows" and consumers == [self.dot]:
+            self.prologue.add(node)
+            return ""
         if node.op.name not in CHEAP or not is_pointwise(node):
             return "operands of a contraction are read from memory: packed by every thread, reused many times"
         axes = [a for a in self.maps[node] if a is not None]

@@ -189,6 +189,8 @@ class Builder:
             index, depth = sym(named.expr.name) * strides[0], at.depth
             for d, a in enumerate(amap[idx_rank:], start=1):
                 index = index + (sym(self.axis(a)) * strides[d] if a is not None else 0)
+        elif node.op.name == "windows":
+            index = self._window_index(node, amap, strides)
         else:
             for d, a in enumerate(amap):
                 here = sym(self.axis(a)) if a is not None else 0
@@ -198,6 +200,20 @@ class Builder:
                     start = self.extra(node.attr("starts")[d])
                     index = index + (here * node.attr("steps")[d] + start) * strides[d]
         return self.let(Load(self.names[table], index, node.dtype), varying, depth)
+
+    def _window_index(self, node: Node, amap: AxisMap, strides: list[Dim]) -> Dim:
+        """Where an element of sliding windows lies in their operand."""
+        axes, behind = node.attr("axes"), node.attr("axes")[-1] + 1
+        here: list[Dim] = [sym(self.axis(a)) if a is not None else 0 for a in amap]
+        places = dict(zip(axes, here[behind:behind + len(axes)]))
+        steps = {a: (s, d) for a, s, d in zip(axes, node.attr("strides"), node.attr("dilations"))}
+        out: Dim = 0
+        for d, at in enumerate(here[:behind] + here[behind + len(axes):]):
+            if d in places:
+                stride, dilation = steps[d]
+                at = at * stride + places[d] * dilation
+            out = out + at * strides[d]
+        return out
 
     def _moved_extent(self, node: Node, d: int, amap: AxisMap) -> Dim:
         """The extent of axis d of a moved operand: a loop's, where the loop runs along all of it."""
@@ -211,6 +227,8 @@ class Builder:
             a = amap[node.ndim - table.ndim + d]
         elif node.op.name == "slice" and node.shape[d] == table.shape[d]:
             a = amap[d]
+        elif node.op.name == "windows" and d not in node.attr("axes"):
+            a = amap[d if d < node.attr("axes")[-1] else d + len(node.attr("axes"))]
         return self.extent(a) if a is not None else self.extra(table.shape[d])
 
     # -------------------------------------------------------------- statements

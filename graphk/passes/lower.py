@@ -1,6 +1,6 @@
 """Lower: a fused Graph becomes a Program of kernels on buffers.
 
-In: a Graph of fusion nodes and the few ops that are no group (reshape, concat, embed, scatter_add, scan).
+In: a Graph of fusion nodes and the few ops that are no group (reshape, concat, embed, fold, scatter_add, scan).
 Out: a Program whose buffers have no offsets yet.  What always holds: every value has one buffer; a reshape is
 an alias; each output has a buffer of its own; each update ends in a copy into its variable, which
 `memory` removes where the producer may write in place.
@@ -81,6 +81,8 @@ class Lowering:
             self._concat(node)
         elif name == "embed":
             self._embed(node)
+        elif name == "fold":
+            self._fold(node)
         elif name == "scatter_add":
             self._scatter(node)
         elif name == "scan":
@@ -135,6 +137,38 @@ class Lowering:
             body = (Loop(f"a{d}", sym(f"e{d}"), body),)
         params = [Param("p0", x.dtype, "in"), Param("p1", x.dtype, "out")]
         self.emit(finish("embed", params, body, dims), (self.buffer_of(x), out), node, "embed")
+
+    def _fold(self, node: Node) -> None:
+        """Every window is added where it came from; the places of a window one after another."""
+        g, axes = node.inputs[0], node.attr("axes")
+        out = self.of[node] = self.new(node.t)
+        behind, places = axes[-1] + 1, len(axes)
+        self.clear(out, node)
+        dims: dict[str, Dim] = {f"e{i}": d for i, d in enumerate(g.shape)}
+        at = [sym(f"a{i}") for i in range(g.ndim)]
+        src: Dim = 0
+        for i in range(g.ndim):
+            src = src * sym(f"e{i}") + at[i]
+        dst: Dim = 0
+        for d in range(node.ndim):
+            own = d if d < behind else d + places
+            here: Dim = at[own]
+            if d in axes:
+                i = axes.index(d)
+                here = here * node.attr("strides")[i] + at[behind + i] * node.attr("dilations")[i]
+                dims[f"x{d}"] = node.shape[d]
+                dst = dst * sym(f"x{d}") + here
+            else:
+                dst = dst * sym(f"e{own}") + here
+        order = [*range(axes[0]), *range(behind, behind + places), *range(axes[0], behind),
+                 *range(behind + places, g.ndim)]
+        body: tuple[Stmt, ...] = (Store("p1", dst, Load("p0", src, g.dtype), accumulate=True),)
+        for i in reversed(order):
+            body = (Loop(f"a{i}", sym(f"e{i}"), body),)
+        if not axes[0]:                          # no axis without windows stands outside: one thread does it all
+            body = (Loop("z", 1, body),)
+        params = [Param("p0", g.dtype, "in"), Param("p1", g.dtype, "out")]
+        self.emit(finish("fold", params, body, dims), (self.buffer_of(g), out), node, "fold")
 
     def _scatter(self, node: Node) -> None:
         idx, g = node.inputs

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from graphk.ir.dims import Dim, dim_max, floordiv, substitute, sym
-from graphk.ir.effects import Operand, contraction_operands
+from graphk.ir.effects import Operand, contracted_loops, contraction_operands
 from graphk.ir.loop import (Acc, Kernel, Let, Load, Loop, Param, Ref, Schedule, Stmt, Store, Update,
                             coefficient, loads, walk)
 from graphk.ir.program import AnyStep, LoopStep, Program
@@ -44,15 +44,20 @@ def schedule_kernel(kernel: Kernel) -> Kernel:
     if tile:
         return replace(kernel, schedule=Schedule("tile", tile))
     if len(loops) == 1 and any(isinstance(s, Store) and s.accumulate for s in walk(kernel.body)):
-        return replace(kernel, schedule=_scatter_schedule(loops[0]))
+        return replace(kernel, schedule=_adding_schedule(loops[0]))
     has_acc = any(isinstance(s, Acc) for s in walk(kernel.body))
     p, v = loops[0].axis, _vector_axis(loops[0:1])
     kind = "map" if not has_acc else "columns" if v in _around_accs(loops[0]) else "rows"
     return replace(kernel, schedule=Schedule(kind, (p, v)))
 
 
-def _scatter_schedule(loop: Loop) -> Schedule:
-    """Rows are added one after another; threads share the columns."""
+def _adding_schedule(loop: Loop) -> Schedule:
+    """Additions to one place come one after another: threads share what never meets.
+
+    That is the columns where a row's place is data (a scatter), else the outermost loop: `lower` builds it so.
+    """
+    if not any(isinstance(s, Let) for s in walk(loop.body)):
+        return Schedule("map", (loop.axis, _vector_axis((loop,))))
     inner = next((s for s in loop.body if isinstance(s, Loop)), None)
     return Schedule("map", (inner.axis, inner.axis)) if inner else Schedule("serial")
 
@@ -100,11 +105,13 @@ def tile_axes(kernel: Kernel) -> tuple[str, ...]:
     axes, body = _perfect_nest(kernel)
     if len(axes) < 2 or not body or not isinstance(body[0], Acc):
         return ()
-    inner = next((s for s in body if isinstance(s, Loop)), None)
-    parts = contraction_operands(inner) if inner is not None and sum(isinstance(s, Loop) for s in body) == 1 else None
-    if inner is None or parts is None or body[0].combine != "add" or body[0].dtype not in ("float32", "float64"):
+    loops = contracted_loops(Loop("", 1, body))
+    parts = contraction_operands(loops[-1]) if loops and sum(isinstance(s, Loop) for s in body) == 1 else None
+    if parts is None or body[0].combine != "add" or body[0].dtype not in ("float32", "float64"):
         return ()
-    m, n, k = axes[-2], axes[-1], inner.axis
+    m, n, k = axes[-2], axes[-1], loops[-1].axis
+    if len(loops) > 1 and parts[0].load is None:
+        return ()
     try:
         if not all(_is_side(side, own, k, other) for side, own, other in ((parts[0], m, n), (parts[1], n, m))):
             return ()

@@ -15,6 +15,7 @@ from graphk.ir.opdef import const, const_value
 from graphk.ir.ops import elementwise as e
 from graphk.ir.ops import nn, shape
 from graphk.ir.ops.contract import dot
+from graphk.ir.ops.window import fold_of_product
 from graphk.ir.types import TensorType
 from graphk.passes.decompose import with_body
 from graphk.passes.match import Rule, RuleSet, rewrite_fixpoint
@@ -165,6 +166,7 @@ RULES = [
     Rule("sum-broadcast", ("sum", ("broadcast", "x")), _mean_broadcast),
     Rule("dot-transpose", ("dot", "x", "y"), lambda n, x, y: _dot_of_transpose(n)),
     Rule("transpose-dot", ("transpose", ("dot", "x", "y")), lambda n, x, y: _transposed_dot(n)),
+    Rule("fold-dot", ("fold", "x"), lambda n, x: fold_of_product(n)),
     Rule("cast-same", ("cast", "x"), lambda n, x: x if x.dtype == n.dtype else None),
 ]
 TABLE = RuleSet(RULES)

@@ -14,6 +14,7 @@ import numpy as np
 
 from graphk.codegen import cache
 from graphk.codegen.cpu import Source, print_kernel
+from graphk.codegen.tile import workspace_elements
 from graphk.codegen.target import Target, host_target
 from graphk.ir.dims import Dim, DimExpr, compile_dims, substitute, symbols
 from graphk.ir.loop import Kernel
@@ -24,7 +25,6 @@ from graphk.passes.pipeline import Result, run_passes
 from graphk.runtime.executor import Binding, Call, Executor, Guard, Loop, Patch, default_executor, native_job
 
 SMALL_COST = 1_500_000           # scalar operations (about 20 us) below which one thread is faster than two
-GEMV_ROWS = 3                    # rows of the workspace that a contraction with few rows fills
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ class Executable:
         """What sizes the workspace of a tiled contraction: k, n, packed rows."""
         space = self.kernels[s.kernel].source.workspace
         env = dict(zip(s.kernel.sizes, s.sizes))
-        return tuple(substitute(d, env) for d in space) if space else ()
+        return tuple(substitute(d, env) for d in space.dims()) if space else ()
 
     # -------------------------------------------------------------- binding
     def bind(self, env: Mapping[str, int]) -> Bound:
@@ -263,7 +263,7 @@ class _Binder:
         sizes = [next(self.values) for _ in s.sizes]
         words = [self.addresses[b] for b in s.buffers] + sizes
         if compiled.source.workspace:
-            words += self._scratch(compiled.source.dtype, *(next(self.values) for _ in range(3)))
+            words += self._scratch(compiled.source.dtype, [next(self.values) for _ in compiled.source.workspace.dims()])
         args = np.array(words, np.int64)
         at = args.ctypes.data
         self.keep.append(args)
@@ -275,11 +275,9 @@ class _Binder:
         return [Call(f, at, barrier=i < last, alone=not par)
                 for i, (f, par) in enumerate(zip(compiled.addresses, compiled.source.parallel))]
 
-    def _scratch(self, dtype: str, k: int, n: int, packed: int) -> list[int]:
-        """A workspace for a packed panel of B, then the packed rows of A: address and elements per thread."""
-        mr, nr = self.exe.target.tile_shape(dtype)
-        rows = -(-packed // mr) * mr
-        each = -(-max(k * (nr + rows), GEMV_ROWS * (n + k), 1) // 16) * 16
+    def _scratch(self, dtype: str, values: list[int]) -> list[int]:
+        """A workspace of a tiled kernel: its address and elements per thread."""
+        each = -(-workspace_elements(self.exe.target.tile_shape(dtype), *values) // 16) * 16
         array = np.empty(each * ITEMSIZE[dtype] * self.threads + 64, np.uint8)
         self.keep.append(array)
         at = array.ctypes.data

@@ -19,7 +19,9 @@ from graphk.ir.types import TensorType
 from graphk.passes.pipeline import run_passes
 from graphk.runtime.device_sim import SIM_THREADS, SIM_TILE, run_program
 from tests.graphs import random_graph
+
 from tests.programs import NOT_LOWERED, f32, mlp_train, scan_graph, swap_graph, values_for
+from tests.runtime.test_convolution import arrays_for, layer as convolution_layer
 
 Case = tuple[str, Graph, list[Any], Mapping[Node, Any], int, int]
 
@@ -47,6 +49,8 @@ def programs() -> Iterator[Case]:
     for seed in range(4):
         graph, arrays = random_graph(seed)
         yield graph.name, graph, arrays, {}, SIM_THREADS, SIM_TILE
+    graph = convolution_layer((4, 3), 2, (3, 2), 3, (1, 1), (1, 1))
+    yield "convolution", graph, arrays_for(graph, 2), {}, SIM_THREADS, SIM_TILE
 
 
 def full_blocks() -> Iterator[Case]:

@@ -1,0 +1,369 @@
+"""Contractions as CPU source: packed panels, register tiles, the epilogue on each tile.
+
+In: a kernel with the schedule `tile(m, n, k)` and the printer that prints its statements.  Out: the body of its one
+entry.  What always holds: each element is one chain of multiply-adds over the contracted axes in order, however
+panels are blocked and threads share them, so its bits are the same for any number of threads.
+
+Two shapes of the same idea. A product with one contracted axis (`panels`): for each panel of B, all rows of A.
+A product whose contracted axes are several loops, or whose B is the same for several outer loops (`shared`), as in
+convolutions: for each panel of B, blocks of the contracted axes, and for each block all rows of all loops.
+"""
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Iterator, Sequence
+
+from graphk.codegen.emit import dim_code, short
+from graphk.ir.dims import Dim, product, substitute, symbols
+from graphk.ir.effects import Operand
+from graphk.ir.loop import Acc, Load, Loop, Stmt, coefficient
+
+if TYPE_CHECKING:
+    from graphk.codegen.cpu import Printer
+
+GEMV_ROWS = 3                     # what the compiled block (micro.GEMV_ROWS) does in one reading of B
+BLOCK_ROWS = 4096                 # rows of a panel that stay packed at a time (16 floats each: 256 KB, of the L2 cache)
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """What the size of a tiled kernel's workspace is made of: a packed panel of B, then rows of A, or of results.
+
+    `k`, `n`: extents; `packed`: rows of A that are packed; `blocks`, `tiles`, `rows`: of the shared form, the
+    extent of the outermost contracted loop (k: all others), results' loops outside m, and m; 0 otherwise.
+    """
+    k: Dim
+    n: Dim
+    packed: Dim = 0
+    blocks: Dim = 0
+    tiles: Dim = 0
+    rows: Dim = 0
+
+    def dims(self) -> tuple[Dim, ...]:
+        return self.k, self.n, self.packed, self.blocks, self.tiles, self.rows
+
+
+def workspace_elements(tile: tuple[int, int], k: int, n: int, packed: int, blocks: int, tiles: int, rows: int) -> int:
+    """Elements per thread for the run-time values of `Workspace.dims()`."""
+    mr, nr = tile
+    if not blocks:
+        return max(k * (nr + -(-packed // mr) * mr), GEMV_ROWS * (n + k), 1)
+    chunk = min(blocks, max(1, BLOCK_ROWS // max(k, 1)))
+    kept = max(tiles * -(-rows // mr), 1) if chunk < blocks else 1
+    return chunk * k * nr + kept * mr * nr
+
+
+@dataclass
+class Tile:
+    """The source of one tiled contraction."""
+    printer: "Printer"
+    outer: Sequence[Loop]             # loops of results around m and n
+    loops: tuple[Loop, Loop]          # m and n
+    contracted: Sequence[Loop]        # outermost first; the last is k
+    operands: tuple[Operand, Operand]
+    acc: Acc
+    epilogue: tuple[Stmt, ...]
+
+    def __post_init__(self) -> None:
+        self.m, self.n, self.k = self.loops[0].axis, self.loops[1].axis, self.contracted[-1].axis
+        b = set().union(*map(symbols, self.operands[1].indices()))
+        self.free = [x for x in self.outer if x.axis not in b]
+        self.bound = [x for x in self.outer if x.axis in b]
+
+    @property
+    def shared(self) -> bool:
+        """Whether a panel of B serves more than one product over one loop."""
+        return bool(self.free) or len(self.contracted) > 1
+
+    @property
+    def workspace(self) -> Workspace:
+        k, n = self.contracted[-1].extent, self.loops[1].extent
+        if not self.shared:
+            return Workspace(k, n, self.loops[0].extent if self.packs_rows else 0)
+        blocks = self.contracted[0].extent if len(self.contracted) > 1 else 1
+        inner = product([x.extent for x in self.contracted[1:]]) if len(self.contracted) > 1 else k
+        return Workspace(inner, n, 0, blocks, product([x.extent for x in self.free]), self.loops[0].extent)
+
+    @property
+    def packs_rows(self) -> bool:
+        """Whether A is packed first: it is computed, or not contiguous along k (tiles would read it by columns)."""
+        a = self.operands[0].load
+        return a is None or coefficient(a.index, self.k) != 1
+
+    def base(self, load: Load) -> str:
+        """The index where m, n and k are 0."""
+        return dim_of(substitute(load.index, {self.m: 0, self.n: 0, self.k: 0}))
+
+    def print(self) -> None:
+        lines = self.printer.lines
+        add, t = lines.add, short(self.acc.dtype)
+        slot = len(self.printer.kernel.params) + len(self.printer.kernel.sizes)
+        add(f"ws = at(ptr_{t}(args, {slot}), tid * arg_i64(args, {slot + 1}))")
+        for name, loop in (("m", self.loops[0]), ("n", self.loops[1]), ("k", self.contracted[-1])):
+            add(f"{name}_ = {dim_of(loop.extent)}")
+        depth = lines.depth
+        if self.bound:
+            for line in ("m0 = 0", "m1 = m_", "n0 = 0", "n1 = n_"):
+                add(line)
+            self.split_loop(self.bound[0])
+            add(f"for {self.bound[0].axis} in range(l0, l1):")
+            lines.depth += 1
+            for loop in self.bound[1:]:
+                self.open(loop)
+        else:
+            self.split(t)
+        self.strides()
+        if self.shared:
+            self.blocks(t)
+        else:
+            self.single(t)
+        lines.depth = depth
+
+    def open(self, loop: Loop) -> None:
+        """A plain loop; the caller takes the depth back."""
+        self.printer.lines.add(f"for {loop.axis} in range({dim_of(loop.extent)}):")
+        self.printer.lines.depth += 1
+
+    def split_loop(self, loop: Loop) -> None:
+        """l0 to l1: the thread's part of a loop of results."""
+        self.printer.lines.add(f"l0 = share_lo({dim_of(loop.extent)}, tid, nt, 1)")
+        self.printer.lines.add(f"l1 = share_hi({dim_of(loop.extent)}, tid, nt, 1)")
+
+    def strides(self) -> None:
+        """Of both operands: from row to row, and from column to column."""
+        for side, own, x in zip("ab", (self.m, self.n), self.operands):
+            if x.load is not None:
+                row, column = (own, self.k) if side == "a" else (self.k, own)
+                self.printer.lines.add(f"rs{side}_ = {dim_of(coefficient(x.load.index, row))}")
+                self.printer.lines.add(f"cs{side}_ = {dim_of(coefficient(x.load.index, column))}")
+
+    def single(self, t: str) -> None:
+        """One loop over k, and B differs with every outer loop."""
+        lines, add = self.printer.lines, self.printer.lines.add
+        add(f"tile = tile_{t}()")
+        for side, x in zip("ab", self.operands):
+            if x.load is not None:
+                add(f"{side}_ = at({x.load.buffer}, {self.base(x.load)})")
+        b = self.operands[1].load
+        if b is not None and coefficient(b.index, self.n) == 1:
+            add(f"if m_ <= {GEMV_ROWS}:")
+            lines.depth += 1
+            self.few_rows()
+            lines.depth -= 1
+            add("else:")
+            lines.depth += 1
+        self.panels(t)
+
+    def split(self, t: str) -> None:
+        """Threads share the panels of B where there are enough, else the rows of A."""
+        add = self.printer.lines.add
+        add("m0 = 0")
+        add("m1 = m_")
+        add(f"n0 = share_lo(n_, tid, nt, NR_{t})")
+        add(f"n1 = share_hi(n_, tid, nt, NR_{t})")
+        add(f"if n_ < nt * NR_{t}:")
+        add("    n0 = 0")
+        add("    n1 = n_")
+        if not self.free:
+            add(f"    m0 = share_lo(m_, tid, nt, MR_{t})")
+            add(f"    m1 = share_hi(m_, tid, nt, MR_{t})")
+
+    def blocks(self, t: str) -> None:
+        """For each panel of B and block of the contracted loops: all rows of all loops that share the panel."""
+        lines, add = self.printer.lines, self.printer.lines.add
+        first, rest = self.contracted[0], self.contracted[1:]
+        many = bool(rest)
+        add(f"blocks_ = {dim_of(first.extent) if many else '1'}")
+        add(f"each_ = {dim_of(product([x.extent for x in rest])) if many else 'k_'}")
+        add(f"chunk_ = s_min(blocks_, s_max(1, {BLOCK_ROWS} // s_max(each_, 1)))")
+        add("kept_ = 0")
+        add("if chunk_ < blocks_:")
+        add(f"    kept_ = MR_{t} * NR_{t}")
+        if self.free:
+            loop = self.free[0]
+            add("l0 = 0")
+            add(f"l1 = {dim_of(loop.extent)}")
+            if not self.bound:
+                add(f"if n_ < nt * NR_{t}:")
+                lines.depth += 1
+                self.split_loop(loop)
+                lines.depth -= 1
+        add(f"for j_ in range(n0, n1, NR_{t}):")
+        lines.depth += 1
+        add(f"nc_ = s_min(n1 - j_, NR_{t})")
+        add("for first_ in range(0, s_max(blocks_, 1), s_max(chunk_, 1)):")
+        lines.depth += 1
+        add("last_ = s_min(blocks_, first_ + chunk_)")
+        with self.over_contracted():
+            self.pack_panel(t, "at(ws, kk_)")
+        add(f"tile = at(ws, chunk_ * each_ * NR_{t})")
+        depth = lines.depth
+        if self.free:
+            add(f"for {self.free[0].axis} in range(l0, l1):")
+            lines.depth += 1
+            for loop in self.free[1:]:
+                self.open(loop)
+        self.rows(t)
+        lines.depth = depth - 2
+
+    @contextmanager
+    def over_contracted(self) -> Iterator[None]:
+        """Around lines that run for each contracted loop but k; kk_ is the place of their rows in the panel."""
+        lines = self.printer.lines
+        lines.add("kk_ = 0")
+        depth = lines.depth
+        if len(self.contracted) > 1:
+            lines.add(f"for {self.contracted[0].axis} in range(first_, last_):")
+            lines.depth += 1
+            for loop in self.contracted[1:-1]:
+                self.open(loop)
+        yield
+        lines.add(f"kk_ += k_ * NR_{short(self.acc.dtype)}")
+        lines.depth = depth
+
+    def rows(self, t: str) -> None:
+        """All rows of one m loop against the packed block; sums wait in `tile` until the last block."""
+        lines, add = self.printer.lines, self.printer.lines.add
+        a = self.operands[0].load
+        assert a is not None
+        add(f"for i_ in range(m0, m1, MR_{t}):")
+        lines.depth += 1
+        add(f"mr_ = s_min(m1 - i_, MR_{t})")
+        add("if first_ == 0:")
+        add(f"    for z_ in range(0, MR_{t} * NR_{t}, V):")
+        add(f"        vstore(tile, z_, {short(self.acc.dtype)}(0.0))")
+        with self.over_contracted():
+            add(f"gemm_tile_add(at({a.buffer}, {self.base(a)} + i_ * rsa_), rsa_, csa_, mr_, at(ws, kk_), k_, tile)")
+        add("if last_ == blocks_:")
+        add("    for r_ in range(mr_):")
+        lines.depth += 2
+        add(f"{self.m} = i_ + r_")
+        self.row(f"at(tile, r_ * NR_{t})", "j_", "j_ + nc_")
+        lines.depth -= 2
+        add("tile = at(tile, kept_)")
+        lines.depth -= 1
+
+    def few_rows(self) -> None:
+        """One to three rows: B is read once, in place."""
+        lines = self.printer.lines
+        lines.add("if n1 > n0 and m1 > m0:")
+        lines.depth += 1
+        a = "at(a_, m0 * rsa_), rsa_, csa_"
+        if self.operands[0].load is None:
+            a = f"at(ws, {GEMV_ROWS} * n_), k_, 1"
+            lines.add("for r_ in range(m1 - m0):")
+            lines.add(f"    {self.m} = m0 + r_")
+            lines.add(f"    to_ = at(ws, {GEMV_ROWS} * n_ + r_ * k_)")
+            lines.depth += 1
+            self.computed(self.operands[0], self.k, "k_", self.k, "1")
+            lines.depth -= 1
+        lines.add(f"gemv_rows({a}, m1 - m0, at(b_, n0), rsb_, k_, n1 - n0, ws, n1 - n0)")
+        lines.add("for r_ in range(m1 - m0):")
+        lines.depth += 1
+        lines.add(f"{self.m} = m0 + r_")
+        self.row("at(ws, r_ * (n1 - n0))", "n0", "n1")
+        lines.depth -= 2
+
+    def panels(self, t: str) -> None:
+        lines = self.printer.lines
+        tile = "gemm_tile(at(a_, i_ * rsa_), rsa_, csa_, mr_, ws, k_, tile)"
+        if self.packs_rows:
+            tile = f"gemm_tile(at(ap_, (i_ - m0) * k_), 1, MR_{t}, mr_, ws, k_, tile)"
+            self.pack_rows(t)
+        lines.add(f"for j_ in range(n0, n1, NR_{t}):")
+        lines.depth += 1
+        lines.add(f"nc_ = s_min(n1 - j_, NR_{t})")
+        self.pack_panel(t, "ws")
+        lines.add(f"for i_ in range(m0, m1, MR_{t}):")
+        lines.depth += 1
+        lines.add(f"mr_ = s_min(m1 - i_, MR_{t})")
+        lines.add(tile)
+        lines.add("for r_ in range(mr_):")
+        lines.depth += 1
+        lines.add(f"{self.m} = i_ + r_")
+        self.row(f"at(tile, r_ * NR_{t})", "j_", "j_ + nc_")
+        lines.depth -= 3
+
+    def pack_rows(self, t: str) -> None:
+        """The thread's rows of A in tiles of MR rows, k after k."""
+        add, a = self.printer.lines.add, self.operands[0]
+        add(f"ap_ = at(ws, k_ * NR_{t})")
+        add(f"for i_ in range(m0, m1, MR_{t}):")
+        if a.load is not None:
+            add(f"    pack_a(at(a_, i_ * rsa_), rsa_, csa_, s_min(m1 - i_, MR_{t}), k_, at(ap_, (i_ - m0) * k_))")
+            return
+        self.printer.lines.depth += 1
+        add(f"for r_ in range(s_min(m1 - i_, MR_{t})):")
+        add(f"    {self.m} = i_ + r_")
+        add("    to_ = at(ap_, (i_ - m0) * k_ + r_)")
+        self.printer.lines.depth += 1
+        self.computed(a, self.k, "k_", f"{self.k} * MR_{t}", f"MR_{t}")
+        self.printer.lines.depth -= 2
+
+    def pack_panel(self, t: str, to: str) -> None:
+        """NR columns of B, zeros beyond the last."""
+        add, b = self.printer.lines.add, self.operands[1]
+        if b.load is not None:
+            add(f"pack_b(at({b.load.buffer}, {self.base(b.load)} + j_ * csb_), rsb_, csb_, k_, nc_, {to})")
+            return
+        add(f"for {self.k} in range(k_):")
+        self.printer.lines.depth += 1
+        add(f"to_ = at({to}, {self.k} * NR_{t} - j_)")
+        self.computed(b, self.n, "j_ + nc_", self.n, "1", "j_")
+        add(f"for z_ in range(nc_, NR_{t}):")
+        add(f"    to_[j_ + z_] = {short(self.acc.dtype)}(0.0)")
+        self.printer.lines.depth -= 1
+
+    def computed(self, side: Operand, axis: str, end: str, place: str, stride: str, start: str = "0") -> None:
+        """Evaluate an operand along `axis` and store it at `to_[place]`."""
+        p, add = self.printer, self.printer.lines.add
+        saved, p.vec = p.vec, axis
+        add(f"{axis} = {start}")
+        for lanes, guard in (("V", f"{axis} + V <= {end}"), ("1", f"{axis} < {end}")):
+            add(f"while {guard}:")
+            p.active, p.vectors = lanes == "V", set()
+            p.lines.depth += 1
+            p.statements(side.lets)
+            value = p.expr(side.expr)
+            if p.active:
+                add(f"vstore(to_, {place}, {value})" if stride == "1" else
+                    f"vstore_strided(to_, {place}, {stride}, {value})")
+            else:
+                add(f"to_[{place}] = {value}")
+            add(f"{axis} += {lanes}")
+            p.lines.depth -= 1
+        p.active, p.vectors, p.vec = False, set(), saved
+
+    def row(self, source: str, lo: str, hi: str) -> None:
+        """The epilogue on one row of results, which lie at `source` from column `lo` on."""
+        p, n, acc = self.printer, self.n, self.acc.name
+        add = p.lines.add
+        add(f"row_ = {source}")
+        add(f"{n} = {lo}")
+        add(f"while {n} + V <= {hi}:")
+        p.active, p.vectors = True, {acc}
+        p.lines.depth += 1
+        add(f"{acc}_v = vload(row_, {n} - {_paren(lo)})")
+        p.statements(self.epilogue)
+        add(f"{n} += V")
+        p.lines.depth -= 1
+        p.active, p.vectors = False, set()
+        add(f"while {n} < {hi}:")
+        p.lines.depth += 1
+        add(f"{acc} = row_[{n} - {_paren(lo)}]")
+        p.statements(self.epilogue)
+        add(f"{n} += 1")
+        p.lines.depth -= 1
+
+
+def _paren(text: str) -> str:
+    return text if text.isidentifier() else f"({text})"
+
+
+def dim_of(d: Dim) -> str:
+    """A polynomial as dialect source."""
+    return dim_code(d, "s_max")
+
+
+__all__ = ["BLOCK_ROWS", "Tile", "Workspace", "workspace_elements"]

@@ -1,0 +1,142 @@
+"""Sliding windows: the one op behind convolutions and pooling of any rank.
+
+In: a tensor, the axes that windows slide along, and for each the window's size, stride and dilation.  Out: a tensor
+in which each of those axes counts windows and, behind the last of them, one new axis each counts the places in a
+window.  What always holds: an element of `windows` is the element of its operand at window * stride + place *
+dilation, so a target reads it through an index map; `fold` is its transpose; padding is another op's work.
+"""
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+import numpy as np
+
+from graphk.ir.dims import Dim, floordiv
+from graphk.ir.node import Node
+from graphk.ir.opdef import NodeLike, OpDef, as_node, register
+from graphk.ir.ops.contract import dot
+from graphk.ir.ops.shape import embed, slice_op
+from graphk.ir.types import TensorType, require
+
+Ints = tuple[int, ...]
+
+
+def window_count(length: Dim, size: int, stride: int, dilation: int) -> Dim:
+    """How many windows fit into `length` places."""
+    return floordiv(length - (size - 1) * dilation - 1, stride) + 1
+
+
+def _prepare(x: NodeLike, axes: Sequence[int], sizes: Sequence[int], strides: Sequence[int] | None = None,
+             dilations: Sequence[int] | None = None) -> tuple[tuple[Node, ...], dict[str, Any]]:
+    node = as_node(x)
+    ones = (1,) * len(axes)
+    return (node,), {"axes": tuple(int(a) % max(node.ndim, 1) for a in axes), "sizes": tuple(map(int, sizes)),
+                     "strides": tuple(map(int, strides or ones)), "dilations": tuple(map(int, dilations or ones))}
+
+
+def _infer(t: TensorType, axes: Ints, sizes: Ints, strides: Ints, dilations: Ints) -> TensorType:
+    if not axes or list(axes) != sorted(set(axes)) or not len(axes) == len(sizes) == len(strides) == len(dilations):
+        raise ValueError(f"windows of {t}: axes {axes} (ascending, each once) with sizes {sizes}, strides {strides} "
+                         f"and dilations {dilations}, one of each per axis")
+    if min(*sizes, *strides, *dilations) < 1:
+        raise ValueError(f"windows of {t}: sizes {sizes}, strides {strides}, dilations {dilations} must be 1 or more")
+    shape = list(t.shape)
+    for a, k, s, d in zip(axes, sizes, strides, dilations):
+        here, span = t.shape[a], (k - 1) * d + 1
+        if isinstance(here, int) and here < span:
+            raise ValueError(f"windows of {t}: a window of {k} places ({span} with its dilation {d}) does not fit "
+                             f"into axis {a}, which has {here}")
+        shape[a] = window_count(here, k, s, d)
+    at = axes[-1] + 1
+    return TensorType(t.dtype, (*shape[:at], *sizes, *shape[at:]))
+
+
+def _places(out: tuple[int, ...], axes: Ints, sizes: Ints, strides: Ints, dilations: Ints) -> list[np.ndarray]:
+    """For each windowed axis the operand's index of (window, place)."""
+    return [np.arange(out[a])[:, None] * s + np.arange(k) * d for a, k, s, d in zip(axes, sizes, strides, dilations)]
+
+
+def _index(rank: int, shape: tuple[int, ...], axes: Ints, places: list[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Index arrays that read (or add to) the operand for every element of the windows."""
+    full, at = rank + len(axes), axes[-1] + 1
+    out = []
+    for a in range(rank):
+        own = a if a < at else a + len(axes)
+        lay = [1] * full
+        if a in axes:
+            lay[own], lay[at + axes.index(a)] = places[axes.index(a)].shape
+            out.append(places[axes.index(a)].reshape(lay))
+        else:
+            lay[own] = shape[own]
+            out.append(np.arange(shape[own]).reshape(lay))
+    return tuple(out)
+
+
+def _ref(x: np.ndarray, axes: Ints, sizes: Ints, strides: Ints, dilations: Ints) -> np.ndarray:
+    shape = tuple(int(d) for d in _infer(TensorType(x.dtype.name, x.shape), axes, sizes, strides, dilations).shape)
+    return x[_index(x.ndim, shape, axes, _places(shape, axes, sizes, strides, dilations))]
+
+
+def _fold_infer(t: TensorType, shape: tuple[Dim, ...], axes: Ints, sizes: Ints, strides: Ints, dilations: Ints
+                ) -> TensorType:
+    require("`fold`", "number", t)
+    return TensorType(t.dtype, shape)
+
+
+def _fold_ref(g: np.ndarray, shape: Any, axes: Ints, sizes: Ints, strides: Ints, dilations: Ints) -> np.ndarray:
+    out = np.zeros(shape, g.dtype)
+    np.add.at(out, _index(len(shape), g.shape, axes, _places(g.shape, axes, sizes, strides, dilations)), g)
+    return out
+
+
+def _cases(rng: np.random.Generator) -> list[tuple[tuple[int, ...], dict[str, Any]]]:
+    return [((2, 7, 3), {"axes": (1,), "sizes": (3,), "strides": (2,), "dilations": (1,)}),
+            ((2, 6, 7, 2), {"axes": (1, 2), "sizes": (3, 2), "strides": (1, 2), "dilations": (2, 1)}),
+            ((5, 4), {"axes": (0, 1), "sizes": (2, 1), "strides": (3, 1), "dilations": (1, 1)}),
+            ((1, 4, 4, 4, 2), {"axes": (1, 2, 3), "sizes": (2, 2, 2), "strides": (2, 2, 2), "dilations": (1, 1, 1)})]
+
+
+windows: OpDef = register(OpDef(
+    "windows", "index_map", _infer, _ref,
+    lambda g, y, x, axes, sizes, strides, dilations: [
+        fold(g, shape=x.shape, axes=axes, sizes=sizes, strides=strides, dilations=dilations)],
+    prepare=_prepare, doc="Windows that slide along axes; their places are new axes behind the last of these.",
+    samples=lambda rng: [([rng.standard_normal(s).astype("float32")], kw) for s, kw in _cases(rng)]))
+
+fold: OpDef = register(OpDef(
+    "fold", "index_map", _fold_infer, _fold_ref,
+    lambda d, y, g, shape, axes, sizes, strides, dilations: [
+        windows(d, axes=axes, sizes=sizes, strides=strides, dilations=dilations)],
+    doc="Windows added up where they came from, in zeros of `shape`: the transpose of `windows`.",
+    samples=lambda rng: [
+        ([rng.standard_normal(tuple(_infer(TensorType("float32", s), **kw).shape)).astype("float32")],
+         {"shape": s, **kw}) for s, kw in _cases(rng)]))
+
+
+def fold_of_product(n: Node) -> Node | None:
+    """`fold(dot(g, w))`, a transposed convolution, without the windows in memory; None if `n` is not one.
+
+    Each place of the result gathers from `g`, laid into zeros by the stride, through the kernel turned around.
+    """
+    product = n.inputs[0]
+    if product.op is not dot or product.attr("batch") != ((), ()):
+        return None
+    axes, sizes, strides, dilations = (n.attr(k) for k in ("axes", "sizes", "strides", "dilations"))
+    g, w = product.inputs
+    at, places = axes[-1] + 1, len(axes)
+    (over_g,), (over_w,) = product.attr("contract") if len(product.attr("contract")[0]) == 1 else ((-1,), (-1,))
+    # the windows must come from g, the places (and what stands behind them) from w
+    if over_g != at or g.ndim != at + 1 or over_w < places:
+        return None
+    reach = [(k - 1) * d for k, d in zip(sizes, dilations)]
+    starts, steps, room = [0] * g.ndim, [1] * g.ndim, list(g.shape)
+    for i, a in enumerate(axes):
+        starts[a], steps[a], room[a] = reach[i], strides[i], n.shape[a] + reach[i]
+    spread = embed(g, starts=tuple(starts), steps=tuple(steps), shape=tuple(room))
+    turned = slice_op(w, starts=tuple(k - 1 for k in sizes) + (0,) * (w.ndim - places), sizes=w.shape,
+                      steps=(-1,) * places + (1,) * (w.ndim - places))
+    seen = windows(spread, axes=axes, sizes=sizes, strides=(1,) * places, dilations=dilations)
+    return dot(seen, turned, contract=((*range(at, at + places), at + places), (*range(places), over_w)))
+
+
+__all__ = ["fold", "fold_of_product", "window_count", "windows"]

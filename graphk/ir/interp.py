@@ -21,6 +21,11 @@ _outer: ContextVar[Mapping[str, int]] = ContextVar("outer", default=MappingProxy
 _phase: ContextVar[int] = ContextVar("phase", default=0)
 
 
+def dims_around() -> dict[str, int]:
+    """The values of the symbolic dims of the graph that is being run: the body of a scan may speak of them."""
+    return dict(_outer.get())
+
+
 def bind_shape(env: dict[str, int], shape: Sequence[Dim], actual: Sequence[int], what: str) -> None:
     """Give values to the symbols of `shape`; ValueError if `actual` does not fit."""
     ok = len(shape) == len(actual)
@@ -45,7 +50,7 @@ def run_full(graph: Graph, inputs: Sequence[np.ndarray], variables: Mapping[Node
     """The outputs of `graph` and the new values of its updated variables (nothing is written in place)."""
     if len(inputs) != len(graph.inputs):
         raise ValueError(f"{graph.name} takes {len(graph.inputs)} inputs, received {len(inputs)}")
-    env: dict[str, int] = dict(_outer.get())
+    env = dims_around()
     phase = _phase.get() if phase is None else phase
     values: dict[Node, Any] = {}
     for node, array in zip(graph.inputs, inputs):

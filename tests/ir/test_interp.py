@@ -60,6 +60,14 @@ def test_scan_is_a_loop(length, reverse):
     np.testing.assert_array_equal(last, a)
 
 
+def test_a_scan_of_no_steps_knows_the_dims_around_it():
+    h, x = new_input(TensorType("float32", (3,))), new_input(TensorType("float32", (n * 2,)))
+    body = Graph((h, x), (h, mul(x, 2.0)), name="body")
+    h0, xs, y = (new_input(TensorType("float32", s)) for s in ((3,), (t, n * 2), (n,)))
+    _, ys = run_graph(Graph((h0, xs, y), scan(body, [h0], [xs])), [np.ones(3), np.ones((0, 4)), np.ones(2)])
+    assert ys.shape == (0, 4)
+
+
 def test_errors():
     x, y, v = new_input(F, "x"), new_input(F, "y"), new_variable(F, "w/k")
     g = Graph((x, y), (add(x, y),))

@@ -73,8 +73,8 @@ def _scan_ref(*arrays: np.ndarray, body: Graph, n_carry: int, n_xs: int, length:
 
 def _no_steps_shape(node: Node, body: Graph, arrays: Sequence[np.ndarray], n_carry: int, n_xs: int) -> tuple[int, ...]:
     """The shape that one step's output would have, where no step runs."""
-    from graphk.ir.interp import bind_shape
-    env: dict[str, int] = {}
+    from graphk.ir.interp import bind_shape, dims_around
+    env = dims_around()
     for k, (leaf, array) in enumerate(zip(body.inputs, arrays)):
         bind_shape(env, leaf.shape, array.shape[1:] if n_carry <= k < n_carry + n_xs else array.shape, "scan operand")
     return tuple(evaluate(d, env) for d in node.shape)

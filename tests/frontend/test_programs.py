@@ -9,7 +9,7 @@ import pytest
 
 import graphk
 from tests.frontend import programs
-from tests.frontend.programs import custom, functional, shapes, training  # noqa: F401
+from tests.frontend.programs import custom, functional, recurrent, shapes, training  # noqa: F401
 
 EXPECTED = pathlib.Path(programs.__file__).with_name("expected.json")
 

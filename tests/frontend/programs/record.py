@@ -19,6 +19,7 @@ def peer() -> Any:
     import tensorflow as tf
     import tf_keras
     tf.compat.v1.disable_eager_execution()
+    tf.compat.v1.experimental.output_all_intermediates(True)     # else gradients of its loops fail
     tf_keras.optimizers = tf_keras.optimizers.legacy
     return tf_keras
 
@@ -32,7 +33,7 @@ def rounded(x: Any) -> Any:
 
 def main(names: list[str], path: pathlib.Path) -> None:
     """Run the programs called `names` (all, if none), and write what they give to `path`."""
-    from tests.frontend.programs import PROGRAMS, flat, custom, functional, shapes, training  # noqa: F401
+    from tests.frontend.programs import PROGRAMS, custom, flat, functional, recurrent, shapes, training  # noqa: F401
     keras = peer()
     out = json.loads(path.read_text()) if names and path.exists() else {}
     for name in names or PROGRAMS:

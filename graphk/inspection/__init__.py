@@ -1,8 +1,8 @@
 """Inspection: every stage of a compilation, as a page, as files, as tables.
 
 In: a model, or what `K.function` returns.  Out: `report` writes one HTML page, `dump` a folder of text files, `passes`
-gives the table of the passes.  What always holds: nothing is run and nothing is changed by looking; no weight is
-written anywhere; importing graphk, or this package, loads none of it until one of the functions is called.
+gives the table of the passes.  What always holds: nothing is changed by looking (what is timed runs on copies); no
+weight is written anywhere; importing graphk, or this package, loads none of it until one of the functions is called.
 """
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
 
 def report(model_or_function: Any, path: str | os.PathLike[str], batch: int = 32,
-           dims: Mapping[str, int] | None = None) -> str:
+           dims: Mapping[str, int] | None = None, times: bool = True) -> str:
     """Write one self-contained HTML page about a model or function; returns its path.
 
-    batch: the number of samples for which sizes, operations and memory are shown; dims: values of other symbolic
-    dims by name (16 unless given).  TypeError for anything but a model or function.
+    batch: the number of samples for which sizes, times and memory are shown; dims: values of other symbolic dims by
+    name (16 unless given); times: measure each step, on copies of the weights and random inputs (a few seconds).
+    TypeError for anything but a model or function.
 
     >>> import os, tempfile
     >>> from graphk import backend as K
@@ -28,7 +29,7 @@ def report(model_or_function: Any, path: str | os.PathLike[str], batch: int = 32
     True
     """
     from graphk.inspection.page import report as write
-    return write(model_or_function, path, batch, dims)
+    return write(model_or_function, path, batch, dims, times)
 
 
 def dump(model_or_function: Any, directory: str | os.PathLike[str], formats: Sequence[str] = ("text", "dot", "json",

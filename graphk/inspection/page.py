@@ -20,6 +20,7 @@ from graphk.inspection import sections
 from graphk.inspection.facts import graph_records, kernel_of_nodes, same, successors, twins
 from graphk.inspection.listing import KernelView, block_listing, distinct_kernels
 from graphk.inspection.subjects import Subject, dims_for, subjects_of, without_folders
+from graphk.inspection.timing import measure
 from graphk.inspection.views import NO_LAYER, GraphView, NodeTable
 from graphk.ir.node import Graph
 from graphk.ir.text import print_graph
@@ -29,13 +30,15 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inli
 
 
 class Page:
-    """Builds the page of some subjects.  `listings`: compile the kernels once more, for LLVM IR and assembly."""
+    """Builds the page of some subjects.  `listings`: compile the kernels once more, for LLVM IR and assembly; `times`:
+    run them on arrays of their own, to say how long each step takes."""
 
     def __init__(self, title: str, subjects: Sequence[Subject], thing: Any = None, batch: int = 32,
-                 dims: Mapping[str, int] | None = None, listings: bool = True):
+                 dims: Mapping[str, int] | None = None, listings: bool = True, times: bool = False):
         self.title, self.subjects, self.thing, self.batch = title, list(subjects), thing, batch
         self.listings = listings
         self.env = [dims_for(s.program, batch, dims) for s in self.subjects]
+        self.times = [measure(s, env) if times else None for s, env in zip(self.subjects, self.env)]
         self.kernels = distinct_kernels(self.subjects)
         self.views: list[KernelView] = list(self.kernels.values())
         self.texts: dict[str, str] = {}
@@ -125,11 +128,12 @@ class Page:
 
     def _phase(self, i: int, s: Subject) -> str:
         env = self.env[i]
-        out = [f'<section class="phase" data-phase="{i}" id="p{i}"><h2>{escape(s.title)}</h2>', sections.cards(s, env),
+        out = [f'<section class="phase" data-phase="{i}" id="p{i}"><h2>{escape(s.title)}</h2>',
+               sections.cards(s, env, self.times[i]),
                f'<h3 data-jump>Graph</h3><div class="explorer" data-phase="{i}"><noscript>The drawings need scripts; '
                "the tables below do not.</noscript></div>",
                "<h3 data-jump>Passes</h3>", sections.passes_table(s),
-               "<h3 data-jump>Steps</h3>", sections.steps_table(s, env, self.kernels, self.hues),
+               "<h3 data-jump>Steps</h3>", sections.steps_table(s, env, self.kernels, self.hues, self.times[i]),
                "<h3 data-jump>Memory</h3>", sections.memory_svg(s, env, self.hues),
                "<h3 data-jump>Fusion</h3>", sections.notes_list(s), "</section>\n"]
         return "".join(out)
@@ -174,11 +178,12 @@ def write_whole(path: str, text: str) -> str:
     return path
 
 
-def report(model_or_function: Any, path: Any, batch: int = 32, dims: Mapping[str, int] | None = None) -> str:
+def report(model_or_function: Any, path: Any, batch: int = 32, dims: Mapping[str, int] | None = None,
+           times: bool = True) -> str:
     """Write the page of a model or function; returns the path.
 
-    batch: the number of samples that sizes, operations and memory are shown for; dims: values of other symbolic dims by
-    name (a number of time steps; 16 unless given).
+    batch: the number of samples that sizes, times and memory are shown for; dims: values of other symbolic dims by
+    name (a number of time steps; 16 unless given); times: measure how long each step takes (a few seconds).
 
     >>> import os, tempfile
     >>> from graphk import backend as K
@@ -189,7 +194,7 @@ def report(model_or_function: Any, path: Any, batch: int = 32, dims: Mapping[str
     """
     subjects = subjects_of(model_or_function)
     title = getattr(model_or_function, "name", "") or subjects[0].name
-    return write_whole(os.fspath(path), Page(title, subjects, model_or_function, batch, dims).html())
+    return write_whole(os.fspath(path), Page(title, subjects, model_or_function, batch, dims, times=times).html())
 
 
 __all__ = ["NO_LAYER", "Page", "graph_text", "report", "write_whole"]

@@ -13,6 +13,7 @@ from graphk.inspection import arena
 from graphk.inspection.facts import StepRow, human, pass_rows, step_rows
 from graphk.inspection.listing import Counts, KernelView, block_listing
 from graphk.inspection.subjects import Subject
+from graphk.inspection.timing import Times
 from graphk.ir.node import Graph
 
 GOLDEN = 137.508                    # degrees: neighbours in the list of layers get hues far apart
@@ -82,14 +83,15 @@ def _feeds(layer: Any) -> list[str]:
 
 
 # ------------------------------------------------------------------ one graph
-def cards(s: Subject, env: Mapping[str, int]) -> str:
+def cards(s: Subject, env: Mapping[str, int], times: Times | None = None) -> str:
     """The numbers that one wants first."""
     steps, a = step_rows(s.program, env), arena.plan(s.program, env)
     rows = pass_rows(s)
     groups = max((r.groups for r in rows), default=0)
     items = [(str(rows[0].before if rows else 0), "nodes captured"), (str(groups), "fused groups"),
              (str(len(steps)), "kernel calls"), (str(len({x.step.kernel.key() for x in steps})), "distinct kernels"),
-             (human(sum(x.operations for x in steps)), "operations, estimated"), (human(a.bytes, "B"), "arena"),
+             *([(f"{times.call * 1e6:.0f} µs", "a call, measured")] if times else []),
+             (human(sum(x.operations for x in steps)), "scalar operations, estimated"), (human(a.bytes, "B"), "arena"),
              (human(a.saved, "B"), "saved by sharing"), (f"{sum(r.milliseconds for r in rows):.0f} ms",
                                                          "in all passes")]
     return '<div class="cards">' + "".join(f"<div><b>{escape(v)}</b><span>{k}</span></div>" for v,
@@ -109,23 +111,31 @@ def passes_table(s: Subject) -> str:
     return table(["pass", "before", "after", "", "change", "", "ms", ""], cells, "passes", [1, 2, 4, 6])
 
 
-def steps_table(s: Subject, env: Mapping[str, int], kernels: Mapping[str, KernelView], hues: Hues) -> str:
-    """What runs, in order, with sizes for `env`."""
+def steps_table(s: Subject, env: Mapping[str, int], kernels: Mapping[str, KernelView], hues: Hues,
+                times: Times | None = None) -> str:
+    """What runs, in order, with sizes for `env`; the bars are times where they were measured, else operations."""
     rows = step_rows(s.program, env)
-    most = max((r.operations for r in rows), default=0) or 1
+    most = (max(times.steps, default=0) if times else max((r.operations for r in rows), default=0)) or 1
     cells = []
+    seen: set[int] = set()
     for r in rows:
         k = kernels[r.step.kernel.key()]
         sizes = ", ".join(f"{n}={v}" for n, v in zip(r.step.kernel.sizes, r.sizes))
         link = f'<a href="#{k.id}">{escape(r.step.kernel.label)}</a>'
-        bar = f'<span class="bar" style="width:{max(1, 120 * r.operations / most):.0f}px"></span>'
+        first = r.index not in seen                  # a loop's time stands in its first row
+        seen.add(r.index)
+        part = (times.steps[r.index] if first else 0.) if times else r.operations
+        bar = f'<span class="bar" style="width:{max(1, 120 * part / most):.0f}px"></span>' if first or not times else ""
+        taken = f"{part * 1e6:.1f}" if times and first else ""
         cells.append([str(r.index) + (f" <small>{escape(r.loop)}</small>" if r.loop else ""), _wait(r), link,
-                      escape(sizes),
-                      human(r.operations), bar, human(r.bytes, "B"),
+                      escape(sizes), taken, bar, human(r.operations), human(r.bytes, "B"),
                       f"{r.operations / r.bytes:.1f}" if r.bytes else "",
                       swatch(hues.get(layer_in(r.origin), -1)) + escape(r.origin)])
-    return table(["step", "", "kernel", "sizes", "operations", "", "bytes", "ops/byte", "from"], cells, "steps",
-                 [0, 4, 6, 7])
+    note = ("Times are measured on this machine, each step run by itself at its place, with random inputs; below about "
+            "0.5 µs they are noise. " if times else "Times were not measured: the bars are operations. ")
+    return f'<p class="dim">{note}Operations and bytes are the compiler\'s estimates.</p>' + table(
+        ["step", "", "kernel", "sizes", "µs" if times else "", "", "operations", "bytes", "ops/byte", "from"], cells,
+        "steps", [0, 4, 6, 7, 8])
 
 
 def _wait(r: StepRow) -> str:

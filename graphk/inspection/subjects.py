@@ -1,7 +1,7 @@
 """What is inspected: the compiled graphs behind a model or a function.
 
 In: a model (compiled, or only built), a `K.function`, or a `graphk.runtime` executable.  Out: `Subject`s, one per
-compiled graph and learning phase, compiled now if they were not yet.  What always holds: nothing is run, so no
+compiled graph and learning phase, compiled now if they were not yet.  What always holds: nothing is run here, so no
 weight changes; the symbolic dims get the values that `dims_for` chose, and a page says which.
 """
 from __future__ import annotations

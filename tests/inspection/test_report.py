@@ -15,7 +15,8 @@ import pytest
 from graphk import backend as K
 from graphk import inspection
 from graphk.inspection.listing import distinct_kernels
-from graphk.inspection.subjects import subjects_of
+from graphk.inspection.subjects import dims_for, subjects_of
+from graphk.inspection.timing import measure
 from graphk.passes.pipeline import PASSES
 
 
@@ -98,6 +99,31 @@ def test_no_weights_no_folders(model, text, packed):
 def test_sizes_are_for_the_batch_that_was_asked_for(text):
     assert "n = 7" in text or re.search(r"sizes shown for \w+ = 7", text)
     assert re.search(r"s0=7, s1=6, s2=5", text)
+
+
+def test_steps_say_how_long_they_take(model, text):
+    weights = model.get_weights()
+    for subject in subjects_of(model):
+        times = measure(subject, dims_for(subject.program, 7))
+        assert len(times.steps) == len(subject.program.steps) and 0 < times.call < 1
+        assert all(0 <= t < 1 for t in times.steps)
+    assert all((a == b).all() for a, b in zip(weights, model.get_weights())), "measuring leaves the weights alone"
+    assert text.count("a call, measured") == text.count("Times are measured on this machine") == 3
+    assert "<th class=n>µs</th>" in text
+
+
+def test_times_that_were_not_asked_for_are_not_shown(model, tmp_path):
+    out = Path(inspection.report(model, tmp_path / "x.html", times=False)).read_text()
+    assert "measured</span>" not in out and "Times were not measured: the bars are operations." in out
+
+
+def test_a_loop_is_timed_as_a_whole(tmp_path):
+    x = K.placeholder(shape=(None, 5, 3))
+    last = K.rnn(lambda i, s: (i + s[0], [i + s[0]]), x, [K.zeros_like(x[:, 0])])[0]
+    subject, = subjects_of(K.function([x], [last]))
+    times = measure(subject, dims_for(subject.program, 4))
+    assert len(times.steps) == len(subject.program.steps)
+    assert "µs" in Path(inspection.report(K.function([x], [last]), tmp_path / "r.html")).read_text()
 
 
 def test_large_constants_stay_out(tmp_path):

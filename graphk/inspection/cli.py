@@ -15,27 +15,29 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="graphk", description="A deep-learning compiler that looks like Keras.")
     top.add_argument("--version", action="version", version=_version())
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
-    run = commands.add_parser("run", help="run a script with `keras` meaning graphk",
+    run = commands.add_parser("run", help="run a script with `import keras` giving graphk",
                               description="Run a script as python would, with `import keras` giving graphk.")
     _script(run)
-    dump = commands.add_parser("dump", help="run a script and write down every graph that it compiles",
-                               description="Run a script with `keras` meaning graphk, and write every stage of every "
-                                           "graph that "
-                               "it compiles. GRAPHK_DUMP=DIR does the same for any program.")
-    dump.add_argument("--out", default="graphk_dump", metavar="DIR", help="where the dump goes (graphk_dump)")
-    dump.add_argument("--after", metavar="PASS", help="only the result of this pass (`captured`: before all)")
+    dump = commands.add_parser("dump", help="run a script and write every stage of every graph that it compiles",
+                               description="Run a script with `import keras` giving graphk, and write every stage of "
+                                           "every graph that it compiles. For a program that is started otherwise, set "
+                                           "GRAPHK_DUMP=DIR in its environment.")
+    dump.add_argument("--out", default="graphk_dump", metavar="DIR", help="the folder to write to (graphk_dump)")
+    dump.add_argument("--after", metavar="PASS",
+                      help="write only what this pass made (`captured`: the graph before all passes)")
     dump.add_argument("--format", default="all", choices=["text", "dot", "json", "html", "all"],
-                      help="what is written (all)")
-    dump.add_argument("--kernels", action="store_true", help="LLVM IR and assembly of each kernel, too (takes longer)")
+                      help="text that parses back, Graphviz drawings, JSON, a page per graph, or all of them (all)")
+    dump.add_argument("--kernels", action="store_true",
+                      help="with LLVM IR and assembly of each kernel (compiles each once more)")
     _script(dump)
-    commands.add_parser("doctor", help="versions, processor, cache, GPU, and whether graphk works here",
+    commands.add_parser("doctor", help="show versions, processor, cache and GPU, and test that graphk works here",
                         description="Look at what graphk runs on, and try it; exits with 1 if something is broken.")
     return top
 
 
 def _script(p: argparse.ArgumentParser) -> None:
-    p.add_argument("script", help="a Python file")
-    p.add_argument("arguments", nargs=argparse.REMAINDER, help="what the script finds in sys.argv")
+    p.add_argument("script", help="the Python file to run")
+    p.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on to the script")
 
 
 def _version() -> str:

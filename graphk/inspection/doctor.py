@@ -54,8 +54,8 @@ def doctor() -> int:
     print("\n".join(found.lines))
     for text in found.broken:
         print(f"BROKEN: {text}")
-    print("everything needed is here and works" if not found.broken else f"{len(found.broken)} problem(s), see BROKEN "
-                                                                         f"above")
+    many = "1 problem" if len(found.broken) == 1 else f"{len(found.broken)} problems"
+    print(f"{many}, see BROKEN above" if found.broken else "graphk works here: everything it needs was found and tried")
     return 1 if found.broken else 0
 
 
@@ -122,18 +122,18 @@ def processor(out: Findings) -> None:
     out.say("CPU", target.cpu)
     out.say("features", ", ".join(f for f in SHOWN_FEATURES if features.get(f)) or "none of those that graphk uses")
     mr, nr = target.tile_shape("float32")
-    out.say("vectors", f"{target.lanes} float32 lanes ({target.lanes * 32} bits), {32 if target.wide else 16} "
-                       f"registers, "
-            f"matrix tile {mr} x {nr}" + (" (GRAPHK_LANES)" if os.environ.get("GRAPHK_LANES") else ""))
+    out.say("vectors", f"{target.lanes} float32 lanes ({target.lanes * 32} bits), {32 if target.wide else 16} vector "
+                       f"registers; matrix products in tiles of {mr} x {nr}"
+            + (" (as GRAPHK_LANES says)" if os.environ.get("GRAPHK_LANES") else ""))
     out.say("threads", f"{thread_count()} of {os.cpu_count()} cores"
-            + (" (GRAPHK_NUM_THREADS)" if os.environ.get("GRAPHK_NUM_THREADS") else ""))
+            + (" (as GRAPHK_NUM_THREADS says)" if os.environ.get("GRAPHK_NUM_THREADS") else ""))
 
 
 # ------------------------------------------------------------------ cache
 def cache_state(out: Findings) -> None:
     from graphk.codegen import cache
     path = cache.directory()
-    source = "GRAPHK_CACHE_DIR" if os.environ.get("GRAPHK_CACHE_DIR", "").strip() else "the default"
+    source = "from GRAPHK_CACHE_DIR" if os.environ.get("GRAPHK_CACHE_DIR", "").strip() else "the default"
     out.say("kernel cache", f"{path} ({source})")
     if not path.exists():
         out.say("", "not there yet; it is made when the first kernel is compiled")
@@ -145,7 +145,7 @@ def cache_state(out: Findings) -> None:
     files = [p.stat() for p in path.glob(f"*{cache.SUFFIX}")]
     mine, shared = info.st_uid == os.geteuid(), bool(info.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
     writable = os.access(path, os.W_OK)
-    out.say("", f"{len(files)} entries, {sum(f.st_size for f in files) / 1e6:.2f} MB, mode "
+    out.say("", f"{len(files)} compiled kernels, {sum(f.st_size for f in files) / 1e6:.2f} MB, mode "
                 f"{stat.S_IMODE(info.st_mode):o}, "
             f"{'writable' if writable else 'not writable'}, {'yours' if mine else f'of user {info.st_uid}'}")
     if not mine or shared:
@@ -161,8 +161,8 @@ def cache_state(out: Findings) -> None:
 def gpu(out: Findings) -> None:
     devices, driver = cuda_devices()
     if importlib.util.find_spec("graphk.runtime.device") is None:        # kernels compile to PTX, nothing launches them
-        what = f"{', '.join(devices)} found, " if devices else "none found; "
-        out.say("GPU", what + "and this version of graphk does not run on GPUs: everything runs on the CPU")
+        found = f"{', '.join(devices)}, not used" if devices else "none"
+        out.say("GPU", found + " (this version of graphk runs on the CPU only)")
         return
     try:
         package = "numba-cuda " + importlib.metadata.version("numba-cuda")
@@ -223,9 +223,8 @@ def self_test(out: Findings) -> None:
     for w in heard:
         out.fault(f"self-test: {w.message}")
     worst = max(float(np.abs(a - b).max()) for a, b in zip(got, run_graph(graph, inputs)))
-    out.say("self-test", f"a graph compiled and ran in {time.perf_counter() - start:.2f} s, largest difference from "
-                         f"the "
-            f"interpreter {worst:.1e}")
+    out.say("self-test", f"a small graph was compiled (or found in the cache) and run in "
+                         f"{time.perf_counter() - start:.2f} s; it differs from the interpreter by at most {worst:.1e}")
     if worst > 1e-4:
         out.fault(f"self-test: compiled code and interpreter differ by {worst:.1e} (expected less than 1e-4); delete "
                   f"the "

@@ -84,7 +84,7 @@ def test_doctor_is_content_here(capsys):
     out = capsys.readouterr().out
     for word in ("graphk", "python", "numpy", "numba", "llvmlite", "LLVM", "CPU", "features", "float32 lanes",
                  "threads",
-                 "kernel cache", "entries", "writable", "GPU", "self-test", "everything needed is here"):
+                 "kernel cache", "compiled kernels", "writable", "GPU", "self-test", "graphk works here"):
         assert word in out, word
 
 

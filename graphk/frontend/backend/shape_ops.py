@@ -209,8 +209,9 @@ def bias_add(x: Tensor, bias: Tensor, data_format: str | None = None) -> Tensor:
     if b.ndim not in (1, n.ndim - 1):
         raise ValueError("Unexpected bias dimensions %d, expect to be 1 or %d dimensions" % (b.ndim, n.ndim - 1))
     if n.ndim > 2 and data_format == "channels_first":
+        # Keras reads a bias (*space, channels) anew as (channels, *space) where it lies; saved weights rely on it
         b = sh.reshape(b, shape=(1, b.shape[0]) + (1,) * (n.ndim - 2)) if b.ndim == 1 else \
-            sh.reshape(sh.transpose(b, perm=(b.ndim - 1, *range(b.ndim - 1))), shape=(1, b.shape[-1]) + b.shape[:-1])
+            sh.reshape(b, shape=(1, b.shape[-1]) + b.shape[:-1])
     elif b.ndim > 1:
         b = sh.reshape(b, shape=(1,) + b.shape)
     return Tensor(ew.add(n, b))

@@ -10,6 +10,7 @@ from typing import Any
 from graphk.frontend.engine.base_layer import InputSpec, Layer
 from graphk.frontend.engine.input_layer import Input, InputLayer
 from graphk.frontend.layers.advanced_activations import ELU, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
+from graphk.frontend.layers.convolutional import *        # noqa: F401,F403
 from graphk.frontend.layers.core import (
     Activation,
     ActivityRegularization,
@@ -27,6 +28,7 @@ from graphk.frontend.layers.core import (
 )
 from graphk.frontend.layers.cudnn_recurrent import CuDNNGRU, CuDNNLSTM
 from graphk.frontend.layers.embeddings import Embedding
+from graphk.frontend.layers.local import LocallyConnected1D, LocallyConnected2D
 from graphk.frontend.layers.merge import (
     Add,
     Average,
@@ -47,6 +49,7 @@ from graphk.frontend.layers.merge import (
 )
 from graphk.frontend.layers.noise import AlphaDropout, GaussianDropout, GaussianNoise
 from graphk.frontend.layers.normalization import BatchNormalization
+from graphk.frontend.layers.pooling import *              # noqa: F401,F403
 from graphk.frontend.layers.recurrent import (
     GRU,
     LSTM,
@@ -58,7 +61,12 @@ from graphk.frontend.layers.recurrent import (
     StackedRNNCells,
 )
 from graphk.frontend.layers.wrappers import Bidirectional, TimeDistributed, Wrapper
+from graphk.frontend.legacy import modernize
 from graphk.frontend.utils.generic_utils import deserialize_keras_object, serialize_keras_object
+
+
+for _layer in [v for v in globals().values() if isinstance(v, type) and issubclass(v, Layer) and v is not Layer]:
+    modernize(_layer)
 
 
 def serialize(layer: Layer) -> dict[str, Any]:

@@ -1,0 +1,186 @@
+"""Pooling layers: the largest or the mean of windows, or of all of space.
+
+In: tensors (samples, *space, channels), or (samples, channels, *space) with 'channels_first'.  Out: the same layout
+with less space, or (samples, channels) for the global ones.  What always holds: each is written once for every number
+of spatial axes; padding counts neither for the largest nor for the mean.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+from graphk.frontend import backend as K
+from graphk.frontend.backend.conv_ops import pool
+from graphk.frontend.engine.base_layer import InputSpec, Layer
+from graphk.frontend.tensor import Tensor
+from graphk.frontend.utils.conv_utils import conv_output_length, normalize_padding, normalize_tuple
+
+
+class _Pooling(Layer):
+    """Windows of `rank` spatial axes reduced by `mode`.
+
+    pool_size: the window; strides: steps between windows, pool_size for None; padding: 'valid' or 'same'.
+    """
+
+    rank: int
+    mode: str
+
+    def __init__(self, pool_size: Any = 2, strides: Any = None, padding: str = "valid", data_format: str | None = None,
+                 **kwargs: Any):
+        super().__init__(**kwargs)
+        rank = self.rank
+        self.pool_size = normalize_tuple(pool_size, rank, "pool_size")
+        self.strides = self.pool_size if strides is None else normalize_tuple(strides, rank, "strides")
+        self.padding = normalize_padding(padding)
+        if rank == 1 and data_format is None:
+            data_format = "channels_last"
+        self.data_format = K.normalize_data_format(data_format)
+        self.input_spec = InputSpec(ndim=rank + 2)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        at = 2 if self.data_format == "channels_first" else 1
+        space = [conv_output_length(d, k, s, self.padding)
+                 for d, k, s in zip(input_shape[at:], self.pool_size, self.strides)]
+        return (*input_shape[:at], *space, *input_shape[at + self.rank:])
+
+    def call(self, inputs: Tensor) -> Tensor:
+        return pool(self.rank, inputs, self.pool_size, self.strides, self.padding, self.data_format, self.mode)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "strides": self.strides, "pool_size": self.pool_size, "padding": self.padding,
+                "data_format": self.data_format}
+
+
+class MaxPooling1D(_Pooling):
+    """The largest of each window of (samples, time, channels).
+
+    >>> from graphk.layers import Input
+    >>> MaxPooling1D(2)(Input((9, 3))).shape
+    (None, 4, 3)
+    """
+    rank, mode = 1, "max"
+
+
+class MaxPooling2D(_Pooling):
+    """The largest of each window of images.
+
+    >>> from graphk.layers import Input
+    >>> MaxPooling2D((2, 3), padding='same')(Input((9, 9, 3))).shape
+    (None, 5, 3, 3)
+    """
+    rank, mode = 2, "max"
+
+
+class MaxPooling3D(_Pooling):
+    """The largest of each window of volumes."""
+    rank, mode = 3, "max"
+
+
+class AveragePooling1D(_Pooling):
+    """The mean of each window of (samples, time, channels)."""
+    rank, mode = 1, "avg"
+
+
+class AveragePooling2D(_Pooling):
+    """The mean of each window of images."""
+    rank, mode = 2, "avg"
+
+
+class AveragePooling3D(_Pooling):
+    """The mean of each window of volumes."""
+    rank, mode = 3, "avg"
+
+
+class _GlobalPooling(Layer):
+    """All of space reduced to (samples, channels)."""
+
+    rank: int
+
+    def __init__(self, data_format: str | None = None, **kwargs: Any):
+        super().__init__(**kwargs)
+        if self.rank == 1 and data_format is None:
+            data_format = "channels_last"
+        self.data_format = K.normalize_data_format(data_format)
+        self.input_spec = InputSpec(ndim=self.rank + 2)
+
+    def _space(self) -> list[int]:
+        at = 2 if self.data_format == "channels_first" else 1
+        return list(range(at, at + self.rank))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return (input_shape[0], input_shape[1 if self.data_format == "channels_first" else -1])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "data_format": self.data_format}
+
+
+class _GlobalMaxPooling(_GlobalPooling):
+    def call(self, inputs: Tensor) -> Tensor:
+        return K.max(inputs, axis=self._space())
+
+
+class _GlobalAveragePooling(_GlobalPooling):
+    def call(self, inputs: Tensor) -> Tensor:
+        return K.mean(inputs, axis=self._space())
+
+
+class GlobalMaxPooling1D(_GlobalMaxPooling):
+    """The largest over time: (samples, time, channels) to (samples, channels)."""
+    rank = 1
+
+
+class GlobalMaxPooling2D(_GlobalMaxPooling):
+    """The largest over each image: (samples, channels)."""
+    rank = 2
+
+
+class GlobalMaxPooling3D(_GlobalMaxPooling):
+    """The largest over each volume: (samples, channels)."""
+    rank = 3
+
+
+class GlobalAveragePooling1D(_GlobalAveragePooling):
+    """The mean over time, of the steps that the mask keeps if there is one; the mask ends here.
+
+    >>> from graphk.layers import Input
+    >>> GlobalAveragePooling1D()(Input((9, 3))).shape
+    (None, 3)
+    """
+    rank = 1
+
+    def __init__(self, data_format: str | None = "channels_last", **kwargs: Any):
+        super().__init__(data_format, **kwargs)
+        self.supports_masking = True
+
+    def call(self, inputs: Tensor, mask: Any = None) -> Tensor:
+        if mask is None:
+            return super().call(inputs)
+        (steps,) = self._space()
+        kept = K.expand_dims(K.cast(mask, K.dtype(inputs)), 3 - steps)
+        return K.sum(inputs * kept, axis=steps) / K.sum(kept, axis=steps)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """None: time is gone."""
+        return None
+
+
+class GlobalAveragePooling2D(_GlobalAveragePooling):
+    """The mean over each image: (samples, channels)."""
+    rank = 2
+
+
+class GlobalAveragePooling3D(_GlobalAveragePooling):
+    """The mean over each volume: (samples, channels)."""
+    rank = 3
+
+
+MaxPool1D, MaxPool2D, MaxPool3D = MaxPooling1D, MaxPooling2D, MaxPooling3D
+AvgPool1D, AvgPool2D, AvgPool3D = AveragePooling1D, AveragePooling2D, AveragePooling3D
+GlobalMaxPool1D, GlobalMaxPool2D, GlobalMaxPool3D = GlobalMaxPooling1D, GlobalMaxPooling2D, GlobalMaxPooling3D
+GlobalAvgPool1D, GlobalAvgPool2D, GlobalAvgPool3D = \
+    GlobalAveragePooling1D, GlobalAveragePooling2D, GlobalAveragePooling3D
+
+__all__ = ["AveragePooling1D", "AveragePooling2D", "AveragePooling3D", "AvgPool1D", "AvgPool2D", "AvgPool3D",
+           "GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D", "GlobalAvgPool1D",
+           "GlobalAvgPool2D", "GlobalAvgPool3D", "GlobalMaxPool1D", "GlobalMaxPool2D", "GlobalMaxPool3D",
+           "GlobalMaxPooling1D", "GlobalMaxPooling2D", "GlobalMaxPooling3D", "MaxPool1D", "MaxPool2D", "MaxPool3D",
+           "MaxPooling1D", "MaxPooling2D", "MaxPooling3D"]

@@ -1,0 +1,2 @@
+"""Keras's `layers.convolutional` module; see `graphk.frontend.layers.convolutional`."""
+from graphk.frontend.layers.convolutional import *           # noqa: F401,F403

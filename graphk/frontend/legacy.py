@@ -1,0 +1,199 @@
+"""Keras 1 calls as Keras 2 calls: one table of names, one wrapper around constructors and methods.
+
+In: classes whose `__init__` (or functions whose arguments) have new names.  Out: the same, which also take the old
+names, with a UserWarning that shows the new call.  What always holds: a name that the class takes today is never
+translated; an old name beside its new one is a TypeError; a call in today's names costs one set lookup per keyword.
+"""
+from __future__ import annotations
+
+import functools
+import warnings
+from typing import Any, Callable, Iterable
+
+import numpy as np
+
+from graphk.frontend.utils.advice import keywords
+
+# old name -> new names, tried in order; the first that the class takes
+RENAMED: dict[str, tuple[str, ...]] = {
+    "output_dim": ("units",), "nb_filter": ("filters",), "subsample": ("strides",), "subsample_length": ("strides",),
+    "stride": ("strides",), "border_mode": ("padding",), "dim_ordering": ("data_format",),
+    "init": ("depthwise_initializer", "kernel_initializer", "embeddings_initializer", "alpha_initializer"),
+    "inner_init": ("recurrent_initializer",), "inner_activation": ("recurrent_activation",),
+    "W_regularizer": ("depthwise_regularizer", "kernel_regularizer", "embeddings_regularizer", "alpha_regularizer"),
+    "U_regularizer": ("recurrent_regularizer",), "b_regularizer": ("bias_regularizer",),
+    "W_constraint": ("depthwise_constraint", "kernel_constraint", "embeddings_constraint", "alpha_constraint"),
+    "U_constraint": ("recurrent_constraint",), "b_constraint": ("bias_constraint",), "bias": ("use_bias",),
+    "p": ("rate",), "sigma": ("stddev",), "pool_length": ("pool_size",), "length": ("size",),
+    "filter_length": ("kernel_size",), "dropout_W": ("dropout",), "dropout_U": ("recurrent_dropout",),
+    "consume_less": ("implementation",), "forget_bias_init": ("unit_forget_bias",), "atrous_rate": ("dilation_rate",),
+    "beta_init": ("beta_initializer",), "gamma_init": ("gamma_initializer",)}
+VALUES: dict[str, dict[Any, Any]] = {
+    "dim_ordering": {"tf": "channels_last", "th": "channels_first", "default": None},
+    "consume_less": {"cpu": 0, "mem": 1, "gpu": 2},
+    "forget_bias_init": {"one": True, "ones": True, "zero": False, "zeros": False}}
+SIZES = (("nb_row", "nb_col"), ("kernel_dim1", "kernel_dim2", "kernel_dim3"))
+DROPPED = {"Embedding": ("dropout",), "Conv2DTranspose": ("output_shape",), "Conv3DTranspose": ("output_shape",)}
+ALSO = {"depthwise_initializer": "pointwise_initializer", "depthwise_regularizer": "pointwise_regularizer",
+        "depthwise_constraint": "pointwise_constraint"}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return f'"{value}"'
+    text = "array" if isinstance(value, np.ndarray) else str(value)
+    return text if len(text) <= 10 else text[:10] + "..."
+
+
+def _warn(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    call = ", ".join([*map(_shown, args), *(f"{k}={_shown(v)}" for k, v in kwargs.items())])
+    warnings.warn(f"Update your `{name}` call to the Keras 2 API: `{name}({call})`", stacklevel=4)
+
+
+def _put(kwargs: dict[str, Any], name: str, old: str, new: str, value: Any) -> None:
+    if new in kwargs:
+        raise TypeError(f"`{name}` received both `{old}`, the Keras 1 name, and `{new}`, the Keras 2 name of the same "
+                        f"argument; keep only `{new}`")
+    kwargs[new] = value
+
+
+def _value(name: str, old: str, value: Any) -> Any:
+    table = VALUES.get(old)
+    if table is None:
+        return value
+    if not isinstance(value, str) or value not in table:
+        if old == "forget_bias_init":
+            warnings.warn(f"The `forget_bias_init` argument of `{name}` has become the bool `unit_forget_bias`; "
+                          f"{value!r} is taken as False", stacklevel=5)
+            return False
+        raise ValueError(f"`{old}` of `{name}` is {value!r}; Keras 1 knew {', '.join(map(repr, table))}")
+    return table[value]
+
+
+def translate(owner: type, args: tuple[Any, ...], kwargs: dict[str, Any]
+              ) -> tuple[tuple[Any, ...], dict[str, Any], bool]:
+    """Arguments in today's names, and whether that changed any."""
+    known, name, changed = _known(owner), owner.__name__, False
+    if "kernel_size" in known:
+        args, kwargs, changed = _kernel_size(name, args, kwargs)
+    for old in [k for k in kwargs if k not in known]:
+        new = next((n for n in RENAMED.get(old, ()) if n in known), None)
+        if new is not None:
+            value = _value(name, old, kwargs.pop(old))
+            _put(kwargs, name, old, new, value)
+            if new in ALSO and ALSO[new] in known:
+                kwargs.setdefault(ALSO[new], value)
+            changed = True
+        elif old in DROPPED.get(name, ()):
+            kwargs.pop(old)
+            warnings.warn(f"The `{old}` argument of `{name}` no longer exists and is ignored", stacklevel=4)
+            changed = True
+    return args, kwargs, _special(owner, name, known, kwargs) or changed
+
+
+def _special(owner: type, name: str, known: frozenset[str], kwargs: dict[str, Any]) -> bool:
+    """What is more than a name."""
+    if name == "BatchNormalization" and "mode" in kwargs:
+        if kwargs["mode"] != 0:
+            raise TypeError("The `mode` argument of `BatchNormalization` no longer exists: only what mode=0 did does. "
+                            f"Received mode={kwargs['mode']!r}; for feature-wise use give `axis`")
+        kwargs.pop("mode")
+        return True
+    sides = ("top_pad", "bottom_pad", "left_pad", "right_pad")
+    if name == "ZeroPadding2D" and isinstance(kwargs.get("padding"), dict):
+        given = kwargs["padding"]
+        if not set(given) <= set(sides):
+            raise ValueError(f"`padding` of `ZeroPadding2D` has the keys {sorted(given)}; a dict takes "
+                             f"{', '.join(sides)}")
+        top, bottom, left, right = (given.get(s, 0) for s in sides)
+        kwargs["padding"] = ((top, bottom), (left, right))
+        return True
+    if "input_length" in kwargs and "input_length" not in known and "input_shape" not in kwargs:
+        kwargs["input_shape"] = (kwargs.pop("input_length"), kwargs.pop("input_dim", None))
+        return True
+    return False
+
+
+def _kernel_size(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+                 ) -> tuple[tuple[Any, ...], dict[str, Any], bool]:
+    """`(64, 3, 3)`, `(64, nb_row=3, nb_col=3)` and the three of a volume as `kernel_size`."""
+    for names in SIZES:
+        given = [k for k in names if k in kwargs]
+        places = args[1:1 + len(names) - len(given)]
+        if len(places) + len(given) < len(names) or not all(isinstance(p, (int, np.integer)) for p in places):
+            continue
+        if not given and (len(args) != 1 + len(names) or not _rank_of(name) == len(names)):
+            continue
+        size = (*places, *(kwargs.pop(k) for k in given))
+        _put(kwargs, name, "/".join(names), "kernel_size", size)
+        return args[:1], kwargs, True
+    return args, kwargs, False
+
+
+def _rank_of(name: str) -> int:
+    """Of a convolution's window, by the layer's name."""
+    return next((int(d) for d in "123" if d + "D" in name), 0)
+
+
+@functools.lru_cache(maxsize=None)
+def _known(owner: type) -> frozenset[str]:
+    from graphk.frontend.engine.base_layer import _ALLOWED
+    return frozenset(keywords(owner) | _ALLOWED)
+
+
+def modernize(cls: type) -> type:
+    """The class, whose constructor now takes Keras 1's names, too."""
+    init: Any = cls.__init__                       # type: ignore[misc]
+    if hasattr(cls.__dict__.get("__init__"), "keras1"):
+        return cls
+
+    @functools.wraps(init)
+    def keras1(self: Any, *args: Any, **kwargs: Any) -> None:
+        if not kwargs.keys() <= _known(cls) or len(args) > 2 or "padding" in kwargs:
+            args, kwargs, changed = translate(cls, args, kwargs)
+            if changed:
+                _warn(cls.__name__, args, kwargs)
+        init(self, *args, **kwargs)
+    keras1.keras1 = True                                                      # type: ignore[attr-defined]
+    cls.__init__ = keras1                                                     # type: ignore[misc]
+    return cls
+
+
+def renamed(function: Callable[..., Any], names: dict[str, str]) -> Callable[..., Any]:
+    """A method that also takes arguments by their old names."""
+    @functools.wraps(function)
+    def keras1(self: Any, *args: Any, **kwargs: Any) -> Any:
+        old = [k for k in kwargs if k in names]
+        for k in old:
+            _put(kwargs, function.__name__, k, names[k], kwargs.pop(k))
+        if "samples_per_epoch" in old:
+            kwargs["steps_per_epoch"] = _steps(kwargs["steps_per_epoch"], args[0] if args else kwargs.get("generator"))
+        if old:
+            _warn(function.__name__, args, kwargs)
+        return function(self, *args, **kwargs)
+    return keras1
+
+
+def _steps(samples: int, generator: Any) -> int:
+    """Keras 1 counted samples; only a generator that knows its batch size lets us count batches."""
+    size = getattr(generator, "batch_size", None)
+    if size:
+        return samples // size
+    warnings.warn("The `steps_per_epoch` of the Keras 2 API counts batches, `samples_per_epoch` counted samples. "
+                  f"The generator has no `batch_size` to convert {samples} with, so as many batches are taken",
+                  stacklevel=4)
+    return samples
+
+
+GENERATORS = {"samples_per_epoch": "steps_per_epoch", "val_samples": "steps", "nb_epoch": "epochs",
+              "nb_val_samples": "validation_steps", "nb_worker": "workers", "pickle_safe": "use_multiprocessing",
+              "max_q_size": "max_queue_size"}
+
+
+def modernize_methods(cls: type, methods: Iterable[str]) -> None:
+    """Methods of a model that take Keras 1's names."""
+    for method in methods:
+        setattr(cls, method, renamed(getattr(cls, method), GENERATORS))
+
+
+__all__ = ["modernize", "modernize_methods", "renamed", "translate"]

@@ -1,0 +1,131 @@
+"""Keras 1 calls: each gives the layer of the Keras 2 call beside it, and a warning that shows that call."""
+import warnings
+
+import numpy as np
+import pytest
+
+from graphk import layers
+from graphk.layers import Dense
+from graphk.models import Model, Sequential
+
+CASES = [
+    ("Dense", (), {"output_dim": 2, "init": "normal", "W_regularizer": "l2", "b_constraint": "nonneg", "bias": True},
+     "Dense", (2,), {"kernel_initializer": "normal", "kernel_regularizer": "l2", "bias_constraint": "nonneg"}),
+    ("Dropout", (), {"p": 0.3}, "Dropout", (0.3,), {}),
+    ("SpatialDropout2D", (0.3,), {"dim_ordering": "th"}, "SpatialDropout2D", (0.3,), {"data_format": "channels_first"}),
+    ("GaussianNoise", (), {"sigma": 0.1}, "GaussianNoise", (0.1,), {}),
+    ("GaussianDropout", (), {"p": 0.1}, "GaussianDropout", (0.1,), {}),
+    ("PReLU", (), {"init": "one"}, "PReLU", (), {"alpha_initializer": "one"}),
+    ("Embedding", (4, 3), {"init": "normal", "W_constraint": "nonneg", "dropout": 0.2}, "Embedding", (4, 3),
+     {"embeddings_initializer": "normal", "embeddings_constraint": "nonneg"}),
+    ("BatchNormalization", (), {"mode": 0, "beta_init": "one"}, "BatchNormalization", (), {"beta_initializer": "one"}),
+    ("LSTM", (), {"output_dim": 3, "inner_init": "identity", "inner_activation": "sigmoid", "U_regularizer": "l1",
+                  "forget_bias_init": "one", "dropout_W": 0.1, "dropout_U": 0.2, "consume_less": "gpu"},
+     "LSTM", (3,), {"recurrent_initializer": "identity", "recurrent_activation": "sigmoid", "dropout": 0.1,
+                    "recurrent_regularizer": "l1", "recurrent_dropout": 0.2, "implementation": 2}),
+    ("GRU", (3,), {"input_dim": 4, "input_length": 5, "consume_less": "mem"}, "GRU", (3,), {"input_shape": (5, 4)}),
+    ("Convolution1D", (5, 3), {"border_mode": "same", "subsample_length": 2}, "Conv1D", (5, 3),
+     {"padding": "same", "strides": 2}),
+    ("Convolution1D", (5,), {"filter_length": 3, "input_dim": 4, "input_length": 7}, "Conv1D", (5, 3),
+     {"input_shape": (7, 4)}),
+    ("Convolution2D", (5, 3, 4), {"border_mode": "same", "subsample": (2, 2), "dim_ordering": "tf"}, "Conv2D",
+     (5, (3, 4)), {"padding": "same", "strides": (2, 2)}),
+    ("Convolution2D", (5,), {"nb_row": 3, "nb_col": 4}, "Conv2D", (5, (3, 4)), {}),
+    ("Convolution2D", (5, 3), {"nb_col": 4}, "Conv2D", (5, (3, 4)), {}),
+    ("Convolution3D", (5, 3, 4, 2), {}, "Conv3D", (5, (3, 4, 2)), {}),
+    ("Convolution3D", (5,), {"kernel_dim1": 3, "kernel_dim2": 4, "kernel_dim3": 2}, "Conv3D", (5, (3, 4, 2)), {}),
+    ("SeparableConv2D", (5, 3, 3), {"init": "normal"}, "SeparableConv2D", (5, (3, 3)),
+     {"depthwise_initializer": "normal", "pointwise_initializer": "normal"}),
+    ("Deconvolution2D", (5, 3, 3), {"output_shape": (None, 9, 9, 5), "subsample": (2, 2)}, "Conv2DTranspose",
+     (5, (3, 3)), {"strides": (2, 2)}),
+    ("MaxPooling1D", (), {"pool_length": 3, "stride": 2, "border_mode": "same"}, "MaxPooling1D", (3,),
+     {"strides": 2, "padding": "same"}),
+    ("AveragePooling2D", ((2, 3),), {"dim_ordering": "th"}, "AveragePooling2D", ((2, 3),),
+     {"data_format": "channels_first"}),
+    ("UpSampling1D", (), {"length": 3}, "UpSampling1D", (3,), {}),
+    ("ZeroPadding2D", (), {"padding": {"top_pad": 1, "right_pad": 2}}, "ZeroPadding2D", (((1, 0), (0, 2)),), {}),
+]
+
+
+def config(layer):
+    return {k: v for k, v in layer.get_config().items() if k != "name"}
+
+
+@pytest.mark.parametrize("old, args, kwargs, new, now, named", CASES, ids=[f"{c[0]}-{i}" for i, c in enumerate(CASES)])
+def test_an_old_call_makes_the_new_layer(old, args, kwargs, new, now, named):
+    with pytest.warns(UserWarning) as seen:
+        layer = getattr(layers, old)(*args, **kwargs)
+    assert any(f"Update your `{new}` call to the Keras 2 API: `{new}(" in str(w.message) for w in seen)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert config(layer) == config(getattr(layers, new)(*now, **named))
+
+
+def test_old_beside_new_is_refused():
+    with pytest.raises(TypeError, match="`output_dim`, the Keras 1 name, and `units`"):
+        Dense(output_dim=3, units=3)
+    with pytest.raises(TypeError, match="mode=2"):
+        layers.BatchNormalization(mode=2)
+    with pytest.raises(ValueError, match="`dim_ordering`.*'middle'"):
+        layers.MaxPooling2D(dim_ordering="middle")
+
+
+def test_subclasses_inherit_the_old_names():
+    class Twice(Dense):
+        pass
+    with pytest.warns(UserWarning, match="Update your `Dense` call"):
+        assert Twice(output_dim=3, input_dim=2).units == 3
+
+
+def small():
+    model = Sequential([Dense(2, input_shape=(3,))])
+    model.compile("sgd", "mse")
+    return model
+
+
+class Batches:
+    """A generator that knows its batch size, as Keras 1's did."""
+
+    batch_size = 4
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return np.ones((4, 3), "float32"), np.ones((4, 2), "float32")
+
+
+def warned(call):
+    """The result of a call, and its warnings as one text."""
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        result = call()
+    return result, "\n".join(str(w.message) for w in seen)
+
+
+def test_generators_count_samples():
+    model = small()
+    old = {"samples_per_epoch": 12, "nb_epoch": 2, "max_q_size": 1, "nb_worker": 1, "verbose": 0}
+    history, text = warned(lambda: model.fit_generator(Batches(), **old))
+    assert "Update your `fit_generator` call" in text and "steps_per_epoch=3" in text
+    assert history.epoch == [0, 1] and history.params["steps"] == 3
+    history, text = warned(lambda: model.fit_generator(_endless(), samples_per_epoch=2, verbose=0))
+    assert "has no `batch_size`" in text and history.params["steps"] == 2
+    out, text = warned(lambda: model.predict_generator(_inputs(), val_samples=2))
+    assert "Update your `predict_generator` call" in text and out.shape == (8, 2)
+
+
+def _endless():
+    while True:
+        yield next(Batches())
+
+
+def _inputs():
+    for x, _ in _endless():
+        yield x
+
+
+def test_model_input_and_output():
+    x = layers.Input((3,))
+    y = Dense(2)(x)
+    assert Model(input=x, output=y).output_shape == (None, 2)

@@ -134,9 +134,7 @@ class Fuser:
             why = domain.place(n, consumers) if consumers else domain.seed(n)
             if why:
                 return self._refuse(node, first, f"its readers do not share a loop nest: {why}")
-        stored = (n for n in placed if n in self.roots or any(u not in domain.maps and u not in self.generated
-                                                              for u in self.uses[n]))
-        if why := next(filter(None, map(domain.unwritten, stored)), ""):
+        if why := self._unstorable(domain, placed):
             return self._refuse(node, first, why)
         if self._cyclic(nodes):
             return self._refuse(node, first, "its readers depend on each other through another kernel")
@@ -145,6 +143,15 @@ class Fuser:
             self.home[n] = group
         self.notes.append(Note(describe(node), describe(first.nodes[0]), "readers united", True))
         return True
+
+    def _unstorable(self, domain: Domain, nodes: list[Node]) -> str:
+        """Why the group cannot store one of `nodes` that others need; '' if it can."""
+        for n in nodes:
+            if n in self.roots or any(u not in domain.maps and u not in self.generated for u in self.uses[n]):
+                why = "it is stored for others anyway" if n in domain.prologue else domain.unwritten(n)
+                if why:
+                    return why
+        return ""
 
     def _cyclic(self, nodes: list[Node]) -> bool:
         """Whether a path leaves `nodes` and comes back."""

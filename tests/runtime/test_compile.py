@@ -359,6 +359,15 @@ def test_a_contraction_of_single_elements_has_no_loop(dtype):
     close(compile_graph(graph, {})(arrays), run_graph(graph, arrays))
 
 
+def test_an_operand_that_is_a_result_too_is_stored_before_it_is_packed():
+    """Also where what it is made of is the other operand."""
+    x = inp("int32", n)
+    y = mul(x, 3)
+    z = sub(0, y)
+    graph = Graph((x,), (z, dot(z, y)))
+    close(compile_graph(graph, {})([np.arange(5, dtype="int32")]), run_graph(graph, [np.arange(5, dtype="int32")]))
+
+
 def test_a_result_is_stored_though_the_loop_that_reads_it_is_empty():
     x, y, z = inp(F, n, t), inp(F, n, 1), inp(F, n, 3, 1)
     a, b = tanh(y), relu(z)

@@ -18,12 +18,26 @@ _class_counts: "weakref.WeakKeyDictionary[Node, int]" = weakref.WeakKeyDictionar
 
 
 class Bound(NamedTuple):
-    """The input number `at`, called `name`, holds numbers below `limit`, read by `layer` (as labels or as indices)."""
+    """The input number `at`, called `name`, holds numbers below `limit`, read by `layer` (as labels or as indices).
+
+    Numbers of type `dtype` that are not negative are ordered as their bits are, read as the unsigned type `bits`;
+    negative ones and NaN have larger bits.  So where the largest are less than `top`, the limit's, all are in range.
+    """
     at: int
     name: str
     limit: int
     layer: str
     labels: bool
+    dtype: np.dtype
+    bits: np.dtype
+    top: int
+
+
+def _bound(at: int, node: Node, limit: int, layer: str, labels: bool) -> Bound:
+    dtype = np.dtype(node.dtype)
+    bits = np.dtype(f"u{dtype.itemsize}")
+    top = int(np.array(limit, dtype).view(bits))
+    return Bound(at, str(node.attr("name") or ""), limit, layer, labels, dtype, bits, top)
 
 
 def note_classes(node: Node, count: int) -> None:
@@ -45,8 +59,8 @@ def bounds_of(graph: Graph) -> tuple[Bound, ...]:
         while source.op.name in _KEEPS_VALUES and source.dtype != "bool":
             source = source.inputs[0]
         if source in places and isinstance(limit, int):
-            bound = Bound(places[source], str(source.attr("name") or ""), limit, origin_of(node).layer, labels)
-            found.setdefault((bound.at, limit), bound)
+            at = places[source]
+            found.setdefault((at, limit), _bound(at, source, limit, origin_of(node).layer, labels))
     return tuple(found.values())
 
 
@@ -54,18 +68,17 @@ def check_bounds(bounds: Sequence[Bound], arrays: Sequence[np.ndarray]) -> None:
     """ValueError for the first number that is out of range."""
     for b in bounds:
         a = arrays[b.at]
-        if not isinstance(a, np.ndarray) or not a.size:
+        if type(a) is not np.ndarray or a.size == 0:
             continue
-        if a.dtype == np.int32:                          # as unsigned numbers, negative ones are large
-            if np.maximum.reduce(a.view(np.uint32), axis=None) < b.limit:
-                continue
-        elif np.minimum.reduce(a, axis=None) > -1 and np.maximum.reduce(a, axis=None) < b.limit:   # not so for NaN
+        if a.dtype is b.dtype and np.maximum.reduce(a.view(b.bits), None) < b.top:
             continue
-        _refuse(b, a)
+        good = (a > -1) & (a < b.limit)                  # fractions are cut off, so -0.5 is 0
+        if not good.all():
+            _refuse(b, a, ~good)
 
 
-def _refuse(b: Bound, a: np.ndarray) -> None:
-    at = tuple(int(i) for i in np.argwhere(~((a > -1) & (a < b.limit)))[0])
+def _refuse(b: Bound, a: np.ndarray, bad: np.ndarray) -> None:
+    at = tuple(int(i) for i in np.argwhere(bad)[0])
     value, where = a[at].item(), ",".join(map(str, at))
     finite = bool(np.isfinite(value))
     value = int(value) if finite and value == int(value) else value

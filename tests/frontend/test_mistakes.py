@@ -356,6 +356,7 @@ def test_rows_and_classes_in_range_pass_in_every_dtype():
         assert lookup().predict(np.array([[0, 4, 2]], dtype)).shape == (1, 1)
         assert mlp("sparse_categorical_crossentropy").train_on_batch(X, np.array([0, 1] * 3, dtype)) > 0
     assert lookup().predict(np.zeros((0, 3))).shape == (0, 1)
+    assert lookup().predict(np.array([[-0., -.5, 4.9]])).shape == (1, 1), "fractions are cut off, as by a cast"
 
 
 def test_bad_numbers_are_named_once_the_loss_shows_them():

@@ -68,8 +68,10 @@ class Tile:
     def __post_init__(self) -> None:
         self.m, self.n, self.k = self.loops[0].axis, self.loops[1].axis, self.contracted[-1].axis
         b = set().union(*map(symbols, self.operands[1].indices()))
-        self.free = [x for x in self.outer if x.axis not in b]
-        self.bound = [x for x in self.outer if x.axis in b]
+        # Rows that are computed are packed for one loop over m: then every outer loop runs around the whole product.
+        packed = self.operands[0].load is None and len(self.contracted) == 1
+        self.free = [x for x in self.outer if x.axis not in b and not packed]
+        self.bound = [x for x in self.outer if x.axis in b or packed]
 
     @property
     def shared(self) -> bool:

@@ -63,6 +63,7 @@ from graphk.frontend.backend.creation import (
     zeros,
     zeros_like,
 )
+from graphk.frontend.backend.ctc import *                 # noqa: F401,F403
 from graphk.frontend.backend.math_ops import *            # noqa: F401,F403
 from graphk.frontend.backend.nn_ops import *              # noqa: F401,F403
 from graphk.frontend.backend.random_ops import random_binomial, random_normal, random_uniform, truncated_normal

@@ -182,7 +182,7 @@ def _beam(logs: np.ndarray, beam_width: int, top_paths: int) -> list[tuple[tuple
                     give((*prefix, c), 1, gap + row[c])
                 else:
                     give((*prefix, c), 1, both + row[c])
-        order = sorted(grown, key=lambda k: -np.logaddexp(*grown[k]))[:beam_width]
+        order = sorted(grown, key=lambda k: -np.logaddexp(grown[k][0], grown[k][1]))[:beam_width]
         beam = {k: (grown[k][0], grown[k][1]) for k in order}
     out = [(k, float(np.logaddexp(*v))) for k, v in beam.items()][:top_paths]
     if len(out) < top_paths:

@@ -403,11 +403,6 @@ def test_a_placeholder_listed_twice_is_named():
         K.function([x, x], [x * 2])
 
 
-def test_a_layer_that_is_still_to_come_says_so():
-    with pytest.raises(ImportError, match="`ConvLSTM2D` of Keras is not in this version"):
-        from graphk.layers import ConvLSTM2D  # noqa: F401
-
-
 @pytest.mark.parametrize("shape", [(None, 2), (None, None)])
 def test_an_update_of_another_shape_is_refused_at_the_call(shape):
     p, w = K.placeholder(shape), K.variable(np.zeros((2, 2)))

@@ -11,6 +11,7 @@ from graphk.frontend.engine.base_layer import InputSpec, Layer
 from graphk.frontend.engine.input_layer import Input, InputLayer
 from graphk.frontend.layers.advanced_activations import ELU, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
 from graphk.frontend.layers.convolutional import *        # noqa: F401,F403
+from graphk.frontend.layers.convolutional_recurrent import ConvLSTM2D, ConvLSTM2DCell, ConvRNN2D
 from graphk.frontend.layers.core import (
     Activation,
     ActivityRegularization,

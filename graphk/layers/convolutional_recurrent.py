@@ -1,0 +1,2 @@
+"""Keras's `layers.convolutional_recurrent` module; see `graphk.frontend.layers.convolutional_recurrent`."""
+from graphk.frontend.layers.convolutional_recurrent import *           # noqa: F401,F403

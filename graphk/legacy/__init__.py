@@ -1,0 +1,1 @@
+"""Keras's `legacy` package: what Keras 1 had and Keras 2 keeps for old models."""

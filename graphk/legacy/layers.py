@@ -1,0 +1,2 @@
+"""Keras's `legacy.layers` module; see `graphk.frontend.layers.legacy_layers`."""
+from graphk.frontend.layers.legacy_layers import *           # noqa: F401,F403

@@ -307,3 +307,12 @@ def test_in_top_k_and_l2_normalize():
     np.testing.assert_allclose(
         val(K.l2_normalize(K.constant([[3.0, 4.0], [0.0, 0.0]]), -1)), [[0.6, 0.8], [0.0, 0.0]], rtol=1e-6
     )
+
+
+def test_logsumexp_of_infinities():
+    x = K.placeholder((None, 2))
+    y = K.logsumexp(x, axis=1)
+    got, grad = K.function([x], [y, *K.gradients(K.sum(y), [x])])([[[-np.inf, -np.inf], [np.inf, 0], [1000, 1000]]])
+    np.testing.assert_allclose(got, [-np.inf, np.inf, 1000 + np.log(2)], rtol=1e-6)
+    np.testing.assert_allclose(grad[2], [0.5, 0.5])
+    assert not np.isnan(grad).any()

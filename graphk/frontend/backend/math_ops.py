@@ -165,7 +165,8 @@ def logsumexp(x: Tensor, axis: Any = None, keepdims: bool = False) -> Tensor:
     """log(sum(exp(x))) along `axis`, without overflow."""
     node = _real(x)
     top = ew.stop_gradient(red.max_(node, axes=_axes(axis), keepdims=True))
-    total = red.sum_(ew.exp(ew.sub(node, top)), axes=_axes(axis), keepdims=True)
+    centred = ew.select(ew.is_inf(top), 0.0, ew.sub(node, top))          # inf - inf would be NaN
+    total = red.sum_(ew.exp(centred), axes=_axes(axis), keepdims=True)
     out = ew.add(ew.log(total), top)
     return Tensor(out if keepdims else red.sum_(out, axes=_axes(axis), keepdims=False))
 

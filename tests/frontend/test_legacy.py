@@ -34,6 +34,7 @@ CASES = [
     ("Convolution2D", (5, 3), {"nb_col": 4}, "Conv2D", (5, (3, 4)), {}),
     ("Convolution3D", (5, 3, 4, 2), {}, "Conv3D", (5, (3, 4, 2)), {}),
     ("Convolution3D", (5,), {"kernel_dim1": 3, "kernel_dim2": 4, "kernel_dim3": 2}, "Conv3D", (5, (3, 4, 2)), {}),
+    ("AtrousConvolution2D", (5, 3, 3), {"atrous_rate": (2, 2)}, "Conv2D", (5, (3, 3)), {"dilation_rate": (2, 2)}),
     ("SeparableConv2D", (5, 3, 3), {"init": "normal"}, "SeparableConv2D", (5, (3, 3)),
      {"depthwise_initializer": "normal", "pointwise_initializer": "normal"}),
     ("Deconvolution2D", (5, 3, 3), {"output_shape": (None, 9, 9, 5), "subsample": (2, 2)}, "Conv2DTranspose",

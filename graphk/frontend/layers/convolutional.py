@@ -339,10 +339,12 @@ class DepthwiseConv2D(_Depthwise):
 
 Convolution1D, Convolution2D, Convolution3D = Conv1D, Conv2D, Conv3D
 SeparableConvolution1D, SeparableConvolution2D = SeparableConv1D, SeparableConv2D
+AtrousConvolution1D, AtrousConvolution2D = Conv1D, Conv2D              # their atrous_rate is dilation_rate now
 Convolution2DTranspose = Deconvolution2D = Deconv2D = Conv2DTranspose
 Deconvolution3D = Deconv3D = Conv3DTranspose
 
-__all__ = ["AveragePooling1D", "AveragePooling2D", "AveragePooling3D", "Conv1D", "Conv2D", "Conv2DTranspose", "Conv3D",
+__all__ = ["AtrousConvolution1D", "AtrousConvolution2D", "AveragePooling1D", "AveragePooling2D",
+           "AveragePooling3D", "Conv1D", "Conv2D", "Conv2DTranspose", "Conv3D",
            "Conv3DTranspose", "Convolution1D", "Convolution2D", "Convolution2DTranspose", "Convolution3D", "Cropping1D",
            "Cropping2D", "Cropping3D", "Deconv2D", "Deconv3D", "Deconvolution2D", "Deconvolution3D", "DepthwiseConv2D",
            "MaxPooling1D", "MaxPooling2D", "MaxPooling3D", "SeparableConv1D", "SeparableConv2D",

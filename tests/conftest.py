@@ -1,12 +1,20 @@
 """What all tests share: golden files, and the option that writes them anew.
 
 `golden(path, text)` compares text with a file beside the test; `pytest --update-golden` writes the file instead, and
-the change is then read in the diff like any other.
+the change is then read in the diff like any other.  The configuration is the default one, whatever the home holds.
 """
+import atexit
 import difflib
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
+
+os.environ.pop("GRAPHK_FLAGS", None)
+os.environ["GRAPHK_HOME"] = tempfile.mkdtemp(prefix="graphk-tests-")      # compiled kernels stay where they are
+atexit.register(shutil.rmtree, os.environ["GRAPHK_HOME"], ignore_errors=True)
 
 
 def pytest_addoption(parser):

@@ -12,11 +12,13 @@ os.environ.setdefault("GRAPHK_EXECUTOR", "cpu")
 @pytest.fixture(autouse=True)
 def fresh():
     from graphk import backend as K
+    from graphk.frontend import config
     K.clear_session()
     np.random.seed(0)
     yield
     K.clear_session()
-    K.set_floatx("float32")
+    for name, value in config.DEFAULTS.items():
+        config.put(name, value)
 
 
 @pytest.fixture(scope="session")

@@ -71,7 +71,7 @@ from graphk.frontend.backend.recurrence import rnn
 from graphk.frontend.backend.shape_ops import *           # noqa: F401,F403
 from graphk.frontend.function import Function
 
-_BACKEND = "graphk"
+_BACKEND = backend()
 
 
 def function(inputs: Any, outputs: Any, updates: Any = None, **kwargs: Any) -> Function:

@@ -1,7 +1,7 @@
 """Backend settings: the default float type, the fuzz factor and the image layout.
 
-In: setters called by the user or by the configuration file.  Out: the current values.  What always
-holds: `floatx()` is one of float16, float32, float64.
+In: setters called by the user.  Out: the values in force (`graphk.frontend.config` holds them and reads them from
+the configuration file).  What always holds: `floatx()` is one of float16, float32, float64.
 """
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-_settings: dict[str, Any] = {"floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last"}
+from graphk.frontend import config
 
 
 def epsilon() -> float:
     """The fuzz factor that keeps divisions and logarithms finite (1e-7 by default)."""
-    return _settings["epsilon"]
+    return config.get("epsilon")
 
 
 def set_epsilon(e: float) -> None:
     """Set the fuzz factor."""
-    _settings["epsilon"] = float(e)
+    config.put("epsilon", e, "K.set_epsilon")
 
 
 def floatx() -> str:
@@ -28,14 +28,14 @@ def floatx() -> str:
     >>> floatx()
     'float32'
     """
-    return _settings["floatx"]
+    return config.get("floatx")
 
 
 def set_floatx(floatx: str) -> None:
     """Set the default float type; ValueError unless it is float16, float32 or float64."""
     if floatx not in ("float16", "float32", "float64"):
         raise ValueError("Unknown floatx type: " + str(floatx) + ". Expected 'float16', 'float32' or 'float64'.")
-    _settings["floatx"] = str(floatx)
+    config.put("floatx", str(floatx))
 
 
 COMPUTED = ("bool", "int32", "int64", "uint32", "float32", "float64")
@@ -65,14 +65,14 @@ def cast_to_floatx(x: Any) -> np.ndarray:
 
 def image_data_format() -> str:
     """'channels_last' or 'channels_first'."""
-    return _settings["image_data_format"]
+    return config.get("image_data_format")
 
 
 def set_image_data_format(data_format: str) -> None:
     """Set the default image layout; ValueError unless it is one of the two."""
     if data_format not in ("channels_last", "channels_first"):
         raise ValueError("Unknown data_format: " + str(data_format) + ". Expected 'channels_last' or 'channels_first'.")
-    _settings["image_data_format"] = str(data_format)
+    config.put("image_data_format", str(data_format))
 
 
 def normalize_data_format(value: str | None) -> str:
@@ -99,5 +99,8 @@ def set_image_dim_ordering(dim_ordering: str) -> None:
 
 
 def backend() -> str:
-    """The name that Keras scripts compare with 'tensorflow' or 'theano'."""
-    return "graphk"
+    """The name that Keras scripts compare with 'tensorflow' or 'theano'.
+
+    'graphk', unless the configuration's `backend` says 'tensorflow', for scripts that ask for it by name.
+    """
+    return config.get("backend")

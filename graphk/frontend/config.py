@@ -1,0 +1,139 @@
+"""The settings: the configuration file, and the environment variable that overrides it.
+
+In: `graphk.json` in the folder `$GRAPHK_HOME`, else `~/.graphk`, else (where the home cannot be written) `.graphk` in
+the system's temporary folder; then `GRAPHK_FLAGS=device=cpu,floatX=float64,…`, which wins.  Out: the values in force,
+by `get`; `put` changes one for this process.  What always holds: every value is one its setting allows, an unknown
+setting or value is refused by name, and a missing file is written with the defaults, as Keras writes its own.
+"""
+from __future__ import annotations
+
+import contextlib
+import difflib
+import json
+import math
+import numbers
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Mapping
+
+FILE = "graphk.json"
+DEFAULTS: dict[str, Any] = {"floatx": "float32", "epsilon": 1e-7, "backend": "graphk",
+                            "image_data_format": "channels_last", "device": "cpu", "keras_semantics": "2.2"}
+# `backend` is only what K.backend() answers: what graphk computes is what Keras on TensorFlow computes.
+CHOICES: dict[str, tuple[str, ...]] = {
+    "floatx": ("float16", "float32", "float64"),
+    "backend": ("graphk", "tensorflow"),
+    "image_data_format": ("channels_last", "channels_first"),
+    "device": ("cpu",),
+    "keras_semantics": ("2.2", "2.3"),
+}
+
+
+def keras_semantics() -> str:
+    """Which Keras's defaults and formulas hold where they differ: '2.2' (2.2.4) or '2.3' (2.3.1)."""
+    return get("keras_semantics")
+
+
+def get(name: str) -> Any:
+    """The value in force of the setting `name`."""
+    return _in_force[name]
+
+
+def put(name: str, value: Any, source: str = "this program") -> None:
+    """Set `name` for this process; ValueError naming `source` for an unknown setting or value."""
+    _in_force.update(_checked({name: value}, source))
+
+
+# ------------------------------------------------------------------ checking
+def _checked(given: Mapping[str, Any], source: str) -> dict[str, Any]:
+    return {_known(name, tuple(DEFAULTS), "setting", source): _value(name, value, source)
+            for name, value in given.items()}
+
+
+def _value(name: str, value: Any, source: str) -> Any:
+    if name == "device" and isinstance(value, str) and value.lower().startswith(("gpu", "cuda")):
+        raise ValueError(f"{source} asks for device={value!r}, but this version of graphk runs on the CPU only: it "
+                         f"prints kernels as CUDA and nothing launches them yet. Use device=cpu.")
+    if name in CHOICES:
+        return _known(value, CHOICES[name], f"value of {name}", source)
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) < math.inf:
+        raise ValueError(f"{source}: unknown value of {name}: {value!r}. Expected a number that is not negative, such "
+                         f"as {DEFAULTS[name]}.")
+    return float(value)
+
+
+def _known(name: Any, allowed: tuple[str, ...], what: str, source: str) -> str:
+    if name in allowed:
+        return name
+    near = difflib.get_close_matches(str(name), allowed, 1)
+    raise ValueError(f"{source}: unknown {what}: {name!r}." + (f" Did you mean {near[0]!r}?" if near else "")
+                     + f" Expected {'one of ' if len(allowed) > 1 else ''}{', '.join(map(repr, allowed))}.")
+
+
+# ------------------------------------------------------------------ the file
+def path() -> Path:
+    """Where the configuration file is looked for."""
+    named = os.environ.get("GRAPHK_HOME", "").strip()
+    if named:
+        return Path(named).expanduser() / FILE
+    home = Path("~").expanduser()
+    return (home if os.access(home, os.W_OK) else Path(tempfile.gettempdir())) / ".graphk" / FILE
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """The settings of the file, the defaults for those that it does not name."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return dict(DEFAULTS)
+    fix = f"Repair {file}, or delete it: graphk then writes it anew."
+    try:
+        given = json.loads(text)
+    except ValueError as e:
+        raise ValueError(f"The configuration file {file} is not JSON: {e}. {fix}") from None
+    if not isinstance(given, dict):
+        raise ValueError(f"The configuration file {file} holds a {type(given).__name__}; expected an object such as "
+                         f"{json.dumps(DEFAULTS)}. {fix}")
+    return {**DEFAULTS, **_checked(given, f"The configuration file {file}")}
+
+
+def _write(file: Path) -> None:
+    """Write the defaults; whoever reads meanwhile finds the whole file or none."""
+    part = file.with_name(f"{FILE}.{os.getpid()}")
+    with contextlib.suppress(OSError):                 # the file only helps to find the settings: nothing needs it
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        part.write_text(json.dumps(DEFAULTS, indent=4) + "\n", encoding="utf-8")
+        part.replace(file)
+
+
+# ------------------------------------------------------------------ the environment
+def _flags(text: str) -> dict[str, Any]:
+    """The settings in `name=value,name=value`; `floatX` is Theano's spelling of `floatx`."""
+    given: dict[str, Any] = {}
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = (part.strip() for part in item.partition("="))
+        if not equals:
+            raise ValueError(f"GRAPHK_FLAGS: {item!r} has no value. Expected name=value, separated by commas, such as "
+                             f"floatX=float64,device=cpu.")
+        given["floatx" if name == "floatX" else name] = _number(value) if name == "epsilon" else value
+    return _checked(given, "GRAPHK_FLAGS")
+
+
+def _number(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def load() -> dict[str, Any]:
+    """The settings as file and environment say now; a missing file is written."""
+    file = path()
+    settings = _read(file)
+    if not file.exists():
+        _write(file)
+    return {**settings, **_flags(os.environ.get("GRAPHK_FLAGS", ""))}
+
+
+_in_force = load()

@@ -47,7 +47,7 @@ def _shown(value: Any) -> str:
 
 def _warn(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     call = ", ".join([*map(_shown, args), *(f"{k}={_shown(v)}" for k, v in kwargs.items())])
-    warnings.warn(f"Update your `{name}` call to the Keras 2 API: `{name}({call})`", stacklevel=4)
+    warnings.warn(f"Update your `{name}` call to the Keras 2 API: `{name}({call})`", stacklevel=3)
 
 
 def _put(kwargs: dict[str, Any], name: str, old: str, new: str, value: Any) -> None:
@@ -64,7 +64,7 @@ def _value(name: str, old: str, value: Any) -> Any:
     if not isinstance(value, str) or value not in table:
         if old == "forget_bias_init":
             warnings.warn(f"The `forget_bias_init` argument of `{name}` has become the bool `unit_forget_bias`; "
-                          f"{value!r} is taken as False", stacklevel=5)
+                          f"{value!r} is taken as False", stacklevel=4)
             return False
         raise ValueError(f"`{old}` of `{name}` is {value!r}; Keras 1 knew {', '.join(map(repr, table))}")
     return table[value]
@@ -86,7 +86,7 @@ def translate(owner: type, args: tuple[Any, ...], kwargs: dict[str, Any]
             changed = True
         elif old in DROPPED.get(name, ()):
             kwargs.pop(old)
-            warnings.warn(f"The `{old}` argument of `{name}` no longer exists and is ignored", stacklevel=4)
+            warnings.warn(f"The `{old}` argument of `{name}` no longer exists and is ignored", stacklevel=3)
             changed = True
     return args, kwargs, _special(owner, name, known, kwargs) or changed
 
@@ -160,16 +160,18 @@ def modernize(cls: type) -> type:
 
 
 def renamed(function: Callable[..., Any], names: dict[str, str]) -> Callable[..., Any]:
-    """A method that also takes arguments by their old names."""
+    """A method, or a constructor, that also takes arguments by their old names."""
     @functools.wraps(function)
     def keras1(self: Any, *args: Any, **kwargs: Any) -> Any:
         old = [k for k in kwargs if k in names]
-        for k in old:
-            _put(kwargs, function.__name__, k, names[k], kwargs.pop(k))
-        if "samples_per_epoch" in old:
-            kwargs["steps_per_epoch"] = _steps(kwargs["steps_per_epoch"], args[0] if args else kwargs.get("generator"))
         if old:
-            _warn(function.__name__, args, kwargs)
+            name = type(self).__name__ if function.__name__ == "__init__" else function.__name__
+            for k in old:
+                _put(kwargs, name, k, names[k], kwargs.pop(k))
+            if "samples_per_epoch" in old:
+                kwargs["steps_per_epoch"] = _steps(kwargs["steps_per_epoch"],
+                                                   args[0] if args else kwargs.get("generator"))
+            _warn(name, args, kwargs)
         return function(self, *args, **kwargs)
     return keras1
 
@@ -181,19 +183,20 @@ def _steps(samples: int, generator: Any) -> int:
         return samples // size
     warnings.warn("The `steps_per_epoch` of the Keras 2 API counts batches, `samples_per_epoch` counted samples. "
                   f"The generator has no `batch_size` to convert {samples} with, so as many batches are taken",
-                  stacklevel=4)
+                  stacklevel=3)
     return samples
 
 
 GENERATORS = {"samples_per_epoch": "steps_per_epoch", "val_samples": "steps", "nb_epoch": "epochs",
               "nb_val_samples": "validation_steps", "nb_worker": "workers", "pickle_safe": "use_multiprocessing",
               "max_q_size": "max_queue_size"}
+ENDS = {"input": "inputs", "output": "outputs"}
 
 
-def modernize_methods(cls: type, methods: Iterable[str]) -> None:
+def modernize_methods(cls: type, methods: Iterable[str], names: dict[str, str] = GENERATORS) -> None:
     """Methods of a model that take Keras 1's names."""
     for method in methods:
-        setattr(cls, method, renamed(getattr(cls, method), GENERATORS))
+        setattr(cls, method, renamed(getattr(cls, method), names))
 
 
 __all__ = ["modernize", "modernize_methods", "renamed", "translate"]

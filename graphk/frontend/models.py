@@ -12,11 +12,7 @@ from graphk.frontend.engine.network_config import saving
 from graphk.frontend.engine.sequential import Sequential
 from graphk.frontend.engine.training import Model
 from graphk.frontend.layers import deserialize
-from graphk.frontend.legacy import modernize_methods
 from graphk.frontend.utils.generic_utils import to_list, unpack_singleton
-
-
-modernize_methods(Model, ("fit_generator", "evaluate_generator", "predict_generator"))
 
 
 def model_from_config(config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:

@@ -129,4 +129,16 @@ def _inputs():
 def test_model_input_and_output():
     x = layers.Input((3,))
     y = Dense(2)(x)
-    assert Model(input=x, output=y).output_shape == (None, 2)
+    with pytest.warns(UserWarning, match=r"Update your `Model` call.*: `Model\(inputs=.*outputs=") as seen:
+        assert Model(input=x, output=y).output_shape == (None, 2)
+    assert seen[0].filename == __file__, "the warning names the user's own line"
+    with pytest.warns(UserWarning, match="Update your `Model` call"):
+        assert Model(x, output=[y, y]).output_names == ["dense_1", "dense_1_1"]
+    with pytest.raises(TypeError, match="both `output`, the Keras 1 name, and `outputs`"):
+        Model(x, output=y, outputs=y)
+
+
+def test_layers_warn_at_the_users_line():
+    with pytest.warns(UserWarning) as seen:
+        Dense(output_dim=2)
+    assert seen[0].filename == __file__

@@ -35,9 +35,9 @@ def lookup():
     return m
 
 
-def gathered():
+def gathered(reshape=lambda p: K.reshape(p, (2, 1))):
     p = K.placeholder((2,), dtype="int32", name="ids")
-    return K.function([p], [K.gather(K.ones((3, 2)), K.reshape(p, (2, 1)))])
+    return K.function([p], [K.gather(K.ones((3, 2)), reshape(p))])
 
 
 def doubled():
@@ -190,7 +190,7 @@ CASES = {
     "near base keyword": (lambda: L.Dense(3, input_shap=(3,)), TypeError, "Did you mean `input_shape`?"),
     "near optimizer keyword": (lambda: optimizers.Adam(learnin_rate=1), TypeError,
                                "learnin_rate (in Adam). Did you mean `learning_rate`?"),
-    "near model keyword": (lambda: (lambda x: Model(input=x, outputs=x, nam="m"))(L.Input((3,))), TypeError,
+    "near model keyword": (lambda: (lambda x: Model(inputs=x, outputs=x, nam="m"))(L.Input((3,))), TypeError,
                            "Did you mean `name`?"),
     "metric of none": (lambda: mlp(metrics=[None]), ValueError, "Could not interpret metric function identifier: None"),
     "loss of number": (lambda: mlp(3), ValueError, "Expected a name, a config or a callable"),
@@ -218,6 +218,8 @@ CASES = {
     "row of K.gather": (lambda: gathered()([np.array([1, 3], "int32")]), ValueError,
                         "K.gather: indices[1] = 3 is not in [0, 3), in the array for the input `ids`"),
     "negative row of K.gather": (lambda: gathered()([[1, -1]]), ValueError, "indices[1] = -1 is not in [0, 3)"),
+    "repeated row": (lambda: gathered(lambda p: K.repeat_elements(p, 2, 0))([[1, 5]]), ValueError,
+                     "indices[1] = 5 is not in [0, 3), in the array for the input `ids`"),
     "class": (lambda: mlp("sparse_categorical_crossentropy").train_on_batch(X, [0, 1, 2, 0, 1, 0]), ValueError,
               "Received a label value of 2 which is outside the valid range of [0, 2): `last_target`[2,0] = 2"),
     "negative class": (lambda: mlp("sparse_categorical_crossentropy").evaluate(X, [0, 1, -1, 0, 1, 0], verbose=0),

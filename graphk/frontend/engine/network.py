@@ -14,6 +14,7 @@ from graphk.frontend.engine.graph_map import GraphMap, node_key
 from graphk.frontend.engine.input_layer import InputLayer
 from graphk.frontend.engine.network_config import NetworkConfig
 from graphk.frontend.engine.subclassed import Subclassed
+from graphk.frontend.legacy import ENDS, modernize_methods
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.advice import advice
 from graphk.frontend.utils.generic_utils import has_arg, object_list_uid, to_list, unpack_singleton
@@ -29,9 +30,6 @@ class Network(Subclassed, NetworkConfig, Layer):
         if len(args) > 2 and isinstance(args[2], str):
             name, args = args[2], args[:2]
         self._init_network(name)
-        for keras1, now in (("input", "inputs"), ("output", "outputs")):
-            if keras1 in kwargs:
-                kwargs[now] = kwargs.pop(keras1)
         names = ("inputs", "outputs")
         given = dict(zip(names, args), **kwargs)
         unknown = set(given) - set(names)
@@ -366,6 +364,9 @@ class Network(Subclassed, NetworkConfig, Layer):
     def _per_call(items: list[Any], table: dict[str, list[Any]], inputs: list[Any]) -> None:
         if items:
             table.setdefault(object_list_uid(inputs), []).extend(items)
+
+
+modernize_methods(Network, ("__init__",), ENDS)
 
 
 def _call_layer(layer: Any, args: list[Any], masks: list[Any], arguments: dict[str, Any], training: Any

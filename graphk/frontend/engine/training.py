@@ -24,6 +24,7 @@ from graphk.frontend.engine.training_utils import (check_array_length_consistenc
                                                    standardize_input_data, standardize_sample_weights,
                                                    standardize_weights)
 from graphk.frontend.function import SEEN_LIMIT, Function
+from graphk.frontend.legacy import modernize_methods
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.advice import advice, keywords_of
 from graphk.frontend.utils.generic_utils import unpack_singleton
@@ -315,6 +316,9 @@ class Model(TrainingSetup, Network):
 
     def _get_callback_model(self) -> "Model":
         return getattr(self, "callback_model", None) or self
+
+
+modernize_methods(Model, ("fit_generator", "evaluate_generator", "predict_generator"))
 
 
 def _scalars(outputs: Sequence[np.ndarray]) -> Any:

@@ -5,21 +5,17 @@ pointer. It always holds that every element is one chain of fused (or, without F
 ascending order, so its bits depend neither on the thread count nor on where tiles are cut; that no element
 outside the stated extents is read; and that this module needs llvmlite only.
 
-With ``MR, NR = target.tile_shape(dtype)`` (in the dialect: ``MR_f32, NR_f32``) and ``NR1`` one vector:
+With ``MR, NR = target.tile_shape(dtype)`` (in the dialect: ``MR_f32, NR_f32``):
 
 - ``gemm_tile(a, rsa, csa, m, bp, k, c)``: C[i, j] = sum_kk a[i*rsa + kk*csa] * bp[kk*NR + j], a whole MR x NR row-major
   scratch tile (ldc = NR). 1 <= m <= MR; rows i >= m repeat row m-1 (A is never read beyond m rows). k >= 0.
 - ``gemm_tile_add``: the same, added to what C holds.
-- ``gemm_tile1``: the same with NR1 columns (``bp`` packed with NR1 by ``pack_b1``; c is MR x NR1).
-- ``pack_b(b, rsb, csb, k, ncols, bp)``: bp[kk*NR + j] = b[kk*rsb + j*csb] for j < ncols, 0 for ncols <= j < NR;
-  ``pack_b1`` alike for NR1. Vector copies when csb == 1, in-register transposes when rsb == 1, else element by element.
+- ``pack_b(b, rsb, csb, k, ncols, bp)``: bp[kk*NR + j] = b[kk*rsb + j*csb] for j < ncols, 0 for ncols <= j < NR.
+  Vector copies when csb == 1, in-register transposes when rsb == 1, else element by element.
 - ``pack_a(a, rsa, csa, m, k, ap)``: ap[kk*MR + i] = a[i*rsa + kk*csa] for i < m, 0 above; then call ``gemm_tile`` with
   (ap, 1, MR, m, ...). Worth it when csa != 1 (A transposed) and the block meets several panels.
 - ``gemv_rows(a, rsa, csa, m, b, rsb, k, n, c, ldc)``: C[i*ldc + j] for m rows (1 <= m <= 3) and n columns, B rows
   contiguous and read exactly once, in place and in order, which is what a memory-bound product wants.
-
-A whole ``C = A @ B`` is ``MATMUL_SOURCE``: panels are split among threads when there are at least as many as
-threads, else each thread packs all of them and takes a part of the rows.
 """
 
 from __future__ import annotations
@@ -35,49 +31,6 @@ from graphk.codegen.target import Target
 
 UNROLL = 4
 GEMV_ROWS = 3
-
-# slots: a, b, c, workspace (per thread k*NR elements), m, n, k, rsa, csa, rsb, csb, ldc
-MATMUL_SOURCE = """
-def matmul(args, tid, nt):
-    a = ptr_{t}(args, 0)
-    b = ptr_{t}(args, 1)
-    c = ptr_{t}(args, 2)
-    m = arg_i64(args, 4)
-    n = arg_i64(args, 5)
-    k = arg_i64(args, 6)
-    rsa = arg_i64(args, 7)
-    csa = arg_i64(args, 8)
-    rsb = arg_i64(args, 9)
-    csb = arg_i64(args, 10)
-    ldc = arg_i64(args, 11)
-    bp = at(ptr_{t}(args, 3), tid * k * NR_{t})
-    tile = tile_{t}()
-    j0 = share_lo(n, tid, nt, NR_{t})
-    j1 = share_hi(n, tid, nt, NR_{t})
-    i0 = 0
-    i1 = m
-    if n < nt * NR_{t}:
-        j0 = 0
-        j1 = n
-        i0 = share_lo(m, tid, nt, MR_{t})
-        i1 = share_hi(m, tid, nt, MR_{t})
-    for j in range(j0, j1, NR_{t}):
-        nc = s_min(n - j, NR_{t})
-        pack_b(at(b, j * csb), rsb, csb, k, nc, bp)
-        for i in range(i0, i1, MR_{t}):
-            mr = s_min(i1 - i, MR_{t})
-            gemm_tile(at(a, i * rsa), rsa, csa, mr, bp, k, tile)
-            for r in range(mr):
-                out = at(c, (i + r) * ldc + j)
-                row = at(tile, r * NR_{t})
-                q = 0
-                while q + V <= nc:
-                    vstore(out, q, vload(row, q))
-                    q += V
-                while q < nc:
-                    out[q] = row[q]
-                    q += 1
-"""
 
 Args = tuple[ir.Value, ...]
 
@@ -146,9 +99,8 @@ def _min(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
 # --- gemm_tile -------------------------------------------------------------------------------------------------
 
 
-def _emit_tile(
-    b: ir.IRBuilder, dtype: str, args: Args, target: Target, rows: int, vectors: int, add: bool = False
-) -> None:
+def _emit_tile(b: ir.IRBuilder, dtype: str, args: Args, target: Target, add: bool) -> None:
+    rows, vectors = target.tile(dtype)
     a, rsa, csa, m, bp, k, c = args
     lanes = target.vector_lanes(dtype)
     e = Emitter(b, lanes)
@@ -183,17 +135,11 @@ def _emit_tile(
 
 
 def _gemm_tile(b: ir.IRBuilder, dtype: str, args: Args, target: Target) -> None:
-    rows, vectors = target.tile(dtype)
-    _emit_tile(b, dtype, args, target, rows, vectors)
+    _emit_tile(b, dtype, args, target, add=False)
 
 
 def _gemm_tile_add(b: ir.IRBuilder, dtype: str, args: Args, target: Target) -> None:
-    rows, vectors = target.tile(dtype)
-    _emit_tile(b, dtype, args, target, rows, vectors, add=True)
-
-
-def _gemm_tile1(b: ir.IRBuilder, dtype: str, args: Args, target: Target) -> None:
-    _emit_tile(b, dtype, args, target, target.tile(dtype)[0], 1)
+    _emit_tile(b, dtype, args, target, add=True)
 
 
 # --- pack_b ----------------------------------------------------------------------------------------------------
@@ -263,7 +209,8 @@ def _pack_transpose(b: ir.IRBuilder, dtype: str, args: Args, lanes: int, vectors
     _pack_scalar(b, dtype, args, vectors * lanes, I64T(0), columns.index)
 
 
-def _emit_pack(b: ir.IRBuilder, dtype: str, args: Args, target: Target, vectors: int) -> None:
+def _pack_b(b: ir.IRBuilder, dtype: str, args: Args, target: Target) -> None:
+    vectors = target.tile(dtype)[1]
     lanes = target.vector_lanes(dtype)
     _, rsb, csb, _, ncols, _ = args
     one = I64T(1)
@@ -280,14 +227,6 @@ def _emit_pack(b: ir.IRBuilder, dtype: str, args: Args, target: Target, vectors:
                         _pack_transpose(b, dtype, args, lanes, vectors)
                     with scattered:
                         _pack_scalar(b, dtype, args, vectors * lanes, I64T(0), I64T(0))
-
-
-def _pack_b(b: ir.IRBuilder, dtype: str, args: Args, target: Target) -> None:
-    _emit_pack(b, dtype, args, target, target.tile(dtype)[1])
-
-
-def _pack_b1(b: ir.IRBuilder, dtype: str, args: Args, target: Target) -> None:
-    _emit_pack(b, dtype, args, target, 1)
 
 
 # --- pack_a ----------------------------------------------------------------------------------------------------
@@ -364,18 +303,16 @@ def _gemv_rows(b: ir.IRBuilder, dtype: str, args: Args, target: Target) -> None:
 BUILDINGS: tuple[Building, ...] = (
     Building("gemm_tile", "piiipip", _gemm_tile),
     Building("gemm_tile_add", "piiipip", _gemm_tile_add),
-    Building("gemm_tile1", "piiipip", _gemm_tile1),
     Building("pack_b", "piiiip", _pack_b),
-    Building("pack_b1", "piiiip", _pack_b1),
     Building("pack_a", "piiiip", _pack_a),
     Building("gemv_rows", "piiipiiipi", _gemv_rows),
 )
 
 
 def constants(target: Target) -> dict[str, int]:
-    """Tile constants the dialect offers: ``MR_f32``, ``NR_f32``, ``NR1_f32`` and the float64 ones."""
+    """Tile constants the dialect offers: ``MR_f32``, ``NR_f32`` and the float64 ones."""
     out: dict[str, int] = {}
     for dtype, short in (("float32", "f32"), ("float64", "f64")):
         rows, columns = target.tile_shape(dtype)
-        out |= {f"MR_{short}": rows, f"NR_{short}": columns, f"NR1_{short}": target.vector_lanes(dtype)}
+        out |= {f"MR_{short}": rows, f"NR_{short}": columns}
     return out

@@ -135,7 +135,7 @@ def _strided(p: Pointer, rows: int, columns: int, rs: int, cs: int) -> np.ndarra
     return out
 
 
-def _contractions(rows: int, columns: int, narrow: int) -> dict[str, Callable[..., None]]:
+def _contractions(rows: int, columns: int) -> dict[str, Callable[..., None]]:
     def gemm(width: int, add: bool = False) -> Callable[..., None]:
         def call(a: Pointer, rsa: int, csa: int, m: int, bp: Pointer, k: int, c: Pointer) -> None:
             block = _strided(a, m, k, rsa, csa)[np.minimum(np.arange(rows), m - 1)]
@@ -162,9 +162,7 @@ def _contractions(rows: int, columns: int, narrow: int) -> dict[str, Callable[..
     return {
         "gemm_tile": gemm(columns),
         "gemm_tile_add": gemm(columns, add=True),
-        "gemm_tile1": gemm(narrow),
         "pack_b": pack(columns),
-        "pack_b1": pack(narrow),
         "pack_a": lambda a, rsa, csa, m, k, ap: pack(rows)(a, csa, rsa, k, m, ap),
         "gemv_rows": gemv,
     }
@@ -235,7 +233,7 @@ def python_namespace(lanes: int) -> dict[str, Any]:
     out |= {"arg_i64": lambda args, k: int(args[k]), "at": _at, "share_lo": _share(0), "share_hi": _share(1)}
     pairs = {"hsum": "add", "hprod": "mul", "hmax": "max", "hmin": "min", "hany": "or", "hall": "and"}
     out |= {name: _horizontal(scalars.TABLE[table]) for name, table in pairs.items()}
-    tables = {d: _contractions(*target.tile_shape(d), target.vector_lanes(d)) for d in ("float32", "float64")}
+    tables = {d: _contractions(*target.tile_shape(d)) for d in ("float32", "float64")}
     out |= {name: _by_dtype(tables, name) for name in tables["float32"]}
     out |= {f"tile_{SHORT[d]}": _space(d, math.prod(target.tile_shape(d))) for d in ("float32", "float64")}
     out |= {"stack_i64": _space("int64", 64), **_sync()}

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from graphk.codegen import batch, cache, micro, native
+from graphk.codegen import batch, cache, native
+from tests.codegen.kernels import MATMUL_SOURCE
 
 SOURCE = """
 def store(args, tid, nt):
@@ -39,7 +40,7 @@ def jobs(*numbers: int) -> list[native.Job]:
 
 
 def test_a_batch_gives_the_same_objects_as_this_process(place: Path) -> None:
-    work = [*jobs(1, 2, 3), (micro.MATMUL_SOURCE.format(t="f32"), ("matmul",), native.host_target())]
+    work = [*jobs(1, 2, 3), (MATMUL_SOURCE.format(t="f32"), ("matmul",), native.host_target())]
     tables = cache.get_kernels([*work, work[0]])
     assert tables[0] is tables[4] and [set(t) for t in tables[:4]] == [{"store"}] * 3 + [{"matmul"}]
     assert cache.stats()["compiled"] == 6 and cache.stats()["lost"] == 0

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from graphk.codegen import cache, micro, native
+from graphk.codegen import cache, native
+from tests.codegen.kernels import MATMUL_SOURCE
 
 SOURCE = """
 def store(args, tid, nt):
@@ -220,17 +221,17 @@ def test_warm_process_imports_no_numba(place: Path) -> None:
 
 BLOCK_WARM = """
 import sys
-from graphk.codegen import cache, micro, native
-cache.get_kernel(micro.MATMUL_SOURCE.format(t="f32"), ("matmul",), native.host_target())
+from graphk.codegen import cache, native
+cache.get_kernel(sys.argv[1], ("matmul",), native.host_target())
 print(int(cache.stats()["compiled"]), int(cache.stats()["disk_hits"]), "numba" in sys.modules)
 """
 
 
 def test_contraction_blocks_are_cached_and_shared(place: Path) -> None:
-    source = micro.MATMUL_SOURCE.format(t="f32")
+    source = MATMUL_SOURCE.format(t="f32")
     cache.get_kernel(source, ("matmul",), native.host_target())
     assert cache.stats()["compiled"] == 3
     cache.get_kernel(source + "\n", ("matmul",), native.host_target())
     assert cache.stats()["compiled"] == 4
-    done = subprocess.run([sys.executable, "-c", BLOCK_WARM], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", BLOCK_WARM, source], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["0", "3", "False"]

@@ -7,18 +7,20 @@ import pytest
 
 from graphk.codegen import micro, native
 from graphk.codegen.pyspace import python_namespace
-from tests.codegen.kernels import WIDTHS, build, call, slots, target
+from tests.codegen.kernels import MATMUL_SOURCE, WIDTHS, build, call, slots, target
 
 WRAP = """
-def tile_{t}_{w}(args, tid, nt):
-    gemm_tile{w}(ptr_{t}(args, 0), arg_i64(args, 1), arg_i64(args, 2), arg_i64(args, 3),
-                 ptr_{t}(args, 4), arg_i64(args, 5), ptr_{t}(args, 6))
+def tiled_{t}(args, tid, nt):
+    gemm_tile(ptr_{t}(args, 0), arg_i64(args, 1), arg_i64(args, 2), arg_i64(args, 3),
+              ptr_{t}(args, 4), arg_i64(args, 5), ptr_{t}(args, 6))
 
-def pack_{t}_{w}(args, tid, nt):
-    pack_b{w}(ptr_{t}(args, 0), arg_i64(args, 1), arg_i64(args, 2), arg_i64(args, 3), arg_i64(args, 4),
-              ptr_{t}(args, 5))
-"""
-ROWS = """
+def tiled_add_{t}(args, tid, nt):
+    gemm_tile_add(ptr_{t}(args, 0), arg_i64(args, 1), arg_i64(args, 2), arg_i64(args, 3),
+                  ptr_{t}(args, 4), arg_i64(args, 5), ptr_{t}(args, 6))
+
+def packb_{t}(args, tid, nt):
+    pack_b(ptr_{t}(args, 0), arg_i64(args, 1), arg_i64(args, 2), arg_i64(args, 3), arg_i64(args, 4), ptr_{t}(args, 5))
+
 def gemv_{t}(args, tid, nt):
     gemv_rows(ptr_{t}(args, 0), arg_i64(args, 1), arg_i64(args, 2), arg_i64(args, 3), ptr_{t}(args, 4),
               arg_i64(args, 5), arg_i64(args, 6), arg_i64(args, 7), ptr_{t}(args, 8), arg_i64(args, 9))
@@ -31,9 +33,8 @@ SHORT = {"float32": "f32", "float64": "f64"}
 
 def source(dtype: str) -> tuple[str, tuple[str, ...]]:
     t = SHORT[dtype]
-    text = micro.MATMUL_SOURCE.format(t=t) + ROWS.format(t=t) + WRAP.format(t=t, w="") + WRAP.format(t=t, w="1")
-    names = ("matmul", f"gemv_{t}", f"packa_{t}", f"tile_{t}_", f"pack_{t}_", f"tile_{t}_1", f"pack_{t}_1")
-    return text, names
+    names = ("matmul", f"gemv_{t}", f"packa_{t}", f"packb_{t}", f"tiled_{t}", f"tiled_add_{t}")
+    return MATMUL_SOURCE.format(t=t) + WRAP.format(t=t), names
 
 
 def run(dtype: str, lanes: int, name: str, arguments: list[object], nt: int = 1) -> None:
@@ -99,30 +100,30 @@ def test_widths_give_equal_bits(lanes: int) -> None:
 
 @pytest.mark.parametrize("dtype", SHORT)
 @pytest.mark.parametrize("lanes", WIDTHS)
-def test_pack_b_and_narrow_tile(dtype: str, lanes: int) -> None:
-    machine, t = target(lanes), SHORT[dtype]
-    rows, columns = machine.tile_shape(dtype)
+def test_pack_b_and_tile(dtype: str, lanes: int) -> None:
+    rows, width = target(lanes).tile_shape(dtype)
     rng = np.random.default_rng(2)
-    k = 19
-    for suffix, width in (("", columns), ("1", machine.vector_lanes(dtype))):
-        for ncols in {1, width // 2, width - 1, width} - {0}:
-            for layout in ("C", "F", "strided"):
-                b = rng.normal(size=(k, ncols)).astype(dtype)
-                held = (
-                    np.zeros((2 * k, 3 * ncols), dtype)[::2, ::3]
-                    if layout == "strided"
-                    else np.empty((k, ncols), dtype, order=layout)
-                )  # type: ignore[call-overload]
-                held[:] = b
-                packed = np.full((k, width), np.nan, dtype)
-                run(dtype, lanes, f"pack_{t}_{suffix}", [held, *strides(held), k, ncols, packed])
-                np.testing.assert_array_equal(packed[:, :ncols], b)
-                assert not packed[:, ncols:].any()
-                for m in {1, rows - 1, rows}:
-                    a, c = rng.normal(size=(m, k)).astype(dtype), np.full((rows, width), np.nan, dtype)
-                    run(dtype, lanes, f"tile_{t}_{suffix}", [guarded(a)[1], k, 1, m, packed, k, c])
-                    np.testing.assert_allclose(c[:m, :ncols], a @ b, rtol=1e-4, atol=1e-5)
-                    assert (c[m:] == c[m - 1]).all()
+    k, t = 19, SHORT[dtype]
+    for ncols in {1, width // 2, width - 1, width} - {0}:
+        for layout in ("C", "F", "strided"):
+            b = rng.normal(size=(k, ncols)).astype(dtype)
+            held = (
+                np.zeros((2 * k, 3 * ncols), dtype)[::2, ::3]
+                if layout == "strided"
+                else np.empty((k, ncols), dtype, order=layout)
+            )  # type: ignore[call-overload]
+            held[:] = b
+            packed = np.full((k, width), np.nan, dtype)
+            run(dtype, lanes, f"packb_{t}", [held, *strides(held), k, ncols, packed])
+            np.testing.assert_array_equal(packed[:, :ncols], b)
+            assert not packed[:, ncols:].any()
+            for m in {1, rows - 1, rows}:
+                a, c = rng.normal(size=(m, k)).astype(dtype), np.full((rows, width), np.nan, dtype)
+                run(dtype, lanes, f"tiled_{t}", [guarded(a)[1], k, 1, m, packed, k, c])
+                np.testing.assert_allclose(c[:m, :ncols], a @ b, rtol=1e-4, atol=1e-5)
+                assert (c[m:] == c[m - 1]).all()
+                run(dtype, lanes, f"tiled_add_{t}", [guarded(a)[1], k, 1, m, packed, k, c])
+                np.testing.assert_allclose(c[:m, :ncols], 2 * (a @ b), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", SHORT)
@@ -155,7 +156,7 @@ def test_plain_python_agrees(lanes: int) -> None:
     rng = np.random.default_rng(5)
     a, b = rng.normal(size=(7, 5)).astype(np.float32), rng.normal(size=(5, 19)).astype(np.float32)
     scope = python_namespace(lanes)
-    exec(micro.MATMUL_SOURCE.format(t="f32"), scope)
+    exec(MATMUL_SOURCE.format(t="f32"), scope)
     c = np.zeros((7, 19), np.float32)
     arguments = matmul_args(a, b, c, lanes, 2)
     for tid in range(2):
@@ -164,7 +165,7 @@ def test_plain_python_agrees(lanes: int) -> None:
 
 
 def test_accumulators_stay_in_registers() -> None:
-    text = micro.MATMUL_SOURCE.format(t="f32")
+    text = MATMUL_SOURCE.format(t="f32")
     asm = native.compile_source(text, ("matmul",), native.named_target("avx2"), texts=True).asm
     tile = asm[asm.index("gk.gemm_tile.8") :]
     loop = max(tile.split(".LBB"), key=lambda part: part.count("vfmadd"))
@@ -175,5 +176,5 @@ def test_accumulators_stay_in_registers() -> None:
 def test_avx512_tile_uses_its_registers() -> None:
     machine = native.named_target("avx512")
     assert machine.tile_shape("float32") == (14, 32)
-    asm = native.compile_source(micro.MATMUL_SOURCE.format(t="f32"), ("matmul",), machine, texts=True).asm
+    asm = native.compile_source(MATMUL_SOURCE.format(t="f32"), ("matmul",), machine, texts=True).asm
     assert "zmm31" in asm

@@ -13,7 +13,7 @@ import numpy as np
 
 from graphk.ir.node import Graph, Node, origin_of
 
-_KEEPS_VALUES = ("cast", "reshape", "transpose", "broadcast_to")
+_KEEPS_VALUES = ("cast", "reshape", "transpose", "broadcast")
 _class_counts: "weakref.WeakKeyDictionary[Node, int]" = weakref.WeakKeyDictionary()
 
 

@@ -289,7 +289,7 @@ CASES = {
                              "Python generator, you cannot use `validation_split`"),
     "targets beside": (lambda: mlp().fit(batches(), Y, steps_per_epoch=2), ValueError,
                        "`y` argument is not supported when data is a generator or Sequence instance"),
-    "generator ends": (lambda: mlp().fit_generator(iter([(X, Y)]), 3, verbose=0), ValueError,
+    "generator ends": (lambda: mlp().fit_generator(iter([(X, Y)]), 3, verbose=0), StopIteration,
                        "The generator ended before the requested number of steps"),
     "generator of x": (lambda: mlp().fit_generator(iter([X] * 3), 3, verbose=0), ValueError,
                        "Output of generator should be a tuple `(x, y, sample_weight)` or `(x, y)`"),

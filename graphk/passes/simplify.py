@@ -51,10 +51,7 @@ def _pow_const(node: Node, x: Node, c: Node) -> Node | None:
 
 def _lse(node: Node, x: Node) -> Node | None:
     total = node.inputs[0]
-    axes = total.attr("axes")
-    if len(axes) != 1:
-        return None
-    return nn.logsumexp(x, axis=axes[0], keepdims=total.attr("keepdims"))
+    return nn.logsumexp(x, axes=total.attr("axes"), keepdims=total.attr("keepdims"))
 
 
 def _mean_broadcast(node: Node, x: Node) -> Node | None:

@@ -309,6 +309,14 @@ def test_in_top_k_and_l2_normalize():
     )
 
 
+def test_logsumexp_over_several_axes():
+    a = np.random.RandomState(3).randn(2, 3, 4) * 300
+    for axis in (None, [0, 2], -1, (1, -1)):
+        for keepdims in (False, True):
+            want = np.logaddexp.reduce(a, axis if not isinstance(axis, list) else tuple(axis), keepdims=keepdims)
+            np.testing.assert_allclose(val(K.logsumexp(K.constant(a), axis, keepdims)), want, rtol=1e-5)
+
+
 def test_logsumexp_of_infinities():
     x = K.placeholder((None, 2))
     y = K.logsumexp(x, axis=1)

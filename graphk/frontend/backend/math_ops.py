@@ -12,6 +12,7 @@ from graphk.frontend.backend.common import floatx
 from graphk.frontend.tensor import Tensor, node_of, power
 from graphk.ir.node import Node
 from graphk.ir.ops import elementwise as ew
+from graphk.ir.ops import nn
 from graphk.ir.ops import reduce as red
 from graphk.ir.ops import shape as sh
 from graphk.ir.ops.contract import dot as ir_dot
@@ -163,12 +164,7 @@ def argmin(x: Tensor, axis: int = -1) -> Tensor:
 
 def logsumexp(x: Tensor, axis: Any = None, keepdims: bool = False) -> Tensor:
     """log(sum(exp(x))) along `axis`, without overflow."""
-    node = _real(x)
-    top = ew.stop_gradient(red.max_(node, axes=_axes(axis), keepdims=True))
-    centred = ew.select(ew.is_inf(top), 0.0, ew.sub(node, top))          # inf - inf would be NaN
-    total = red.sum_(ew.exp(centred), axes=_axes(axis), keepdims=True)
-    out = ew.add(ew.log(total), top)
-    return Tensor(out if keepdims else red.sum_(out, axes=_axes(axis), keepdims=False))
+    return Tensor(nn.logsumexp(_real(x), axes=_axes(axis), keepdims=keepdims))
 
 
 # ------------------------------------------------------------------ elementwise

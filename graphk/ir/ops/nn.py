@@ -6,13 +6,13 @@ through it (log(softmax(x)) becomes log_softmax(x)).
 """
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Sequence
 
 import numpy as np
 
 from graphk.ir.dims import Dim
 from graphk.ir.node import Node
-from graphk.ir.opdef import NodeLike, OpDef, as_node, composite, normalize_axes
+from graphk.ir.opdef import NodeLike, OpDef, as_node, composite, normalize_axes, reduced_shape
 from graphk.ir.ops.elementwise import add, cast, div, eq, exp, is_inf, log, select, stop_gradient, sub
 from graphk.ir.ops.reduce import floating, max_, sum_
 from graphk.ir.ops.shape import iota, reshape
@@ -28,12 +28,12 @@ def _log_softmax(x: Node, axis: int) -> Node:
     return sub(centred, log(sum_(exp(centred), axes=axis, keepdims=True)))
 
 
-def _logsumexp(x: Node, axis: int, keepdims: bool) -> Node:
+def _logsumexp(x: Node, axes: tuple[int, ...], keepdims: bool) -> Node:
     """Where the largest element is infinite it is the result, and no gradient passes: inf - inf would be NaN."""
-    top = stop_gradient(max_(x, axes=axis, keepdims=True))
+    top = stop_gradient(max_(x, axes=axes, keepdims=True))
     centred = select(is_inf(top), 0.0, sub(x, top))
-    out = add(log(sum_(exp(centred), axes=axis, keepdims=True)), top)
-    return out if keepdims else reshape(out, shape=tuple(d for i, d in enumerate(x.shape) if i != axis))
+    out = add(log(sum_(exp(centred), axes=axes, keepdims=True)), top)
+    return out if keepdims else reshape(out, shape=reduced_shape(x.shape, axes, False))
 
 
 def _softmax_ref(x: np.ndarray, axis: int) -> np.ndarray:
@@ -41,9 +41,9 @@ def _softmax_ref(x: np.ndarray, axis: int) -> np.ndarray:
     return e / e.sum(axis, keepdims=True)
 
 
-def _lse_ref(x: np.ndarray, axis: int, keepdims: bool) -> np.ndarray:
+def _lse_ref(x: np.ndarray, axes: int | tuple[int, ...], keepdims: bool) -> np.ndarray:
     total: Any = np.logaddexp.reduce         # its annotation knows no bool variable as `keepdims`
-    return np.asarray(total(x, axis=axis, keepdims=keepdims), x.dtype)
+    return np.asarray(total(x, axis=axes, keepdims=keepdims), x.dtype)
 
 
 def _samples(rng: np.random.Generator) -> list[tuple[list[np.ndarray], dict[str, Any]]]:
@@ -55,7 +55,8 @@ softmax_op: OpDef = composite("softmax", _softmax, dtype="floating", ref=_softma
 log_softmax_op: OpDef = composite("log_softmax", _log_softmax, dtype="floating", samples=_samples,
                            ref=lambda x, axis: x - _lse_ref(x, axis, True))
 logsumexp_op: OpDef = composite("logsumexp", _logsumexp, dtype="floating", ref=_lse_ref,
-                         samples=lambda rng: [(a, dict(k, keepdims=False)) for a, k in _samples(rng)])
+                         samples=lambda rng: [(a, {"axes": axes, "keepdims": False}) for (a, _), axes
+                                              in zip(_samples(rng) * 2, ((2,), (1,), (0, 2), (0, 1, 2)))])
 
 
 def _axis(node: Node, axis: int) -> int:
@@ -73,9 +74,10 @@ def log_softmax(x: NodeLike, axis: int = -1) -> Node:
     return log_softmax_op(node, axis=_axis(node, axis))
 
 
-def logsumexp(x: NodeLike, axis: int = -1, keepdims: bool = False) -> Node:
+def logsumexp(x: NodeLike, axes: int | Sequence[int] | None = -1, keepdims: bool = False) -> Node:
+    """log(sum(exp(x))) over axes (None: all), without overflow."""
     node = floating(x)
-    return logsumexp_op(node, axis=_axis(node, axis), keepdims=bool(keepdims))
+    return logsumexp_op(node, axes=normalize_axes(axes, node.ndim), keepdims=bool(keepdims))
 
 
 def _one_hot(idx: Node, depth: Dim, dtype: str) -> Node:

@@ -119,12 +119,12 @@ def fold_of_product(n: Node) -> Node | None:
     Each place of the result gathers from `g`, laid into zeros by the stride, through the kernel turned around.
     """
     product = n.inputs[0]
-    if product.op is not dot or product.attr("batch") != ((), ()):
+    if product.op is not dot or product.attr("batch") != ((), ()) or len(product.attr("contract")[0]) != 1:
         return None
     axes, sizes, strides, dilations = (n.attr(k) for k in ("axes", "sizes", "strides", "dilations"))
     g, w = product.inputs
     at, places = axes[-1] + 1, len(axes)
-    (over_g,), (over_w,) = product.attr("contract") if len(product.attr("contract")[0]) == 1 else ((-1,), (-1,))
+    (over_g,), (over_w,) = product.attr("contract")
     # the windows must come from g, the places (and what stands behind them) from w
     if over_g != at or g.ndim != at + 1 or over_w < places:
         return None

@@ -1,5 +1,5 @@
 """Utilities, as `keras.utils`."""
-from graphk.frontend.utils.data_utils import Sequence
+from graphk.frontend.utils.data_utils import GeneratorEnqueuer, OrderedEnqueuer, Sequence, SequenceEnqueuer
 from graphk.frontend.utils.generic_utils import (
     CustomObjectScope,
     Progbar,
@@ -12,7 +12,8 @@ from graphk.frontend.utils.layer_utils import print_summary
 from graphk.frontend.utils.np_utils import normalize, to_categorical
 from graphk.utils import conv_utils, data_utils, generic_utils, layer_utils, np_utils
 
-__all__ = ["CustomObjectScope", "Progbar", "Sequence", "custom_object_scope", "deserialize_keras_object",
+__all__ = ["CustomObjectScope", "GeneratorEnqueuer", "OrderedEnqueuer", "Progbar", "Sequence",
+           "SequenceEnqueuer", "custom_object_scope", "deserialize_keras_object",
            "get_custom_objects",
            "serialize_keras_object", "print_summary", "normalize", "to_categorical", "conv_utils", "data_utils",
            "generic_utils", "layer_utils", "np_utils"]

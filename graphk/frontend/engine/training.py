@@ -13,7 +13,7 @@ import numpy as np
 
 from graphk.frontend import backend as K
 from graphk.frontend import optimizers
-from graphk.frontend.engine import training_arrays
+from graphk.frontend.engine import training_arrays, training_generator
 from graphk.frontend.engine.layer_state import flag_changes
 from graphk.frontend.engine.network import Network
 from graphk.frontend.engine.training_setup import TrainingSetup
@@ -183,13 +183,13 @@ class Model(TrainingSetup, Network):
         x, y: arrays, lists or dicts of arrays by name; validation_split: fraction at the end used for validation;
         shuffle: True, False or 'batch'; class_weight: dict class -> weight; sample_weight: array, one per sample.
         """
-        epochs = _legacy_epochs(kwargs, epochs)
+        epochs, queue = _keyword_arguments(kwargs, epochs)
         check_counts(epochs=epochs, initial_epoch=initial_epoch, batch_size=batch_size, steps_per_epoch=steps_per_epoch,
                      validation_steps=validation_steps)
         if is_generator(x):
             check_generator_arguments(y, sample_weight, validation_split, batch_size)
             return self.fit_generator(x, steps_per_epoch, epochs, verbose, callbacks, validation_data, validation_steps,
-                                      class_weight, shuffle=bool(shuffle), initial_epoch=initial_epoch)
+                                      class_weight, shuffle=bool(shuffle), initial_epoch=initial_epoch, **queue)
         if x is None and y is None and steps_per_epoch is None:
             raise ValueError("If fitting from data tensors, you should specify the `steps_per_epoch` argument.")
         batch_size = 32 if batch_size is None and steps_per_epoch is None else batch_size
@@ -299,20 +299,9 @@ class Model(TrainingSetup, Network):
         return unpack_singleton(self.predict_function.run(x, 0))
 
     # ---------------------------------------------------------------- generators
-    def fit_generator(self, generator: Any, *args: Any, **kwargs: Any) -> Any:
-        """Train on batches from a generator or Sequence; see `training_generator.fit_generator`."""
-        from graphk.frontend.engine import training_generator
-        return training_generator.fit_generator(self, generator, *args, **kwargs)
-
-    def evaluate_generator(self, generator: Any, *args: Any, **kwargs: Any) -> Any:
-        """Loss and metrics over batches from a generator or Sequence."""
-        from graphk.frontend.engine import training_generator
-        return training_generator.evaluate_generator(self, generator, *args, **kwargs)
-
-    def predict_generator(self, generator: Any, *args: Any, **kwargs: Any) -> Any:
-        """Predictions for batches from a generator or Sequence."""
-        from graphk.frontend.engine import training_generator
-        return training_generator.predict_generator(self, generator, *args, **kwargs)
+    fit_generator = training_generator.fit_generator
+    evaluate_generator = training_generator.evaluate_generator
+    predict_generator = training_generator.predict_generator
 
     def _get_callback_model(self) -> "Model":
         return getattr(self, "callback_model", None) or self
@@ -327,13 +316,20 @@ def _scalars(outputs: Sequence[np.ndarray]) -> Any:
     return out[0] if len(out) == 1 else out
 
 
-def _legacy_epochs(kwargs: dict[str, Any], epochs: int) -> int:
+def _keyword_arguments(kwargs: dict[str, Any], epochs: int) -> tuple[int, dict[str, Any]]:
+    """The number of epochs, which Keras 1 called `nb_epoch`, and what Keras 2.3 says about a generator's queue."""
     if "nb_epoch" in kwargs:
         warnings.warn("The `nb_epoch` argument in `fit` has been renamed `epochs`.", stacklevel=3)
         epochs = kwargs.pop("nb_epoch")
-    for later in ("max_queue_size", "workers", "use_multiprocessing"):           # Keras 2.3, for generators
-        kwargs.pop(later, None)
+    if "show_accuracy" in kwargs:
+        warnings.warn("The `show_accuracy` argument of `fit` no longer exists and is ignored; pass "
+                      'metrics=["accuracy"] to `compile`.', stacklevel=3)
+        kwargs.pop("show_accuracy")
+    queue: dict[str, Any] = {}
+    for k in ("max_queue_size", "workers", "use_multiprocessing"):
+        if k in kwargs:
+            queue[k] = kwargs.pop(k)
     if kwargs:
         raise TypeError("Unrecognized keyword arguments: " + str(kwargs)
                         + advice(next(iter(kwargs)), keywords_of(Model.fit), "arguments"))
-    return epochs
+    return epochs, queue

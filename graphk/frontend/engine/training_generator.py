@@ -1,20 +1,22 @@
 """The loops over generators: fit_generator, evaluate_generator, predict_generator.
 
 In: a Python generator, or a Sequence (`__len__` and `__getitem__`), of (x, y) or (x, y, sample_weight).  Out: what
-fit, evaluate and predict give.  What always holds: batches are drawn in the calling thread, in order, so
-`workers`, `max_queue_size` and `use_multiprocessing` are accepted but change nothing; averages weight
-each batch by its size.
+fit, evaluate and predict give.  What always holds: batches are computed ahead by workers and used in the calling
+thread; a queue that validates lives as long as the training; averages weight each batch by its size.
 """
 from __future__ import annotations
 
-from itertools import chain
+import warnings
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, Callable, Iterator
 
 import numpy as np
 
+from graphk.frontend.engine import training_arrays
 from graphk.frontend.engine.training_loop import run_epochs
 from graphk.frontend.engine.training_utils import check_counts
-from graphk.frontend.utils.data_utils import Sequence
+from graphk.frontend.utils.data_utils import GeneratorEnqueuer, OrderedEnqueuer, Sequence, is_sequence
 from graphk.frontend.utils.generic_utils import Progbar, to_list, unpack_singleton
 
 
@@ -39,11 +41,6 @@ def check_generator_arguments(y: Any, sample_weight: Any, validation_split: Any,
                          "batches have sizes of their own. Received batch_size=" + str(batch_size) + ".")
 
 
-def is_sequence(generator: Any) -> bool:
-    """Whether batches are asked for by number."""
-    return hasattr(generator, "__getitem__") and hasattr(generator, "__len__")
-
-
 def _steps(generator: Any, steps: int | None, name: str) -> int:
     if steps is not None:
         return int(steps)
@@ -55,23 +52,31 @@ def _steps(generator: Any, steps: int | None, name: str) -> int:
     )
 
 
-def batches(generator: Any, shuffle: bool = False) -> Iterator[Any]:
-    """Batches without end; a Sequence starts again (shuffled, if asked) after each round."""
-    if not is_sequence(generator):
-        for item in generator:    # noqa: UP028 (`yield from` would close the caller's generator together with ours)
-            yield item
-        raise ValueError(
-            "The generator ended before the requested number of steps; it must loop over its data forever, or "
-            "`steps` must be smaller."
-        )
-    while True:
-        order = np.arange(len(generator))
-        if shuffle:
-            np.random.shuffle(order)
-        for i in order:
-            yield generator[int(i)]
-        if hasattr(generator, "on_epoch_end"):
-            generator.on_epoch_end()
+@contextmanager
+def drawing(generator: Any, max_queue_size: int = 10, workers: int | None = 1, use_multiprocessing: bool = False,
+            shuffle: bool = False) -> Iterator[Callable[[], Any]]:
+    """What gives the next batch, computed ahead by `workers`; StopIteration after the last one of a generator."""
+    if not is_sequence(generator) and not hasattr(generator, "__next__"):
+        raise TypeError(f"Expected a generator of batches, or a keras.utils.Sequence; received a "
+                        f"{type(generator).__name__}. For arrays there are `fit`, `evaluate` and `predict`.")
+    workers = 1 if workers is None else workers
+    if not is_sequence(generator) and use_multiprocessing and workers > 1:
+        warnings.warn("With `use_multiprocessing=True` and several workers each process has its own copy of the "
+                      "generator, which may duplicate your data. Use a keras.utils.Sequence.", stacklevel=5)
+    queue = OrderedEnqueuer(generator, use_multiprocessing, shuffle) if is_sequence(generator) \
+        else GeneratorEnqueuer(generator, use_multiprocessing)
+    queue.start(workers, max_queue_size)
+    batches = queue.get()
+
+    def following() -> Any:
+        for batch in batches:
+            return batch
+        raise StopIteration("The generator ended before the requested number of steps; it must loop over its data "
+                            "forever, or `steps` must be smaller.")
+    try:
+        yield following
+    finally:
+        queue.stop()
 
 
 def _unpack(item: Any) -> tuple[Any, Any, Any]:
@@ -83,86 +88,110 @@ def _unpack(item: Any) -> tuple[Any, Any, Any]:
 
 
 def _size(x: Any) -> int:
-    first = next(iter(x.values())) if isinstance(x, dict) else x[0] if isinstance(x, list) else x
-    return int(np.shape(first)[0])
+    """The number of samples of a batch; 1 for a model without inputs."""
+    first = next(iter(x.values()), None) if isinstance(x, dict) else x[0] if isinstance(x, (list, tuple)) and x else x
+    if first is None or (isinstance(first, list) and not first):
+        return 1
+    size = int(np.shape(first)[0])
+    if size == 0:
+        raise ValueError("Received an empty batch. Batches should contain at least one item.")
+    return size
 
 
 def fit_generator(model: Any, generator: Any, steps_per_epoch: int | None = None, epochs: int = 1, verbose: int = 1,
                   callbacks: Any = None, validation_data: Any = None, validation_steps: int | None = None,
-                  class_weight: Any = None, max_queue_size: int = 10, workers: int = 1,
+                  class_weight: Any = None, max_queue_size: int = 10, workers: int | None = 1,
                   use_multiprocessing: bool = False, shuffle: bool = True, initial_epoch: int = 0) -> Any:
-    """Train on `steps_per_epoch` batches per epoch; returns a History."""
+    """Train on `steps_per_epoch` batches per epoch; returns a History.
+
+    max_queue_size: how many batches are computed ahead, by `workers` threads or (use_multiprocessing) processes; 0
+    workers: none, by this thread.
+    """
     check_counts(epochs=epochs, initial_epoch=initial_epoch, steps_per_epoch=steps_per_epoch,
                  validation_steps=validation_steps)
-    steps = _steps(generator, steps_per_epoch, "steps_per_epoch")
-    validate = _validation(model, validation_data, validation_steps)
-    source = batches(generator, shuffle)
-    if not model.built or getattr(model, "_compiled_later", False):
-        first = next(source)
-        model._standardize_user_data(*_unpack(first)[:2])
-        source = chain([first], source)
-    model._need_compile("training/testing")
+    steps, sizes = _steps(generator, steps_per_epoch, "steps_per_epoch"), [1]
+    how = (max_queue_size, workers, use_multiprocessing)
+    with ExitStack() as opened:
+        following = opened.enter_context(drawing(generator, *how, shuffle=shuffle))
+        if not model.built or getattr(model, "_compiled_later", False):
+            following = _with_first(following, lambda x, y, w: model._standardize_user_data(x, y))
+        model._need_compile("training/testing")
 
-    def train(logger: Any) -> None:
-        for step in range(steps):
-            _train_step(model, step, next(source), class_weight, list(model.metrics_names), logger)
-            if model.stop_training:
-                break
-    return run_epochs(model, range(initial_epoch, epochs), train, validate, callbacks=callbacks, verbose=verbose,
-                      validation_data=validation_data if _is_arrays(validation_data) else None, params={"steps": steps})
-
-
-def _is_arrays(validation_data: Any) -> bool:
-    return isinstance(validation_data, (tuple, list))
-
-
-def _validation(model: Any, data: Any, steps: int | None) -> Callable[[], list[Any]] | None:
-    """What computes the loss and metrics over `data`: arrays, or another generator."""
-    if data is None:
-        return None
-    if _is_arrays(data):
-        return lambda: to_list(model.evaluate(*data[:2], verbose=0, sample_weight=data[2] if len(data) == 3 else None))
-    count = _steps(data, steps, "validation_steps")
-    return lambda: to_list(evaluate_generator(model, data, count))
+        def train(logger: Any) -> None:
+            for step in range(steps):
+                sizes[-1] = _train_step(model, step, following(), class_weight, logger)
+                if model.stop_training:
+                    break
+        arrays = model._validation_arrays(validation_data, None) if isinstance(validation_data, (tuple, list)) else None
+        validate: Callable[[], list[float]] | None = None
+        if arrays:
+            model._make_test_function()
+            validate = partial(_validate_arrays, model, arrays, sizes)
+        elif validation_data is not None:
+            count = _steps(validation_data, validation_steps, "validation_steps")
+            validate = partial(_evaluate, model, opened.enter_context(drawing(validation_data, *how)), count)
+        return run_epochs(model, range(initial_epoch, epochs), train, validate, callbacks=callbacks, verbose=verbose,
+                          validation_data=arrays, params={"steps": steps})
 
 
-def _train_step(model: Any, step: int, item: Any, class_weight: Any, names: list[str], logger: Any) -> None:
+def _validate_arrays(model: Any, arrays: list[Any], sizes: list[int]) -> list[float]:
+    """Loss and metrics over arrays, in batches as large as the last one trained on."""
+    return training_arrays.test_loop(model, arrays, batch_size=sizes[-1], unpack=False)
+
+
+def _with_first(following: Callable[[], Any], use: Callable[..., Any]) -> Callable[[], Any]:
+    """`following`, after its first batch was used."""
+    first = [following()]
+    use(*_unpack(first[0]))
+    return lambda: first.pop() if first else following()
+
+
+def _train_step(model: Any, step: int, item: Any, class_weight: Any, logger: Any) -> int:
+    """One step; the number of its samples."""
     x, y, w = _unpack(item)
-    logs = {"batch": step, "size": _size(x)}
+    logs: dict[str, Any] = {"batch": step, "size": _size(x)}
     logger.on_batch_begin(step, logs)
-    logs.update(zip(names, to_list(model.train_on_batch(x, y, sample_weight=w, class_weight=class_weight))))
+    values = to_list(model.train_on_batch(x, y, sample_weight=w, class_weight=class_weight))
+    logs.update(zip(model.metrics_names, values))
     logger.on_batch_end(step, logs)
+    return logs["size"]
 
 
-def evaluate_generator(model: Any, generator: Any, steps: int | None = None, max_queue_size: int = 10, workers: int = 1,
-                       use_multiprocessing: bool = False, verbose: int = 0) -> Any:
-    """Loss and metrics over `steps` batches, weighted by their sizes."""
-    steps = _steps(generator, steps, "steps")
-    source, totals, seen = batches(generator), np.zeros(len(model.metrics_names)), 0
+def _evaluate(model: Any, following: Callable[[], Any], steps: int, verbose: int = 0) -> list[float]:
+    """Loss and metrics over `steps` batches."""
     bar = Progbar(steps) if verbose == 1 else None
     model.reset_stateful_metrics()
-    stateful = [model.metrics_names.index(n) for n in model.stateful_metric_names]
+    outs, sizes = [], []
     for step in range(steps):
-        x, y, w = _unpack(next(source))
-        n = _size(x)
-        out = np.asarray(to_list(model.test_on_batch(x, y, sample_weight=w)), dtype=float)
-        for i, v in enumerate(out):
-            totals[i] = v if i in stateful else totals[i] + v * n
-        seen += n
+        x, y, w = _unpack(following())
+        sizes.append(_size(x))
+        outs.append(to_list(model.test_on_batch(x, y, sample_weight=w)))
         if bar:
             bar.update(step + 1)
-    return unpack_singleton([float(t) if i in stateful else float(t) / seen for i, t in enumerate(totals)])
+    kept = {model.metrics_names.index(n) for n in model.stateful_metric_names}
+    return [float(column[-1]) if i in kept else float(np.average(column, weights=sizes))
+            for i, column in enumerate(zip(*outs))]
 
 
-def predict_generator(model: Any, generator: Any, steps: int | None = None, max_queue_size: int = 10, workers: int = 1,
-                      use_multiprocessing: bool = False, verbose: int = 0) -> Any:
+def evaluate_generator(model: Any, generator: Any, steps: int | None = None, max_queue_size: int = 10,
+                       workers: int | None = 1, use_multiprocessing: bool = False, verbose: int = 0) -> Any:
+    """Loss and metrics over `steps` batches, weighted by their sizes."""
+    check_counts(steps=steps)
+    count = _steps(generator, steps, "steps")
+    with drawing(generator, max_queue_size, workers, use_multiprocessing) as following:
+        return unpack_singleton(_evaluate(model, following, count, verbose))
+
+
+def predict_generator(model: Any, generator: Any, steps: int | None = None, max_queue_size: int = 10,
+                      workers: int | None = 1, use_multiprocessing: bool = False, verbose: int = 0) -> Any:
     """Predictions for `steps` batches of x (or of (x, y…), where y is ignored)."""
-    steps = _steps(generator, steps, "steps")
-    source, parts = batches(generator), []
-    bar = Progbar(steps) if verbose == 1 else None
-    for step in range(steps):
-        item = next(source)
-        parts.append(to_list(model.predict_on_batch(item[0] if isinstance(item, tuple) else item)))
-        if bar:
-            bar.update(step + 1)
+    check_counts(steps=steps)
+    count, parts = _steps(generator, steps, "steps"), []
+    bar = Progbar(count) if verbose == 1 else None
+    with drawing(generator, max_queue_size, workers, use_multiprocessing) as following:
+        for step in range(count):
+            item = following()
+            parts.append(to_list(model.predict_on_batch(_unpack(item)[0] if isinstance(item, tuple) else item)))
+            if bar:
+                bar.update(step + 1)
     return unpack_singleton([np.concatenate(p) for p in zip(*parts)])

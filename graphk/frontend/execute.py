@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import importlib
 import os
-from typing import Callable, Mapping, Sequence
+from typing import Mapping, Sequence
 
 import numpy as np
 
+from graphk.frontend.printing import Executable, marked, show, with_outputs
 from graphk.frontend.tensor import Variable
 from graphk.ir.interp import run_full
 from graphk.ir.node import Graph, Node
-
-Executable = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 
 
 def compile_graph(graph: Graph, variables: Mapping[Node, Variable], phase: int) -> Executable:
@@ -29,6 +28,14 @@ def compile_graph(graph: Graph, variables: Mapping[Node, Variable], phase: int) 
     returns one fresh array per output.
     """
     arrays = {node: v.array for node, v in variables.items()}
+    marks = marked(graph, phase)
+    if not marks:
+        return _compiled(graph, arrays, phase)
+    run = _compiled(with_outputs(graph, marks), arrays, phase)
+    return lambda inputs: show(marks, run(inputs))
+
+
+def _compiled(graph: Graph, arrays: dict[Node, np.ndarray], phase: int) -> Executable:
     chosen = os.environ.get("GRAPHK_EXECUTOR", "cpu")
     if chosen == "interp":
         return _interpreted(graph, arrays, phase)
@@ -60,4 +67,6 @@ def _interpreted(graph: Graph, arrays: dict[Node, np.ndarray], phase: int) -> Ex
 
 def run_once(graph: Graph, variables: Mapping[Node, Variable], phase: int = 0) -> list[np.ndarray]:
     """The outputs of a graph without inputs that will not run again (`K.eval`): not worth compiling."""
-    return run_full(graph, [], {node: v.array for node, v in variables.items()}, phase)[0]
+    marks = marked(graph, phase)
+    return show(marks, run_full(with_outputs(graph, marks), [], {node: v.array for node, v in variables.items()},
+                                phase)[0])

@@ -15,6 +15,7 @@ import numpy as np
 
 from graphk.frontend import execute
 from graphk.frontend.bounds import bounds_of, check_bounds
+from graphk.frontend.printing import reached
 from graphk.frontend.tensor import Tensor, Update, Variable, depends_on_phase, node_of, variable_of
 from graphk.ir.dims import DimExpr, evaluate, symbols
 from graphk.ir.node import Graph, Node, substitute_nodes
@@ -261,24 +262,6 @@ def with_random_step(graph: Graph, phase: int) -> Graph:
     """The graph with the update `step + 1` if it draws random numbers in this phase."""
     from graphk.frontend.backend.random_ops import peek_step
     step = peek_step()
-    if step is None or any(v is step.node for v, _ in graph.updates) or not _reaches(graph.roots(), step.node, phase):
+    if step is None or any(v is step.node for v, _ in graph.updates) or step.node not in reached(graph.roots(), phase):
         return graph
     return Graph(graph.inputs, graph.outputs, (*graph.updates, (step.node, (step + 1).node)), graph.name, graph.guards)
-
-
-def _reaches(roots: Sequence[Node], target: Node, phase: int) -> bool:
-    """Whether `target` is read when the learning phase is `phase` (the other branch of a switch is not)."""
-    seen: set[Node] = set()
-    stack = list(roots)
-    while stack:
-        node = stack.pop()
-        if node is target:
-            return True
-        if node in seen:
-            continue
-        seen.add(node)
-        if node.op.name == "phase_select" and node.inputs[0].op.name == "phase":
-            stack.append(node.inputs[1 if phase else 2])
-        else:
-            stack.extend(node.inputs)
-    return False

@@ -62,6 +62,11 @@ class Tensor:
         """The static shape, None for unknown axes."""
         return self.shape
 
+    def eval(self, feed_dict: Any = None, session: Any = None) -> Any:
+        """The value, as `K.get_session().run(self, feed_dict)` computes it."""
+        from graphk.frontend.backend.session import get_session
+        return get_session().run(self, feed_dict)
+
     @property
     def _uses_learning_phase(self) -> bool:
         forced = self.__dict__.get("_phase_flag")
@@ -447,7 +452,7 @@ class Variable(Tensor):
         """A copy of the value."""
         return self.array.copy()
 
-    def eval(self, session: Any = None) -> np.ndarray:
+    def eval(self, session: Any = None) -> np.ndarray:      # type: ignore[override]    # a variable's takes no values
         return self.get_value()
 
     def __repr__(self) -> str:

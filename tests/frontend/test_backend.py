@@ -290,11 +290,7 @@ def test_float64():
         K.set_floatx("float8")
 
 
-def test_unsupported_names_say_so():
-    with pytest.raises(AttributeError, match="`ctc_label_dense_to_sparse`"):
-        print(K.ctc_label_dense_to_sparse)
-    with pytest.raises(NotImplementedError, match="print_tensor"):
-        K.print_tensor(K.constant(1.))
+def test_what_has_no_value_or_is_no_tensor_is_refused():
     with pytest.raises(ValueError, match="Unexpectedly found an instance of type"):
         K.is_keras_tensor(np.ones(3))
     with pytest.raises(ValueError, match="depends on the placeholder `p`"):

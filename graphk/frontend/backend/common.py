@@ -104,3 +104,7 @@ def backend() -> str:
     'graphk', unless the configuration's `backend` says 'tensorflow', for scripts that ask for it by name.
     """
     return config.get("backend")
+
+
+__all__ = ["epsilon", "set_epsilon", "floatx", "set_floatx", "cast_to_floatx", "image_data_format",
+           "set_image_data_format", "normalize_data_format", "image_dim_ordering", "set_image_dim_ordering", "backend"]

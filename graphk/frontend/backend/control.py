@@ -17,6 +17,7 @@ from graphk.ir.ops import elementwise as ew
 from graphk.ir.ops import shape as sh
 from graphk.ir.ops.leaves import learning_phase as phase_node
 from graphk.ir.ops.leaves import new_input
+from graphk.ir.ops.watch import watch
 from graphk.ir.types import TensorType
 
 _frozen: list[int] = []
@@ -188,9 +189,16 @@ def cumprod(x: Tensor, axis: int = 0) -> Tensor:
 
 
 def print_tensor(x: Tensor, message: str = "") -> Tensor:
-    """Not supported: raises NotImplementedError."""
-    raise NotImplementedError("K.print_tensor is not supported: compiled functions print nothing. Return the tensor as "
-                              "a further output of K.function, or use K.eval.")
+    """`x`, which is printed after `message` by each call of a function that uses what is returned here.
+
+    NotImplementedError inside a loop (`K.rnn`, `K.map_fn`, …), when the function is first called.
+
+    >>> from graphk import backend as K
+    >>> x = K.placeholder((None,))
+    >>> _ = K.function([x], [K.print_tensor(x * 2, "twice: ") + 1])([[1, 2]])
+    twice: [2. 4.]
+    """
+    return Tensor(watch(node_of(x), str(message)))
 
 
 __all__ = [

@@ -44,10 +44,11 @@ def reset_uids() -> None:
 
 def clear_session() -> None:
     """Forget name counters and the frozen learning phase."""
-    from graphk.frontend.backend import control, random_ops
+    from graphk.frontend.backend import control, random_ops, session
     reset_uids()
     control.reset_learning_phase()
     random_ops.reset_step()
+    session.get_session().close()
 
 
 @contextmanager
@@ -333,3 +334,11 @@ def moving_average_update(x: Variable, value: Any, momentum: float) -> Update:
 def cast(x: Any, dtype: str) -> Tensor:
     """`x` in another element type."""
     return Tensor(ew.cast(node_of(x), computed_dtype(dtype, "a cast")))
+
+
+__all__ = ["get_uid", "reset_uids", "clear_session", "name_scope", "placeholder", "is_placeholder", "variable",
+           "constant", "zeros", "ones", "eye", "zeros_like", "ones_like", "identity", "random_uniform_variable",
+           "random_normal_variable", "is_tensor", "is_variable", "is_keras_tensor", "is_sparse", "to_dense", "shape",
+           "int_shape", "ndim", "dtype", "count_params", "size", "get_variable_shape", "eval", "get_value",
+           "batch_get_value", "set_value", "batch_set_value", "update", "update_add", "update_sub",
+           "moving_average_update", "cast"]

@@ -19,7 +19,7 @@ from graphk.ir.ops.contract import dot as ir_dot
 
 
 # ------------------------------------------------------------------ products
-def dot(x: Tensor, y: Tensor) -> Tensor:
+def dot(x: Any, y: Any) -> Tensor:
     """The product over the last axis of `x` and the last but one of `y`: (…, k)·(…, k, m).
 
     >>> from graphk import backend as K
@@ -29,7 +29,7 @@ def dot(x: Tensor, y: Tensor) -> Tensor:
     return Tensor(ir_dot(node_of(x), node_of(y)))
 
 
-def batch_dot(x: Tensor, y: Tensor, axes: Any = None) -> Tensor:
+def batch_dot(x: Any, y: Any, axes: Any = None) -> Tensor:
     """The product of each sample of `x` with the same sample of `y`, over one axis of each.
 
     axes: int or pair, the axes to sum over (default: last of x and last but one of y, or last of a
@@ -82,12 +82,12 @@ def _batch_matmul(a: Node, b: Node, i: int, j: int) -> Node | None:
     return sh.reshape(out, shape=tuple(d for k, d in enumerate(out.shape) if k not in gone)) if gone else out
 
 
-def transpose(x: Tensor) -> Tensor:
+def transpose(x: Any) -> Tensor:
     """All axes in reverse order."""
     return Tensor(sh.transpose(node_of(x)))
 
 
-def gather(reference: Tensor, indices: Tensor) -> Tensor:
+def gather(reference: Any, indices: Any) -> Tensor:
     """Rows of `reference` (axis 0) by integer index."""
     return Tensor(sh.gather(node_of(reference), node_of(indices)))
 
@@ -107,108 +107,108 @@ def _real(x: Any) -> Node:
     return node if node.t.is_float else ew.cast(node, floatx())
 
 
-def max(x: Tensor, axis: Any = None, keepdims: bool = False) -> Tensor:
+def max(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """The largest element along `axis` (int, list of ints, or None for all)."""
     return Tensor(red.max_(node_of(x), axes=_axes(axis), keepdims=keepdims))
 
 
-def min(x: Tensor, axis: Any = None, keepdims: bool = False) -> Tensor:
+def min(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """The smallest element along `axis`."""
     return Tensor(red.min_(node_of(x), axes=_axes(axis), keepdims=keepdims))
 
 
-def sum(x: Tensor, axis: Any = None, keepdims: bool = False) -> Tensor:
+def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """The sum along `axis`."""
     return Tensor(red.sum_(_number(x), axes=_axes(axis), keepdims=keepdims))
 
 
-def prod(x: Tensor, axis: Any = None, keepdims: bool = False) -> Tensor:
+def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """The product along `axis`."""
     return Tensor(red.prod(_number(x), axes=_axes(axis), keepdims=keepdims))
 
 
-def mean(x: Tensor, axis: Any = None, keepdims: bool = False) -> Tensor:
+def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """The mean along `axis`; ints and bools give `floatx`."""
     return Tensor(red.mean(_real(x), axes=_axes(axis), keepdims=keepdims))
 
 
-def var(x: Tensor, axis: Any = None, keepdims: bool = False) -> Tensor:
+def var(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """The biased variance along `axis`."""
     return Tensor(red.variance(_real(x), axes=_axes(axis), keepdims=keepdims))
 
 
-def std(x: Tensor, axis: Any = None, keepdims: bool = False) -> Tensor:
+def std(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """The biased standard deviation along `axis`."""
     return Tensor(ew.sqrt(var(x, axis, keepdims).node))
 
 
-def any(x: Tensor, axis: Any = None, keepdims: bool = False) -> Tensor:
+def any(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Whether any element along `axis` is not zero."""
     return Tensor(red.any_(ew.cast(node_of(x), "bool"), axes=_axes(axis), keepdims=keepdims))
 
 
-def all(x: Tensor, axis: Any = None, keepdims: bool = False) -> Tensor:
+def all(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Whether all elements along `axis` are not zero."""
     return Tensor(red.all_(ew.cast(node_of(x), "bool"), axes=_axes(axis), keepdims=keepdims))
 
 
-def argmax(x: Tensor, axis: int = -1) -> Tensor:
+def argmax(x: Any, axis: int = -1) -> Tensor:
     """The index of the first largest element along `axis` (int64)."""
     return Tensor(red.argmax(node_of(x), axis=axis))
 
 
-def argmin(x: Tensor, axis: int = -1) -> Tensor:
+def argmin(x: Any, axis: int = -1) -> Tensor:
     """The index of the first smallest element along `axis` (int64)."""
     return Tensor(red.argmin(node_of(x), axis=axis))
 
 
-def logsumexp(x: Tensor, axis: Any = None, keepdims: bool = False) -> Tensor:
+def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """log(sum(exp(x))) along `axis`, without overflow."""
     return Tensor(nn.logsumexp(_real(x), axes=_axes(axis), keepdims=keepdims))
 
 
 # ------------------------------------------------------------------ elementwise
-def square(x: Tensor) -> Tensor:
+def square(x: Any) -> Tensor:
     """x * x."""
     return Tensor(ew.square(node_of(x)))
 
 
-def abs(x: Tensor) -> Tensor:
+def abs(x: Any) -> Tensor:
     """The absolute value."""
     return Tensor(ew.abs(node_of(x)))
 
 
-def sqrt(x: Tensor) -> Tensor:
+def sqrt(x: Any) -> Tensor:
     """The square root; 0 for negative elements."""
     return Tensor(ew.sqrt(ew.max(_real(x), 0.0)))
 
 
-def exp(x: Tensor) -> Tensor:
+def exp(x: Any) -> Tensor:
     """e to the x."""
     return Tensor(ew.exp(_real(x)))
 
 
-def log(x: Tensor) -> Tensor:
+def log(x: Any) -> Tensor:
     """The natural logarithm."""
     return Tensor(ew.log(_real(x)))
 
 
-def round(x: Tensor) -> Tensor:
+def round(x: Any) -> Tensor:
     """The nearest integer, halves to even."""
     return Tensor(ew.round(node_of(x)))
 
 
-def sign(x: Tensor) -> Tensor:
+def sign(x: Any) -> Tensor:
     """-1, 0 or 1."""
     return Tensor(ew.sign(node_of(x)))
 
 
-def pow(x: Tensor, a: Any) -> Tensor:
+def pow(x: Any, a: Any) -> Tensor:
     """x to the a."""
     return Tensor(power(node_of(x), a))
 
 
-def clip(x: Tensor, min_value: Any, max_value: Any) -> Tensor:
+def clip(x: Any, min_value: Any, max_value: Any) -> Tensor:
     """`x` limited to [min_value, max_value]."""
     if isinstance(max_value, (int, float)) and isinstance(min_value, (int, float)) and max_value < min_value:
         max_value = min_value
@@ -220,12 +220,12 @@ def clip(x: Tensor, min_value: Any, max_value: Any) -> Tensor:
     return Tensor(node)
 
 
-def sin(x: Tensor) -> Tensor:
+def sin(x: Any) -> Tensor:
     """The sine."""
     return Tensor(ew.sin(_real(x)))
 
 
-def cos(x: Tensor) -> Tensor:
+def cos(x: Any) -> Tensor:
     """The cosine."""
     return Tensor(ew.cos(_real(x)))
 
@@ -276,7 +276,7 @@ def minimum(x: Any, y: Any) -> Tensor:
 
 
 # ------------------------------------------------------------------ gradients
-def gradients(loss: Tensor, variables: Any) -> list[Tensor | None]:
+def gradients(loss: Tensor, variables: Any) -> list[Any]:
     """d loss / d variable for each variable; None where the loss does not depend on it."""
     from graphk.passes.autodiff import gradients as ir_gradients
     listed: Sequence[Tensor] = variables if isinstance(variables, (list, tuple)) else [variables]
@@ -326,24 +326,8 @@ def l2_normalize(x: Tensor, axis: Any = None) -> Tensor:
 
 
 __all__ = [
-    n
-    for n in dir()
-    if not n.startswith("_")
-    and n
-    not in (
-        "annotations",
-        "builtins",
-        "Any",
-        "Sequence",
-        "Tensor",
-        "Node",
-        "ew",
-        "red",
-        "sh",
-        "ir_dot",
-        "node_of",
-        "power",
-        "epsilon",
-        "floatx",
-    )
-]
+    "dot", "batch_dot", "transpose", "gather",
+    "max", "min", "sum", "prod", "mean", "var", "std", "any", "all", "argmax", "argmin", "logsumexp",
+    "square", "abs", "sqrt", "exp", "log", "round", "sign", "pow", "clip", "sin", "cos",
+    "equal", "not_equal", "greater", "greater_equal", "less", "less_equal", "maximum", "minimum",
+    "gradients", "stop_gradient", "normalize_batch_in_training", "batch_normalization", "l2_normalize"]

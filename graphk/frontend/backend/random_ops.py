@@ -128,3 +128,6 @@ def _quantile(u: Node) -> Node:
     t = ew.sqrt(ew.mul(ew.log(tail), -2.0))
     low = ew.div(_poly(t, _C), _poly(t, _D))
     return ew.select(ew.ge(tail, 0.02425), centre, ew.select(ew.lt(q, 0.0), low, ew.neg(low)))
+
+
+__all__ = ["random_uniform", "random_normal", "random_binomial", "truncated_normal"]

@@ -1,0 +1,72 @@
+"""What scripts written for TensorFlow ask `K` for: a session that runs tensors, the number of GPUs, flags.
+
+In: tensors, and arrays by placeholder.  Out: arrays.  What always holds: there is one session and it has no state of
+its own: it runs what `K.function` would, and remembers the functions it has compiled.
+"""
+from __future__ import annotations
+
+from typing import Any, Mapping
+
+from graphk.frontend.function import Function
+from graphk.frontend.tensor import Update, node_of
+
+
+class Session:
+    """What `K.get_session` returns: `run` computes tensors from values of placeholders.
+
+    >>> from graphk import backend as K
+    >>> x = K.placeholder((None,))
+    >>> K.get_session().run([x + 1, K.sum(x)], {x: [1., 2.]})
+    [array([2., 3.], dtype=float32), array(3., dtype=float32)]
+    """
+
+    def __init__(self) -> None:
+        self._functions: dict[Any, Function] = {}
+
+    def run(self, fetches: Any, feed_dict: Mapping[Any, Any] | None = None) -> Any:
+        """The values of a tensor, or of a list of tensors and updates; `feed_dict` gives arrays by placeholder
+        (`K.learning_phase()` may be among them)."""
+        feeds = dict(feed_dict or {})
+        one = isinstance(fetches, Update) or not isinstance(fetches, (list, tuple))
+        wanted = [fetches] if one else list(fetches)
+        key = (tuple(node_of(x) for x in feeds), tuple(x if isinstance(x, Update) else node_of(x) for x in wanted))
+        if key not in self._functions:
+            self._functions[key] = Function(list(feeds), wanted, name="session")
+        out = self._functions[key](list(feeds.values()))
+        return out[0] if one else out
+
+    def close(self) -> None:
+        """Forget what was compiled."""
+        self._functions.clear()
+
+
+_session = Session()
+
+
+def get_session() -> Session:
+    """The session: `K.get_session().run(outputs, {placeholder: array})` is `K.function` and its call in one.
+
+    >>> from graphk import backend as K
+    >>> float(K.get_session().run(K.constant(2.) * 3))
+    6.0
+    """
+    return _session
+
+
+def manual_variable_initialization(value: bool) -> None:
+    """Accepted for scripts that set it: a graphk variable has its first value from the start, whatever `value` is.
+
+    >>> from graphk import backend as K
+    >>> K.manual_variable_initialization(True)
+    >>> K.eval(K.ones((2,))).tolist()
+    [1.0, 1.0]
+    >>> K.manual_variable_initialization(False)
+    """
+
+
+def _get_available_gpus() -> list[str]:
+    """The names of the GPUs that graphk may use: none, it runs on the CPU."""
+    return []
+
+
+__all__ = ["get_session", "manual_variable_initialization"]

@@ -1,10 +1,13 @@
 """Layers: what they compute, their shapes, masks and configs."""
+import copy
+import functools
+
 import numpy as np
 import pytest
 
 from graphk import backend as K
 from graphk import layers as L
-from graphk.models import Model, Sequential
+from graphk.models import Model, Sequential, clone_model, model_from_json
 
 A = np.random.RandomState(0).randn(4, 3, 2).astype("float32")
 
@@ -233,8 +236,34 @@ def test_custom_layer_without_output_shape():
 
 
 def test_lambda_loads_only_with_its_function():
-    m = Sequential([L.Lambda(lambda x: x * 2, input_shape=(2,), name="twice")])
+    m = Sequential([L.Lambda(lambda x: x * 2, input_shape=(2,), name="twice", output_shape=lambda s: s)])
     with pytest.raises(ValueError, match="graphk executes no code from files"):
-        Sequential.from_config(m.get_config())
+        model_from_json(m.to_json())
+    again = model_from_json(m.to_json(), custom_objects={"twice": lambda x: x * 3})
+    assert again.predict(np.ones((1, 2))).tolist() == [[3., 3.]]
     again = Sequential.from_config(m.get_config(), custom_objects={"twice": lambda x: x * 3})
     assert again.predict(np.ones((1, 2))).tolist() == [[3., 3.]]
+
+
+def scaled(x, by, mask=None):
+    return x * K.constant(by)
+
+
+def test_lambda_goes_around_in_this_process():
+    """Functions stay themselves in configs, copies of configs, clones; named ones are also found by name."""
+    layer = L.Lambda(scaled, output_shape=lambda s: s, mask=lambda x, m: m, arguments={"by": np.array([2., 3.])})
+    config = copy.deepcopy(layer.get_config())
+    assert (config["function"], config["function_type"]) == ("scaled", "function")
+    assert (config["output_shape"], config["output_shape_type"]) == ("<lambda>", "lambda")
+    again = L.deserialize({"class_name": "Lambda", "config": config})
+    assert (again.function, again.mask) == (scaled, layer.mask) and again.arguments["by"].tolist() == [2., 3.]
+    x = L.Input((2,))
+    masked = again(L.Masking()(L.Input((3, 2))))
+    assert masked._keras_mask is not None
+    model = Model(x, layer(x))
+    clone = clone_model(model)
+    assert clone.predict(np.ones((1, 2))).tolist() == [[2., 3.]]
+    loaded = model_from_json(Model(x, L.Lambda(scaled, arguments={"by": np.array([2., 3.])})(x)).to_json(),
+                             custom_objects={"scaled": scaled})
+    assert loaded.predict(np.ones((1, 2))).tolist() == [[2., 3.]]
+    assert L.Lambda.from_config(L.Lambda(functools.partial(scaled, by=2.)).get_config()).function.keywords == {"by": 2.}

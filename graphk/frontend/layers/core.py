@@ -4,8 +4,6 @@ In: tensors (samples, …).  Out: tensors.  What always holds: the batch axis st
 """
 from __future__ import annotations
 
-import copy
-import types
 from typing import Any, Callable, Sequence
 
 import numpy as np
@@ -14,7 +12,7 @@ from graphk.frontend import activations, constraints, initializers, regularizers
 from graphk.frontend import backend as K
 from graphk.frontend.engine.base_layer import InputSpec, Layer
 from graphk.frontend.tensor import Tensor
-from graphk.frontend.utils.generic_utils import deserialize_keras_object, has_arg, to_list
+from graphk.frontend.utils.generic_utils import deserialize_keras_object, get_custom_objects, has_arg, to_list
 
 
 class Masking(Layer):
@@ -250,7 +248,8 @@ class Lambda(Layer):
 
     output_shape: tuple without the batch axis, or a function of the input shape; by default what the tensor says.
     mask: a tensor or a function (inputs, mask) -> mask; arguments: further keyword arguments of the function.
-    A saved model holds the function's name only: pass the function in custom_objects to load it.
+    Configs hold the functions for this process, and their names for files: pass a function in custom_objects to load
+    a saved model.
     """
 
     def __init__(self, function: Callable[..., Any], output_shape: Any = None, mask: Any = None,
@@ -292,38 +291,67 @@ class Lambda(Layer):
         return self.mask(inputs, mask) if callable(self.mask) else self.mask
 
     def get_config(self) -> dict[str, Any]:
-        shape = self._output_shape
-        named = isinstance(shape, types.FunctionType)
-        config = {"function": self.function.__name__, "function_type": "function",
-                  "output_shape": getattr(shape, "__name__", None) if named else shape,
-                  "output_shape_type": "function" if named else "raw", "arguments": self.arguments}
+        function, kind = _described(self.function)
+        shape, shape_kind = _described(self._output_shape)
+        config = {"function": function, "function_type": kind, "output_shape": shape, "output_shape_type": shape_kind,
+                  "arguments": self.arguments}
+        if callable(self.mask):
+            config["mask"], config["mask_type"] = _described(self.mask)
         return {**super().get_config(), **config}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "Lambda":
-        """A Lambda whose function is looked up, under its own or the layer's name, in custom_objects."""
-        config = copy.copy(config)
-        kind, shape_kind = config.pop("function_type", "function"), config.pop("output_shape_type", "raw")
-        for key in ("module", "output_shape_module", "mask_module", "mask_type"):
-            config.pop(key, None)
-        config["function"] = _given_function(config["function"], config.get("name"), kind, custom_objects)
-        if shape_kind != "raw":
-            config["output_shape"] = _given_function(config["output_shape"], None, shape_kind, custom_objects)
+        """A Lambda with the functions of a config of this process; those of a file are looked up in custom_objects,
+        under their own or the layer's name."""
+        config = {k: v for k, v in config.items() if k not in ("module", "output_shape_module", "mask_module")}
+        for key in ("function", "output_shape", "mask"):
+            kind, stored = config.pop(key + "_type", "raw"), config.get(key)
+            if key == "output_shape" and kind == "lambda" and not isinstance(stored, _FunctionName):
+                config[key] = None                             # lost in a file, but tensors know their shapes
+            elif kind != "raw":
+                name = config.get("name")
+                config[key] = _given_function(stored, name if key == "function" else f"{name}.{key}", kind,
+                                              custom_objects)
+        config["arguments"] = {k: np.array(v["value"]) if isinstance(v, dict) and v.get("type") == "ndarray" else v
+                               for k, v in (config.get("arguments") or {}).items()}
         return cls(**config)
 
 
+class _FunctionName(str):
+    """The name of a function, which is what files hold of a config, and the function itself."""
+
+    function: Any
+
+    def __copy__(self) -> "_FunctionName":
+        return self
+
+    def __deepcopy__(self, memo: Any) -> "_FunctionName":
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return str, (str(self),)
+
+
+def _described(x: Any) -> tuple[Any, str]:
+    """What a config says of a function, or of anything else, and its kind."""
+    if not callable(x):
+        return x, "raw"
+    name = _FunctionName(getattr(x, "__name__", type(x).__name__))
+    name.function = x
+    return name, "lambda" if name == "<lambda>" else "function"
+
+
 def _given_function(stored: Any, layer: str | None, kind: str, custom_objects: dict[str, Any] | None) -> Any:
-    """A function by the name in a config; never from stored byte code."""
-    given = custom_objects or {}
+    """The function of a config, or one by the name that a file holds; never from stored byte code."""
+    given = {**get_custom_objects(), **(custom_objects or {})}
     if layer in given:
         return given[layer]
-    if kind == "function" and isinstance(stored, str) and stored != "<lambda>":
+    if isinstance(stored, _FunctionName):
+        return given.get(stored, stored.function)
+    if kind == "function" and isinstance(stored, str):
         return deserialize_keras_object(
             stored, custom_objects=custom_objects, printable_module_name="function in Lambda layer"
         )
-    from graphk.frontend.utils.generic_utils import get_custom_objects
-    if layer in get_custom_objects():
-        return get_custom_objects()[layer]
     raise ValueError(
         f"The Lambda layer `{layer}` holds a function that cannot be loaded: graphk executes no code from files. "
         f"Pass the function by the layer's name: custom_objects={{'{layer}': function}}."

@@ -51,7 +51,8 @@ class _Spatial(Layer):
 
     def _resized(self, length: Any, axis: int) -> Any:
         """The length of a spatial axis afterwards."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how its argument changes an axis: give it _resized")
+        raise NotImplementedError(f"{type(self).__name__} does not say how its argument changes an axis: give it "
+                                  "_resized")
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         at = 2 if self.data_format == "channels_first" else 1

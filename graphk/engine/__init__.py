@@ -5,6 +5,7 @@ from graphk.frontend.engine.input_layer import Input, InputLayer
 from graphk.frontend.engine.network import Network
 from graphk.frontend.engine.sources import get_source_inputs
 from graphk.frontend.engine.training import Model
+from graphk.frontend.layers.legacy_layers import Merge, merge
 
 Container = Network
 __all__ = [
@@ -14,7 +15,9 @@ __all__ = [
     "InputLayer",
     "Network",
     "Container",
+    "Merge",
     "Model",
+    "merge",
     "get_source_inputs",
     "base_layer",
     "input_layer",

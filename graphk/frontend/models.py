@@ -82,7 +82,7 @@ def clone_model(model: Any, input_tensors: Any = None) -> Any:
 
 def _clone_sequential(model: Any, input_tensors: Any) -> Any:
     layers = [clone_model(la) if isinstance(la, Model) else la.__class__.from_config(la.get_config())
-              for la in model.layers]
+              for la in model._stack]
     out = Sequential(name=model.name)
     if input_tensors is not None:
         if len(to_list(input_tensors)) != 1:
@@ -90,7 +90,7 @@ def _clone_sequential(model: Any, input_tensors: Any) -> Any:
         x = to_list(input_tensors)[0]
         out.add(x._keras_history[0] if hasattr(x, "_keras_history") and isinstance(x._keras_history[0], InputLayer)
                 else Input(tensor=x)._keras_history[0])
-    elif model.inputs is not None and layers and not hasattr(layers[0], "batch_input_shape"):
+    elif len(model.inputs or []) == 1 and layers and not hasattr(layers[0], "batch_input_shape"):
         out.add(InputLayer(batch_input_shape=model.input_shape))
     for layer in layers:
         out.add(layer)

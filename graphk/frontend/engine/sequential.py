@@ -36,7 +36,9 @@ class Sequential(Model):
 
     @property
     def layers(self) -> list[Any]:
-        """The layers in order, without the input layer."""
+        """The layers in order, without the input layers; those that a Merge at the bottom joins come before it."""
+        if self._stack and hasattr(self._stack[0], "branch_inputs"):
+            return [la for la in self._layers if not isinstance(la, InputLayer)]
         return list(self._stack)
 
     @property
@@ -52,6 +54,11 @@ class Sequential(Model):
             if isinstance(layer, InputLayer):
                 self._build_input_shape = layer.batch_input_shape
                 self._begin(layer._inbound_nodes[0].output_tensors[0])
+                return
+            branches = layer.branch_inputs() if hasattr(layer, "branch_inputs") else []        # a Keras 1 Merge
+            if branches:
+                self._stack, self.inputs = [layer], branches
+                self._rebuild(layer.output)
                 return
             shape, dtype = _first_shape(layer)
             if shape is not None:
@@ -142,7 +149,7 @@ class Sequential(Model):
     # ---------------------------------------------------------------- configs
     def get_config(self) -> dict[str, Any]:
         """Name and layers."""
-        layers = [{"class_name": la.__class__.__name__, "config": la.get_config()} for la in self.layers]
+        layers = [{"class_name": la.__class__.__name__, "config": la.get_config()} for la in self._stack]
         config: dict[str, Any] = {"name": self.name, "layers": copy.deepcopy(layers)}
         if self._build_input_shape:
             config["build_input_shape"] = self._build_input_shape

@@ -16,6 +16,7 @@ import numpy as np
 from graphk.frontend import execute
 from graphk.frontend.bounds import bounds_of, check_bounds
 from graphk.frontend.printing import reached
+from graphk.frontend.sparse import dense
 from graphk.frontend.tensor import Tensor, Update, Variable, depends_on_phase, node_of, variable_of
 from graphk.ir.dims import DimExpr, evaluate, symbols
 from graphk.ir.node import Graph, Node, substitute_nodes
@@ -140,6 +141,7 @@ class Function:
                 f"The input `{name}` of the function `{self.name}` was given the symbolic tensor {value!r}; "
                 f"expected an array. Use K.eval(x) to compute it first."
             )
+        value = dense(value)
         if hasattr(value, "values") and not isinstance(value, np.ndarray):
             value = value.values() if callable(value.values) else value.values
         try:

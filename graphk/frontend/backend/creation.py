@@ -15,6 +15,7 @@ import numpy as np
 
 from graphk.frontend import execute
 from graphk.frontend.backend.common import computed_dtype, floatx
+from graphk.frontend.sparse import dense, is_sparse_matrix
 from graphk.frontend.tensor import (ShapeTensor, Tensor, Update, Variable, as_shape, node_of, variable_of)
 from graphk.ir.dims import sym
 from graphk.ir.node import Graph
@@ -71,13 +72,12 @@ def placeholder(shape: Sequence[int | None] | None = None, ndim: int | None = No
                 sparse: bool = False, name: str | None = None) -> Tensor:
     """An input of a function; None in `shape` is a size known only at call time.
 
-    ValueError without `shape` and `ndim`; NotImplementedError for `sparse=True`.
+    ValueError without `shape` and `ndim`.  sparse: what `K.is_sparse` says of it; sparse matrices may be fed to any
+    placeholder.
 
     >>> placeholder((2, None, 5)).shape
     (2, None, 5)
     """
-    if sparse:
-        raise NotImplementedError("placeholder(sparse=True): sparse tensors are not supported; pass dense arrays.")
     if shape is None:
         if ndim is None:
             raise ValueError("Specify either a shape or ndim value.")
@@ -87,7 +87,7 @@ def placeholder(shape: Sequence[int | None] | None = None, ndim: int | None = No
     node = new_input(TensorType(kind, dims), name or f"placeholder_{get_uid('placeholder')}")
     x = Tensor(node)
     x._keras_shape = x.shape
-    return x
+    return mark_sparse(x) if sparse else x
 
 
 def as_dims_or_none(shape: Any) -> tuple[Any, ...]:
@@ -105,22 +105,19 @@ def is_placeholder(x: Any) -> bool:
 
 
 def variable(value: Any, dtype: str | None = None, name: str | None = None, constraint: Any = None) -> Variable:
-    """A variable that starts as `value` (array, number, or a tensor, which is evaluated).
+    """A variable that starts as `value`: an array, a number, a sparse matrix, or a tensor, which is evaluated.
 
     >>> variable([1, 2]).dtype
     'float32'
     """
-    if hasattr(value, "tocoo"):
-        raise NotImplementedError("K.variable was given a sparse matrix: sparse tensors are not supported. "
-                                  "Use value.toarray().")
     if isinstance(value, Tensor):
         value = eval(value)
     full = "/".join([*_scopes, name or "Variable"])
-    v = Variable(np.asarray(value, dtype=dtype or floatx()), name=full if full.endswith(":0") else full + ":0",
+    v = Variable(np.asarray(dense(value), dtype=dtype or floatx()), name=full if full.endswith(":0") else full + ":0",
                  constraint=constraint)
     v._keras_shape = v.shape
     v._uses_learning_phase = False
-    return v
+    return mark_sparse(v) if is_sparse_matrix(value) else v
 
 
 def constant(value: Any, dtype: str | None = None, shape: Any = None, name: str | None = None) -> Tensor:
@@ -214,13 +211,30 @@ def is_keras_tensor(x: Any) -> bool:
 
 
 def is_sparse(tensor: Any) -> bool:
-    """False: there are no sparse tensors."""
-    return False
+    """Whether `tensor` was made sparse: by a placeholder or Input with `sparse=True`, by a sparse matrix as the value
+    of a variable, or by joining such tensors.  Inside, it is as dense as any other.
+
+    >>> from graphk import backend as K
+    >>> K.is_sparse(K.placeholder((2, 2), sparse=True)), K.is_sparse(K.placeholder((2, 2)))
+    (True, False)
+    """
+    return getattr(tensor, "_sparse", False)
+
+
+def mark_sparse(x: Any) -> Any:
+    """`x`, of which `is_sparse` says True from now on."""
+    x._sparse = True
+    return x
 
 
 def to_dense(tensor: Tensor) -> Tensor:
-    """`tensor` itself, which is dense."""
-    return tensor
+    """The same values in a tensor that is not sparse.
+
+    >>> from graphk import backend as K
+    >>> K.is_sparse(K.to_dense(K.placeholder((2, 2), sparse=True)))
+    False
+    """
+    return identity(tensor) if is_sparse(tensor) else tensor
 
 
 def shape(x: Tensor) -> ShapeTensor:
@@ -302,7 +316,7 @@ def set_value(x: Variable, value: Any) -> None:
     """Give a variable a value of its own shape."""
     if not isinstance(x, Variable):
         raise TypeError(f"K.set_value takes a variable, received {x!r}")
-    x.set_value(value)
+    x.set_value(dense(value))
 
 
 def batch_set_value(tuples: Sequence[tuple[Variable, Any]]) -> None:

@@ -40,9 +40,9 @@ def ctc_batch_cost(y_true: Any, y_pred: Any, input_length: Any, label_length: An
     [[0.75]]
     """
     logs = nn.log_softmax(_logs(y_pred), -1)
-    labels, steps, count = ew.cast(node_of(y_true), "int32"), _column(input_length), _column(label_length)
+    steps, count = _column(input_length), _column(label_length)
+    labels = _counted(y_true, count)
     classes, width = logs.shape[-1], labels.shape[1]
-    labels = ew.select(ew.lt(_places(width), count), labels, 0)
     emitted = m.batch_dot(Tensor(logs), Tensor(nn.one_hot(labels, classes, logs.dtype)), axes=(2, 2)).node
     blank = sh.slice_axis(logs, 2, classes - 1, 1)
     new = ew.ne(sh.slice_axis(_after(labels, -1), 1, 0, width), labels)
@@ -51,6 +51,23 @@ def ctc_batch_cost(y_true: Any, y_pred: Any, input_length: Any, label_length: An
             ew.select(ew.eq(_places(width), ew.sub(count, 1)), spelt, _NEVER)]
     total = nn.logsumexp(sh.concat(*ends, axis=1), 1, keepdims=True)
     return Tensor(ew.select(ew.gt(total, _NEVER / 2), ew.neg(total), const(math.inf, logs.dtype)))
+
+
+def _counted(labels: Any, count: Node) -> Node:
+    """The labels of each row, and 0 behind the first `count`."""
+    node = ew.cast(node_of(labels), "int32")
+    return ew.select(ew.lt(_places(node.shape[1]), count), node, 0)
+
+
+def ctc_label_dense_to_sparse(labels: Any, label_lengths: Any) -> Tensor:
+    """The labels (samples, longest) that count, `label_lengths` (samples,) of each row, as a sparse int32 tensor: what
+    is behind them is not stored, which is to say 0.
+
+    >>> from graphk import backend as K
+    >>> K.eval(K.ctc_label_dense_to_sparse(K.constant([[3, 1, 9], [2, 9, 9]]), [2, 1])).tolist()
+    [[3, 1, 0], [2, 0, 0]]
+    """
+    return creation.mark_sparse(Tensor(_counted(labels, _column(label_lengths))))
 
 
 def _forward(emitted: Node, blank: Node, new: Node, steps: Node) -> tuple[Node, Node]:
@@ -198,4 +215,4 @@ def _padded(paths: list[tuple[int, ...]]) -> np.ndarray:
     return out
 
 
-__all__ = ["ctc_batch_cost", "ctc_decode"]
+__all__ = ["ctc_batch_cost", "ctc_decode", "ctc_label_dense_to_sparse"]

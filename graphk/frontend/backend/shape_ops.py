@@ -11,6 +11,7 @@ from typing import Any, Sequence
 import numpy as np
 
 from graphk.frontend.backend.common import floatx, normalize_data_format
+from graphk.frontend.backend.creation import is_sparse, mark_sparse
 from graphk.frontend.tensor import ShapeTensor, Tensor, as_dim, as_shape, node_of
 from graphk.ir.dims import floordiv, product
 from graphk.ir.node import Node
@@ -27,10 +28,11 @@ def _axis(axis: int, ndim: int) -> int:
 
 
 def concatenate(tensors: Sequence[Tensor], axis: int = -1) -> Tensor:
-    """Tensors one after another along `axis`."""
+    """Tensors one after another along `axis`; sparse if all of them are."""
     if builtins.all(isinstance(t, ShapeTensor) for t in tensors):
         return ShapeTensor([d for t in tensors if isinstance(t, ShapeTensor) for d in t.dims])
-    return Tensor(sh.concat(*[node_of(t) for t in tensors], axis=axis))
+    out = Tensor(sh.concat(*[node_of(t) for t in tensors], axis=axis))
+    return mark_sparse(out) if builtins.all(is_sparse(t) for t in tensors) else out
 
 
 def reshape(x: Tensor, shape: Any) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 
 from graphk.frontend import backend as K
 from graphk.frontend.backend.common import computed_dtype
-from graphk.frontend.backend.creation import BATCH, fresh_dim
+from graphk.frontend.backend.creation import BATCH, fresh_dim, mark_sparse
 from graphk.frontend.engine.base_layer import Layer, _tuple
 from graphk.frontend.tensor import Tensor
 from graphk.ir.ops.leaves import new_input
@@ -19,7 +19,8 @@ from graphk.ir.types import TensorType
 
 
 class InputLayer(Layer):
-    """The entry of a model.  input_shape: without the batch axis; batch_input_shape: with it.
+    """The entry of a model.  input_shape: without the batch axis; batch_input_shape: with it; sparse: what
+    `K.is_sparse` says of it (sparse matrices may be fed to any input).
 
     >>> InputLayer((3,)).output_shape
     (None, 3)
@@ -28,8 +29,6 @@ class InputLayer(Layer):
     def __init__(self, input_shape: Any = None, batch_size: int | None = None, batch_input_shape: Any = None,
                  dtype: str | None = None, input_tensor: Tensor | None = None, sparse: bool = False,
                  name: str | None = None):
-        if sparse:
-            raise NotImplementedError(f"Input `{name}`: sparse=True is not supported; pass dense arrays.")
         if input_shape is not None and batch_input_shape is not None:
             raise ValueError("Only provide the input_shape OR batch_input_shape argument to InputLayer, not both at "
                              "the same time.")
@@ -37,7 +36,7 @@ class InputLayer(Layer):
                          name=name or "input_" + str(K.get_uid("input")))
         self.trainable = False
         self.built = True
-        self.sparse = False
+        self.sparse = bool(sparse)
         self.supports_masking = True
         if batch_input_shape is None:
             if input_shape is not None:
@@ -60,7 +59,8 @@ class InputLayer(Layer):
         if dims and self.batch_input_shape[0] is None:
             dims[0] = BATCH
         dtype = computed_dtype(self.dtype, f"the input `{self.name}`", widen=True)
-        return Tensor(new_input(TensorType(dtype, tuple(dims)), self.name), self.name)
+        x = Tensor(new_input(TensorType(dtype, tuple(dims)), self.name), self.name)
+        return mark_sparse(x) if self.sparse else x
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """None: what is fed has no mask."""
@@ -68,7 +68,8 @@ class InputLayer(Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The config, with the batch axis in the shape."""
-        return {"batch_input_shape": self.batch_input_shape, "dtype": self.dtype, "sparse": False, "name": self.name}
+        return {"batch_input_shape": self.batch_input_shape, "dtype": self.dtype, "sparse": self.sparse,
+                "name": self.name}
 
 
 def Input(shape: Any = None, batch_shape: Sequence[int | None] | None = None, name: str | None = None,

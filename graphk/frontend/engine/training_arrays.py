@@ -14,6 +14,7 @@ import numpy as np
 from graphk.frontend.engine.training_loop import run_epochs
 from graphk.frontend.engine.training_utils import (batch_shuffle, check_num_samples, make_batches, once,
                                                    warn_of_bad_numbers)
+from graphk.frontend.sparse import is_sparse_matrix
 from graphk.frontend.utils.generic_utils import Progbar, unpack_singleton
 
 
@@ -75,10 +76,12 @@ def _rows(ins: list[Any], at: Any) -> list[Any]:
     return [a[at] if isinstance(at, slice) else take(a, at) for a in ins]
 
 
-def take(a: Any, ids: np.ndarray) -> np.ndarray:
-    """Rows of an array, or of something array-like (an HDF5 data set wants sorted, unique rows)."""
+def take(a: Any, ids: np.ndarray) -> Any:
+    """Rows of an array, a sparse matrix, or something array-like (an HDF5 data set wants sorted, unique rows)."""
     if isinstance(a, np.ndarray):
         return a.take(ids, axis=0)
+    if is_sparse_matrix(a):
+        return a[ids]
     try:
         return np.asarray(a[ids.tolist()])
     except TypeError:

@@ -13,19 +13,19 @@ import numpy as np
 
 from graphk.frontend import backend as K
 from graphk.frontend import losses
+from graphk.frontend.sparse import dense, with_rows
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.generic_utils import slice_arrays
 
 
 # ------------------------------------------------------------------ data
 def as_columns(x: Any) -> Any:
-    """A DataFrame's values; 1-D arrays as (n, 1)."""
+    """A DataFrame's values; 1-D arrays as (n, 1); sparse matrices with rows that can be taken."""
     if x is None or isinstance(x, Tensor):
         return x
     if x.__class__.__name__ in ("DataFrame", "Series"):
         x = x.values
-    if hasattr(x, "tocsr"):
-        raise ValueError("A sparse matrix was passed: sparse data is not supported. Use x.toarray().")
+    x = with_rows(x)
     return np.expand_dims(x, 1) if getattr(x, "ndim", None) == 1 else x
 
 
@@ -348,6 +348,7 @@ def _check_weight_shape(y: Any, w: np.ndarray) -> None:
 def _class_weights(y: Any, class_weight: dict[Any, float]) -> np.ndarray:
     if y.ndim > 2:
         raise ValueError("`class_weight` not supported for 3+ dimensional targets.")
+    y = dense(y)
     classes = np.argmax(y, axis=1) if y.ndim == 2 and y.shape[1] > 1 else np.reshape(y, (y.shape[0],))
     missing = set(np.unique(classes).tolist()) - set(class_weight)
     if missing:

@@ -1,2 +1,3 @@
 """Keras's `layers.convolutional` module; see `graphk.frontend.layers.convolutional`."""
 from graphk.frontend.layers.convolutional import *           # noqa: F401,F403
+from graphk.frontend.layers.convolutional import _Conv, _SeparableConv  # noqa: F401

@@ -64,7 +64,8 @@ class _Conv(Layer):
     """activation(convolution of x and kernel + bias) over `rank` spatial axes.
 
     filters: channels of the output; kernel_size, strides, dilation_rate: an int or one per axis; padding: 'valid',
-    'same' or, for Conv1D, 'causal'.  Weights: kernel (*kernel_size, channels, filters), bias (filters,).
+    'same' or, for Conv1D, 'causal'.  Weights: kernel (*kernel_size, channels, filters), bias (filters,).  A direct
+    subclass of the user's gives `rank`, by keyword.
     """
 
     rank: int
@@ -74,6 +75,11 @@ class _Conv(Layer):
                  kernel_initializer: Any = "glorot_uniform", bias_initializer: Any = "zeros",
                  kernel_regularizer: Any = None, bias_regularizer: Any = None, activity_regularizer: Any = None,
                  kernel_constraint: Any = None, bias_constraint: Any = None, **kwargs: Any):
+        if not hasattr(type(self), "rank"):
+            if "rank" not in kwargs:
+                raise TypeError(f"{type(self).__name__} received no `rank`, the number of spatial axes (1, 2 or 3); "
+                                "pass rank=…, or derive it from Conv1D, Conv2D or Conv3D")
+            self.rank = kwargs.pop("rank")
         super().__init__(**kwargs)
         rank = self.rank
         self.filters = filters
@@ -143,7 +149,8 @@ class _Conv(Layer):
         return (input_shape[0], *self._lengths(input_shape[1:-1]), self._filters(input_shape[-1]))
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "filters": self.filters, "kernel_size": self.kernel_size,
+        given = {} if hasattr(type(self), "rank") else {"rank": self.rank}
+        return {**super().get_config(), **given, "filters": self.filters, "kernel_size": self.kernel_size,
                 "strides": self.strides, "padding": self.padding, "data_format": self.data_format,
                 "dilation_rate": self.dilation_rate, "use_bias": self.use_bias,
                 **described(self, "activation", "activity_regularizer", *settings_of("kernel", "bias"))}

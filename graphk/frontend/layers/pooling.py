@@ -18,7 +18,8 @@ from graphk.frontend.utils.conv_utils import conv_output_length, normalize_paddi
 class _Pooling(Layer):
     """Windows of `rank` spatial axes reduced by `mode`.
 
-    pool_size: the window; strides: steps between windows, pool_size for None; padding: 'valid' or 'same'.
+    pool_size: the window; strides: steps between windows, pool_size for None; padding: 'valid' or 'same'.  Subclasses
+    of the user's may define `_pooling_function` instead of `mode`.
     """
 
     rank: int
@@ -42,52 +43,68 @@ class _Pooling(Layer):
                  for d, k, s in zip(input_shape[at:], self.pool_size, self.strides)]
         return (*input_shape[:at], *space, *input_shape[at + self.rank:])
 
+    def _pooling_function(self, inputs: Tensor, pool_size: Any, strides: Any, padding: str, data_format: str) -> Tensor:
+        return pool(self.rank, inputs, pool_size, strides, padding, data_format, self.mode)
+
     def call(self, inputs: Tensor) -> Tensor:
-        return pool(self.rank, inputs, self.pool_size, self.strides, self.padding, self.data_format, self.mode)
+        return self._pooling_function(inputs=inputs, pool_size=self.pool_size, strides=self.strides,
+                                      padding=self.padding, data_format=self.data_format)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "strides": self.strides, "pool_size": self.pool_size, "padding": self.padding,
                 "data_format": self.data_format}
 
 
-class MaxPooling1D(_Pooling):
+class _Pooling1D(_Pooling):
+    rank = 1
+
+
+class _Pooling2D(_Pooling):
+    rank = 2
+
+
+class _Pooling3D(_Pooling):
+    rank = 3
+
+
+class MaxPooling1D(_Pooling1D):
     """The largest of each window of (samples, time, channels).
 
     >>> from graphk.layers import Input
     >>> MaxPooling1D(2)(Input((9, 3))).shape
     (None, 4, 3)
     """
-    rank, mode = 1, "max"
+    mode = "max"
 
 
-class MaxPooling2D(_Pooling):
+class MaxPooling2D(_Pooling2D):
     """The largest of each window of images.
 
     >>> from graphk.layers import Input
     >>> MaxPooling2D((2, 3), padding='same')(Input((9, 9, 3))).shape
     (None, 5, 3, 3)
     """
-    rank, mode = 2, "max"
+    mode = "max"
 
 
-class MaxPooling3D(_Pooling):
+class MaxPooling3D(_Pooling3D):
     """The largest of each window of volumes."""
-    rank, mode = 3, "max"
+    mode = "max"
 
 
-class AveragePooling1D(_Pooling):
+class AveragePooling1D(_Pooling1D):
     """The mean of each window of (samples, time, channels)."""
-    rank, mode = 1, "avg"
+    mode = "avg"
 
 
-class AveragePooling2D(_Pooling):
+class AveragePooling2D(_Pooling2D):
     """The mean of each window of images."""
-    rank, mode = 2, "avg"
+    mode = "avg"
 
 
-class AveragePooling3D(_Pooling):
+class AveragePooling3D(_Pooling3D):
     """The mean of each window of volumes."""
-    rank, mode = 3, "avg"
+    mode = "avg"
 
 
 class _GlobalPooling(Layer):
@@ -113,6 +130,18 @@ class _GlobalPooling(Layer):
         return {**super().get_config(), "data_format": self.data_format}
 
 
+class _GlobalPooling1D(_GlobalPooling):
+    rank = 1
+
+
+class _GlobalPooling2D(_GlobalPooling):
+    rank = 2
+
+
+class _GlobalPooling3D(_GlobalPooling):
+    rank = 3
+
+
 class _GlobalMaxPooling(_GlobalPooling):
     def call(self, inputs: Tensor) -> Tensor:
         return K.max(inputs, axis=self._space())
@@ -123,29 +152,25 @@ class _GlobalAveragePooling(_GlobalPooling):
         return K.mean(inputs, axis=self._space())
 
 
-class GlobalMaxPooling1D(_GlobalMaxPooling):
+class GlobalMaxPooling1D(_GlobalMaxPooling, _GlobalPooling1D):
     """The largest over time: (samples, time, channels) to (samples, channels)."""
-    rank = 1
 
 
-class GlobalMaxPooling2D(_GlobalMaxPooling):
+class GlobalMaxPooling2D(_GlobalMaxPooling, _GlobalPooling2D):
     """The largest over each image: (samples, channels)."""
-    rank = 2
 
 
-class GlobalMaxPooling3D(_GlobalMaxPooling):
+class GlobalMaxPooling3D(_GlobalMaxPooling, _GlobalPooling3D):
     """The largest over each volume: (samples, channels)."""
-    rank = 3
 
 
-class GlobalAveragePooling1D(_GlobalAveragePooling):
+class GlobalAveragePooling1D(_GlobalAveragePooling, _GlobalPooling1D):
     """The mean over time, of the steps that the mask keeps if there is one; the mask ends here.
 
     >>> from graphk.layers import Input
     >>> GlobalAveragePooling1D()(Input((9, 3))).shape
     (None, 3)
     """
-    rank = 1
 
     def __init__(self, data_format: str | None = "channels_last", **kwargs: Any):
         super().__init__(data_format, **kwargs)
@@ -163,14 +188,12 @@ class GlobalAveragePooling1D(_GlobalAveragePooling):
         return None
 
 
-class GlobalAveragePooling2D(_GlobalAveragePooling):
+class GlobalAveragePooling2D(_GlobalAveragePooling, _GlobalPooling2D):
     """The mean over each image: (samples, channels)."""
-    rank = 2
 
 
-class GlobalAveragePooling3D(_GlobalAveragePooling):
+class GlobalAveragePooling3D(_GlobalAveragePooling, _GlobalPooling3D):
     """The mean over each volume: (samples, channels)."""
-    rank = 3
 
 
 MaxPool1D, MaxPool2D, MaxPool3D = MaxPooling1D, MaxPooling2D, MaxPooling3D

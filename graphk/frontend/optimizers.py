@@ -7,14 +7,19 @@ while training; a weight's constraint follows its update.
 from __future__ import annotations
 
 import functools
+import warnings
 from typing import Any, Callable, Sequence
 
 import numpy as np
 
 from graphk.frontend import backend as K
+from graphk.frontend import config
 from graphk.frontend.tensor import Tensor, Variable
 from graphk.frontend.utils.advice import advice, keywords
 from graphk.frontend.utils.generic_utils import deserialize_keras_object, has_arg, serialize_keras_object
+
+_LATER = config.keras_semantics() == "2.3"          # all states count their steps, and configs say `learning_rate`
+_RATE = "learning_rate" if _LATER else "lr"
 
 
 class Optimizer:
@@ -31,10 +36,12 @@ class Optimizer:
         self.weights: list[Variable] = []
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Optimizers that take `lr` take it as `learning_rate` (Keras 2.3) too."""
+        """Optimizers that take `lr` take it as `learning_rate` (Keras 2.3) too; Keras 1's call of get_updates works."""
         super().__init_subclass__(**kwargs)
         if "__init__" in cls.__dict__ and has_arg(cls.__init__, "lr") and not has_arg(cls.__init__, "learning_rate"):
             cls.__init__ = _renaming(cls.__init__)                   # type: ignore[method-assign]
+        if "get_updates" in cls.__dict__ and not has_arg(cls.get_updates, "constraints"):
+            cls.get_updates = both_orders(cls.get_updates)           # type: ignore[method-assign]
 
     def __setattr__(self, name: str, value: Any) -> None:
         """A number given to a hyperparameter, as in `optimizer.lr = .1`, becomes its value."""
@@ -87,6 +94,10 @@ class Optimizer:
             new_p = p.constraint(new_p)
         self.updates.append(K.update(p, new_p))
 
+    def _counted(self, *state: Any) -> list[Any]:
+        """The weights of an optimizer whose formula needs no number of steps; Keras 2.3 keeps it nevertheless."""
+        return [*([self.iterations] if _LATER else []), *state]
+
     def _slots(self, params: Sequence[Variable]) -> list[Any]:
         return [K.zeros(K.int_shape(p), dtype=K.dtype(p)) for p in params]
 
@@ -119,8 +130,8 @@ class Optimizer:
         return {k: getattr(self, k) for k in ("clipnorm", "clipvalue") if hasattr(self, k)}
 
     def _config(self, variables: Sequence[str], **others: Any) -> dict[str, Any]:
-        config = {name: float(K.get_value(getattr(self, name))) for name in variables}
-        return {**config, **others, **Optimizer.get_config(self)}
+        values = {_RATE if name == "lr" else name: float(K.get_value(getattr(self, name))) for name in variables}
+        return {**values, **others, **Optimizer.get_config(self)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Optimizer":
@@ -135,6 +146,21 @@ def _renaming(init: Callable[..., None]) -> Callable[..., None]:
         if "learning_rate" in kwargs and "lr" not in kwargs:
             kwargs["lr"] = kwargs.pop("learning_rate")
         init(self, *args, **kwargs)
+    return wrapped
+
+
+def both_orders(get_updates: Callable[..., Any]) -> Callable[..., Any]:
+    """`get_updates(loss, params)` that may be called as Keras 1's `get_updates(params, constraints, loss)`, too."""
+    @functools.wraps(get_updates)
+    def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if len(args) == 3 or "constraints" in kwargs:
+            given = {**dict(zip(("params", "constraints", "loss"), args)), **kwargs}
+            for p, constraint in (given.pop("constraints") or {}).items():
+                p.constraint = constraint
+            warnings.warn("Update your `get_updates` call to the Keras 2 API: `get_updates(loss, params)`, where each "
+                          "of `params` has its `constraint`", stacklevel=2)
+            args, kwargs = (), given
+        return get_updates(self, *args, **kwargs)
     return wrapped
 
 
@@ -182,7 +208,8 @@ class RMSprop(Optimizer):
 
     def get_updates(self, loss: Tensor, params: Sequence[Variable]) -> list[Any]:
         grads, lr, _ = self._begin(loss, params)
-        self.weights = accumulators = self._slots(params)
+        accumulators = self._slots(params)
+        self.weights = self._counted(*accumulators)
         for p, g, a in zip(params, grads, accumulators):
             new_a = self.rho * a + (1. - self.rho) * K.square(g)
             self.updates.append(K.update(a, new_a))
@@ -203,7 +230,8 @@ class Adagrad(Optimizer):
 
     def get_updates(self, loss: Tensor, params: Sequence[Variable]) -> list[Any]:
         grads, lr, _ = self._begin(loss, params)
-        self.weights = accumulators = self._slots(params)
+        accumulators = self._slots(params)
+        self.weights = self._counted(*accumulators)
         for p, g, a in zip(params, grads, accumulators):
             new_a = a + K.square(g)
             self.updates.append(K.update(a, new_a))
@@ -227,7 +255,7 @@ class Adadelta(Optimizer):
     def get_updates(self, loss: Tensor, params: Sequence[Variable]) -> list[Any]:
         grads, lr, _ = self._begin(loss, params)
         accumulators, deltas = self._slots(params), self._slots(params)
-        self.weights = accumulators + deltas
+        self.weights = self._counted(*accumulators, *deltas)
         for p, g, a, d in zip(params, grads, accumulators, deltas):
             new_a = self.rho * a + (1. - self.rho) * K.square(g)
             step = g * K.sqrt(d + self.epsilon) / K.sqrt(new_a + self.epsilon)
@@ -312,7 +340,7 @@ class Nadam(Optimizer):
         schedule_next = schedule * after
         self.updates.append(K.update(self.m_schedule, schedule))
         ms, vs = self._slots(params), self._slots(params)
-        self.weights = [self.iterations, *ms, *vs]
+        self.weights = [self.iterations, *([self.m_schedule] if _LATER else []), *ms, *vs]
         for p, g, m, v in zip(params, grads, ms, vs):
             new_m = self.beta_1 * m + (1. - self.beta_1) * g
             new_v = self.beta_2 * v + (1. - self.beta_2) * K.square(g)
@@ -324,6 +352,16 @@ class Nadam(Optimizer):
 
     def get_config(self) -> dict[str, Any]:
         return self._config(("lr", "beta_1", "beta_2"), epsilon=self.epsilon, schedule_decay=self.schedule_decay)
+
+
+class TFOptimizer(Optimizer):
+    """In Keras, an optimizer of TensorFlow's; there is none here, so that nothing can be one of these."""
+
+    def __init__(self, optimizer: Any = None, **kwargs: Any):
+        what = type(optimizer).__name__ if optimizer is not None else "optimizer"
+        raise NotImplementedError(f"TFOptimizer wraps an optimizer of TensorFlow (received a {what}), whose updates "
+                                  f"are TensorFlow's; graphk runs without it. Use one of graphk.optimizers: "
+                                  f"{', '.join(sorted(c.__name__ for c in _TABLE.values()))}.")
 
 
 sgd, rmsprop, adagrad, adadelta, adam, adamax, nadam = SGD, RMSprop, Adagrad, Adadelta, Adam, Adamax, Nadam

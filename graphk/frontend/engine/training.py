@@ -27,7 +27,7 @@ from graphk.frontend.function import SEEN_LIMIT, Function
 from graphk.frontend.legacy import modernize_methods
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.advice import advice, keywords_of
-from graphk.frontend.utils.generic_utils import unpack_singleton
+from graphk.frontend.utils.generic_utils import has_arg, unpack_singleton
 from graphk.ir.node import topological
 
 
@@ -96,13 +96,19 @@ class Model(TrainingSetup, Network):
         self._check_trainable_weights_consistency()
         if self.train_function is None:
             with K.name_scope("training"), K.name_scope(self.optimizer.__class__.__name__):
-                updates = self.optimizer.get_updates(params=self._weights_to_train(), loss=self.total_loss)
+                updates = self._optimizer_updates(self._weights_to_train())
             self.train_function = Function(
                 self._all_feeds(),
                 [self.total_loss, *self.metrics_tensors],
                 updates=[*self.updates, *updates, *self.metrics_updates],
                 name="train_function",
             )
+
+    def _optimizer_updates(self, params: list[Any]) -> list[Any]:
+        if has_arg(self.optimizer.get_updates, "constraints"):           # a Keras 1 optimizer of the user's
+            constraints = {p: p.constraint for p in params if p.constraint is not None}
+            return self.optimizer.get_updates(params, constraints, self.total_loss)
+        return self.optimizer.get_updates(params=params, loss=self.total_loss)
 
     def _weights_to_train(self) -> list[Any]:
         """The trainable weights, without those that only lead to outputs that have no loss."""

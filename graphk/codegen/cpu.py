@@ -5,7 +5,7 @@ depends on the kernel alone (not on its label, the shapes or the machine's width
 scalar tail compute the same expressions, and thread `tid` of `nt` writes only its own part.
 
 Argument slots of every entry: the kernel's buffers in order, its sizes in order, then (tile schedules) the
-workspace's address and its elements per thread.
+workspace's address and its elements per thread, and, where B can be packed beforehand, the panels' address or 0.
 """
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Sequence
 
 from graphk.codegen.emit import Lines, Spelling, dim_code, number, short
 from graphk.ir.dims import Dim, symbols
-from graphk.codegen.tile import Tile, Workspace
+from graphk.codegen.tile import Panels, Tile, Workspace
 from graphk.ir.effects import contracted_loops, contraction_operands
 from graphk.ir.loop import (Acc, Expr, Index, Kernel, Let, Load, Loop, Ref, Stmt, Store, Update, coefficient,
                             expressions, identity_of, walk, without)
@@ -31,6 +31,7 @@ class Source:
     entries: tuple[str, ...]
     parallel: tuple[bool, ...]
     workspace: Workspace | None = None                 # of a tiled kernel
+    panels: Panels | None = None                       # of a tiled kernel whose B may be packed beforehand
     dtype: str = "float32"
 
 
@@ -235,7 +236,7 @@ class Printer(Spelling):
         self.statements(lets)
         t = Tile(self, outer, (nest, inner), contracted, operands, acc, epilogue)
         t.print()
-        return Source(self.lines.text(), ("k_0",), (True,), t.workspace, acc.dtype)
+        return Source(self.lines.text(), ("k_0",), (True,), t.workspace, t.kept, acc.dtype)
 
 
 @lru_cache(maxsize=2048)

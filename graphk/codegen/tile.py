@@ -54,6 +54,41 @@ def workspace_elements(tile: tuple[int, int], k: int, n: int, packed: int, block
     return chunk * k * nr + kept * mr * nr
 
 
+@dataclass(frozen=True, slots=True)
+class Panels:
+    """Where B of a tiled kernel lies, if whole panels of it can be packed beforehand, for many calls.
+
+    `param`: its parameter; element (row, column) is at `base` + row * `rs` + column * `cs`; `k` rows, `n` columns.
+    `few`: the rows of A, if up to `GEMV_ROWS` of them read B in place; else 0.
+    """
+    param: int
+    base: Dim
+    rs: Dim
+    cs: Dim
+    k: Dim
+    n: Dim
+    few: Dim
+
+    def dims(self) -> tuple[Dim, ...]:
+        return self.base, self.rs, self.cs, self.k, self.n, self.few
+
+
+# slots: B, its strides of rows and columns, rows, columns, the panels
+PACK_SOURCE = """
+def pack(args, tid, nt):
+    k = arg_i64(args, 3)
+    n = arg_i64(args, 4)
+    for j in range(share_lo(n, tid, nt, NR_{t}), share_hi(n, tid, nt, NR_{t}), NR_{t}):
+        pack_b(at(ptr_{t}(args, 0), j * arg_i64(args, 2)), arg_i64(args, 1), arg_i64(args, 2), k,
+               s_min(n - j, NR_{t}), at(ptr_{t}(args, 5), j * k))
+"""
+
+
+def panel_elements(tile: tuple[int, int], k: int, n: int) -> int:
+    """Elements of all panels of B."""
+    return max(k * -(-n // tile[1]) * tile[1], 1)
+
+
 @dataclass
 class Tile:
     """The source of one tiled contraction."""
@@ -88,6 +123,24 @@ class Tile:
         return Workspace(inner, n, 0, blocks, product([x.extent for x in self.free]), self.loops[0].extent)
 
     @property
+    def kept(self) -> Panels | None:
+        """How all panels of B are packed beforehand; None where B is computed, or its rows are not evenly spaced."""
+        b = self.operands[1].load
+        loops = self.contracted
+        if b is None or self.bound:
+            return None
+        strides = [coefficient(b.index, x.axis) for x in loops]
+        even = all(s == x.extent * below for s, x, below in zip(strides, loops[1:], strides[1:]))
+        own = {self.m: 0, self.n: 0, **{x.axis: 0 for x in loops}}
+        base = substitute(b.index, own)
+        if not even or symbols(base) - set(self.printer.kernel.sizes):
+            return None
+        few = self.loops[0].extent if not self.shared and coefficient(b.index, self.n) == 1 else 0
+        param = [p.name for p in self.printer.kernel.params].index(b.buffer)
+        return Panels(param, base, strides[-1], coefficient(b.index, self.n), product([x.extent for x in loops]),
+                      self.loops[1].extent, few)
+
+    @property
     def packs_rows(self) -> bool:
         """Whether A is packed first: it is computed, or not contiguous along k (tiles would read it by columns)."""
         a = self.operands[0].load
@@ -102,6 +155,9 @@ class Tile:
         add, t = lines.add, short(self.acc.dtype)
         slot = len(self.printer.kernel.params) + len(self.printer.kernel.sizes)
         add(f"ws = at(ptr_{t}(args, {slot}), tid * arg_i64(args, {slot + 1}))")
+        if self.kept:
+            add(f"kept_ = arg_i64(args, {slot + 2})")
+            add(f"panels_ = ptr_{t}(args, {slot + 2})")
         for name, loop in (("m", self.loops[0]), ("n", self.loops[1]), ("k", self.contracted[-1])):
             add(f"{name}_ = {dim_of(loop.extent)}")
         depth = lines.depth
@@ -179,9 +235,9 @@ class Tile:
         add(f"blocks_ = {dim_of(first.extent) if many else '1'}")
         add(f"each_ = {dim_of(product([x.extent for x in rest])) if many else 'k_'}")
         add(f"chunk_ = s_min(blocks_, s_max(1, {BLOCK_ROWS} // s_max(each_, 1)))")
-        add("kept_ = 0")
+        add("next_ = 0")
         add("if chunk_ < blocks_:")
-        add(f"    kept_ = MR_{t} * NR_{t}")
+        add(f"    next_ = MR_{t} * NR_{t}")
         if self.free:
             loop = self.free[0]
             add("l0 = 0")
@@ -197,8 +253,8 @@ class Tile:
         add("for first_ in range(0, s_max(blocks_, 1), s_max(chunk_, 1)):")
         lines.depth += 1
         add("last_ = s_min(blocks_, first_ + chunk_)")
-        with self.over_contracted():
-            self.pack_panel(t, "at(ws, kk_)")
+        with self.panel(f"(j_ * blocks_ + first_ * NR_{t}) * each_"), self.over_contracted():
+            self.pack_panel(t, "at(bp_, kk_)")
         add(f"tile = at(ws, chunk_ * each_ * NR_{t})")
         depth = lines.depth
         if self.free:
@@ -208,6 +264,20 @@ class Tile:
                 self.open(loop)
         self.rows(t)
         lines.depth = depth - 2
+
+    @contextmanager
+    def panel(self, place: str) -> Iterator[None]:
+        """Around lines that pack a panel at bp_: they run unless the panel lies packed at `place` of those kept."""
+        lines = self.printer.lines
+        lines.add("bp_ = at(ws, 0)")
+        depth = lines.depth
+        if self.kept:
+            lines.add("if kept_ != 0:")
+            lines.add(f"    bp_ = at(panels_, {place})")
+            lines.add("else:")
+            lines.depth += 1
+        yield
+        lines.depth = depth
 
     @contextmanager
     def over_contracted(self) -> Iterator[None]:
@@ -236,14 +306,14 @@ class Tile:
         add(f"    for z_ in range(0, MR_{t} * NR_{t}, V):")
         add(f"        vstore(tile, z_, {short(self.acc.dtype)}(0.0))")
         with self.over_contracted():
-            add(f"gemm_tile_add(at({a.buffer}, {self.base(a)} + i_ * rsa_), rsa_, csa_, mr_, at(ws, kk_), k_, tile)")
+            add(f"gemm_tile_add(at({a.buffer}, {self.base(a)} + i_ * rsa_), rsa_, csa_, mr_, at(bp_, kk_), k_, tile)")
         add("if last_ == blocks_:")
         add("    for r_ in range(mr_):")
         lines.depth += 2
         add(f"{self.m} = i_ + r_")
         self.row(f"at(tile, r_ * NR_{t})", "j_", "j_ + nc_")
         lines.depth -= 2
-        add("tile = at(tile, kept_)")
+        add("tile = at(tile, next_)")
         lines.depth -= 1
 
     def few_rows(self) -> None:
@@ -269,14 +339,15 @@ class Tile:
 
     def panels(self, t: str) -> None:
         lines = self.printer.lines
-        tile = "gemm_tile(at(a_, i_ * rsa_), rsa_, csa_, mr_, ws, k_, tile)"
+        tile = "gemm_tile(at(a_, i_ * rsa_), rsa_, csa_, mr_, bp_, k_, tile)"
         if self.packs_rows:
-            tile = f"gemm_tile(at(ap_, (i_ - m0) * k_), 1, MR_{t}, mr_, ws, k_, tile)"
+            tile = f"gemm_tile(at(ap_, (i_ - m0) * k_), 1, MR_{t}, mr_, bp_, k_, tile)"
             self.pack_rows(t)
         lines.add(f"for j_ in range(n0, n1, NR_{t}):")
         lines.depth += 1
         lines.add(f"nc_ = s_min(n1 - j_, NR_{t})")
-        self.pack_panel(t, "ws")
+        with self.panel("j_ * k_"):
+            self.pack_panel(t, "bp_")
         lines.add(f"for i_ in range(m0, m1, MR_{t}):")
         lines.depth += 1
         lines.add(f"mr_ = s_min(m1 - i_, MR_{t})")
@@ -368,4 +439,5 @@ def dim_of(d: Dim) -> str:
     return dim_code(d, "s_max")
 
 
-__all__ = ["BLOCK_ROWS", "Tile", "Workspace", "workspace_elements"]
+__all__ = ["BLOCK_ROWS", "GEMV_ROWS", "PACK_SOURCE", "Panels", "Tile", "Workspace", "panel_elements",
+           "workspace_elements"]

@@ -19,6 +19,7 @@ from graphk.frontend.printing import Executable, marked, show, with_outputs
 from graphk.frontend.tensor import Variable
 from graphk.ir.interp import run_full
 from graphk.ir.node import Graph, Node
+from graphk.runtime.writes import note_write
 
 
 def compile_graph(graph: Graph, variables: Mapping[Node, Variable], phase: int) -> Executable:
@@ -60,6 +61,7 @@ def _interpreted(graph: Graph, arrays: dict[Node, np.ndarray], phase: int) -> Ex
         outputs, updates = run_full(graph, inputs, arrays, phase)
         for node, value in updates.items():
             arrays[node][...] = value
+            note_write()
         return outputs
 
     return run

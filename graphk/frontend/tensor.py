@@ -22,6 +22,7 @@ from graphk.ir.ops import shape as sh
 from graphk.ir.ops.contract import dot as ir_dot
 from graphk.ir.ops.leaves import new_variable
 from graphk.ir.types import TensorType
+from graphk.runtime.writes import note_write
 
 Shape = tuple[Any, ...]
 
@@ -447,6 +448,7 @@ class Variable(Tensor):
             raise ValueError(f"Cannot set the variable `{self.name}` of shape {self.array.shape} to a value of shape "
                              f"{value.shape}; expected the variable's own shape")
         self.array[...] = value
+        note_write()
 
     def get_value(self) -> np.ndarray:
         """A copy of the value."""

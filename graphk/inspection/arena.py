@@ -40,7 +40,7 @@ class Arena:
     slots: tuple[Slot, ...]
     live: tuple[int, ...]
     unshared: int
-    outside: dict[str, int]          # bytes by place: variable, const, input, output
+    outside: dict[str, int]          # bytes by place: variable, const, input, output, packed weights
 
     @property
     def peak(self) -> int:
@@ -55,13 +55,13 @@ def _aligned(n: int) -> int:
     return -(-n // ALIGN) * ALIGN
 
 
-def plan(program: Program, env: Mapping[str, int]) -> Arena:
-    """The arena of `program` with the dims of `env`."""
+def plan(program: Program, env: Mapping[str, int], packed: int = 0) -> Arena:
+    """The arena of `program` with the dims of `env`; `packed`: bytes of weights that its executable keeps packed."""
     life = lifetimes(program, root_of(program))
     total = value(program.arena, env)
     at: dict[str, tuple[int, list[Life]]] = {}       # by the offset's formula: empty slots may share a byte
     unshared = 0
-    outside = {"variable": 0, "const": 0, "input": 0, "output": 0}
+    outside = {"variable": 0, "const": 0, "input": 0, "output": 0, **({"packed weights": packed} if packed else {})}
     for b in program.buffers:
         nbytes = value(b.nbytes, env)
         if b.place in outside:
@@ -81,9 +81,9 @@ def plan(program: Program, env: Mapping[str, int]) -> Arena:
     return Arena(total, slots, live, unshared, outside)
 
 
-def text(program: Program, env: Mapping[str, int]) -> str:
+def text(program: Program, env: Mapping[str, int], packed: int = 0) -> str:
     """The plan as a table."""
-    a = plan(program, env)
+    a = plan(program, env, packed)
     dims = ", ".join(f"{k}={v}" for k, v in env.items()) or "no symbolic dims"
     lines = [f"memory plan of {program.name} for {dims}", f"arena {a.bytes} bytes = {program.arena}",
              f"peak of what is in use at once {a.peak} bytes; without sharing {a.unshared} bytes; saved {a.saved} "

@@ -14,15 +14,18 @@ import numpy as np
 
 from graphk.codegen import cache
 from graphk.codegen.cpu import Source, print_kernel
-from graphk.codegen.tile import workspace_elements
+from graphk.codegen.tile import GEMV_ROWS, panel_elements, workspace_elements
 from graphk.codegen.target import Target, host_target
 from graphk.ir.dims import Dim, DimExpr, compile_dims, substitute, symbols
+from graphk.ir.effects import root_of
 from graphk.ir.loop import Kernel
 from graphk.ir.node import Graph, Node
 from graphk.ir.program import AnyStep, Buffer, LoopStep, Program, Step, flat_steps
 from graphk.ir.types import ITEMSIZE
 from graphk.passes.pipeline import Result, run_passes
 from graphk.runtime.executor import Binding, Call, Executor, Guard, Loop, Patch, default_executor, native_job
+from graphk.runtime.panels import Matrix, Panels, pack_job, packable, writes_variables
+from graphk.runtime.writes import Writes, note_write
 
 SMALL_COST = 1_500_000           # scalar operations (about 20 us) below which one thread is faster than two
 
@@ -44,15 +47,33 @@ def compile_kernels(kernels: Sequence[Kernel], target: Target) -> dict[Kernel, C
 
 class Bound:
     """An executable at given dims: argument slots, the executor's binding, and shapes of the outputs."""
-    __slots__ = ("binding", "address", "outputs", "threads", "keep")
+    __slots__ = ("binding", "address", "outputs", "threads", "panels", "seen", "keep")
 
     def __init__(self, binding: Binding, outputs: list[tuple[tuple[int, ...], np.dtype[Any]]], threads: int,
-                 keep: list[Any]):
+                 panels: list[Panels], keep: list[Any]):
         self.binding = binding
         self.address = binding.address
         self.outputs = outputs
         self.threads = threads
+        self.panels = panels
+        self.seen = -1
         self.keep = keep
+
+    def refresh(self, executor: Executor) -> None:
+        """Pack again what other programs, or the user, may have written since."""
+        now = Writes.last
+        for p in self.panels:
+            p.refresh(executor)
+        self.seen = now
+
+    def note_own_write(self) -> None:
+        """The latest write is this program's, which writes none of the matrices that it keeps packed."""
+        now = note_write()
+        for p in self.panels:
+            if p.seen == now - 1:
+                p.seen = now
+        if self.seen == now - 1:
+            self.seen = now
 
 
 class Executable:
@@ -71,6 +92,10 @@ class Executable:
         self.variables = dict(variables)
         self.inputs = sorted((b for b in self.program.buffers if b.place == "input"), key=lambda b: b.index)
         self.outputs = sorted((b for b in self.program.buffers if b.place == "output"), key=lambda b: b.index)
+        self.packable = packable(self.program, {k: c.source.panels.param for k, c in self.kernels.items()
+                                                if c.source.panels})
+        self._roots = root_of(self.program)
+        self._writes = writes_variables(self.program)
         self._consts: dict[str, np.ndarray] = {}
         self._where = self._symbol_places()
         self._bound: dict[tuple[int, ...], Bound] = {}
@@ -86,6 +111,10 @@ class Executable:
         with self.executor.lock:
             bound = self._last
             if bound is not None:
+                if bound.panels and bound.seen != Writes.last:
+                    bound.refresh(self.executor)
+                if self._writes:
+                    bound.note_own_write()
                 outs = [np.empty(shape, dtype) for shape, dtype in bound.outputs]
                 externs = self._externs
                 i = 0
@@ -106,6 +135,9 @@ class Executable:
         outs = [np.empty(shape, dtype) for shape, dtype in bound.outputs]
         for i, a in enumerate([*arrays, *outs]):
             self._externs[i] = id(a)
+        bound.refresh(self.executor)
+        if self._writes:
+            bound.note_own_write()
         bad = self.executor.run(bound.address, self._externs_at, bound.threads)
         if bad:
             name = self.inputs[bad - 1].name if bad <= len(self.inputs) else f"output {bad - 1 - len(self.inputs)}"
@@ -155,14 +187,14 @@ class Executable:
         out += [b.offset for b in self.program.buffers]
         for s in flat_steps(self.program.steps):
             out += s.sizes
-            out += self._workspace(s)
+            out += self._tile_dims(s)
         return tuple(out)
 
-    def _workspace(self, s: Step) -> tuple[Dim, ...]:
-        """What sizes the workspace of a tiled contraction: k, n, packed rows."""
-        space = self.kernels[s.kernel].source.workspace
+    def _tile_dims(self, s: Step) -> tuple[Dim, ...]:
+        """What sizes the workspace of a tiled contraction, and places its packed panels."""
+        source = self.kernels[s.kernel].source
         env = dict(zip(s.kernel.sizes, s.sizes))
-        return tuple(substitute(d, env) for d in space.dims()) if space else ()
+        return tuple(substitute(d, env) for part in (source.workspace, source.panels) if part for d in part.dims())
 
     # -------------------------------------------------------------- binding
     def bind(self, env: Mapping[str, int]) -> Bound:
@@ -186,6 +218,24 @@ class Executable:
         at = self._arena.ctypes.data
         return at + -at % 64
 
+    def array_at(self, name: str) -> np.ndarray:
+        """The array of the variable or constant that a buffer views."""
+        b = self.program.buffer(self._roots[name])
+        return self.const(b) if b.place == "const" else self.variables[b.node]         # type: ignore[index]
+
+    def packed_bytes(self, env: Mapping[str, int]) -> int:
+        """Bytes of the packed panels that calls with these dims keep, besides buffers and arena."""
+        out: dict[Any, int] = {}
+        for s in flat_steps(self.program.steps):
+            source = self.kernels[s.kernel].source
+            if source.panels is not None and id(s) in self.packable:
+                where = compile_dims(self._tile_dims(s)[-len(source.panels.dims()):])(env)
+                *place, k, n, few = where
+                if not 0 < few <= GEMV_ROWS:
+                    count = panel_elements(self.target.tile_shape(source.dtype), k, n)
+                    out[s.buffers[source.panels.param], where[:-1]] = count * ITEMSIZE[source.dtype]
+        return sum(out.values())
+
     def const(self, b: Buffer) -> np.ndarray:
         if b.name not in self._consts:
             assert b.node is not None
@@ -208,6 +258,8 @@ class _Binder:
         self.values = values
         self.keep: list[Any] = [exe._arena]
         self.patches: list[Patch] = []
+        self.panels: list[Panels] = []
+        self.first: list[Call] = []                      # packs what this call's loops read
         self.addresses, self.externs = self._addresses()
         self.windows: dict[str, list[int]] = {}          # window buffer -> slots that hold its address
 
@@ -232,7 +284,7 @@ class _Binder:
             elif b.place == "arena":
                 at[b.name] = self.base + self.offset[b.name]
             else:
-                array = exe.const(b) if b.place == "const" else exe.variables[b.node]      # type: ignore[index]
+                array = exe.array_at(b.name)
                 self.keep.append(array)
                 at[b.name] = array.ctypes.data
         for b in exe.program.buffers:
@@ -242,9 +294,10 @@ class _Binder:
     def run(self) -> Bound:
         exe = self.exe
         steps = self._steps(exe.program.steps)
+        steps[:0] = [replace(c, barrier=i == len(self.first)) for i, c in enumerate(self.first, 1)]
         guards = [self._guard(b, False) for b in exe.inputs] + [self._guard(b, True) for b in exe.outputs]
         shapes = [(g.shape, np.dtype(g.dtype)) for g in guards[len(exe.inputs):]]
-        return Bound(Binding(guards, self.patches, steps), shapes, self.threads, self.keep)
+        return Bound(Binding(guards, self.patches, steps), shapes, self.threads, self.panels, self.keep)
 
     def _guard(self, b: Buffer, writeable: bool) -> Guard:
         return Guard(b.type.dtype, compile_dims(b.type.shape)(self.env), writeable)
@@ -264,6 +317,8 @@ class _Binder:
         words = [self.addresses[b] for b in s.buffers] + sizes
         if compiled.source.workspace:
             words += self._scratch(compiled.source.dtype, [next(self.values) for _ in compiled.source.workspace.dims()])
+        if compiled.source.panels:
+            words.append(self._packed(s, compiled.source, [next(self.values) for _ in compiled.source.panels.dims()]))
         args = np.array(words, np.int64)
         at = args.ctypes.data
         self.keep.append(args)
@@ -282,6 +337,27 @@ class _Binder:
         self.keep.append(array)
         at = array.ctypes.data
         return [at + -at % 64, each]
+
+    def _packed(self, s: Step, source: Source, values: list[int]) -> int:
+        """The address of panels packed before the step runs; 0 where it packs them itself, or reads in place."""
+        base, rs, cs, k, n, few = values
+        lasting = self.exe.packable.get(id(s))
+        if lasting is None or not k * n or 0 < few <= GEMV_ROWS:
+            return 0
+        assert source.panels is not None
+        name = s.buffers[source.panels.param]
+        exe, at = self.exe, Matrix(self.addresses[name] + base * ITEMSIZE[source.dtype], rs, cs, k, n)
+        panels = exe.executor.panels.get((at, source.dtype)) if lasting else None
+        if panels is None:
+            function = cache.get_kernel(*pack_job(source.dtype, exe.target))["pack"]
+            panels = Panels(at, exe.array_at(name), function, exe.target.tile_shape(source.dtype), exe.executor.threads)
+        self.keep.append(panels)
+        if lasting:
+            exe.executor.panels[at, source.dtype] = panels
+            self.panels.append(panels)
+        else:
+            self.first.append(panels.call())
+        return panels.address
 
     def _loop(self, s: LoopStep) -> Loop:
         trips, *strides = compile_dims((s.length, *(d for _, _, d in s.windows)))(self.env)

@@ -22,6 +22,7 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -193,6 +194,7 @@ class Executor:
             raise ValueError(f"an executor needs 1 to {loop.MAX_THREADS} threads, received {threads}.")
         self._native = _Native()
         self._execute: Callable[[int, int, int], int] = self._native.execute
+        self.panels: weakref.WeakValueDictionary[Any, Any] = weakref.WeakValueDictionary()     # graphk.runtime.panels
         self._reset()
         _EXECUTORS.add(self)
 

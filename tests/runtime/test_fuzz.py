@@ -150,7 +150,7 @@ def extreme(k: Maker) -> Node:
 
 def normal(k: Maker) -> Node:
     x = k.real(lambda x: x.ndim > 0)
-    return (nn.softmax, nn.log_softmax, nn.logsumexp)[k.flip(3)](x, axis=k.axis(x))
+    return (nn.softmax, nn.log_softmax, nn.logsumexp)[k.flip(3)](x, k.axis(x))
 
 
 def centred(k: Maker) -> Node:

@@ -1,0 +1,23 @@
+"""The number of the latest write to a variable.
+
+In: `note_write`, called by everything that writes variables: after it wrote, or holding the lock of those who read.
+Out: `Writes.last`, another number after each.  What always holds: whoever took a number before reading variables,
+and finds the same number later, would read the same values again.
+"""
+from __future__ import annotations
+
+import itertools
+
+_numbers = itertools.count(1)
+
+
+class Writes:
+    """`last`: the latest number."""
+    last = 0
+
+
+def note_write() -> int:
+    """A new number, which no other write has, and which it returns."""
+    number = next(_numbers)
+    Writes.last = number
+    return number

@@ -267,3 +267,21 @@ def test_lambda_goes_around_in_this_process():
                              custom_objects={"scaled": scaled})
     assert loaded.predict(np.ones((1, 2))).tolist() == [[2., 3.]]
     assert L.Lambda.from_config(L.Lambda(functools.partial(scaled, by=2.)).get_config()).function.keywords == {"by": 2.}
+
+
+def test_lambda_tells_the_shape_for_inputs_it_has_not_seen():
+    layer = L.Lambda(lambda x: [K.concatenate([x, x]), x[:, 0]])
+    assert layer.compute_output_shape((None, 3)) == [(None, 6), (None,)]
+    wide, _ = layer(L.Input((5,)))
+    assert K.int_shape(wide) == (None, 10) and layer.compute_output_shape((4, 2)) == [(4, 4), (4,)]
+    several = L.Lambda(lambda xs: xs[0] * xs[1])
+    assert several.compute_output_shape([(None, 3), (None, 1)]) == (None, 3)
+
+
+def test_merged_masks_may_be_numbers():
+    a, b = L.Input((2, 3)), L.Input((2, 3))
+    ones, other = K.variable(np.ones((1, 2))), K.variable([[0., 2.]])
+    assert K.eval(L.Add().compute_mask([a, b], [ones, other])).tolist() == [[False, True]]
+    x = K.variable(np.ones((1, 2, 3)))
+    assert K.eval(L.Concatenate(1).compute_mask([x, x], [ones, other])).tolist() == [[True, True, False, True]]
+    assert K.eval(L.Concatenate().compute_mask([x, x], [None, other])).tolist() == [[False, True]]

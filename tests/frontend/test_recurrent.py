@@ -62,6 +62,15 @@ def test_cudnn_layers_read_their_memory_as_cudnn_does():
         np.testing.assert_allclose(one.predict(a), two.predict(a), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", EVERY)
+def test_an_identity_for_each_gate(kind):
+    layer = kind(3, recurrent_initializer="identity")
+    layer.build((None, None, 2))
+    u = layer.get_weights()[1]
+    np.testing.assert_array_equal(u, np.tile(np.eye(3), u.shape[1] // 3))
+    assert layer.get_config()["recurrent_initializer"] == {"class_name": "Identity", "config": {"gain": 1.}}
+
+
 @pytest.mark.parametrize("kind", EVERY, ids=lambda k: k.__name__)
 def test_weights(kind):
     layer = kind(4)

@@ -195,6 +195,20 @@ def test_constants_reach_both_directions():
     np.testing.assert_allclose(model.predict([a, k, *h]), want + h[0] + h[1], rtol=1e-4, atol=1e-5)
 
 
+def test_updates_and_losses_added_from_outside_are_found():
+    """Without a call, an inner layer's belong to the inputs that they were added with."""
+    for wrapper in (L.TimeDistributed(L.Dense(3)), L.Bidirectional(L.SimpleRNN(3))):
+        x = L.Input((3, 2))
+        inner = wrapper._inner()
+        for layer in inner:
+            layer.add_update(K.update(K.variable(0.), 1.), inputs=x)
+            layer.add_loss(K.variable(1.), inputs=x)
+            layer.add_loss(K.variable(2.))
+        n = len(inner)
+        assert (len(wrapper.updates), len(wrapper.get_updates_for(x)), len(wrapper.get_updates_for(None))) == (n, n, 0)
+        assert (len(wrapper.losses), len(wrapper.get_losses_for(x)), len(wrapper.get_losses_for(None))) == (2 * n, n, n)
+
+
 def test_penalties_of_both_directions():
     l2 = regularizers.l2(.1)
     layer = L.Bidirectional(L.GRU(3, kernel_regularizer=l2, activity_regularizer=l2))

@@ -78,7 +78,7 @@ class Cell(Layer):
         self.kernel = self.add_weight("kernel", (input_shape[-1], width), initializer=self.kernel_initializer,
                                       regularizer=self.kernel_regularizer, constraint=self.kernel_constraint)
         self.recurrent_kernel = self.add_weight(
-            "recurrent_kernel", (self.units, width), initializer=self.recurrent_initializer,
+            "recurrent_kernel", (self.units, width), initializer=self._first_recurrent,
             regularizer=self.recurrent_regularizer, constraint=self.recurrent_constraint)
         self.bias: Any = self.add_weight("bias", self._bias_shape(), initializer=self._first_bias,
                                          regularizer=self.bias_regularizer, constraint=self.bias_constraint) \
@@ -87,6 +87,12 @@ class Cell(Layer):
 
     def _bias_shape(self) -> tuple[int, ...]:
         return (self.gates * self.units,)
+
+    def _first_recurrent(self, shape: Any, dtype: str | None = None) -> Any:
+        make = self.recurrent_initializer
+        if isinstance(make, initializers.Identity):                            # one for each gate
+            return np.concatenate([make((self.units, self.units), dtype)] * self.gates, axis=1)
+        return initial(make, shape, dtype)
 
     def _first_bias(self, shape: Any, dtype: str | None = None) -> Any:
         return initial(self.bias_initializer, shape, dtype)

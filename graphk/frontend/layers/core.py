@@ -12,7 +12,13 @@ from graphk.frontend import activations, constraints, initializers, regularizers
 from graphk.frontend import backend as K
 from graphk.frontend.engine.base_layer import InputSpec, Layer
 from graphk.frontend.tensor import Tensor
-from graphk.frontend.utils.generic_utils import deserialize_keras_object, get_custom_objects, has_arg, to_list
+from graphk.frontend.utils.generic_utils import (
+    deserialize_keras_object,
+    get_custom_objects,
+    has_arg,
+    to_list,
+    unpack_singleton,
+)
 
 
 class Masking(Layer):
@@ -262,18 +268,22 @@ class Lambda(Layer):
         if output_shape is not None and not callable(output_shape) and not isinstance(output_shape, (tuple, list)):
             raise TypeError("In Lambda, `output_shape` must be a list, a tuple, or a function.")
         self._output_shape = output_shape if output_shape is None or callable(output_shape) else tuple(output_shape)
+        self._seen: tuple[Any, Any] = None, None               # shapes of the latest call's inputs and outputs
 
     def call(self, inputs: Any, mask: Any = None) -> Any:
         arguments = dict(self.arguments)
         if has_arg(self.function, "mask"):
             arguments["mask"] = mask
         out = self.function(inputs, **arguments)
-        self._actual = [K.int_shape(x) for x in to_list(out)]
+        given = unpack_singleton([K.int_shape(x) for x in to_list(inputs)])
+        self._seen = given, unpack_singleton([K.int_shape(x) for x in to_list(out)])
         return out
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         if self._output_shape is None:
-            return self._actual[0] if len(self._actual) == 1 else list(self._actual)
+            if self._seen[0] != input_shape:
+                self.call(unpack_singleton([K.placeholder(s) for s in to_list(input_shape)]))
+            return self._seen[1]
         if callable(self._output_shape):
             shape = self._output_shape(input_shape)
             if not isinstance(shape, (list, tuple)):

@@ -85,7 +85,7 @@ class _Merge(Layer):
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """The AND of the masks that are not None."""
         _check_masks(inputs, mask)
-        masks = [m for m in mask or [] if m is not None]
+        masks = [K.cast(m, "bool") for m in mask or [] if m is not None]
         if not masks:
             return None
         out = masks[0]
@@ -218,9 +218,9 @@ class Concatenate(_Merge):
             if m is None:
                 masks.append(K.cast(K.ones_like(x), "bool"))
             elif m.ndim < x.ndim:
-                masks.append(K.expand_dims(m, -1) & K.cast(K.ones_like(x), "bool"))
+                masks.append(K.expand_dims(K.cast(m, "bool"), -1) & K.cast(K.ones_like(x), "bool"))
             else:
-                masks.append(m)
+                masks.append(K.cast(m, "bool"))
         return K.all(K.concatenate(masks, axis=self.axis), axis=-1)
 
     def get_config(self) -> dict[str, Any]:

@@ -73,8 +73,9 @@ class Wrapper(Layer):
         self._input_map.setdefault(object_list_uid(inputs), []).append((layer, inner_inputs))
 
     def _of_call(self, getter: str, inputs: Any) -> list[Any]:
-        calls = [(layer, None) for layer in self._inner()] if inputs is None \
-            else self._input_map.get(object_list_uid(inputs), [])
+        calls = [(layer, inputs) for layer in self._inner()]
+        if inputs is not None:
+            calls = self._input_map.get(object_list_uid(inputs), calls)
         return [x for layer, args in calls if hasattr(layer, getter) for x in getattr(layer, getter)(args)]
 
     @property

@@ -2,7 +2,7 @@
 
 In: tensors, arrays, numbers.  Out: tensors, or arrays where Keras returns arrays.  What always holds: each module
 names its functions in `__all__`, and `K` is all of them; a name that graphk lacks raises AttributeError saying what to
-use instead.
+use instead.  Examples say `K` for `graphk.backend` and `np` for numpy.
 """
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from graphk.frontend.backend import (
     recurrence,
     session,
     shape_ops,
+    values,
 )
 from graphk.frontend.backend.common import *              # noqa: F401,F403
 from graphk.frontend.backend.control import *             # noqa: F401,F403
@@ -34,6 +35,7 @@ from graphk.frontend.backend.recurrence import *          # noqa: F401,F403
 from graphk.frontend.backend.session import *             # noqa: F401,F403
 from graphk.frontend.backend.session import _get_available_gpus   # noqa: F401
 from graphk.frontend.backend.shape_ops import *           # noqa: F401,F403
+from graphk.frontend.backend.values import *              # noqa: F401,F403
 from graphk.frontend.function import Function
 
 _BACKEND = common.backend()
@@ -52,7 +54,8 @@ def function(inputs: Any, outputs: Any, updates: Any = None, **kwargs: Any) -> F
 
 
 __all__ = ["Function", "function", "float16", "float32", "float64"]
-for _module in (common, control, conv_ops, creation, ctc, math_ops, nn_ops, random_ops, recurrence, session, shape_ops):
+for _module in (common, control, conv_ops, creation, ctc, math_ops, nn_ops, random_ops, recurrence, session, shape_ops,
+                values):
     __all__ += _module.__all__
 
 # What scripts reach for through K that belongs to the library below Keras, and what does it here.

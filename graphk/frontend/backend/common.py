@@ -13,26 +13,40 @@ from graphk.frontend import config
 
 
 def epsilon() -> float:
-    """The fuzz factor that keeps divisions and logarithms finite (1e-7 by default)."""
+    """The fuzz factor that keeps divisions and logarithms finite (1e-7 by default).
+
+    >>> K.epsilon()
+    1e-07
+    """
     return config.get("epsilon")
 
 
 def set_epsilon(e: float) -> None:
-    """Set the fuzz factor."""
+    """Set the fuzz factor, a number that is not negative.
+
+    >>> K.set_epsilon(1e-5)
+    >>> K.epsilon()
+    1e-05
+    """
     config.put("epsilon", e, "K.set_epsilon")
 
 
 def floatx() -> str:
     """The default float type, 'float32' unless set.
 
-    >>> floatx()
+    >>> K.floatx()
     'float32'
     """
     return config.get("floatx")
 
 
 def set_floatx(floatx: str) -> None:
-    """Set the default float type; ValueError unless it is float16, float32 or float64."""
+    """Set the default float type; ValueError unless it is float16, float32 or float64.
+
+    >>> K.set_floatx('float64')
+    >>> K.dtype(K.zeros((2,)))
+    'float64'
+    """
     if floatx not in ("float16", "float32", "float64"):
         raise ValueError("Unknown floatx type: " + str(floatx) + ". Expected 'float16', 'float32' or 'float64'.")
     config.put("floatx", str(floatx))
@@ -59,24 +73,41 @@ def computed_dtype(dtype: Any, what: str, widen: bool = False) -> str:
 
 
 def cast_to_floatx(x: Any) -> np.ndarray:
-    """`x` as a numpy array of the default float type."""
+    """`x` as a numpy array of the default float type.
+
+    >>> K.cast_to_floatx(np.array([1, 2])).dtype
+    dtype('float32')
+    """
     return np.asarray(x, dtype=floatx())
 
 
 def image_data_format() -> str:
-    """'channels_last' or 'channels_first'."""
+    """'channels_last', images of (rows, columns, channels), or 'channels_first', (channels, rows, columns).
+
+    >>> K.image_data_format()
+    'channels_last'
+    """
     return config.get("image_data_format")
 
 
 def set_image_data_format(data_format: str) -> None:
-    """Set the default image layout; ValueError unless it is one of the two."""
+    """Set the default image layout; ValueError unless it is one of the two.
+
+    >>> K.set_image_data_format('channels_first')
+    >>> K.image_data_format()
+    'channels_first'
+    """
     if data_format not in ("channels_last", "channels_first"):
         raise ValueError("Unknown data_format: " + str(data_format) + ". Expected 'channels_last' or 'channels_first'.")
     config.put("image_data_format", str(data_format))
 
 
 def normalize_data_format(value: str | None) -> str:
-    """`value` checked, or the default layout for None."""
+    """`value` in small letters, or the default layout for None; ValueError unless it is one of the two.
+
+    >>> K.normalize_data_format('Channels_First'), K.normalize_data_format(None)
+    ('channels_first', 'channels_last')
+    """
     if value is None:
         return image_data_format()
     value = value.lower()
@@ -87,12 +118,21 @@ def normalize_data_format(value: str | None) -> str:
 
 
 def image_dim_ordering() -> str:
-    """Keras 1's name for the layout: 'tf' or 'th'."""
+    """Keras 1's name for the layout: 'tf' or 'th'.
+
+    >>> K.image_dim_ordering()
+    'tf'
+    """
     return "tf" if image_data_format() == "channels_last" else "th"
 
 
 def set_image_dim_ordering(dim_ordering: str) -> None:
-    """Set the layout by Keras 1's name."""
+    """Set the layout by Keras 1's name: 'tf' for 'channels_last', 'th' for 'channels_first'.
+
+    >>> K.set_image_dim_ordering('th')
+    >>> K.image_data_format()
+    'channels_first'
+    """
     if dim_ordering not in ("tf", "th"):
         raise ValueError("Unknown dim_ordering: " + str(dim_ordering) + ". Expected 'tf' or 'th'.")
     set_image_data_format("channels_last" if dim_ordering == "tf" else "channels_first")
@@ -102,6 +142,9 @@ def backend() -> str:
     """The name that Keras scripts compare with 'tensorflow' or 'theano'.
 
     'graphk', unless the configuration's `backend` says 'tensorflow', for scripts that ask for it by name.
+
+    >>> K.backend()
+    'graphk'
     """
     return config.get("backend")
 

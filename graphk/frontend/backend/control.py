@@ -25,7 +25,12 @@ _frozen: list[int] = []
 
 # ------------------------------------------------------------------ learning phase
 def learning_phase() -> Any:
-    """The learning phase: a scalar tensor (1 train, 0 test), or the int given to `set_learning_phase`."""
+    """The learning phase: a scalar tensor (1 train, 0 test), or the int given to `set_learning_phase`.
+
+    >>> f = K.function([K.learning_phase()], [K.in_train_phase(K.constant(1.), K.constant(2.))])
+    >>> float(f([1])[0]), float(f([0])[0])
+    (1.0, 2.0)
+    """
     if _frozen:
         return _frozen[-1]
     x = Tensor(phase_node(), "keras_learning_phase")
@@ -34,7 +39,12 @@ def learning_phase() -> Any:
 
 
 def set_learning_phase(value: int) -> None:
-    """Fix the learning phase (0 or 1) of everything built from now on."""
+    """Fix the learning phase (0 or 1) of everything built from now on, until `K.clear_session`.
+
+    >>> K.set_learning_phase(1)
+    >>> K.learning_phase()
+    1
+    """
     if value not in (0, 1):
         raise ValueError(f"Expected learning phase to be 0 or 1. Received: {value}")
     _frozen[:] = [int(value)]
@@ -50,9 +60,12 @@ def _value(x: Any) -> Any:
 
 
 def in_train_phase(x: Any, alt: Any, training: Any = None) -> Any:
-    """`x` in training, `alt` in testing; either may be a function without arguments.
+    """`x` in training, `alt` in testing; either may be a function without arguments.  Both have one shape.
 
-    `training`: None for the learning phase, else 0/1/True/False or a scalar tensor.
+    training: None for the learning phase, else 0, 1, True, False or a scalar tensor.
+
+    >>> float(K.eval(K.in_train_phase(K.constant(1.), lambda: K.constant(2.), training=0)))
+    2.0
     """
     training = learning_phase() if training is None else training
     if not isinstance(training, Tensor):
@@ -67,12 +80,22 @@ def in_train_phase(x: Any, alt: Any, training: Any = None) -> Any:
 
 
 def in_test_phase(x: Any, alt: Any, training: Any = None) -> Any:
-    """`x` in testing, `alt` in training."""
+    """`x` in testing, `alt` in training; the arguments of `in_train_phase`.
+
+    >>> float(K.eval(K.in_test_phase(K.constant(1.), K.constant(2.), training=0)))
+    1.0
+    """
     return in_train_phase(alt, x, training=training)
 
 
 def switch(condition: Any, then_expression: Any, else_expression: Any) -> Tensor:
-    """`then_expression` where `condition` holds, else the other; a condition of lower rank applies to leading axes."""
+    """`then_expression` where `condition` holds, else the other; a condition of fewer axes is for the leading ones.
+
+    The two may be functions without arguments.  ValueError if the condition has more axes than they have.
+
+    >>> K.eval(K.switch(K.constant([1, 0]), K.ones((2, 2)), K.zeros((2, 2)))).tolist()
+    [[1.0, 1.0], [0.0, 0.0]]
+    """
     a, b = node_of(_value(then_expression)), node_of(_value(else_expression))
     c = node_of(condition)
     if c.ndim > max(a.ndim, b.ndim):
@@ -128,7 +151,13 @@ def loop(step: Callable[[list[Node], list[Node]], tuple[list[Node], list[Node]]]
 
 
 def map_fn(fn: Callable[[Tensor], Tensor], elems: Tensor, name: str | None = None, dtype: str | None = None) -> Tensor:
-    """`fn` of each element along axis 0, stacked."""
+    """`fn` of each element along axis 0, stacked: (n, …) becomes (n, …).
+
+    `elems` may be several tensors; `fn` then takes a tuple.
+
+    >>> K.eval(K.map_fn(K.sum, K.constant([[1., 2.], [3., 4.]]))).tolist()
+    [3.0, 7.0]
+    """
     many = list(elems) if isinstance(elems, (list, tuple)) else [elems]
     nodes = [node_of(e) for e in many]
 
@@ -153,14 +182,22 @@ def _fold(fn: Callable[..., Tensor], elems: Tensor, initializer: Any, reverse: b
 def foldl(
     fn: Callable[[Tensor, Tensor], Tensor], elems: Tensor, initializer: Any = None, name: str | None = None
 ) -> Tensor:
-    """fn(accumulator, element) over axis 0, first to last; the accumulator starts as the first element."""
+    """fn(accumulator, element) over axis 0, first to last; it starts with `initializer`, or the first element.
+
+    >>> float(K.eval(K.foldl(lambda a, x: a * 2 + x, K.constant([1., 2., 3.]))))
+    11.0
+    """
     return _fold(fn, elems, initializer, False, name or "foldl")
 
 
 def foldr(
     fn: Callable[[Tensor, Tensor], Tensor], elems: Tensor, initializer: Any = None, name: str | None = None
 ) -> Tensor:
-    """fn(accumulator, element) over axis 0, last to first."""
+    """fn(accumulator, element) over axis 0, last to first; it starts with `initializer`, or the last element.
+
+    >>> float(K.eval(K.foldr(lambda a, x: a * 2 + x, K.constant([1., 2., 3.]))))
+    17.0
+    """
     return _fold(fn, elems, initializer, True, name or "foldr")
 
 
@@ -179,12 +216,20 @@ def _cumulate(x: Tensor, axis: int, op: Callable[[Node, Node], Node], start: int
 
 
 def cumsum(x: Tensor, axis: int = 0) -> Tensor:
-    """Running sums along `axis`."""
+    """Running sums along `axis`; the shape stays.
+
+    >>> K.eval(K.cumsum(K.constant([1., 2., 3.]))).tolist()
+    [1.0, 3.0, 6.0]
+    """
     return _cumulate(x, axis, ew.add, 0)
 
 
 def cumprod(x: Tensor, axis: int = 0) -> Tensor:
-    """Running products along `axis`."""
+    """Running products along `axis`; the shape stays.
+
+    >>> K.eval(K.cumprod(K.constant([1., 2., 3.]))).tolist()
+    [1.0, 2.0, 6.0]
+    """
     return _cumulate(x, axis, ew.mul, 1)
 
 

@@ -1,6 +1,6 @@
-"""Making tensors and variables, and moving values in and out of them.
+"""Making tensors and variables, and what can be said of them.
 
-In: shapes, values, names.  Out: tensors and variables; numpy arrays from `eval` and `get_value`.
+In: shapes, values, names.  Out: tensors and variables; shapes, types, counts.
 What always holds: a None in a placeholder's shape is a fresh symbolic size; variables made inside a
 `name_scope` carry its name as a prefix.
 """
@@ -13,12 +13,11 @@ from typing import Any, Iterator, Sequence
 
 import numpy as np
 
-from graphk.frontend import execute
 from graphk.frontend.backend.common import computed_dtype, floatx
+from graphk.frontend.backend.values import eval
 from graphk.frontend.sparse import dense, is_sparse_matrix
-from graphk.frontend.tensor import (ShapeTensor, Tensor, Update, Variable, as_shape, node_of, variable_of)
+from graphk.frontend.tensor import ShapeTensor, Tensor, Variable, as_shape, node_of
 from graphk.ir.dims import sym
-from graphk.ir.node import Graph
 from graphk.ir.opdef import const
 from graphk.ir.ops import elementwise as ew
 from graphk.ir.ops import shape as sh
@@ -33,18 +32,34 @@ _scopes: list[str] = []
 
 # ------------------------------------------------------------------ names
 def get_uid(prefix: str = "") -> int:
-    """1 for the first use of `prefix`, then 2, 3, …"""
+    """1 for the first use of `prefix`, then 2, 3, …
+
+    >>> K.get_uid('block'), K.get_uid('block'), K.get_uid('other')
+    (1, 2, 1)
+    """
     _uids[prefix] += 1
     return _uids[prefix]
 
 
 def reset_uids() -> None:
-    """Start all name counters again."""
+    """Start all name counters again.
+
+    >>> _ = K.get_uid('block')
+    >>> K.reset_uids()
+    >>> K.get_uid('block')
+    1
+    """
     _uids.clear()
 
 
 def clear_session() -> None:
-    """Forget name counters and the frozen learning phase."""
+    """Forget name counters, the frozen learning phase and what the session has compiled.
+
+    >>> K.set_learning_phase(1)
+    >>> K.clear_session()
+    >>> K.is_tensor(K.learning_phase())
+    True
+    """
     from graphk.frontend.backend import control, random_ops, session
     reset_uids()
     control.reset_learning_phase()
@@ -54,7 +69,12 @@ def clear_session() -> None:
 
 @contextmanager
 def name_scope(name: str) -> Iterator[str]:
-    """Variables made inside are named `name/…`."""
+    """Variables made inside are named `name/…`.
+
+    >>> with K.name_scope('block'):
+    ...     K.zeros((2,), name='w').name
+    'block/w:0'
+    """
     _scopes.append(name)
     try:
         yield "/".join(_scopes)
@@ -75,7 +95,7 @@ def placeholder(shape: Sequence[int | None] | None = None, ndim: int | None = No
     ValueError without `shape` and `ndim`.  sparse: what `K.is_sparse` says of it; sparse matrices may be fed to any
     placeholder.
 
-    >>> placeholder((2, None, 5)).shape
+    >>> K.placeholder((2, None, 5)).shape
     (2, None, 5)
     """
     if shape is None:
@@ -100,14 +120,19 @@ def as_dims_or_none(shape: Any) -> tuple[Any, ...]:
 
 
 def is_placeholder(x: Any) -> bool:
-    """Whether `x` is an input made by `placeholder` or `Input`."""
+    """Whether `x` is an input made by `placeholder` or `Input`.
+
+    >>> x = K.placeholder((2,))
+    >>> K.is_placeholder(x), K.is_placeholder(x + 1)
+    (True, False)
+    """
     return isinstance(x, Tensor) and x.node.op.name == "input"
 
 
 def variable(value: Any, dtype: str | None = None, name: str | None = None, constraint: Any = None) -> Variable:
     """A variable that starts as `value`: an array, a number, a sparse matrix, or a tensor, which is evaluated.
 
-    >>> variable([1, 2]).dtype
+    >>> K.dtype(K.variable([1, 2]))
     'float32'
     """
     if isinstance(value, Tensor):
@@ -121,7 +146,11 @@ def variable(value: Any, dtype: str | None = None, name: str | None = None, cons
 
 
 def constant(value: Any, dtype: str | None = None, shape: Any = None, name: str | None = None) -> Tensor:
-    """A constant tensor; a scalar `value` fills `shape`."""
+    """A constant tensor of the shape of `value`; with `shape`, a single `value` fills it.
+
+    >>> K.eval(K.constant(3, shape=(2, 2))).tolist()
+    [[3.0, 3.0], [3.0, 3.0]]
+    """
     node = const(np.asarray(value, dtype=dtype or floatx()))
     if shape is not None:
         dims = as_shape(shape)
@@ -131,12 +160,20 @@ def constant(value: Any, dtype: str | None = None, shape: Any = None, name: str 
 
 
 def zeros(shape: Any, dtype: str | None = None, name: str | None = None) -> Tensor:
-    """A variable of zeros (a tensor, if the shape is symbolic)."""
+    """A variable of zeros (a tensor, if the shape is symbolic).
+
+    >>> K.eval(K.zeros((2, 3))).tolist()
+    [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+    """
     return _filled(0, shape, dtype, name)
 
 
 def ones(shape: Any, dtype: str | None = None, name: str | None = None) -> Tensor:
-    """A variable of ones (a tensor, if the shape is symbolic)."""
+    """A variable of ones (a tensor, if the shape is symbolic).
+
+    >>> K.ones(K.shape(K.placeholder((None, 3)))).shape
+    (None, 3)
+    """
     return _filled(1, shape, dtype, name)
 
 
@@ -149,25 +186,41 @@ def _filled(value: int, shape: Any, dtype: str | None, name: str | None) -> Tens
 
 
 def eye(size: Any, dtype: str | None = None, name: str | None = None) -> Variable:
-    """A variable holding the identity matrix (`size` an int or a pair)."""
+    """A variable holding the identity matrix (size, size); `size` may be a pair.
+
+    >>> K.eval(K.eye(2)).tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
     shape: Any = as_shape(size)
     return variable(np.eye(shape[0], shape[-1]), dtype, name)
 
 
 def zeros_like(x: Tensor, dtype: str | None = None, name: str | None = None) -> Tensor:
-    """Zeros of the shape of `x`."""
+    """Zeros of the shape of `x`, and of its type unless `dtype` is given.
+
+    >>> K.zeros_like(K.placeholder((None, 3))).shape
+    (None, 3)
+    """
     node = node_of(x)
     return Tensor(sh.broadcast_to(const(0, dtype or node.dtype), node.shape), name)
 
 
 def ones_like(x: Tensor, dtype: str | None = None, name: str | None = None) -> Tensor:
-    """Ones of the shape of `x`."""
+    """Ones of the shape of `x`, and of its type unless `dtype` is given.
+
+    >>> K.eval(K.ones_like(K.constant([5., 7.]), dtype='int32')).tolist()
+    [1, 1]
+    """
     node = node_of(x)
     return Tensor(sh.broadcast_to(const(1, dtype or node.dtype), node.shape), name)
 
 
 def identity(x: Tensor, name: str | None = None) -> Tensor:
-    """Another handle of the same value."""
+    """Another handle of the same value, with a name of its own.
+
+    >>> K.identity(K.placeholder((None, 3)), name='copy').shape
+    (None, 3)
+    """
     y = Tensor(node_of(x), name)
     if hasattr(x, "_keras_shape"):
         y._keras_shape = x._keras_shape
@@ -176,13 +229,21 @@ def identity(x: Tensor, name: str | None = None) -> Tensor:
 
 def random_uniform_variable(shape: Any, low: float, high: float, dtype: str | None = None, name: str | None = None,
                             seed: int | None = None) -> Variable:
-    """A variable of uniform numbers in [low, high)."""
+    """A variable of the given shape, of uniform numbers in [low, high).
+
+    >>> K.eval(K.random_uniform_variable((2, 3), 0, 1, seed=1)).shape
+    (2, 3)
+    """
     return variable(numpy_rng(seed).uniform(low, high, as_shape(shape)), dtype, name)
 
 
 def random_normal_variable(shape: Any, mean: float, scale: float, dtype: str | None = None, name: str | None = None,
                            seed: int | None = None) -> Variable:
-    """A variable of normal numbers with mean `mean` and standard deviation `scale`."""
+    """A variable of the given shape, of normal numbers with mean `mean` and standard deviation `scale`.
+
+    >>> K.random_normal_variable((2, 3), 0, 1, seed=1).shape
+    (2, 3)
+    """
     return variable(numpy_rng(seed).normal(mean, scale, as_shape(shape)), dtype, name)
 
 
@@ -193,17 +254,30 @@ def numpy_rng(seed: int | None) -> np.random.RandomState:
 
 # ------------------------------------------------------------------ what a tensor is
 def is_tensor(x: Any) -> bool:
-    """Whether `x` is symbolic."""
+    """Whether `x` is symbolic.
+
+    >>> K.is_tensor(K.zeros((2,))), K.is_tensor(np.zeros(2))
+    (True, False)
+    """
     return isinstance(x, Tensor)
 
 
 def is_variable(x: Any) -> bool:
-    """Whether `x` is a variable."""
+    """Whether `x` is a variable.
+
+    >>> K.is_variable(K.zeros((2,))), K.is_variable(K.placeholder((2,)))
+    (True, False)
+    """
     return isinstance(x, Variable)
 
 
 def is_keras_tensor(x: Any) -> bool:
-    """Whether a layer (or `Input`) returned `x`; ValueError if it is not symbolic at all."""
+    """Whether a layer (or `Input`) returned `x`; ValueError if it is not symbolic at all.
+
+    >>> from graphk.layers import Input
+    >>> K.is_keras_tensor(Input((2,))), K.is_keras_tensor(K.placeholder((2,)))
+    (True, False)
+    """
     if not isinstance(x, Tensor):
         raise ValueError("Unexpectedly found an instance of type `" + str(type(x)) + "`. "
                          "Expected a symbolic tensor instance.")
@@ -238,14 +312,19 @@ def to_dense(tensor: Tensor) -> Tensor:
 
 
 def shape(x: Tensor) -> ShapeTensor:
-    """The symbolic shape, an int32 vector; it, or parts of it, may be used as a shape."""
+    """The symbolic shape, an int32 vector; it, or parts of it, may be used as a shape.
+
+    >>> x = K.placeholder((None, 3))
+    >>> K.function([x], [K.shape(x)])([np.ones((5, 3))])[0].tolist()
+    [5, 3]
+    """
     return ShapeTensor(node_of(x).shape)
 
 
 def int_shape(x: Any) -> Any:
     """The static shape, None for unknown sizes; None if `x` has no shape.
 
-    >>> int_shape(placeholder((None, 3)))
+    >>> K.int_shape(K.placeholder((None, 3)))
     (None, 3)
     """
     if hasattr(x, "_keras_shape"):
@@ -257,102 +336,60 @@ def int_shape(x: Any) -> Any:
 
 
 def ndim(x: Any) -> int:
-    """The number of axes."""
+    """The number of axes.
+
+    >>> K.ndim(K.placeholder((None, 3)))
+    2
+    """
     return x.ndim
 
 
 def dtype(x: Any) -> str:
-    """The type of the elements, as a string."""
+    """The type of the elements, as a string.
+
+    >>> K.dtype(K.placeholder((2,), dtype='float64'))
+    'float64'
+    """
     return str(np.dtype(x.dtype))
 
 
 def count_params(x: Any) -> int:
-    """The number of elements of a variable."""
+    """The number of elements of a variable, or of a tensor whose sizes are known.
+
+    >>> K.count_params(K.zeros((2, 3)))
+    6
+    """
     return int(np.prod(int_shape(x), dtype=np.int64))
 
 
 def size(x: Tensor, name: str | None = None) -> Tensor:
-    """The number of elements, an int32 scalar."""
+    """The number of elements, an int32 scalar.
+
+    >>> int(K.eval(K.size(K.zeros((2, 3)))))
+    6
+    """
     return Tensor(sh.dim_value(node_of(x).t.size, "int32"), name)
 
 
 def get_variable_shape(x: Any) -> tuple[int | None, ...] | None:
-    """The static shape of a variable."""
+    """The static shape of a variable.
+
+    >>> K.get_variable_shape(K.zeros((2, 3)))
+    (2, 3)
+    """
     return int_shape(x)
 
 
-# ------------------------------------------------------------------ values
-def eval(x: Any) -> Any:
-    """The value of a tensor that needs no inputs, as an array; ValueError naming the input it needs.
-
-    >>> float(eval(constant(2.) * 3))
-    6.0
-    """
-    if isinstance(x, Variable):
-        return x.get_value()
-    if not isinstance(x, Tensor):
-        return np.asarray(x) if not hasattr(x, "eval") else x.eval()
-    graph = Graph((), (x.node,))
-    for node in graph.nodes():
-        if node.op.name == "input":
-            raise ValueError(
-                f"K.eval: `{x.name}` depends on the placeholder `{node.attr('name')}`, which has no value. "
-                f"Use K.function([placeholder], [x]) and pass a value."
-            )
-    return execute.run_once(graph, {n: variable_of(n) for n in graph.variables()})[0]
-
-
-def get_value(x: Any) -> np.ndarray:
-    """The value of a variable."""
-    return eval(x)
-
-
-def batch_get_value(ops: Sequence[Variable]) -> list[np.ndarray]:
-    """The values of several variables."""
-    return [get_value(x) for x in ops]
-
-
-def set_value(x: Variable, value: Any) -> None:
-    """Give a variable a value of its own shape."""
-    if not isinstance(x, Variable):
-        raise TypeError(f"K.set_value takes a variable, received {x!r}")
-    x.set_value(dense(value))
-
-
-def batch_set_value(tuples: Sequence[tuple[Variable, Any]]) -> None:
-    """Set several `(variable, value)` pairs."""
-    for x, value in tuples:
-        set_value(x, value)
-
-
-def update(x: Variable, new_x: Any) -> Update:
-    """An update that makes `x` become `new_x`; pass it to `K.function` or `add_update`."""
-    return Update(x, new_x if isinstance(new_x, Tensor) else Tensor(node_of(new_x, x.dtype)))
-
-
-def update_add(x: Variable, increment: Any) -> Update:
-    """An update that adds `increment` to `x`."""
-    return Update(x, x + increment)
-
-
-def update_sub(x: Variable, decrement: Any) -> Update:
-    """An update that subtracts `decrement` from `x`."""
-    return Update(x, x - decrement)
-
-
-def moving_average_update(x: Variable, value: Any, momentum: float) -> Update:
-    """An update to `x * momentum + value * (1 - momentum)`."""
-    return Update(x, x * momentum + value * (1.0 - momentum))
-
-
 def cast(x: Any, dtype: str) -> Tensor:
-    """`x` in another element type."""
+    """`x` in another element type.
+
+    >>> K.eval(K.cast(K.constant([1.5, -1.5]), 'int32')).tolist()
+    [1, -1]
+    """
     return Tensor(ew.cast(node_of(x), computed_dtype(dtype, "a cast")))
 
 
 __all__ = ["get_uid", "reset_uids", "clear_session", "name_scope", "placeholder", "is_placeholder", "variable",
            "constant", "zeros", "ones", "eye", "zeros_like", "ones_like", "identity", "random_uniform_variable",
            "random_normal_variable", "is_tensor", "is_variable", "is_keras_tensor", "is_sparse", "to_dense", "shape",
-           "int_shape", "ndim", "dtype", "count_params", "size", "get_variable_shape", "eval", "get_value",
-           "batch_get_value", "set_value", "batch_set_value", "update", "update_add", "update_sub",
-           "moving_average_update", "cast"]
+           "int_shape", "ndim", "dtype", "count_params", "size", "get_variable_shape", "cast"]

@@ -35,6 +35,9 @@ def batch_dot(x: Any, y: Any, axes: Any = None) -> Tensor:
     axes: int or pair, the axes to sum over (default: last of x and last but one of y, or last of a
     matrix y).  The result has at least 2 axes: (n,) becomes (n, 1).  Between tensors of four or more axes, all
     but the last two axes count as samples, as in Keras 2.2 on TensorFlow.
+
+    >>> K.batch_dot(K.placeholder((32, 20, 4)), K.placeholder((32, 30, 20)), axes=(1, 2)).shape
+    (32, 4, 30)
     """
     a, b = node_of(x), node_of(y)
     if a.ndim < 2 or b.ndim < 2:
@@ -83,12 +86,20 @@ def _batch_matmul(a: Node, b: Node, i: int, j: int) -> Node | None:
 
 
 def transpose(x: Any) -> Tensor:
-    """All axes in reverse order."""
+    """All axes in reverse order.
+
+    >>> K.transpose(K.placeholder((2, 3))).shape
+    (3, 2)
+    """
     return Tensor(sh.transpose(node_of(x)))
 
 
 def gather(reference: Any, indices: Any) -> Tensor:
-    """Rows of `reference` (axis 0) by integer index."""
+    """Rows of `reference` (rows, …) by integer `indices` (a, b): (a, b, …).
+
+    >>> K.eval(K.gather(K.constant([[1., 2.], [3., 4.]]), K.constant([1, 1], dtype='int32'))).tolist()
+    [[3.0, 4.0], [3.0, 4.0]]
+    """
     return Tensor(sh.gather(node_of(reference), node_of(indices)))
 
 
@@ -108,108 +119,192 @@ def _real(x: Any) -> Node:
 
 
 def max(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The largest element along `axis` (int, list of ints, or None for all)."""
+    """The largest element along `axis`: an int, several, or None for all; `keepdims` leaves these axes with 1 element.
+
+    >>> K.eval(K.max(K.constant([[1., 2.], [3., 0.]]), axis=-1)).tolist()
+    [2.0, 3.0]
+    """
     return Tensor(red.max_(node_of(x), axes=_axes(axis), keepdims=keepdims))
 
 
 def min(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The smallest element along `axis`."""
+    """The smallest element along `axis`: an int, several, or None for all.
+
+    >>> K.min(K.placeholder((None, 3, 4)), axis=(1, 2), keepdims=True).shape
+    (None, 1, 1)
+    """
     return Tensor(red.min_(node_of(x), axes=_axes(axis), keepdims=keepdims))
 
 
 def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The sum along `axis`."""
+    """The sum along `axis`: an int, several, or None for all.
+
+    >>> float(K.eval(K.sum(K.constant([[1., 2.], [3., 4.]]))))
+    10.0
+    """
     return Tensor(red.sum_(_number(x), axes=_axes(axis), keepdims=keepdims))
 
 
 def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The product along `axis`."""
+    """The product along `axis`: an int, several, or None for all.
+
+    >>> K.eval(K.prod(K.constant([[1., 2.], [3., 4.]]), axis=0)).tolist()
+    [3.0, 8.0]
+    """
     return Tensor(red.prod(_number(x), axes=_axes(axis), keepdims=keepdims))
 
 
 def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The mean along `axis`; ints and bools give `floatx`."""
+    """The mean along `axis`: an int, several, or None for all; ints and bools give `floatx`.
+
+    >>> K.eval(K.mean(K.constant([[1., 2.], [3., 4.]]), axis=1)).tolist()
+    [1.5, 3.5]
+    """
     return Tensor(red.mean(_real(x), axes=_axes(axis), keepdims=keepdims))
 
 
 def var(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The biased variance along `axis`."""
+    """The biased variance along `axis`.
+
+    >>> float(K.eval(K.var(K.constant([1., 3.]))))
+    1.0
+    """
     return Tensor(red.variance(_real(x), axes=_axes(axis), keepdims=keepdims))
 
 
 def std(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The biased standard deviation along `axis`."""
+    """The biased standard deviation along `axis`.
+
+    >>> float(K.eval(K.std(K.constant([1., 5.]))))
+    2.0
+    """
     return Tensor(ew.sqrt(var(x, axis, keepdims).node))
 
 
 def any(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """Whether any element along `axis` is not zero."""
+    """Whether any element along `axis` is not zero.
+
+    >>> K.eval(K.any(K.constant([[0, 2], [0, 0]]), axis=1)).tolist()
+    [True, False]
+    """
     return Tensor(red.any_(ew.cast(node_of(x), "bool"), axes=_axes(axis), keepdims=keepdims))
 
 
 def all(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """Whether all elements along `axis` are not zero."""
+    """Whether all elements along `axis` are not zero.
+
+    >>> K.eval(K.all(K.constant([[1, 2], [0, 1]]), axis=1)).tolist()
+    [True, False]
+    """
     return Tensor(red.all_(ew.cast(node_of(x), "bool"), axes=_axes(axis), keepdims=keepdims))
 
 
 def argmax(x: Any, axis: int = -1) -> Tensor:
-    """The index of the first largest element along `axis` (int64)."""
+    """The index of the first largest element along `axis` (int64).
+
+    >>> K.eval(K.argmax(K.constant([[1., 3., 2.]]))).tolist()
+    [1]
+    """
     return Tensor(red.argmax(node_of(x), axis=axis))
 
 
 def argmin(x: Any, axis: int = -1) -> Tensor:
-    """The index of the first smallest element along `axis` (int64)."""
+    """The index of the first smallest element along `axis` (int64).
+
+    >>> K.eval(K.argmin(K.constant([[1., 3., 2.]]), axis=0)).tolist()
+    [0, 0, 0]
+    """
     return Tensor(red.argmin(node_of(x), axis=axis))
 
 
 def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """log(sum(exp(x))) along `axis`, without overflow."""
+    """log(sum(exp(x))) along `axis`, without overflow.
+
+    >>> float(K.eval(K.logsumexp(K.constant([1000., -1000.]))))
+    1000.0
+    """
     return Tensor(nn.logsumexp(_real(x), axes=_axes(axis), keepdims=keepdims))
 
 
 # ------------------------------------------------------------------ elementwise
 def square(x: Any) -> Tensor:
-    """x * x."""
+    """x * x.
+
+    >>> K.eval(K.square(K.constant([2., -3.]))).tolist()
+    [4.0, 9.0]
+    """
     return Tensor(ew.square(node_of(x)))
 
 
 def abs(x: Any) -> Tensor:
-    """The absolute value."""
+    """The absolute value.
+
+    >>> K.eval(K.abs(K.constant([2., -3.]))).tolist()
+    [2.0, 3.0]
+    """
     return Tensor(ew.abs(node_of(x)))
 
 
 def sqrt(x: Any) -> Tensor:
-    """The square root; 0 for negative elements."""
+    """The square root; 0 for negative elements.
+
+    >>> K.eval(K.sqrt(K.constant([4., -4.]))).tolist()
+    [2.0, 0.0]
+    """
     return Tensor(ew.sqrt(ew.max(_real(x), 0.0)))
 
 
 def exp(x: Any) -> Tensor:
-    """e to the x."""
+    """e to the x.
+
+    >>> float(K.eval(K.exp(K.constant(0.))))
+    1.0
+    """
     return Tensor(ew.exp(_real(x)))
 
 
 def log(x: Any) -> Tensor:
-    """The natural logarithm."""
+    """The natural logarithm.
+
+    >>> float(K.eval(K.log(K.constant(1.))))
+    0.0
+    """
     return Tensor(ew.log(_real(x)))
 
 
 def round(x: Any) -> Tensor:
-    """The nearest integer, halves to even."""
+    """The nearest integer, halves to even.
+
+    >>> K.eval(K.round(K.constant([.5, 1.5, 2.4]))).tolist()
+    [0.0, 2.0, 2.0]
+    """
     return Tensor(ew.round(node_of(x)))
 
 
 def sign(x: Any) -> Tensor:
-    """-1, 0 or 1."""
+    """-1, 0 or 1.
+
+    >>> K.eval(K.sign(K.constant([-2., 0., 5.]))).tolist()
+    [-1.0, 0.0, 1.0]
+    """
     return Tensor(ew.sign(node_of(x)))
 
 
 def pow(x: Any, a: Any) -> Tensor:
-    """x to the a."""
+    """x to the a.
+
+    >>> K.eval(K.pow(K.constant([2., -3.]), 3)).tolist()
+    [8.0, -27.0]
+    """
     return Tensor(power(node_of(x), a))
 
 
 def clip(x: Any, min_value: Any, max_value: Any) -> Tensor:
-    """`x` limited to [min_value, max_value]."""
+    """`x` limited to [min_value, max_value].
+
+    >>> K.eval(K.clip(K.constant([-2., .5, 5.]), -1, 1)).tolist()
+    [-1.0, 0.5, 1.0]
+    """
     if isinstance(max_value, (int, float)) and isinstance(min_value, (int, float)) and max_value < min_value:
         max_value = min_value
     node = node_of(x)
@@ -221,12 +316,20 @@ def clip(x: Any, min_value: Any, max_value: Any) -> Tensor:
 
 
 def sin(x: Any) -> Tensor:
-    """The sine."""
+    """The sine.
+
+    >>> float(K.eval(K.sin(K.constant(0.))))
+    0.0
+    """
     return Tensor(ew.sin(_real(x)))
 
 
 def cos(x: Any) -> Tensor:
-    """The cosine."""
+    """The cosine.
+
+    >>> float(K.eval(K.cos(K.constant(0.))))
+    1.0
+    """
     return Tensor(ew.cos(_real(x)))
 
 
@@ -236,55 +339,97 @@ def _operand(x: Any) -> Any:
 
 
 def equal(x: Any, y: Any) -> Tensor:
-    """x == y, elementwise, as bool."""
+    """x == y, elementwise, as bool.
+
+    >>> K.eval(K.equal(K.constant([1., 2.]), 2.)).tolist()
+    [False, True]
+    """
     return Tensor(ew.eq(_operand(x), _operand(y)))
 
 
 def not_equal(x: Any, y: Any) -> Tensor:
-    """x != y, elementwise."""
+    """x != y, elementwise.
+
+    >>> K.eval(K.not_equal(K.constant([1., 2.]), 2.)).tolist()
+    [True, False]
+    """
     return Tensor(ew.ne(_operand(x), _operand(y)))
 
 
 def greater(x: Any, y: Any) -> Tensor:
-    """x > y, elementwise."""
+    """x > y, elementwise.
+
+    >>> K.eval(K.greater(K.constant([1., 2., 3.]), 2.)).tolist()
+    [False, False, True]
+    """
     return Tensor(ew.gt(_operand(x), _operand(y)))
 
 
 def greater_equal(x: Any, y: Any) -> Tensor:
-    """x >= y, elementwise."""
+    """x >= y, elementwise.
+
+    >>> K.eval(K.greater_equal(K.constant([1., 2., 3.]), 2.)).tolist()
+    [False, True, True]
+    """
     return Tensor(ew.ge(_operand(x), _operand(y)))
 
 
 def less(x: Any, y: Any) -> Tensor:
-    """x < y, elementwise."""
+    """x < y, elementwise.
+
+    >>> K.eval(K.less(K.constant([1., 2., 3.]), 2.)).tolist()
+    [True, False, False]
+    """
     return Tensor(ew.lt(_operand(x), _operand(y)))
 
 
 def less_equal(x: Any, y: Any) -> Tensor:
-    """x <= y, elementwise."""
+    """x <= y, elementwise.
+
+    >>> K.eval(K.less_equal(K.constant([1., 2., 3.]), 2.)).tolist()
+    [True, True, False]
+    """
     return Tensor(ew.le(_operand(x), _operand(y)))
 
 
 def maximum(x: Any, y: Any) -> Tensor:
-    """The larger of two, elementwise."""
+    """The larger of two, elementwise.
+
+    >>> K.eval(K.maximum(K.constant([1., 5.]), K.constant([[2.], [6.]]))).tolist()
+    [[2.0, 5.0], [6.0, 6.0]]
+    """
     return Tensor(ew.max(_operand(x), _operand(y)))
 
 
 def minimum(x: Any, y: Any) -> Tensor:
-    """The smaller of two, elementwise."""
+    """The smaller of two, elementwise.
+
+    >>> K.eval(K.minimum(K.constant([1., 5.]), 2.)).tolist()
+    [1.0, 2.0]
+    """
     return Tensor(ew.min(_operand(x), _operand(y)))
 
 
 # ------------------------------------------------------------------ gradients
 def gradients(loss: Tensor, variables: Any) -> list[Any]:
-    """d loss / d variable for each variable; None where the loss does not depend on it."""
+    """d loss / d variable for each variable; None where the loss does not depend on it.
+
+    >>> x = K.placeholder((None,))
+    >>> K.function([x], K.gradients(K.sum(K.square(x)), [x]))([[1., 3.]])[0].tolist()
+    [2.0, 6.0]
+    """
     from graphk.passes.autodiff import gradients as ir_gradients
     listed: Sequence[Tensor] = variables if isinstance(variables, (list, tuple)) else [variables]
     return [None if g is None else Tensor(g) for g in ir_gradients(node_of(loss), [node_of(v) for v in listed])]
 
 
 def stop_gradient(variables: Any) -> Any:
-    """`variables` (a tensor or a list) as constants to every gradient."""
+    """`variables` (a tensor or a list) as constants to every gradient.
+
+    >>> x = K.placeholder((None,))
+    >>> K.function([x], K.gradients(K.sum(x * K.stop_gradient(x)), [x]))([[1., 3.]])[0].tolist()
+    [1.0, 3.0]
+    """
     if isinstance(variables, (list, tuple)):
         return [stop_gradient(v) for v in variables]
     return Tensor(ew.stop_gradient(node_of(variables)))
@@ -293,7 +438,12 @@ def stop_gradient(variables: Any) -> Any:
 # ------------------------------------------------------------------ normalization
 def normalize_batch_in_training(x: Tensor, gamma: Tensor | None, beta: Tensor | None, reduction_axes: Sequence[int],
                                 epsilon: float = 1e-3) -> tuple[Tensor, Tensor, Tensor]:
-    """`x` normalized by its own mean and variance over `reduction_axes`, and these two."""
+    """`x` normalized by its own mean and variance over `reduction_axes`, and these two.
+
+    >>> y, mean, var = K.normalize_batch_in_training(K.constant([[1.], [3.]]), None, None, [0], epsilon=0.)
+    >>> K.eval(y).tolist(), K.eval(mean).tolist(), K.eval(var).tolist()
+    ([[-1.0], [1.0]], [2.0], [1.0])
+    """
     axes = list(reduction_axes)
     m, v = mean(x, axes), var(x, axes)
     full = tuple(1 if i in {a % x.ndim for a in axes} else d for i, d in enumerate(node_of(x).shape))
@@ -306,7 +456,11 @@ def normalize_batch_in_training(x: Tensor, gamma: Tensor | None, beta: Tensor | 
 
 def batch_normalization(x: Tensor, mean: Any, var: Any, beta: Any, gamma: Any, axis: int = -1,
                         epsilon: float = 1e-3) -> Tensor:
-    """gamma * (x - mean) / sqrt(var + epsilon) + beta; the four broadcast against `x`, vectors along `axis`."""
+    """gamma * (x - mean) / sqrt(var + epsilon) + beta; the four broadcast against `x`, vectors along `axis`.
+
+    >>> K.eval(K.batch_normalization(K.constant([[5.]]), 3., 4., None, None, epsilon=0.)).tolist()
+    [[1.0]]
+    """
     def fit(t: Any) -> Any:
         if isinstance(t, Tensor) and t.ndim == 1 and x.ndim > 1 and axis not in (-1, x.ndim - 1):
             return Tensor(sh.reshape(t.node, shape=tuple(t.node.shape[0] if i == axis % x.ndim else 1
@@ -320,7 +474,11 @@ def batch_normalization(x: Tensor, mean: Any, var: Any, beta: Any, gamma: Any, a
 
 
 def l2_normalize(x: Tensor, axis: Any = None) -> Tensor:
-    """`x` divided by its Euclidean length along `axis`."""
+    """`x` divided by its Euclidean length along `axis`.
+
+    >>> K.eval(K.l2_normalize(K.constant([3., 4.]))).round(2).tolist() == [np.float32(.6), np.float32(.8)]
+    True
+    """
     total = sum(square(x), axis=axis, keepdims=True)
     return x * Tensor(ew.rsqrt(ew.max(total.node, 1e-12)))
 

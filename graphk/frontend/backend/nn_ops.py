@@ -39,39 +39,67 @@ def relu(x: Tensor, alpha: Any = 0.0, max_value: float | None = None, threshold:
 
 
 def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
-    """x above 0, alpha * (exp(x) - 1) below."""
+    """x above 0, alpha * (exp(x) - 1) below.
+
+    >>> K.eval(K.elu(K.constant([-1., 2.]))).round(3).tolist()
+    [-0.6320000290870667, 2.0]
+    """
     node = node_of(x)
     low = ew.expm1(ew.min(node, 0.0))            # bounded, so that the unused branch has no infinite gradient
     return Tensor(ew.select(ew.gt(node, 0.0), node, low if alpha == 1 else ew.mul(low, node_of(alpha, node.dtype))))
 
 
 def softmax(x: Tensor, axis: int = -1) -> Tensor:
-    """exp(x) over its sum along `axis`."""
+    """exp(x) over its sum along `axis`.
+
+    >>> K.eval(K.softmax(K.constant([[0., 0.]]))).tolist()
+    [[0.5, 0.5]]
+    """
     return Tensor(nn.softmax(node_of(x), axis))
 
 
 def softplus(x: Tensor) -> Tensor:
-    """log(exp(x) + 1)."""
+    """log(exp(x) + 1).
+
+    >>> float(K.eval(K.softplus(K.constant(100.))))
+    100.0
+    """
     return Tensor(ew.softplus(node_of(x)))
 
 
 def softsign(x: Tensor) -> Tensor:
-    """x / (|x| + 1)."""
+    """x / (|x| + 1).
+
+    >>> K.eval(K.softsign(K.constant([-1., 3.]))).tolist()
+    [-0.5, 0.75]
+    """
     return x / (m.abs(x) + 1.0)
 
 
 def sigmoid(x: Tensor) -> Tensor:
-    """1 / (1 + exp(-x))."""
+    """1 / (1 + exp(-x)).
+
+    >>> float(K.eval(K.sigmoid(K.constant(0.))))
+    0.5
+    """
     return Tensor(ew.sigmoid(node_of(x)))
 
 
 def hard_sigmoid(x: Tensor) -> Tensor:
-    """clip(0.2 x + 0.5, 0, 1)."""
+    """clip(0.2 x + 0.5, 0, 1).
+
+    >>> K.eval(K.hard_sigmoid(K.constant([-3., 0., 3.]))).tolist()
+    [0.0, 0.5, 1.0]
+    """
     return m.clip(x * 0.2 + 0.5, 0.0, 1.0)
 
 
 def tanh(x: Tensor) -> Tensor:
-    """The hyperbolic tangent."""
+    """The hyperbolic tangent.
+
+    >>> float(K.eval(K.tanh(K.constant(0.))))
+    0.0
+    """
     return Tensor(ew.tanh(node_of(x)))
 
 
@@ -84,7 +112,12 @@ def _channel_axis(output: Tensor, axis: int) -> int:
 
 
 def categorical_crossentropy(target: Tensor, output: Tensor, from_logits: bool = False, axis: int = -1) -> Tensor:
-    """-sum(target * log(output)) along `axis`; probabilities are scaled to sum 1 and clipped first."""
+    """-sum(target * log(output)) along `axis`; probabilities are scaled to sum 1 and clipped first.
+
+    >>> p = K.constant([[.25, .75], [.5, .5]])
+    >>> K.eval(K.exp(-K.categorical_crossentropy(K.constant([[0., 1.], [1., 0.]]), p))).tolist()
+    [0.75, 0.5]
+    """
     axis = _channel_axis(output, axis)
     if from_logits:
         logs = Tensor(nn.log_softmax(node_of(output), axis))
@@ -98,7 +131,12 @@ def sparse_categorical_crossentropy(
     target: Tensor, output: Tensor, from_logits: bool = False, axis: int = -1
 ) -> Tensor:
     """-log of the probability of the class `target`; `target` holds integers, with or without an axis of 1 at the
-    end."""
+    end.
+
+    >>> p = K.constant([[.25, .75], [.5, .5]])
+    >>> K.eval(K.exp(-K.sparse_categorical_crossentropy(K.constant([1, 0]), p))).tolist()
+    [0.75, 0.5]
+    """
     axis = _channel_axis(output, axis)
     out = node_of(output)
     if axis != out.ndim - 1:
@@ -114,7 +152,11 @@ def sparse_categorical_crossentropy(
 
 
 def binary_crossentropy(target: Tensor, output: Tensor, from_logits: bool = False) -> Tensor:
-    """-(t log p + (1-t) log(1-p)), elementwise; probabilities are clipped first."""
+    """-(t log p + (1-t) log(1-p)), elementwise; probabilities are clipped first.
+
+    >>> K.eval(K.exp(-K.binary_crossentropy(K.constant([1., 0.]), K.constant([.5, .75])))).tolist()
+    [0.5, 0.25]
+    """
     if from_logits:
         return m.maximum(output, 0.0) - output * target + softplus(-m.abs(output))
     p = m.clip(output, epsilon(), 1.0 - epsilon())
@@ -123,7 +165,13 @@ def binary_crossentropy(target: Tensor, output: Tensor, from_logits: bool = Fals
 
 # ------------------------------------------------------------------ dropout, top k
 def dropout(x: Tensor, level: float, noise_shape: Any = None, seed: int | None = None) -> Tensor:
-    """`x` with a fraction `level` of elements set to 0 and the others divided by 1 - level."""
+    """`x` with a fraction `level` of elements set to 0 and the others divided by 1 - level; the shape stays.
+
+    noise_shape: the shape of the mask, with 1 where elements along an axis share their fate, None for x's own size.
+
+    >>> sorted(set(K.eval(K.dropout(K.ones((100,)), .5, seed=1)).tolist()))
+    [0.0, 2.0]
+    """
     node = node_of(x)
     keep = 1.0 - level
     shape = node.shape if noise_shape is None else tuple(
@@ -140,7 +188,11 @@ def _noise(noise_shape: Any, ndim: int) -> Any:
 
 
 def in_top_k(predictions: Tensor, targets: Tensor, k: int) -> Tensor:
-    """Whether the class `targets` is among the k largest `predictions` of each row (ties count as in)."""
+    """Whether the class `targets` (n,) is among the k largest `predictions` (n, classes) of each row; ties count as in.
+
+    >>> K.eval(K.in_top_k(K.constant([[.1, .6, .3]]), K.constant([2], dtype='int32'), 2)).tolist()
+    [True]
+    """
     node = node_of(predictions)
     hot = ew.cast(node_of(one_hot(targets, node.shape[-1])), "bool")
     low = const(-math.inf, node.dtype)

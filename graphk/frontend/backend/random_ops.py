@@ -71,20 +71,32 @@ def _seed(seed: int | None) -> int:
 
 def random_uniform(shape: Any, minval: float = 0.0, maxval: float = 1.0, dtype: str | None = None,
                    seed: int | None = None) -> Tensor:
-    """Uniform numbers in [minval, maxval)."""
+    """Uniform numbers in [minval, maxval).
+
+    >>> K.random_uniform((2, 3), -1., 1., seed=1).shape
+    (2, 3)
+    """
     return Tensor(rnd.uniform(step_node(), _seed(seed), as_shape(shape), float(minval), float(maxval),
                               dtype or floatx()))
 
 
 def random_normal(shape: Any, mean: float = 0.0, stddev: float = 1.0, dtype: str | None = None,
                   seed: int | None = None) -> Tensor:
-    """Normal numbers."""
+    """Normal numbers of mean `mean` and standard deviation `stddev`.
+
+    >>> bool(abs(K.eval(K.mean(K.random_normal((1000,), mean=5., seed=1))) - 5.) < 0.2)
+    True
+    """
     z = rnd.normal_op(step_node(), seed=_seed(seed) & 0xFFFFFFFF, shape=as_shape(shape), dtype=dtype or floatx())
     return Tensor(z) * stddev + mean
 
 
 def random_binomial(shape: Any, p: Any = 0.0, dtype: str | None = None, seed: int | None = None) -> Tensor:
-    """1 with probability `p`, else 0."""
+    """1 with probability `p`, else 0.
+
+    >>> sorted(set(K.eval(K.random_binomial((100,), p=.5, seed=1)).tolist()))
+    [0.0, 1.0]
+    """
     return Tensor(bernoulli(as_shape(shape), p, dtype or floatx(), seed))
 
 
@@ -97,7 +109,11 @@ def bernoulli(shape: Any, p: Any, dtype: str, seed: int | None) -> Node:
 def truncated_normal(shape: Any, mean: float = 0.0, stddev: float = 1.0, dtype: str | None = None,
                      seed: int | None = None) -> Tensor:
     """Normal numbers within two standard deviations of the mean, from the inverse of the distribution
-    function (Acklam's rational approximation of the normal quantile, error below 1.2e-9)."""
+    function (Acklam's rational approximation of the normal quantile, error below 1.2e-9).
+
+    >>> bool(K.eval(K.max(K.abs(K.truncated_normal((1000,), seed=1)))) <= 2.)
+    True
+    """
     u = rnd.uniform(step_node(), _seed(seed), as_shape(shape), 0.022750131948179195, 0.9772498680518208,
                     dtype or floatx())
     return Tensor(_quantile(u)) * stddev + mean

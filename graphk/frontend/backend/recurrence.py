@@ -29,6 +29,12 @@ def rnn(step_function: Step, inputs: Tensor, initial_states: Sequence[Tensor], g
     inputs: (samples, time, …); mask: (samples, time) or (samples, time, 1): at a 0 the states stay and the output is
     the previous one.  Returns (last output, outputs (samples, time, …), last states); with `go_backwards` time runs
     backwards and outputs come in that order.
+
+    >>> def add(x, states):
+    ...     return x + states[0], [x + states[0]]
+    >>> last, outputs, states = K.rnn(add, K.constant([[[1.], [2.], [4.]]]), [K.zeros((1, 1))])
+    >>> K.eval(outputs).tolist(), K.eval(last).tolist()
+    ([[[1.0], [3.0], [7.0]]], [[7.0]])
     """
     last, outputs, states = recur(step_function, inputs, initial_states, go_backwards, mask, constants, unroll,
                                   input_length)

@@ -28,7 +28,11 @@ def _axis(axis: int, ndim: int) -> int:
 
 
 def concatenate(tensors: Sequence[Tensor], axis: int = -1) -> Tensor:
-    """Tensors one after another along `axis`; sparse if all of them are."""
+    """Tensors one after another along `axis`; sparse if all of them are.
+
+    >>> K.concatenate([K.placeholder((None, 3)), K.placeholder((None, 2))], axis=-1).shape
+    (None, 5)
+    """
     if builtins.all(isinstance(t, ShapeTensor) for t in tensors):
         return ShapeTensor([d for t in tensors if isinstance(t, ShapeTensor) for d in t.dims])
     out = Tensor(sh.concat(*[node_of(t) for t in tensors], axis=axis))
@@ -38,7 +42,6 @@ def concatenate(tensors: Sequence[Tensor], axis: int = -1) -> Tensor:
 def reshape(x: Tensor, shape: Any) -> Tensor:
     """The same elements under another shape; one entry may be -1.
 
-    >>> from graphk import backend as K
     >>> K.reshape(K.placeholder((None, 4, 5)), (-1, 20)).shape
     (None, 20)
     """
@@ -48,12 +51,20 @@ def reshape(x: Tensor, shape: Any) -> Tensor:
 
 
 def permute_dimensions(x: Tensor, pattern: Sequence[int]) -> Tensor:
-    """Axes in the order `pattern`."""
+    """Axes in the order `pattern`: axis i of the result is axis pattern[i] of `x`.
+
+    >>> K.permute_dimensions(K.placeholder((2, 3, 4)), (0, 2, 1)).shape
+    (2, 4, 3)
+    """
     return Tensor(sh.transpose(node_of(x), perm=tuple(pattern)))
 
 
 def repeat_elements(x: Tensor, rep: int, axis: int) -> Tensor:
-    """Each element `rep` times in a row along `axis`, as numpy.repeat."""
+    """Each element `rep` times in a row along `axis`, as numpy.repeat: (a, b) becomes (a, b * rep) along axis 1.
+
+    >>> K.eval(K.repeat_elements(K.constant([[1., 2.]]), 2, axis=1)).tolist()
+    [[1.0, 1.0, 2.0, 2.0]]
+    """
     node = node_of(x)
     axis = _axis(axis, node.ndim)
     s = node.shape
@@ -63,7 +74,11 @@ def repeat_elements(x: Tensor, rep: int, axis: int) -> Tensor:
 
 
 def repeat(x: Tensor, n: int) -> Tensor:
-    """(samples, dim) repeated to (samples, n, dim)."""
+    """(samples, dim) repeated to (samples, n, dim).
+
+    >>> K.repeat(K.placeholder((None, 3)), 5).shape
+    (None, 5, 3)
+    """
     node = node_of(x)
     if node.ndim != 2:
         raise ValueError(
@@ -74,7 +89,11 @@ def repeat(x: Tensor, n: int) -> Tensor:
 
 
 def arange(start: Any, stop: Any = None, step: int = 1, dtype: str = "int32") -> Tensor:
-    """Evenly spaced integers: start, start+step, … before `stop`."""
+    """Evenly spaced numbers, an axis of them: start, start + step, … before `stop`; one argument alone is `stop`.
+
+    >>> K.eval(K.arange(1, 10, 3)).tolist(), K.dtype(K.arange(3))
+    ([1, 4, 7], 'int32')
+    """
     if stop is None:
         start, stop = 0, start
     if isinstance(start, float) or isinstance(stop, float) or isinstance(step, float):
@@ -89,7 +108,11 @@ def arange(start: Any, stop: Any = None, step: int = 1, dtype: str = "int32") ->
 
 
 def tile(x: Tensor, n: Any) -> Tensor:
-    """`x` repeated n[i] times along axis i (an int repeats along the last axis given)."""
+    """`x` repeated n[i] times along axis i: (a, b) becomes (a * n[0], b * n[1]).  An int repeats the last axis.
+
+    >>> K.eval(K.tile(K.constant([[1., 2.]]), (2, 2))).tolist()
+    [[1.0, 2.0, 1.0, 2.0], [1.0, 2.0, 1.0, 2.0]]
+    """
     node = node_of(x)
     reps = (as_dim(n),) if isinstance(n, (int, np.integer)) else as_shape(n)
     if len(reps) < node.ndim:
@@ -104,26 +127,42 @@ def tile(x: Tensor, n: Any) -> Tensor:
 
 
 def flatten(x: Tensor) -> Tensor:
-    """All elements in one axis."""
+    """All elements in one axis.
+
+    >>> K.flatten(K.placeholder((2, 3))).shape
+    (6,)
+    """
     node = node_of(x)
     return Tensor(sh.reshape(node, shape=(node.t.size,)))
 
 
 def batch_flatten(x: Tensor) -> Tensor:
-    """All axes but the first in one: (samples, -1)."""
+    """All axes but the first in one: (samples, -1).
+
+    >>> K.batch_flatten(K.placeholder((None, 3, 4))).shape
+    (None, 12)
+    """
     node = node_of(x)
     return Tensor(sh.reshape(node, shape=(node.shape[0], product(node.shape[1:]))))
 
 
 def expand_dims(x: Tensor, axis: int = -1) -> Tensor:
-    """A new axis of extent 1 at `axis`."""
+    """A new axis of extent 1 at `axis`.
+
+    >>> K.expand_dims(K.placeholder((None, 3)), 1).shape
+    (None, 1, 3)
+    """
     node = node_of(x)
     axis = _axis(axis, node.ndim + 1)
     return Tensor(sh.reshape(node, shape=node.shape[:axis] + (1,) + node.shape[axis:]))
 
 
 def squeeze(x: Tensor, axis: int) -> Tensor:
-    """`x` without the axis `axis`, whose extent is 1."""
+    """`x` without the axis `axis`, whose extent is 1.
+
+    >>> K.squeeze(K.placeholder((None, 1, 3)), 1).shape
+    (None, 3)
+    """
     node = node_of(x)
     axis = _axis(axis, node.ndim)
     if isinstance(node.shape[axis], int) and node.shape[axis] != 1:
@@ -136,24 +175,40 @@ def _pad(x: Tensor, pads: Sequence[tuple[int, int]]) -> Tensor:
 
 
 def temporal_padding(x: Tensor, padding: tuple[int, int] = (1, 1)) -> Tensor:
-    """Zeros before and after the middle axis of a tensor of 3 axes."""
+    """padding[0] zeros before and padding[1] after the middle axis of (n, length, channels).
+
+    >>> K.temporal_padding(K.placeholder((None, 5, 3)), (2, 1)).shape
+    (None, 8, 3)
+    """
     return _pad(x, [(0, 0), (padding[0], padding[1]), (0, 0)])
 
 
 def spatial_2d_padding(x: Tensor, padding: Any = ((1, 1), (1, 1)), data_format: str | None = None) -> Tensor:
-    """Zeros around the two image axes of a tensor of 4 axes."""
+    """Zeros around images: ((top, bottom), (left, right)) on the two spatial axes of a tensor of 4 axes.
+
+    >>> K.spatial_2d_padding(K.placeholder((None, 5, 6, 3)), ((1, 2), (0, 1))).shape
+    (None, 8, 7, 3)
+    """
     space = [tuple(p) for p in padding]
     first = normalize_data_format(data_format) == "channels_first"
     return _pad(x, [(0, 0), (0, 0), *space] if first else [(0, 0), *space, (0, 0)])
 
 
 def spatial_3d_padding(x: Tensor, padding: Any = ((1, 1), (1, 1), (1, 1)), data_format: str | None = None) -> Tensor:
-    """Zeros around the three volume axes of a tensor of 5 axes."""
+    """Zeros around volumes: a pair (in front, behind) for each of the three spatial axes of a tensor of 5 axes.
+
+    >>> K.spatial_3d_padding(K.placeholder((None, 2, 2, 2, 3))).shape
+    (None, 4, 4, 4, 3)
+    """
     return spatial_2d_padding(x, padding, data_format)
 
 
 def stack(x: Sequence[Tensor], axis: int = 0) -> Tensor:
-    """Tensors of one shape joined along a new axis."""
+    """Tensors of one shape joined along a new axis: two of (a, b) become (2, a, b) for axis 0.
+
+    >>> K.stack([K.placeholder((None, 3)), K.placeholder((None, 3))], axis=1).shape
+    (None, 2, 3)
+    """
     if any_tensor(x) and builtins.all(_scalar_size(t) is not None for t in x):
         return ShapeTensor([_scalar_size(t) for t in x])
     return concatenate([expand_dims(t, axis) for t in x], axis)
@@ -175,14 +230,22 @@ def _scalar_size(t: Any) -> Any:
 
 
 def one_hot(indices: Tensor, num_classes: int) -> Tensor:
-    """1 where the new last axis equals the index, else 0."""
+    """1 where the new last axis equals the index, else 0: (a, b) of integers becomes (a, b, num_classes) of `floatx`.
+
+    >>> K.eval(K.one_hot(K.constant([0, 2], dtype='int32'), 3)).tolist()
+    [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
+    """
     node = node_of(indices)
     return Tensor(nn.one_hot(node if node.dtype in ("int32", "int64") else ew.cast(node, "int32"),
                              as_dim(num_classes), floatx()))
 
 
 def reverse(x: Tensor, axes: Any) -> Tensor:
-    """`x` backwards along `axes`."""
+    """`x` backwards along `axes` (an int, or several).
+
+    >>> K.eval(K.reverse(K.constant([[1., 2.], [3., 4.]]), 1)).tolist()
+    [[2.0, 1.0], [4.0, 3.0]]
+    """
     node = node_of(x)
     hit = {_axis(a, node.ndim) for a in ([axes] if isinstance(axes, int) else axes)}
     return Tensor(sh.slice_op(node, starts=tuple(d - 1 if i in hit else 0 for i, d in enumerate(node.shape)),
@@ -190,7 +253,11 @@ def reverse(x: Tensor, axes: Any) -> Tensor:
 
 
 def slice(x: Tensor, start: Any, size: Any) -> Tensor:
-    """`size` elements from `start` on along each axis; a size of -1 takes the rest."""
+    """`size` elements from `start` on along each axis; a size of -1 takes the rest.
+
+    >>> K.slice(K.placeholder((4, 5)), (1, 2), (2, -1)).shape
+    (2, 3)
+    """
     node = node_of(x)
     first, many = as_shape(start), as_shape(size)
     if len(first) != node.ndim or len(many) != node.ndim:
@@ -204,7 +271,11 @@ def slice(x: Tensor, start: Any, size: Any) -> Tensor:
 
 
 def bias_add(x: Tensor, bias: Tensor, data_format: str | None = None) -> Tensor:
-    """`x` plus a bias along its channel axis (or a bias of the shape of one sample)."""
+    """`x` plus a bias along its channel axis, or a bias of the shape of one sample; the shape of `x` stays.
+
+    >>> K.eval(K.bias_add(K.zeros((1, 2, 2)), K.constant([1., 2.]))).tolist()
+    [[[1.0, 2.0], [1.0, 2.0]]]
+    """
     data_format = normalize_data_format(data_format)
     nodes: tuple[Node, Node] = (node_of(x), node_of(bias))
     n, b = nodes

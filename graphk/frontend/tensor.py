@@ -80,6 +80,10 @@ class Tensor:
     def __repr__(self) -> str:
         return f"<graphk.Tensor '{self.name}' shape={self.shape} dtype={self.dtype}>"
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Tensor":
+        from graphk.frontend.engine.copying import copied_tensor
+        return copied_tensor(self, memo)
+
     # ---------------------------------------------------------------- what a symbol cannot do
     def _no_value(self, what: str) -> TypeError:
         return TypeError(f"{what} the symbolic tensor `{self.name}` of shape {self.shape}, which has no value until a "
@@ -460,9 +464,6 @@ class Variable(Tensor):
     def __repr__(self) -> str:
         return f"<graphk.Variable '{self.name}' shape={self.shape} dtype={self.dtype}>"
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Variable":
-        return Variable(self.array, self.dtype, self.name, self.constraint, self.trainable)
-
 
 def variable_of(node: Node) -> Variable:
     """The Variable of a `variable` node, even when the user dropped the handle he made it with."""
@@ -488,11 +489,7 @@ class Update(tuple):
     value = property(lambda self: self[1])
     node = property(lambda self: self[1].node)
 
-    def __hash__(self) -> int:
-        return object.__hash__(self)
+    __hash__, __eq__, __ne__ = object.__hash__, object.__eq__, object.__ne__
 
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    def __ne__(self, other: object) -> bool:
-        return self is not other
+    def __getnewargs__(self) -> Any:
+        return self[0], self[1]

@@ -139,6 +139,17 @@ def test_weights_order_and_freezing():
     assert m.trainable_weights == [] and len(m.non_trainable_weights) == 6 and m.updates == []
 
 
+def test_weights_of_an_inner_model_go_back_where_they_came_from():
+    x = L.Input((3,))
+    inner = Sequential([L.BatchNormalization(input_shape=(3,)), L.Dense(2)])
+    m = Model(x, inner(x))
+    want = [np.random.randn(*w.shape) for w in m.get_weights()]
+    m.set_weights(want)
+    assert all(np.allclose(a, b) for a, b in zip(m.get_weights(), want))
+    inner.layers[1].trainable = False
+    m.set_weights(m.get_weights())
+
+
 def test_summary_text():
     lines = []
     m = Sequential([L.Dense(4, input_shape=(3,)), L.BatchNormalization()])

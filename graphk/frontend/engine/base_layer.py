@@ -141,6 +141,19 @@ class Layer(LayerState, LayerAccessors):
         """A layer made from `get_config()`."""
         return cls(**config)
 
+    def __copy__(self) -> "Layer":
+        new = self.__class__.__new__(self.__class__)
+        new.__dict__.update(self.__dict__)
+        return new
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Layer":
+        from graphk.frontend.engine.copying import copied_layer
+        return copied_layer(self, memo)
+
+    def __reduce__(self) -> Any:
+        from graphk.frontend.engine.copying import layer_state
+        return layer_state(self)
+
     # ---------------------------------------------------------------- weights
     def add_weight(self, name: Any = None, shape: Any = None, dtype: str | None = None, initializer: Any = None,
                    regularizer: Any = None, trainable: bool = True, constraint: Any = None) -> Variable:
@@ -149,18 +162,18 @@ class Layer(LayerState, LayerAccessors):
         initializer: name, config or callable (glorot_uniform by default); a regularizer's penalty is added to the loss;
         a constraint is applied after each update.
         """
-        from graphk.frontend import initializers
+        from graphk.frontend import constraints, initializers, regularizers
         if isinstance(name, (tuple, list)):             # Keras 1: add_weight(shape, initializer, name=…)
             name, shape, initializer = (shape if isinstance(shape, str) and initializer is None else None), name, \
                 (initializer if initializer is not None else shape)
         make = initializers.get(initializer if initializer is not None else "glorot_uniform")
         dtype = dtype or K.floatx()
         shape = tuple(int(d) for d in (shape if shape is not None else ()))
-        weight = K.variable(_initial(make, shape, dtype), dtype=dtype, name=name, constraint=constraint)
+        weight = K.variable(_initial(make, shape, dtype), dtype, name, constraints.get(constraint))
         weight.trainable = trainable
         if regularizer is not None:
             with origin(layer=self.name):
-                self.add_loss(regularizer(weight))
+                self.add_loss(regularizers.get(regularizer)(weight))
         (self._trainable_weights if trainable else self._non_trainable_weights).append(weight)
         return weight
 

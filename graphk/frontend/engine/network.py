@@ -6,6 +6,7 @@ in layer order; `layers` are in the order they run.
 """
 from __future__ import annotations
 
+import copy
 from typing import Any, Callable, Sequence
 
 from graphk.frontend import backend as K
@@ -146,6 +147,14 @@ class Network(Subclassed, NetworkConfig, Layer):
             seen[name] = count + 1
         self.output_names = names
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        make, arguments = self.__reduce__()
+        return make(*copy.deepcopy(arguments, memo))
+
+    def __reduce__(self) -> Any:
+        from graphk.frontend.engine.copying import model_state
+        return model_state(self)
+
     # ---------------------------------------------------------------- layers and weights
     @property
     def layers(self) -> list[Any]:
@@ -197,7 +206,7 @@ class Network(Subclassed, NetworkConfig, Layer):
         at = 0
         for layer in self.layers:
             count = len(layer.weights)
-            layer.set_weights(weights[at:at + count])
+            Layer.set_weights(layer, weights[at:at + count])      # in the order of `weights`, also of an inner model
             at += count
 
     # ---------------------------------------------------------------- losses, updates, state

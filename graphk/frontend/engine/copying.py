@@ -1,0 +1,150 @@
+"""Deep copies and pickles of layers and models.
+
+In: a layer, a model (compiled or not), a tensor.  Out: one like it with variables of its own, also in another process.
+What always holds: a copied layer has been called on nothing yet; a copied model is made again from its config, with
+its weights, flags, compilation and the optimizer's state, so that it goes on training as the original would.
+"""
+from __future__ import annotations
+
+import copy
+import types
+from typing import Any, Iterator
+
+from graphk.frontend import backend as K
+from graphk.frontend.tensor import Tensor, Variable, variable_of
+from graphk.ir.node import Graph, substitute_nodes, topological
+from graphk.ir.ops.leaves import new_input
+
+_OF_CALLS = {"_inbound_nodes": list, "_outbound_nodes": list}
+_PER_INPUT = {"_per_input_losses": "_losses", "_per_input_updates": "_updates"}
+
+
+def copied_tensor(x: Tensor, memo: dict[int, Any]) -> Tensor:
+    """The same expression of copies of its variables and placeholders; a variable with the same value."""
+    if isinstance(x, Variable):
+        return Variable(x.array, x.dtype, x.name, x.constraint, x.trainable)
+    table = {}
+    for node in topological([x.node]):
+        if node.op.name == "variable":
+            table[node] = copy.deepcopy(variable_of(node), memo).node
+        elif node.op.name == "input":
+            table[node] = memo.setdefault(id(node), new_input(node.t, node.attr("name")))
+    out = Tensor(substitute_nodes(Graph((), (x.node,)), table).outputs[0], x.name)
+    if hasattr(x, "_keras_shape"):
+        out._keras_shape = x._keras_shape
+    return out
+
+
+# ------------------------------------------------------------------ layers
+def copied_layer(layer: Any, memo: dict[int, Any]) -> Any:
+    """All attributes copied, but no record of calls, and of losses and updates those that belong to no call."""
+    new = layer.__class__.__new__(layer.__class__)
+    memo[id(layer)] = new
+    for name, value in vars(layer).items():
+        if name in _OF_CALLS:
+            value = _OF_CALLS[name]()
+        elif name in _PER_INPUT:
+            value = {"None": value["None"]} if "None" in value else {}
+        elif name in _PER_INPUT.values():
+            continue
+        new.__dict__[name] = copy.deepcopy(value, memo)
+    for table, flat in _PER_INPUT.items():
+        new.__dict__[flat] = list(new.__dict__[table].get("None", []))
+    return new
+
+
+def layer_state(layer: Any) -> tuple[Any, ...]:
+    """How to make a layer again elsewhere; see `__reduce__` in the documentation of `pickle`."""
+    shapes = layer._inbound_nodes[0].input_shapes if layer.built and layer._inbound_nodes else None
+    return _made_layer, (layer.__class__, layer.get_config(), custom_objects([layer]), shapes, layer.get_weights())
+
+
+def _made_layer(cls: Any, config: dict[str, Any], objects: dict[str, Any], shapes: Any, weights: Any) -> Any:
+    from graphk.frontend.utils.generic_utils import CustomObjectScope
+    with CustomObjectScope(objects):
+        layer = cls.from_config(config)
+    if shapes is not None:
+        layer.build(shapes[0] if len(shapes) == 1 else shapes)
+        layer.built = True
+        layer.set_weights(weights)
+    return layer
+
+
+def _parts(things: Any) -> Iterator[Any]:
+    """Layers among `things`, and those inside them, each before what it holds."""
+    from graphk.frontend.engine.base_layer import Layer
+    for x in things:
+        if isinstance(x, Layer):
+            yield x
+            held = list(vars(x).values())
+            yield from _parts([v for h in held for v in (h if isinstance(h, (list, tuple)) else [h])])
+
+
+def custom_objects(layers: Any) -> dict[str, Any]:
+    """What configs of `layers` name but graphk does not know: classes and functions of the user's."""
+    found: dict[str, Any] = {}
+    for layer in _parts(layers):
+        for value in (layer, *vars(layer).values()):
+            if isinstance(value, types.FunctionType):
+                thing: Any = value
+            elif hasattr(value, "get_config") and not isinstance(value, type):
+                thing = type(value)
+            else:
+                continue
+            if thing.__module__.startswith("graphk.frontend.") or thing.__name__ == "<lambda>":
+                continue                                 # configs of this process hold the functions of Lambda layers
+            if found.setdefault(thing.__name__, thing) is not thing:
+                raise ValueError(f"The layer `{layer.name}` and another one hold two different objects called "
+                                 f"`{thing.__name__}`; a config tells them apart by name only. Rename one.")
+    return found
+
+
+# ------------------------------------------------------------------ models
+def _networks(network: Any) -> list[Any]:
+    """A network and those inside it, whose configs do not hold their flag `trainable`."""
+    return [network, *(n for layer in network.layers if hasattr(layer, "layers") and hasattr(layer, "outputs")
+                       for n in _networks(layer))]
+
+
+_COMPILED = ("loss", "metrics", "loss_weights", "sample_weight_mode", "weighted_metrics")
+
+
+def model_state(model: Any) -> tuple[Any, ...]:
+    """How to make a model again elsewhere; see `__reduce__` in the documentation of `pickle`."""
+    config = model.get_config()
+    if getattr(model, "_target_tensors_given", None) is not None:
+        raise ValueError(f"The model `{model.name}` was compiled with target_tensors, which cannot be copied. "
+                         "Compile it without them first.")
+    state = {"flags": [n.trainable for n in _networks(model)], "weights": model.get_weights()}
+    if getattr(model, "optimizer", None) is not None:
+        state["compiled"] = {key: getattr(model, key) for key in _COMPILED}
+        state["optimizer"] = _optimizer_state(model.optimizer)
+    return _made_model, (model.__class__, config, custom_objects([model]), state)
+
+
+def _optimizer_state(optimizer: Any) -> tuple[Any, ...]:
+    variables = {name: K.get_value(v) for name, v in vars(optimizer).items() if isinstance(v, Variable)}
+    return type(optimizer), optimizer.get_config(), variables, optimizer.get_weights()
+
+
+def _made_model(cls: Any, config: Any, objects: dict[str, Any], state: dict[str, Any]) -> Any:
+    from graphk.frontend.utils.generic_utils import CustomObjectScope
+    with CustomObjectScope(objects):
+        model = cls.from_config(config)
+    for network, flag in zip(_networks(model), state["flags"]):
+        network.trainable = flag
+    if state["weights"]:
+        model.set_weights(state["weights"])
+    if "compiled" in state:
+        make, settings, variables, weights = state["optimizer"]
+        optimizer = make.from_config(settings)
+        model.compile(optimizer, **state["compiled"])
+        if weights:
+            model._make_train_function()
+            optimizer.set_weights(weights)
+        for name, value in variables.items():
+            K.set_value(getattr(optimizer, name), value)
+    return model
+
+
+__all__ = ["copied_layer", "copied_tensor", "custom_objects", "layer_state", "model_state"]

@@ -1,0 +1,170 @@
+"""Deep copies and pickles of models and layers."""
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+from graphk import backend as K
+from graphk import layers as L
+from graphk import optimizers
+from graphk.models import Model, Sequential
+
+X, Y = np.random.RandomState(0).randn(8, 3), np.random.RandomState(1).randn(8, 2)
+WAYS = {"deepcopy": copy.deepcopy, "pickle": lambda m: pickle.loads(pickle.dumps(m))}
+every_way = pytest.mark.parametrize("again", WAYS.values(), ids=WAYS.keys())
+
+
+def halved(x):
+    return x * .5
+
+
+def own_loss(t, p):
+    return K.mean(K.square(t - p), axis=-1)
+
+
+class Scale(L.Layer):
+    """A layer of the user's."""
+
+    def __init__(self, by=2., **kwargs):
+        super().__init__(**kwargs)
+        self.by = by
+
+    def build(self, input_shape):
+        self.k = self.add_weight("k", (input_shape[-1],), initializer="ones", regularizer="l2")
+        self.add_loss(K.sum(K.abs(self.k)) * .1)
+        super().build(input_shape)
+
+    def call(self, x):
+        return x * self.k * self.by
+
+    def get_config(self):
+        return {**super().get_config(), "by": self.by}
+
+
+def functional():
+    x = L.Input((3,), name="x")
+    inner = Sequential([L.Dense(4, activation=halved, input_shape=(3,)), L.BatchNormalization()], name="inner")
+    y = L.Dense(2, name="out")(L.Dropout(0.)(L.add([inner(x), inner(Scale(3., name="scale")(x))])))
+    return Model(x, L.Lambda(halved)(y), name="whole")
+
+
+def sequential():
+    return Sequential([Scale(input_shape=(3,)), L.Dense(2, kernel_regularizer="l1")])
+
+
+def trained(model, optimizer):
+    model.compile(optimizer, own_loss, metrics=["mae"])
+    model.fit(X, Y, epochs=2, verbose=0)
+    return model
+
+
+@every_way
+@pytest.mark.parametrize("make", [functional, sequential])
+@pytest.mark.parametrize("optimizer", [lambda: optimizers.Adam(.01, decay=.1), lambda: optimizers.Nadam(.01),
+                                       lambda: optimizers.RMSprop(.01, decay=.2)])
+def test_a_compiled_model_goes_on_as_the_original_would(again, make, optimizer):
+    m = trained(make(), optimizer())
+    K.set_value(m.optimizer.lr, .02)
+    twin = again(m)
+    assert twin.name == m.name and [la.name for la in twin.layers] == [la.name for la in m.layers]
+    assert type(twin.get_layer(index=0)) is type(m.get_layer(index=0))
+    np.testing.assert_array_equal(twin.predict(X), m.predict(X))
+    before = [w.copy() for w in m.get_weights()]
+    got = [twin.train_on_batch(X, Y) for _ in range(3)]
+    for a, b in zip(before, m.get_weights()):
+        np.testing.assert_array_equal(a, b)
+    want = [m.train_on_batch(X, Y) for _ in range(3)]
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+    for a, b in zip(m.get_weights(), twin.get_weights()):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+@every_way
+def test_uncompiled_unbuilt_and_frozen(again):
+    m = Sequential([L.Dense(2)])
+    assert not again(m).built
+    m.compile("sgd", "mse")
+    twin = again(m)
+    assert len(twin.fit(X, Y, verbose=0).epoch) == 1 and not m.built
+    f = functional()
+    f.get_layer("inner").trainable = False
+    f.get_layer("inner").layers[0].trainable = False
+    twin = again(f)
+    assert len(twin.trainable_weights) == len(f.trainable_weights) and twin.optimizer is None
+    for a, b in zip(f.get_weights(), twin.get_weights()):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_functions_of_a_copy_are_its_own():
+    m = functional()
+    twin = copy.deepcopy(m)
+    f, g = (K.function([n.inputs[0]], [n.layers[-1].output]) for n in (m, twin))
+    want = f([X])[0]
+    m.set_weights([0 * w for w in m.get_weights()])
+    assert not f([X])[0].any()
+    np.testing.assert_array_equal(g([X])[0], want)
+
+
+def test_lambdas_are_copied_but_not_pickled():
+    m = Sequential([L.Lambda(lambda x: x + 1., input_shape=(3,))])
+    np.testing.assert_array_equal(copy.deepcopy(m).predict(X), m.predict(X))
+    with pytest.raises(ValueError, match="holds a function that cannot be loaded"):
+        pickle.loads(pickle.dumps(m))
+
+
+@every_way
+@pytest.mark.parametrize("make", [
+    lambda: L.Dense(2, activation=halved), lambda: Scale(4.), lambda: L.LSTM(2, stateful=True),
+    lambda: L.RNN([L.GRUCell(2), L.LSTMCell(3)]), lambda: L.Bidirectional(L.GRU(2)),
+    lambda: L.TimeDistributed(L.Dense(2, kernel_regularizer="l2"))], ids=str)
+def test_layers(again, make):
+    flat = isinstance(make(), (L.Dense, Scale))
+    x = L.Input(batch_shape=(4, 3) if flat else (4, 5, 3))
+    layer = make()
+    y = layer(x)
+    other = again(layer)
+    assert other.name == layer.name and other.get_config() == layer.get_config()
+    assert all(a is not b for a, b in zip(layer.weights, other.weights))
+    z = other(x)
+    assert len(other._inbound_nodes) == 1 and len(layer._inbound_nodes) == 1
+    assert len(other.losses) == len(layer.losses) and len(other.updates) == len(layer.updates)
+    data = np.random.randn(*K.int_shape(x))
+    a, b = K.function([x], [y, z])([data])
+    np.testing.assert_array_equal(a, b)
+    if layer.losses:
+        before = K.eval(layer.losses[0])
+        other.set_weights([w + 1. for w in other.get_weights()])
+        assert K.eval(other.losses[0]) != before == K.eval(layer.losses[0])
+
+
+def test_an_unbuilt_layer_and_a_shallow_copy():
+    d = L.Dense(2, kernel_constraint="non_neg")
+    a, b = copy.deepcopy(d), copy.copy(d)
+    assert not a.built and a.kernel_constraint is not d.kernel_constraint
+    assert b.kernel_constraint is d.kernel_constraint and b.units == 2
+
+
+class Own(Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = L.Dense(2)
+
+    def call(self, x):
+        return self.dense(x)
+
+
+def test_what_cannot_be_copied():
+    with pytest.raises(NotImplementedError, match="`get_config` is not available for the subclassed model"):
+        copy.deepcopy(Own())
+    m = Sequential([L.Dense(2, input_shape=(3,))])
+    m.compile("sgd", "mse", target_tensors=K.placeholder((None, 2)))
+    with pytest.raises(ValueError, match="compiled with target_tensors, which cannot be copied"):
+        pickle.dumps(m)
+
+    def other():
+        def halved(x):
+            return x * .25
+        return halved
+    with pytest.raises(ValueError, match="two different objects called `halved`"):
+        copy.deepcopy(Sequential([L.Dense(2, activation=halved, input_shape=(3,)), L.Dense(2, activation=other())]))

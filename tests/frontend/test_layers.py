@@ -171,6 +171,18 @@ def test_embedding_gathers_and_learns_only_used_rows():
 @pytest.mark.parametrize(
     "make,error,text",
     [
+        (lambda: L.RepeatVector(0), ValueError, "`n` must be a positive integer; received 0"),
+        (lambda: L.Dropout("a", name="d"), TypeError, "Dropout layer d: `rate` must be a number; received 'a'"),
+        (lambda: L.Reshape(5), ValueError, "`target_shape` must be a tuple of integers"),
+        (lambda: L.Reshape((2.5, 2)), ValueError, "received (2.5, 2)"),
+        (lambda: L.BatchNormalization(axis=3, name="b")(L.Input((4,))), ValueError, "layer b normalizes axis 3"),
+        (lambda: L.PReLU(shared_axes=[3])(L.Input((4, 2))), ValueError, "shared_axes=[3]"),
+        (lambda: L.Lambda("relu"), TypeError, "`function` must be a function of tensors; received 'relu'"),
+        (lambda: L.Lambda(lambda x: None, name="l")(L.Input((4,))), ValueError, "Lambda layer l returned None"),
+        (lambda: L.Embedding(2.5, 3), ValueError, "`input_dim` must be a positive integer; received 2.5"),
+        (lambda: L.RNN([]), ValueError, "received no cells"),
+        (lambda: L.TimeDistributed(L.Dense), ValueError, "Write Dense(…), with its arguments."),
+        (lambda: L.TimeDistributed(None), ValueError, "TimeDistributed wraps a layer; received None"),
         (lambda: L.Dense(3, units2=4), TypeError, "Keyword argument not understood"),
         (
             lambda: L.Dense(3)(np.ones((2, 2))),
@@ -285,3 +297,10 @@ def test_merged_masks_may_be_numbers():
     x = K.variable(np.ones((1, 2, 3)))
     assert K.eval(L.Concatenate(1).compute_mask([x, x], [ones, other])).tolist() == [[True, True, False, True]]
     assert K.eval(L.Concatenate().compute_mask([x, x], [None, other])).tolist() == [[False, True]]
+
+
+def test_spatial_dropout_keeps_its_seed():
+    for layer in (L.SpatialDropout1D(.3, seed=4), L.SpatialDropout2D(.3, "channels_first", seed=4)):
+        again = type(layer).from_config(layer.get_config())
+        assert (again.rate, again.seed, again.data_format) == (.3, 4, layer.data_format)
+        assert again.get_config() == layer.get_config()

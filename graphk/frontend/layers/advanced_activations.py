@@ -52,6 +52,9 @@ class PReLU(_Elementwise):
 
     def build(self, input_shape: Any) -> None:
         shape = list(input_shape[1:])
+        if not all(1 <= axis <= len(shape) for axis in self.shared_axes or []):
+            raise ValueError(f"The layer {self.name} has shared_axes={self.shared_axes}, but its input has the shape "
+                             f"{tuple(input_shape)}; axes count from 1, after the batch axis.")
         for axis in self.shared_axes or []:
             shape[axis - 1] = 1
         if None in shape:

@@ -11,6 +11,7 @@ from typing import Any
 from graphk.frontend import activations, constraints, initializers, regularizers
 from graphk.frontend import backend as K
 from graphk.frontend.engine.base_layer import InputSpec, Layer
+from graphk.frontend.layers.arguments import size, windows_fit
 from graphk.frontend.layers.padding import (
     Cropping1D,
     Cropping2D,
@@ -82,14 +83,14 @@ class _Conv(Layer):
             self.rank = kwargs.pop("rank")
         super().__init__(**kwargs)
         rank = self.rank
-        self.filters = filters
-        self.kernel_size = normalize_tuple(kernel_size, rank, "kernel_size")
-        self.strides = normalize_tuple(strides, rank, "strides")
+        self.filters = filters if filters is None else size(self, "filters", filters)
+        self.kernel_size = normalize_tuple(kernel_size, rank, "kernel_size", 1)
+        self.strides = normalize_tuple(strides, rank, "strides", 1)
         self.padding = normalize_padding(padding)
         if rank == 1 and data_format is None:
             data_format = "channels_last"
         self.data_format = K.normalize_data_format(data_format)
-        self.dilation_rate = normalize_tuple(dilation_rate, rank, "dilation_rate")
+        self.dilation_rate = normalize_tuple(dilation_rate, rank, "dilation_rate", 1)
         self.use_bias = use_bias
         adopt(self, activation=activation, kernel_initializer=kernel_initializer, bias_initializer=bias_initializer,
               kernel_regularizer=kernel_regularizer, bias_regularizer=bias_regularizer,
@@ -133,6 +134,7 @@ class _Conv(Layer):
                   data_format=self.data_format, dilation_rate=self.dilation_rate[0] if one else self.dilation_rate)
 
     def call(self, inputs: Tensor) -> Tensor:
+        windows_fit(self, K.int_shape(inputs))
         out = self._convolve(inputs)
         if self.use_bias:
             out = K.bias_add(out, self.bias, data_format=self.data_format)
@@ -194,7 +196,7 @@ class _ConvTranspose(_Conv):
         super().__init__(filters, kernel_size, strides, padding, data_format, **kwargs)
         self.output_padding = output_padding
         if output_padding is not None:
-            self.output_padding = normalize_tuple(output_padding, self.rank, "output_padding")
+            self.output_padding = normalize_tuple(output_padding, self.rank, "output_padding", 0)
             if any(s <= more for s, more in zip(self.strides, self.output_padding)):
                 raise ValueError(f"Stride {self.strides} must be greater than output padding {self.output_padding}")
 
@@ -255,7 +257,7 @@ class _Depthwise(_Conv):
                  depthwise_initializer: Any = "glorot_uniform", depthwise_regularizer: Any = None,
                  depthwise_constraint: Any = None, **kwargs: Any):
         super().__init__(filters, kernel_size, strides, padding, data_format, **kwargs)
-        self.depth_multiplier = depth_multiplier
+        self.depth_multiplier = size(self, "depth_multiplier", depth_multiplier)
         adopt(self, depthwise_initializer=depthwise_initializer, depthwise_regularizer=depthwise_regularizer,
               depthwise_constraint=depthwise_constraint)
 

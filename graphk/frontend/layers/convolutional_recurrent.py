@@ -13,7 +13,7 @@ import numpy as np
 from graphk.frontend import activations
 from graphk.frontend import backend as K
 from graphk.frontend.engine.base_layer import InputSpec
-from graphk.frontend.layers.cells import RECURRENT_ACTIVATION, Cell, forget_bias
+from graphk.frontend.layers.cells import Cell, forget_bias
 from graphk.frontend.layers.recurrent import CellRNN
 from graphk.frontend.layers.rnn_base import RNN, sizes
 from graphk.frontend.tensor import Tensor
@@ -126,7 +126,7 @@ class ConvLSTM2DCell(Cell):
 
     def __init__(self, filters: int, kernel_size: Any, strides: Any = (1, 1), padding: str = "valid",
                  data_format: str | None = None, dilation_rate: Any = (1, 1), activation: Any = "tanh",
-                 recurrent_activation: Any = RECURRENT_ACTIVATION, use_bias: bool = True,
+                 recurrent_activation: Any = "hard_sigmoid", use_bias: bool = True,
                  kernel_initializer: Any = "glorot_uniform", recurrent_initializer: Any = "orthogonal",
                  bias_initializer: Any = "zeros", unit_forget_bias: bool = True, kernel_regularizer: Any = None,
                  recurrent_regularizer: Any = None, bias_regularizer: Any = None, kernel_constraint: Any = None,
@@ -136,11 +136,11 @@ class ConvLSTM2DCell(Cell):
                          kernel_regularizer, recurrent_regularizer, bias_regularizer, kernel_constraint,
                          recurrent_constraint, bias_constraint, dropout, recurrent_dropout, **kwargs)
         self.filters = self.units
-        self.kernel_size = normalize_tuple(kernel_size, 2, "kernel_size")
-        self.strides = normalize_tuple(strides, 2, "strides")
+        self.kernel_size = normalize_tuple(kernel_size, 2, "kernel_size", 1)
+        self.strides = normalize_tuple(strides, 2, "strides", 1)
         self.padding = normalize_padding(padding)
         self.data_format = K.normalize_data_format(data_format)
-        self.dilation_rate = normalize_tuple(dilation_rate, 2, "dilation_rate")
+        self.dilation_rate = normalize_tuple(dilation_rate, 2, "dilation_rate", 1)
         self.recurrent_activation = activations.get(recurrent_activation)
         self.unit_forget_bias = unit_forget_bias
         self.implementation = 1
@@ -245,7 +245,7 @@ class ConvLSTM2D(CellRNN, ConvRNN2D):
 
     def __init__(self, filters: int, kernel_size: Any, strides: Any = (1, 1), padding: str = "valid",
                  data_format: str | None = None, dilation_rate: Any = (1, 1), activation: Any = "tanh",
-                 recurrent_activation: Any = RECURRENT_ACTIVATION, use_bias: bool = True,
+                 recurrent_activation: Any = "hard_sigmoid", use_bias: bool = True,
                  kernel_initializer: Any = "glorot_uniform", recurrent_initializer: Any = "orthogonal",
                  bias_initializer: Any = "zeros", unit_forget_bias: bool = True, kernel_regularizer: Any = None,
                  recurrent_regularizer: Any = None, bias_regularizer: Any = None, activity_regularizer: Any = None,

@@ -11,6 +11,7 @@ import numpy as np
 from graphk.frontend import activations, constraints, initializers, regularizers
 from graphk.frontend import backend as K
 from graphk.frontend.engine.base_layer import InputSpec, Layer
+from graphk.frontend.layers.arguments import number, size
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.generic_utils import (
     deserialize_keras_object,
@@ -48,7 +49,7 @@ class Dropout(Layer):
 
     def __init__(self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
-        self.rate = min(1., max(0., rate))
+        self.rate = min(1., max(0., number(self, "rate", rate)))
         self.noise_shape, self.seed = noise_shape, seed
         self.supports_masking = True
 
@@ -88,9 +89,7 @@ class _SpatialDropout(Dropout):
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
-        for key in ("noise_shape", "seed"):
-            config.pop(key)
-        return config
+        return {**config, "data_format": self.data_format} if self.input_spec.ndim > 3 else config
 
 
 class SpatialDropout1D(_SpatialDropout):
@@ -106,18 +105,12 @@ class SpatialDropout2D(_SpatialDropout):
     def __init__(self, rate: float, data_format: str | None = None, **kwargs: Any):
         super().__init__(rate, 4, data_format, **kwargs)
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "data_format": self.data_format}
-
 
 class SpatialDropout3D(_SpatialDropout):
     """Drops whole feature maps of volumes."""
 
     def __init__(self, rate: float, data_format: str | None = None, **kwargs: Any):
         super().__init__(rate, 5, data_format, **kwargs)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "data_format": self.data_format}
 
 
 class Activation(Layer):
@@ -148,6 +141,9 @@ class Reshape(Layer):
 
     def __init__(self, target_shape: Sequence[int], **kwargs: Any):
         super().__init__(**kwargs)
+        if not np.iterable(target_shape) or not all(isinstance(d, (int, np.integer)) for d in target_shape):
+            raise ValueError(f"Reshape layer {self.name}: `target_shape` must be a tuple of integers, one of which may "
+                             f"be -1, without the batch axis; received {target_shape!r}.")
         self.target_shape = tuple(target_shape)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
@@ -236,7 +232,7 @@ class RepeatVector(Layer):
 
     def __init__(self, n: int, **kwargs: Any):
         super().__init__(**kwargs)
-        self.n = n
+        self.n = size(self, "n", n)
         self.input_spec = InputSpec(ndim=2)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
@@ -261,6 +257,9 @@ class Lambda(Layer):
     def __init__(self, function: Callable[..., Any], output_shape: Any = None, mask: Any = None,
                  arguments: dict[str, Any] | None = None, **kwargs: Any):
         super().__init__(**kwargs)
+        if not callable(function):
+            raise TypeError(f"Lambda layer {self.name}: `function` must be a function of tensors; received "
+                            f"{function!r}. Activations by name are Activation layers.")
         self.function = function
         self.arguments = arguments or {}
         self.mask = mask
@@ -275,8 +274,12 @@ class Lambda(Layer):
         if has_arg(self.function, "mask"):
             arguments["mask"] = mask
         out = self.function(inputs, **arguments)
+        if not all(isinstance(x, Tensor) for x in (out if isinstance(out, (list, tuple)) else [out])):
+            raise ValueError(f"The function of the Lambda layer {self.name} returned {str(out)[:100]} (a "
+                             f"{type(out).__name__}); it must return a tensor, or a list of tensors, made with the "
+                             "functions of K.")
         given = unpack_singleton([K.int_shape(x) for x in to_list(inputs)])
-        self._seen = given, unpack_singleton([K.int_shape(x) for x in to_list(out)])
+        self._seen = given, unpack_singleton([K.int_shape(x) for x in to_list(out, allow_tuple=True)])
         return out
 
     def compute_output_shape(self, input_shape: Any) -> Any:
@@ -395,9 +398,7 @@ class Dense(Layer):
         if "input_shape" not in kwargs and "input_dim" in kwargs:
             kwargs["input_shape"] = (kwargs.pop("input_dim"),)
         super().__init__(**kwargs)
-        if not isinstance(units, (int, float, np.number)) or units < 1:
-            raise ValueError(f"Dense layer {self.name}: `units` must be a positive integer; received {units!r}.")
-        self.units = int(units)
+        self.units = size(self, "units", units)
         self.activation = activations.get(activation)
         self.use_bias = use_bias
         self.kernel_initializer = initializers.get(kernel_initializer)

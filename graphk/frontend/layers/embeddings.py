@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from graphk.frontend import backend as K
 from graphk.frontend import constraints, initializers, regularizers
 from graphk.frontend.engine.base_layer import Layer
+from graphk.frontend.layers.arguments import size
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.generic_utils import to_list
 
@@ -41,10 +40,7 @@ class Embedding(Layer):
         if "input_shape" not in kwargs and "batch_input_shape" not in kwargs:
             kwargs["input_shape"] = tuple(to_list(input_length, allow_tuple=True)) if input_length else (None,)
         super().__init__(**kwargs)
-        for key, size in (("input_dim", input_dim), ("output_dim", output_dim)):
-            if not isinstance(size, (int, np.integer)) or size < 1:
-                raise ValueError(f"Embedding layer {self.name}: `{key}` must be a positive integer; received {size!r}.")
-        self.input_dim, self.output_dim = input_dim, output_dim
+        self.input_dim, self.output_dim = size(self, "input_dim", input_dim), size(self, "output_dim", output_dim)
         self.embeddings_initializer = initializers.get(embeddings_initializer)
         self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
         self.activity_regularizer = regularizers.get(activity_regularizer)

@@ -10,6 +10,7 @@ from typing import Any
 
 from graphk.frontend import backend as K
 from graphk.frontend.engine.base_layer import InputSpec, Layer
+from graphk.frontend.layers.arguments import size, windows_fit
 from graphk.frontend.layers.convolutional import add_kernel, adopt, described, settings_of
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.conv_utils import conv_output_length, normalize_padding, normalize_tuple
@@ -26,9 +27,9 @@ class _LocallyConnected(Layer):
                  kernel_regularizer: Any = None, bias_regularizer: Any = None, activity_regularizer: Any = None,
                  kernel_constraint: Any = None, bias_constraint: Any = None, **kwargs: Any):
         super().__init__(**kwargs)
-        self.filters = filters
-        self.kernel_size = normalize_tuple(kernel_size, self.rank, "kernel_size")
-        self.strides = normalize_tuple(strides, self.rank, "strides")
+        self.filters = size(self, "filters", filters)
+        self.kernel_size = normalize_tuple(kernel_size, self.rank, "kernel_size", 1)
+        self.strides = normalize_tuple(strides, self.rank, "strides", 1)
         self.padding = normalize_padding(padding)
         if self.padding != "valid":
             raise ValueError(f"Invalid border mode for LocallyConnected{self.rank}D (only \"valid\" is supported): "
@@ -54,6 +55,7 @@ class _LocallyConnected(Layer):
                              f"fully-defined, but layer received the inputs shape {input_shape}. Each window has its "
                              "own weights: give Input (or `input_shape`) every size.")
         channels, self._counts = self._split(input_shape)
+        windows_fit(self, input_shape)
         self.kernel = add_kernel(self, "kernel", (math.prod(self._counts), math.prod(self.kernel_size) * channels,
                                                   self.filters))
         self.bias: Any = add_kernel(self, "bias", (*self._counts, self.filters)) if self.use_bias else None

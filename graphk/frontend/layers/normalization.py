@@ -40,6 +40,9 @@ class BatchNormalization(Layer):
         self.gamma_constraint = constraints.get(gamma_constraint)
 
     def build(self, input_shape: Any) -> None:
+        if not -len(input_shape) <= self.axis < len(input_shape):
+            raise ValueError(f"The layer {self.name} normalizes axis {self.axis}, but its input has the shape "
+                             f"{tuple(input_shape)} (batch axis included).")
         dim = input_shape[self.axis]
         if dim is None:
             raise ValueError(

@@ -24,17 +24,15 @@ _PARTS = {2: "(symmetric_height_{0}, symmetric_width_{0}), or a tuple of 2 tuple
 
 def _pairs(value: Any, rank: int, name: str) -> tuple[Pair, ...]:
     """(before, after) for each axis, from an int, one int per axis or one pair per axis."""
-    if rank == 1:
-        return (normalize_tuple(value, 2, name),)                                   # type: ignore[return-value]
-    if isinstance(value, int):
-        return ((value, value),) * rank
+    if rank == 1 or isinstance(value, int):
+        return (normalize_tuple(value, 2, name, 0),) * rank                            # type: ignore[return-value]
     if not hasattr(value, "__len__"):
         short = {"padding": "pad", "cropping": "crop"}[name]
         raise ValueError(f"`{name}` should be either an int, a tuple of {rank} ints {_PARTS[rank].format(short)}. "
                          f"Found: {value}")
     if len(value) != rank:
         raise ValueError(f"`{name}` should have {_NUMBERS[rank]} elements. Found: {value}")
-    return tuple(normalize_tuple(v, 2, f"{_ORDINALS[i]} entry of {name}")           # type: ignore[misc]
+    return tuple(normalize_tuple(v, 2, f"{_ORDINALS[i]} entry of {name}", 0)           # type: ignore[misc]
                  for i, v in enumerate(value))
 
 
@@ -57,6 +55,9 @@ class _Spatial(Layer):
     def compute_output_shape(self, input_shape: Any) -> Any:
         at = 2 if self.data_format == "channels_first" else 1
         space = [d if d is None else self._resized(d, i) for i, d in enumerate(input_shape[at:at + self.rank])]
+        if any(isinstance(d, int) and d < 0 for d in space):
+            raise ValueError(f"The layer {self.name} takes away more than there is: inputs of the shape {input_shape}, "
+                             f"{self.what}={getattr(self, self.what)}.")
         return (*input_shape[:at], *space, *input_shape[at + self.rank:])
 
     def get_config(self) -> dict[str, Any]:
@@ -116,6 +117,7 @@ class _Cropping(_Spatial):
         return length - sum(self.cropping[axis])
 
     def call(self, inputs: Tensor) -> Tensor:
+        self.compute_output_shape(K.int_shape(inputs))
         cut = [slice(a, -b or None) for a, b in self.cropping]
         at = 2 if self.data_format == "channels_first" else 1
         return inputs[(slice(None),) * at + tuple(cut)]
@@ -155,7 +157,7 @@ class _UpSampling(_Spatial):
 
     def __init__(self, size: Any = 2, data_format: str | None = None, **kwargs: Any):
         super().__init__(data_format, **kwargs)
-        self.size: tuple[int, ...] = normalize_tuple(size, self.rank, "size")
+        self.size: tuple[int, ...] = normalize_tuple(size, self.rank, "size", 1)
 
     def _resized(self, length: Any, axis: int) -> Any:
         return length * self.size[axis]

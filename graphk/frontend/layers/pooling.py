@@ -11,6 +11,7 @@ from typing import Any
 from graphk.frontend import backend as K
 from graphk.frontend.backend.conv_ops import pool
 from graphk.frontend.engine.base_layer import InputSpec, Layer
+from graphk.frontend.layers.arguments import windows_fit
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.conv_utils import conv_output_length, normalize_padding, normalize_tuple
 
@@ -29,8 +30,8 @@ class _Pooling(Layer):
                  **kwargs: Any):
         super().__init__(**kwargs)
         rank = self.rank
-        self.pool_size = normalize_tuple(pool_size, rank, "pool_size")
-        self.strides = self.pool_size if strides is None else normalize_tuple(strides, rank, "strides")
+        self.pool_size = normalize_tuple(pool_size, rank, "pool_size", 1)
+        self.strides = self.pool_size if strides is None else normalize_tuple(strides, rank, "strides", 1)
         self.padding = normalize_padding(padding)
         if rank == 1 and data_format is None:
             data_format = "channels_last"
@@ -47,6 +48,7 @@ class _Pooling(Layer):
         return pool(self.rank, inputs, pool_size, strides, padding, data_format, self.mode)
 
     def call(self, inputs: Tensor) -> Tensor:
+        windows_fit(self, K.int_shape(inputs))
         return self._pooling_function(inputs=inputs, pool_size=self.pool_size, strides=self.strides,
                                       padding=self.padding, data_format=self.data_format)
 

@@ -64,6 +64,8 @@ class StackedRNNCells(Layer):
                 raise ValueError("All cells must have a `call` method. received cells:", cells)
             if not hasattr(cell, "state_size"):
                 raise ValueError("All cells must have a `state_size` attribute. received cells:", cells)
+        if not cells:
+            raise ValueError("StackedRNNCells received no cells; expected a list of at least one.")
         self.cells = list(cells)
         self.reverse_state_order = kwargs.pop("reverse_state_order", False)
         if self.reverse_state_order:

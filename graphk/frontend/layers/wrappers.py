@@ -26,6 +26,9 @@ class Wrapper(Layer):
     _num_constants: int | None
 
     def __init__(self, layer: Any, **kwargs: Any):
+        if not isinstance(layer, Layer):
+            hint = f" Write {layer.__name__}(…), with its arguments." if isinstance(layer, type) else ""
+            raise ValueError(f"{type(self).__name__} wraps a layer; received {layer!r}.{hint}")
         self.layer = layer
         self._input_map: dict[str, list[tuple[Any, Any]]] = {}
         super().__init__(**{"trainable": getattr(layer, "trainable", True), **kwargs})

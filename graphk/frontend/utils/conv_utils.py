@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 
 
-def normalize_tuple(value: Any, n: int, name: str) -> tuple[int, ...]:
-    """`n` integers from one for all or a sequence; ValueError, naming the argument, for anything else.
+def normalize_tuple(value: Any, n: int, name: str, least: int | None = None) -> tuple[int, ...]:
+    """`n` integers, of at least `least`, from one for all or a sequence; ValueError, naming the argument, for anything
+    else.
 
     >>> normalize_tuple(3, 2, "kernel_size")
     (3, 3)
     """
-    if isinstance(value, (int, np.integer)):
-        return (int(value),) * n
     complaint = f"The `{name}` argument must be a tuple of {n} integers. Received: {value}"
+    if isinstance(value, (int, np.integer)):
+        value = (value,) * n
     try:
         given = tuple(value)
     except TypeError:
@@ -28,6 +29,8 @@ def normalize_tuple(value: Any, n: int, name: str) -> tuple[int, ...]:
     for single in given:
         if not isinstance(single, (int, np.integer)):
             raise ValueError(f"{complaint} including element {single} of type {type(single)}")
+        if least is not None and single < least:
+            raise ValueError(f"{complaint}, where each must be {least} or more.")
     return tuple(int(v) for v in given)
 
 

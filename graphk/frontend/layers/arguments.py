@@ -1,7 +1,7 @@
 """Arguments of layers, checked.
 
-In: what a user passed.  Out: the same as a plain number, or nothing.  What always holds: an error names the layer, the argument,
-what came and what was expected.
+In: what a user passed.  Out: the same as a plain number, or nothing.  What always holds: an error names the layer,
+the argument, what came and what was expected.
 """
 from __future__ import annotations
 

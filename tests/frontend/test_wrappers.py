@@ -36,6 +36,16 @@ def test_a_known_batch_size_runs_a_layer_of_the_users_step_by_step():
                                np.roll(a, -1, 0) * 3, rtol=1e-6)
 
 
+def test_first_weights_and_names_of_weights():
+    first = [data(2, 3), data(3)]
+    for layer in (L.TimeDistributed(L.Dense(3, weights=first), name="t"), L.TimeDistributed(L.Dense(3), weights=first,
+                                                                                            name="t")):
+        layer(L.Input((4, 2)))
+        assert [w.name for w in layer.weights] == ["t/kernel:0", "t/bias:0"]
+        for got, want in zip(layer.get_weights(), first):
+            np.testing.assert_array_equal(got, want)
+
+
 def test_nested_models_and_shapes():
     inner = Sequential([L.Dense(3, input_shape=(2, 5)), L.Flatten(), L.Dense(4)])
     layer = L.TimeDistributed(L.TimeDistributed(inner))

@@ -145,9 +145,10 @@ class TimeDistributed(Wrapper):
                              f"time.")
         self.input_spec = InputSpec(shape=(None, None, *input_shape[2:]))
         if not self.layer.built:
-            with K.name_scope(self.layer.name):
-                self.layer.build(_step_shape(input_shape))
+            self.layer.build(_step_shape(input_shape))                        # weights are named after the wrapper
             self.layer.built = True
+            if self.layer._initial_weights is not None:
+                self.layer.set_weights(self.layer._initial_weights)
         self.built = True
 
     def compute_output_shape(self, input_shape: Any) -> Any:

@@ -12,10 +12,12 @@ from typing import Any, Callable
 
 import numpy as np
 
+from graphk.frontend import config
 from graphk.frontend.engine.graph_map import node_key
 from graphk.frontend.utils.generic_utils import unpack_singleton
 
-KERAS_VERSION = "2.2.4"                 # the version whose files and configs these are
+# The version whose files and configs these are.
+KERAS_VERSION = "2.3.1" if config.keras_semantics() == "2.3" else "2.2.4"
 
 
 class NetworkConfig:

@@ -16,6 +16,7 @@ from graphk.frontend import optimizers
 from graphk.frontend.engine import training_arrays, training_generator
 from graphk.frontend.engine.layer_state import flag_changes
 from graphk.frontend.engine.network import Network
+from graphk.frontend.engine.streaming import STREAMING
 from graphk.frontend.engine.training_setup import TrainingSetup
 from graphk.frontend.engine.training_generator import check_generator_arguments, is_generator
 from graphk.frontend.engine.training_utils import (check_array_length_consistency, check_counts,
@@ -273,8 +274,11 @@ class Model(TrainingSetup, Network):
         return training_arrays.predict_loop(self, x, batch_size=batch_size, verbose=verbose, steps=steps)
 
     # ---------------------------------------------------------------- one batch
-    def train_on_batch(self, x: Any, y: Any, sample_weight: Any = None, class_weight: Any = None) -> Any:
-        """One training step; the loss, or [loss, metrics…]."""
+    def train_on_batch(self, x: Any, y: Any, sample_weight: Any = None, class_weight: Any = None,
+                       reset_metrics: bool = STREAMING) -> Any:
+        """One training step; the loss, or [loss, metrics…].  reset_metrics: metrics with state begin again."""
+        if reset_metrics:
+            self.reset_stateful_metrics()
         plain = sample_weight is None and class_weight is None and type(x) is np.ndarray and type(y) is np.ndarray
         if plain and self.train_function is not None:
             ones = self._plain_weights.get((x.dtype, x.shape, y.dtype, y.shape))
@@ -289,8 +293,10 @@ class Model(TrainingSetup, Network):
             self._plain_weights[(x[0].dtype, x[0].shape, y[0].dtype, y[0].shape)] = w[0]
         return out
 
-    def test_on_batch(self, x: Any, y: Any, sample_weight: Any = None) -> Any:
+    def test_on_batch(self, x: Any, y: Any, sample_weight: Any = None, reset_metrics: bool = STREAMING) -> Any:
         """The loss, or [loss, metrics…], of one batch."""
+        if reset_metrics:
+            self.reset_stateful_metrics()
         x, y, w = self._standardize_user_data(x, y, sample_weight)
         self._make_test_function()
         return _scalars(self.test_function.run([*x, *y, *w], 0))

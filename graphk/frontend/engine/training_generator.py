@@ -151,7 +151,7 @@ def _train_step(model: Any, step: int, item: Any, class_weight: Any, logger: Any
     x, y, w = _unpack(item)
     logs: dict[str, Any] = {"batch": step, "size": _size(x)}
     logger.on_batch_begin(step, logs)
-    values = to_list(model.train_on_batch(x, y, sample_weight=w, class_weight=class_weight))
+    values = to_list(model.train_on_batch(x, y, sample_weight=w, class_weight=class_weight, reset_metrics=False))
     logs.update(zip(model.metrics_names, values))
     logger.on_batch_end(step, logs)
     return logs["size"]
@@ -165,7 +165,7 @@ def _evaluate(model: Any, following: Callable[[], Any], steps: int, verbose: int
     for step in range(steps):
         x, y, w = _unpack(following())
         sizes.append(_size(x))
-        outs.append(to_list(model.test_on_batch(x, y, sample_weight=w)))
+        outs.append(to_list(model.test_on_batch(x, y, sample_weight=w, reset_metrics=False)))
         if bar:
             bar.update(step + 1)
     kept = {model.metrics_names.index(n) for n in model.stateful_metric_names}

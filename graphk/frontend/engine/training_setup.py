@@ -13,6 +13,7 @@ from graphk.frontend import backend as K
 from graphk.frontend import losses
 from graphk.frontend import metrics as metrics_module
 from graphk.frontend.backend.creation import fresh_dim
+from graphk.frontend.engine.streaming import STREAMING, Mean, streaming
 from graphk.frontend.engine.training_utils import collect_metrics, weighted_masked_objective
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.advice import advice
@@ -215,14 +216,16 @@ class TrainingSetup:
     def _make_total_loss(self) -> None:
         self.metrics_names = ["loss"]
         self.metrics_tensors: list[Tensor] = []
+        self.metrics_updates: list[Any] = []
+        self.stateful_metric_names: list[str] = []
+        self.stateful_metric_functions: list[Any] = []
         total: Any = None
         for i, (y, x, fn) in enumerate(zip(self.targets, self.outputs, self.loss_functions)):
             if fn is None:
                 continue
             loss = weighted_masked_objective(fn)(y, x, self.sample_weights[i], self._output_masks[i])
             if len(self.outputs) > 1:
-                self.metrics_tensors.append(loss)
-                self.metrics_names.append(self.output_names[i] + "_loss")
+                self._report_loss(self.output_names[i] + "_loss", loss)
             weight = self._loss_weights_list[i]
             scaled = loss if isinstance(weight, (int, float)) and weight == 1 else loss * weight
             total = scaled if total is None else total + scaled
@@ -234,10 +237,21 @@ class TrainingSetup:
             total = total + penalty
         self.total_loss = total if isinstance(total, Tensor) and total.ndim == 0 else K.mean(total)
 
+    def _report_loss(self, name: str, loss: Tensor) -> None:
+        """The loss of one output among the metrics; the mean over batches where metrics are that."""
+        self.metrics_names.append(name)
+        if STREAMING:
+            mean = Mean(name)
+            loss = mean.including(loss, K.ones_like(loss))
+            self._keep_state(name, mean)
+        self.metrics_tensors.append(loss)
+
+    def _keep_state(self, name: str, metric: Any) -> None:
+        self.metrics_updates += list(getattr(metric, "updates", []))
+        self.stateful_metric_names.append(name)
+        self.stateful_metric_functions.append(metric)
+
     def _make_metrics(self) -> None:
-        self.metrics_updates: list[Any] = []
-        self.stateful_metric_names: list[str] = []
-        self.stateful_metric_functions: list[Any] = []
         plain = collect_metrics(self.metrics, self.output_names)
         weighted = collect_metrics(self.weighted_metrics, self.output_names)
         for i, fn in enumerate(self.loss_functions):
@@ -246,23 +260,25 @@ class TrainingSetup:
             for metric in plain[i]:
                 self._add_metric(i, metric, None, "")
             for metric in weighted[i]:
-                self._add_metric(i, metric, self.sample_weights[i], "weighted_")
+                self._add_metric(i, metric, self.sample_weights[i], "" if STREAMING else "weighted_")
 
     def _add_metric(self, i: int, metric: Any, weights: Tensor | None, prefix: str) -> None:
         x, y = self.outputs[i], self.targets[i]
         fn, short = resolve_metric(metric, K.int_shape(x), self.loss_functions[i])
-        name = prefix + (short or getattr(fn, "name", None) or fn.__name__)
-        if hasattr(fn, "reset_states"):                        # a metric with state of its own is called as it is
-            value = fn(y, x)
-            self.metrics_updates += list(getattr(fn, "updates", []))
-        else:
-            value = weighted_masked_objective(fn)(y, x, weights, self._output_masks[i])
-        name = self._unique_metric_name(name if len(self.outputs) == 1 else self.output_names[i] + "_" + name)
+        named = metric if STREAMING and isinstance(metric, str) else short or getattr(fn, "name", None) or fn.__name__
+        name = self._unique_metric_name(prefix + named if len(self.outputs) == 1
+                                        else self.output_names[i] + "_" + prefix + named)
         self.metrics_names.append(name)
-        self.metrics_tensors.append(value)
-        if hasattr(fn, "reset_states"):
-            self.stateful_metric_names.append(name)
-            self.stateful_metric_functions.append(fn)
+        mask = self._output_masks[i]
+        if hasattr(fn, "reset_states"):                        # a metric with state of its own is called as it is
+            self.metrics_tensors.append(fn(y, x))
+            self._keep_state(name, fn)
+        elif STREAMING:
+            mean = Mean(name)
+            self.metrics_tensors.append(streaming(fn, mean)(y, x, weights, mask))
+            self._keep_state(name, mean)
+        else:
+            self.metrics_tensors.append(weighted_masked_objective(fn)(y, x, weights, mask))
 
     def _unique_metric_name(self, base: str) -> str:
         name, j = base, 1

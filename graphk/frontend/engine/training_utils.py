@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
+from functools import partial
 from typing import Any, Callable, Sequence
 
 import numpy as np
 
 from graphk.frontend import backend as K
-from graphk.frontend import losses
+from graphk.frontend import config, losses
 from graphk.frontend.sparse import dense, with_rows
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.generic_utils import slice_arrays
@@ -295,6 +296,9 @@ def _loss_advice(loss: Any, got: tuple[int, ...], out: tuple[Any, ...]) -> str:
 
 
 # ------------------------------------------------------------------ weights
+CLASSES_TOO = config.keras_semantics() == "2.3"         # weights of classes and of samples multiply
+
+
 def standardize_weights(y: Any, sample_weight: Any = None, class_weight: Any = None,
                         sample_weight_mode: str | None = None) -> np.ndarray:
     """The weight of each sample (or, in mode 'temporal', of each timestep)."""
@@ -318,13 +322,14 @@ def standardize_weights(y: Any, sample_weight: Any = None, class_weight: Any = N
             "timestep-wise sample weights, you should specify sample_weight_mode=\"temporal\" in compile(). If "
             "you just mean to use sample-wise weights, make sure your sample_weight array is 1D."
         )
-    if sample_weight is not None and class_weight is not None:
+    both = sample_weight is not None and class_weight is not None
+    if both and not CLASSES_TOO:
         warnings.warn("Found both `sample_weight` and `class_weight`: `class_weight` argument will be ignored.",
                       stacklevel=5)
     if sample_weight is not None:
         sample_weight = np.asarray(sample_weight)
         _check_weight_shape(y, sample_weight)
-        return sample_weight
+        return sample_weight * _class_weights(y, class_weight) if both and CLASSES_TOO else sample_weight
     if isinstance(class_weight, dict):
         return _class_weights(y, class_weight)
     if class_weight is not None:
@@ -361,22 +366,41 @@ def _class_weights(y: Any, class_weight: dict[Any, float]) -> np.ndarray:
 
 # ------------------------------------------------------------------ objectives
 def weighted_masked_objective(fn: Callable[..., Tensor] | None) -> Any:
-    """`fn` with mask and weights: see `docs` on losses; scores are divided by the means of the mask and of the
-    non-zero weights."""
-    if fn is None:
-        return None
+    """`fn` as a mean with weights and mask.  Keras 2.2 divides scores by the means of the mask and of the weights that
+    are not zero, 2.3 does not."""
+    return None if fn is None else partial(_objective, fn)
 
-    def weighted(y_true: Tensor, y_pred: Tensor, weights: Tensor | None, mask: Tensor | None = None) -> Tensor:
-        score = fn(y_true, y_pred)
-        if mask is not None:
-            mask = K.cast(mask, score.dtype)
-            score = score * mask / K.mean(mask)
-        if weights is not None:
-            if score.ndim > weights.ndim:
-                score = K.mean(score, axis=list(range(weights.ndim, score.ndim)))
-            score = score * weights / K.mean(K.cast(K.not_equal(weights, 0), score.dtype))
-        return K.mean(score)
-    return weighted
+
+def _renormalized(fn: Callable[..., Tensor], y_true: Tensor, y_pred: Tensor, weights: Tensor | None,
+                  mask: Tensor | None = None) -> Tensor:
+    score = fn(y_true, y_pred)
+    if mask is not None:
+        mask = K.cast(mask, score.dtype)
+        score = score * mask / K.mean(mask)
+    if weights is not None:
+        if score.ndim > weights.ndim:
+            score = K.mean(score, axis=list(range(weights.ndim, score.ndim)))
+        score = score * weights / K.mean(K.cast(K.not_equal(weights, 0), score.dtype))
+    return K.mean(score)
+
+
+def _plain(fn: Callable[..., Tensor], y_true: Tensor, y_pred: Tensor, weights: Tensor | None,
+           mask: Tensor | None = None) -> Tensor:
+    score = fn(y_true, y_pred)
+    for w in (mask, weights):
+        if w is not None:
+            score = score * widened(K.cast(w, score.dtype), score.ndim)
+    return K.mean(score)
+
+
+_objective = _plain if config.keras_semantics() == "2.3" else _renormalized
+
+
+def widened(w: Tensor, rank: int) -> Tensor:
+    """Weights with axes of extent 1 at the end, up to `rank`."""
+    for _ in range(rank - w.ndim):
+        w = K.expand_dims(w, -1)
+    return w
 
 
 def collect_metrics(metrics: Any, output_names: Sequence[str]) -> list[list[Any]]:

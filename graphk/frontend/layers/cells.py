@@ -11,14 +11,14 @@ from typing import Any, Iterator, Sequence
 
 import numpy as np
 
-from graphk.frontend import activations, constraints, initializers, regularizers
+from graphk.frontend import activations, config, constraints, initializers, regularizers
 from graphk.frontend import backend as K
 from graphk.frontend.backend.random_ops import inside_loop, step_node
 from graphk.frontend.engine.base_layer import Layer, _initial
 from graphk.frontend.tensor import Tensor
 
-RECURRENT_ACTIVATION = "hard_sigmoid"            # what Keras 2.2 takes where nothing is given; 2.3: "sigmoid"
-IMPLEMENTATION = 1                               # 2.3: 2
+# What LSTM and GRU take where nothing is given.
+RECURRENT_ACTIVATION, IMPLEMENTATION = ("sigmoid", 2) if config.keras_semantics() == "2.3" else ("hard_sigmoid", 1)
 
 _sequences: list[tuple[object, Any]] = []        # the calls of recurrent layers under way: who, and what draws there
 

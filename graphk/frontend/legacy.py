@@ -74,6 +74,9 @@ def translate(owner: type, args: tuple[Any, ...], kwargs: dict[str, Any]
               ) -> tuple[tuple[Any, ...], dict[str, Any], bool]:
     """Arguments in today's names, and whether that changed any."""
     known, name, changed = _known(owner), owner.__name__, False
+    if "output_shape" in DROPPED.get(name, ()) and isinstance(args[-1] if len(args) > 3 else None, tuple):
+        kwargs = {**kwargs, "output_shape": args[-1]}
+        args = args[:-1]
     if "kernel_size" in known:
         args, kwargs, changed = _kernel_size(name, args, kwargs)
     for old in [k for k in kwargs if k not in known]:

@@ -71,10 +71,11 @@ class SimpleRNN(CellRNN):
                  recurrent_constraint: Any = None, bias_constraint: Any = None, dropout: float = 0.,
                  recurrent_dropout: float = 0., return_sequences: bool = False, return_state: bool = False,
                  go_backwards: bool = False, stateful: bool = False, unroll: bool = False, **kwargs: Any):
-        if "implementation" in kwargs:
-            kwargs.pop("implementation")
-            warnings.warn("The `implementation` argument in `SimpleRNN` has been deprecated. Please remove it from "
-                          "your layer call.", stacklevel=2)
+        for name in ("implementation", "consume_less"):
+            if name in kwargs:
+                kwargs.pop(name)
+                warnings.warn(f"The `{name}` argument in `SimpleRNN` has been deprecated. Please remove it from your "
+                              "layer call.", stacklevel=2)
         cell = SimpleRNNCell(units, activation, use_bias, kernel_initializer, recurrent_initializer, bias_initializer,
                              kernel_regularizer, recurrent_regularizer, bias_regularizer, kernel_constraint,
                              recurrent_constraint, bias_constraint, dropout, recurrent_dropout,

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from graphk import backend as K
 from graphk import layers as L
 from graphk.frontend.utils.advice import keywords
 
@@ -129,3 +130,16 @@ def test_arguments(name):
     assert plain.get_config() == explicit.get_config(), "defaults"
     if name != "Lambda":
         assert all(hasattr(plain, k) for k in names if k != "weights"), "attributes"
+
+
+@pytest.mark.parametrize("name", [n for n, text in DOCUMENTED.items() if "data_format" in text])
+def test_layouts_follow_the_setting(name):
+    """Where none is given; sequences have their features last all the same."""
+    names, defaults = documented(DOCUMENTED[name])
+    before = K.image_data_format()
+    K.set_image_data_format("channels_first")
+    try:
+        layer = getattr(L, name)(**{k: required(name, k) for k in names if k not in defaults})
+        assert layer.data_format == ("channels_last" if "1D" in name else "channels_first")
+    finally:
+        K.set_image_data_format(before)

@@ -206,7 +206,7 @@ class Flatten(Layer):
     def __init__(self, data_format: str | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         self.input_spec = InputSpec(min_ndim=3)
-        self.data_format = "channels_last" if data_format is None else K.normalize_data_format(data_format)
+        self.data_format = K.normalize_data_format(data_format)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         if not all(input_shape[1:]):

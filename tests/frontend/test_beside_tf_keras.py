@@ -9,7 +9,7 @@ from graphk import backend as K
 from graphk import layers as L
 from graphk.frontend.utils.generic_utils import to_list
 
-from tests.frontend.layers import CASES, fill, inputs, make, shapes, wave
+from tests.frontend.layers import CASES, fill, inputs, make, masked, shapes, variants, wave
 from tests.frontend.layers.record import EXPECTED
 
 
@@ -18,24 +18,26 @@ def expected():
     return dict(np.load(EXPECTED))
 
 
-def values(stored, case, phase):
+def values(stored, case, variant):
     """A case's arrays, in order."""
-    return [stored[k] for k in (f"{case}|{phase}|{i}" for i in range(99)) if k in stored]
+    return [stored[k] for k in (f"{case}|{variant}|{i}" for i in range(99)) if k in stored]
 
 
-@pytest.mark.parametrize("phase,case", [(p, c) for c in CASES for p in (0, 1) if not p or "BatchNorm" in c])
-def test_outputs_and_gradients(expected, case, phase):
-    want = values(expected, case, phase)
+@pytest.mark.parametrize("variant,case", [(v, c) for c in CASES for v in variants(c)])
+def test_outputs_and_gradients(expected, case, variant):
+    want = values(expected, case, variant)
     if not want:
         assert any(name in case for name in ("CuDNN", "MaxoutDense", "Highway", "ConvRNN2D")), "record it"
         return
     layer, xs = make(L, case), [L.Input(s) for s in shapes(case)]
-    ys = to_list(layer(xs if len(xs) > 1 else xs[0]))
+    seen = [L.Masking()(x) for x in xs] if variant == "masked" else xs
+    ys = to_list(layer(seen if len(xs) > 1 else seen[0]))
     fill(layer)
     loss = sum(K.sum(y * K.constant(wave((2, *K.int_shape(y)[1:])))) for y in ys)
     moved = [*([] if case.startswith("Embedding") else xs), *layer.trainable_weights]
     f = K.function([*xs, K.learning_phase()], [*ys, *(K.gradients(loss, moved) if moved else [])])
-    got = f([*inputs(case, 2), phase])
+    given = masked(inputs(case, 2)) if variant == "masked" else inputs(case, 2)
+    got = f([*given, variant == "training"])
     assert [g.shape for g in got] == [w.shape for w in want]
     for i, (g, w) in enumerate(zip(got, want)):
         np.testing.assert_allclose(g, w, rtol=1e-4, atol=1e-5, err_msg=f"number {i}, after {len(ys)} outputs")

@@ -215,6 +215,19 @@ def test_padding_cropping_upsampling(rank, data_format, opened, draw):
                         opened), want)
 
 
+@few
+@given(st.integers(1, 3), st.integers(1, 3), formats, st.booleans())
+def test_bilinear_upsampling(rows, columns, data_format, opened):
+    """Along lines between neighbours, from the first place on; after the last one it stays flat."""
+    x = data(2, 4, 3, 2)
+    want = x
+    for axis, factor in ((1, rows), (2, columns)):
+        n = x.shape[axis]
+        want = np.apply_along_axis(lambda v, n=n, f=factor: np.interp(np.arange(n * f) / f, np.arange(n), v), axis, want)
+    layer = L.UpSampling2D((rows, columns), data_format, interpolation="bilinear")
+    close(as_format(layer, x, data_format, 2, opened), want)
+
+
 # ------------------------------------------------------------------ axes
 @few
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=4), st.data())

@@ -2,7 +2,7 @@
 
 In: an environment with tf_keras; `--out FILE`.  Out: `expected.npz` beside this file, or FILE: for each case that
 tf_keras has, its outputs and the gradients for inputs and weights of the outputs' products with cosines.  What always
-holds: arrays are named `case|phase|number`, outputs first, then inputs' gradients, then weights'.
+holds: arrays are named `case|variant|number`, outputs first, then inputs' gradients, then weights'.
 """
 from __future__ import annotations
 
@@ -13,27 +13,23 @@ from typing import Any
 
 import numpy as np
 
-from tests.frontend.layers import CASES, fill, inputs, make, wave
+from tests.frontend.layers import CASES, fill, inputs, make, masked, variants, wave
 
 EXPECTED = pathlib.Path(__file__).with_name("expected.npz")
 
 
-def phases(case: str) -> tuple[int, ...]:
-    """Training is another formula for batch normalization alone; noise is each package's own."""
-    return (0, 1) if "BatchNormalization" in case else (0,)
-
-
-def compute(tf: Any, layers: Any, case: str, phase: int) -> list[np.ndarray]:
+def compute(tf: Any, layers: Any, case: str, variant: str) -> list[np.ndarray]:
     """What tf_keras makes of a case."""
-    xs = [tf.constant(x) for x in inputs(case, 2)]
+    xs = [tf.constant(x) for x in (masked(inputs(case, 2)) if variant == "masked" else inputs(case, 2))]
+    layer, before = make(layers, case), layers.Masking() if variant == "masked" else layers.Lambda(lambda x: x)
     given = xs if len(xs) > 1 else xs[0]
-    layer = make(layers, case)
     layer(given)
     fill(layer)
     with tf.GradientTape() as tape:
         moved = [] if case.startswith("Embedding") else xs
         tape.watch(moved)
-        y = tf.nest.flatten(layer(given, training=bool(phase)))
+        seen = [before(x) for x in xs]
+        y = tf.nest.flatten(layer(seen if len(xs) > 1 else seen[0], training=variant == "training"))
         loss = sum(tf.reduce_sum(v * wave(v.shape).astype("float32")) for v in y)
     grads = tape.gradient(loss, [*moved, *layer.trainable_weights])
     return [np.asarray(tf.convert_to_tensor(v), "float32") for v in [*y, *grads]]
@@ -46,9 +42,9 @@ def main(path: pathlib.Path) -> None:
     out = {}
     for case in CASES:
         if all(hasattr(layers, name) for name in re.findall(r"([A-Z]\w+)\(", case)):
-            for phase in phases(case):
-                for i, value in enumerate(compute(tf, layers, case, phase)):
-                    out[f"{case}|{phase}|{i}"] = value
+            for variant in variants(case):
+                for i, value in enumerate(compute(tf, layers, case, variant)):
+                    out[f"{case}|{variant}|{i}"] = value
     np.savez_compressed(path, **out)
 
 

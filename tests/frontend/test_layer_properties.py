@@ -222,8 +222,8 @@ def test_bilinear_upsampling(rows, columns, data_format, opened):
     x = data(2, 4, 3, 2)
     want = x
     for axis, factor in ((1, rows), (2, columns)):
-        n = x.shape[axis]
-        want = np.apply_along_axis(lambda v, n=n, f=factor: np.interp(np.arange(n * f) / f, np.arange(n), v), axis, want)
+        old, new = np.arange(x.shape[axis]), np.arange(x.shape[axis] * factor) / factor
+        want = np.apply_along_axis(lambda v, at=new, of=old: np.interp(at, of, v), axis, want)
     layer = L.UpSampling2D((rows, columns), data_format, interpolation="bilinear")
     close(as_format(layer, x, data_format, 2, opened), want)
 

@@ -196,10 +196,24 @@ GENERATORS = {"samples_per_epoch": "steps_per_epoch", "val_samples": "steps", "n
 ENDS = {"input": "inputs", "output": "outputs"}
 
 
+def shape_first(add_weight: Callable[..., Any]) -> Callable[..., Any]:
+    """`add_weight(name, shape, …)` that may be called as Keras 1's `add_weight(shape, initializer, name)`, too."""
+    @functools.wraps(add_weight)
+    def keras1(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if args and isinstance(args[0], (tuple, list)):
+            from graphk.frontend.initializers import _TABLE
+            second = args[1:2]
+            named = bool(second) and isinstance(second[0], str) and second[0] not in _TABLE
+            names = ("shape", "name") if named else ("shape", "initializer", "name", "trainable")
+            args, kwargs = (), {**dict(zip(names, args)), **kwargs}
+        return add_weight(self, *args, **kwargs)
+    return keras1
+
+
 def modernize_methods(cls: type, methods: Iterable[str], names: dict[str, str] = GENERATORS) -> None:
     """Methods of a model that take Keras 1's names."""
     for method in methods:
         setattr(cls, method, renamed(getattr(cls, method), names))
 
 
-__all__ = ["modernize", "modernize_methods", "renamed", "translate"]
+__all__ = ["modernize", "modernize_methods", "renamed", "shape_first", "translate"]

@@ -13,6 +13,7 @@ import numpy as np
 from graphk.frontend import backend as K
 from graphk.frontend.engine.layer_state import LayerAccessors, LayerState
 from graphk.frontend.engine.node import Node
+from graphk.frontend.legacy import shape_first
 from graphk.frontend.tensor import Tensor, Variable
 from graphk.frontend.utils.advice import advice, keywords
 from graphk.frontend.utils.generic_utils import has_arg, is_all_none, to_list, to_snake_case, unpack_singleton
@@ -105,6 +106,12 @@ class Layer(LayerState, LayerAccessors):
         prefix = to_snake_case(cls.__name__)
         return prefix + "_" + str(K.get_uid(prefix))
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Keras 1's name of compute_output_shape counts as that."""
+        super().__init_subclass__(**kwargs)
+        if "get_output_shape_for" in cls.__dict__ and "compute_output_shape" not in cls.__dict__:
+            cls.compute_output_shape = cls.get_output_shape_for      # type: ignore[method-assign]
+
     # ---------------------------------------------------------------- what subclasses define
     def build(self, input_shape: Any) -> None:
         """Make the weights for inputs of `input_shape` (batch axis included)."""
@@ -117,6 +124,10 @@ class Layer(LayerState, LayerAccessors):
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The output shape for an input shape, both with the batch axis."""
         return input_shape
+
+    def get_output_shape_for(self, input_shape: Any) -> Any:
+        """Keras 1's name of `compute_output_shape`."""
+        return self.compute_output_shape(input_shape)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """The output's mask; TypeError if the layer cannot pass a mask on."""
@@ -155,6 +166,7 @@ class Layer(LayerState, LayerAccessors):
         return layer_state(self)
 
     # ---------------------------------------------------------------- weights
+    @shape_first
     def add_weight(self, name: Any = None, shape: Any = None, dtype: str | None = None, initializer: Any = None,
                    regularizer: Any = None, trainable: bool = True, constraint: Any = None) -> Variable:
         """A new weight of the layer.
@@ -163,9 +175,6 @@ class Layer(LayerState, LayerAccessors):
         a constraint is applied after each update.
         """
         from graphk.frontend import constraints, initializers, regularizers
-        if isinstance(name, (tuple, list)):             # Keras 1: add_weight(shape, initializer, name=…)
-            name, shape, initializer = (shape if isinstance(shape, str) and initializer is None else None), name, \
-                (initializer if initializer is not None else shape)
         make = initializers.get(initializer if initializer is not None else "glorot_uniform")
         dtype = dtype or K.floatx()
         shape = tuple(int(d) for d in (shape if shape is not None else ()))

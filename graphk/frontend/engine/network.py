@@ -52,6 +52,7 @@ class Network(Subclassed, NetworkConfig, Layer):
         self.supports_masking = False
         self.optimizer: Any = None
         self.dtype = None
+        self.input_spec = None
         self._initial_weights = None
         self._init_state()
         self._layers: list[Any] = []

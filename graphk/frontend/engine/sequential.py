@@ -98,9 +98,11 @@ class Sequential(Model):
             self.inputs = self.outputs = None
             self.built, self._layers = False, []
             return
-        layer._inbound_nodes.pop()
-        self._stack[-1]._outbound_nodes = []
-        self._rebuild(self._stack[-1].output)
+        call = next(n for n in layer._inbound_nodes if n.output_tensors[0] is self.outputs[0])
+        layer._inbound_nodes.remove(call)
+        for source in call.inbound_layers:
+            source._outbound_nodes.remove(call)
+        self._rebuild(call.input_tensors[0])
 
     def build(self, input_shape: Any = None) -> None:
         """Make all weights for inputs of `input_shape` (batch axis included)."""

@@ -21,9 +21,9 @@ from graphk.frontend.engine.training_setup import TrainingSetup
 from graphk.frontend.engine.training_generator import check_generator_arguments, is_generator
 from graphk.frontend.engine.training_utils import (check_array_length_consistency, check_counts,
                                                    check_loss_and_target_compatibility, check_not_empty,
-                                                   check_num_samples, check_split, split_off, standardize_class_weights,
-                                                   standardize_input_data, standardize_sample_weights,
-                                                   standardize_weights)
+                                                   check_num_samples, check_split, check_validation_steps, split_off,
+                                                   standardize_class_weights, standardize_input_data,
+                                                   standardize_sample_weights, standardize_weights)
 from graphk.frontend.function import SEEN_LIMIT, Function
 from graphk.frontend.legacy import modernize_methods
 from graphk.frontend.tensor import Tensor
@@ -99,7 +99,7 @@ class Model(TrainingSetup, Network):
             with K.name_scope("training"), K.name_scope(self.optimizer.__class__.__name__):
                 updates = self._optimizer_updates(self._weights_to_train())
             self.train_function = Function(
-                self._all_feeds(),
+                self._all_feeds() + self._phase(),
                 [self.total_loss, *self.metrics_tensors],
                 updates=[*self.updates, *updates, *self.metrics_updates],
                 name="train_function",
@@ -121,13 +121,18 @@ class Model(TrainingSetup, Network):
     def _make_test_function(self) -> None:
         self._need_compile("training/testing")
         if self.test_function is None:
-            self.test_function = Function(self._all_feeds(), [self.total_loss, *self.metrics_tensors],
+            self.test_function = Function(self._all_feeds() + self._phase(), [self.total_loss, *self.metrics_tensors],
                                           updates=[*self.state_updates, *self.metrics_updates], name="test_function")
 
     def _make_predict_function(self) -> None:
         if getattr(self, "predict_function", None) is None:
-            self.predict_function = Function(self._feed_inputs, self.outputs, updates=self.state_updates,
-                                             name="predict_function")
+            self.predict_function = Function(self._feed_inputs + self._phase(), self.outputs,
+                                             updates=self.state_updates, name="predict_function")
+
+    def _phase(self) -> list[Any]:
+        """The learning phase, which whoever calls the functions directly gives last, as Keras has it."""
+        phase = K.learning_phase()
+        return [phase] if self.uses_learning_phase and not isinstance(phase, int) else []
 
     def _all_feeds(self) -> list[Tensor]:
         return [*self._feed_inputs, *self._feed_targets, *self._feed_sample_weights]
@@ -207,6 +212,9 @@ class Model(TrainingSetup, Network):
             val = self._validation_arrays(validation_data, batch_size)
         elif check_split(validation_split):
             parts, val = split_off(parts, validation_split)
+        elif validation_steps:
+            val = []                                   # the model's own tensors
+        check_validation_steps(val is not None, steps_per_epoch, validation_steps)
         ins = [a for part in parts for a in part]
         self._prepare_fit(ins, val)
         return training_arrays.fit_loop(self, ins, val, range(initial_epoch, epochs), batch_size=batch_size,

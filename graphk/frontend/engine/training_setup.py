@@ -174,16 +174,11 @@ class TrainingSetup:
                 self.sample_weights.append(None)
                 self.sample_weight_modes.append(None)
                 continue
-            if mode == "temporal" and x.ndim < 3:
-                raise ValueError(
-                    f'sample_weight_mode="temporal" needs an output with a time axis (3 or more axes); the '
-                    f'output "{name}" has shape {K.int_shape(x)}.'
-                )
             if all(x is not out for out in self._feed_outputs):      # its target is a tensor: nothing of it is fed
                 self.sample_weights.append(None)
                 self.sample_weight_modes.append(None)
                 continue
-            shape = x.node.shape[:2 if mode == "temporal" else 1]
+            shape = x.node.shape[:2 if mode == "temporal" and x.ndim > 2 else 1]
             w = Tensor(new_input(TensorType(K.floatx(), shape), name + "_sample_weights"))
             self.sample_weights.append(w)
             self.sample_weight_modes.append(mode)

@@ -114,7 +114,7 @@ def check_split(split: Any) -> bool:
 
 
 def _complain_count(arrays: list[Any], names: Sequence[str], prefix: str, data: Any) -> None:
-    if len(names) == 1 and isinstance(data[0], (list, tuple)) and len({np.shape(a) for a in arrays}) > 1:
+    if len(names) == 1 and arrays and isinstance(data[0], (list, tuple)) and len({np.shape(a) for a in arrays}) > 1:
         raise ValueError(f"Error when checking model {prefix}: the list passed for `{names[0]}` has rows of different "
                          f"lengths, so it is no array: {str(data)[:200]}. Pad them to one length.")
     if arrays and hasattr(arrays[0], "shape"):
@@ -163,6 +163,16 @@ def check_counts(**counts: Any) -> None:
             raise TypeError(f"`{name}` must be {words}; received {n!r}, a {type(n).__name__}. Write {name}=int(...).")
         if n < least:
             raise ValueError(f"`{name}` must be {words}; received {n}.")
+
+
+def check_validation_steps(validates: bool, steps_per_epoch: int | None, validation_steps: int | None) -> None:
+    """ValueError unless steps are given for training and for validation, or for neither."""
+    if validation_steps and steps_per_epoch is None:
+        raise ValueError("Can only use `validation_steps` when doing step-wise training, i.e. `steps_per_epoch` must "
+                         "be set.")
+    if validates and steps_per_epoch and not validation_steps:
+        raise ValueError("Must specify `validation_steps` to perform validation when doing step-wise training "
+                         f"(steps_per_epoch={steps_per_epoch}).")
 
 
 def split_off(parts: Sequence[list[Any]], split: float) -> tuple[list[list[Any]], list[Any]]:
@@ -404,9 +414,14 @@ def widened(w: Tensor, rank: int) -> Tensor:
 
 
 def collect_metrics(metrics: Any, output_names: Sequence[str]) -> list[list[Any]]:
-    """One list of metrics per output, from a list (for all), or a dict by output name."""
+    """One list of metrics per output, from a list (for all), a list of lists, or a dict by output name."""
     if not metrics:
         return [[] for _ in output_names]
+    if isinstance(metrics, (list, tuple)) and all(isinstance(m, (list, tuple)) for m in metrics):
+        if len(metrics) != len(output_names):
+            raise ValueError("When passing a list of lists as `metrics`, it should have one entry per model output. "
+                             f"The model has {len(output_names)} outputs, but you passed metrics={metrics}")
+        return [list(m) for m in metrics]
     if isinstance(metrics, (list, tuple)):
         return [list(metrics) for _ in output_names]
     if isinstance(metrics, dict):

@@ -67,8 +67,7 @@ def _interpreted(graph: Graph, arrays: dict[Node, np.ndarray], phase: int) -> Ex
     return run
 
 
-def run_once(graph: Graph, variables: Mapping[Node, Variable], phase: int = 0) -> list[np.ndarray]:
+def run_once(graph: Graph, arrays: dict[Node, np.ndarray], phase: int = 0) -> list[np.ndarray]:
     """The outputs of a graph without inputs that will not run again (`K.eval`): not worth compiling."""
     marks = marked(graph, phase)
-    return show(marks, run_full(with_outputs(graph, marks), [], {node: v.array for node, v in variables.items()},
-                                phase)[0])
+    return show(marks, _interpreted(with_outputs(graph, marks), arrays, phase)([]))

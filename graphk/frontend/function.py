@@ -9,7 +9,7 @@ global random step.
 from __future__ import annotations
 
 import re
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 
@@ -28,7 +28,8 @@ class Function:
     """A compiled function; `K.function(inputs, outputs, updates)` makes one.
 
     `K.learning_phase()` may be among the inputs: the number passed for it then chooses the phase (1 train,
-    0 test).  Without it the function runs in the test phase.
+    0 test).  Without it the function runs in the test phase.  feed_dict: placeholders that are no inputs, and the
+    values each call finds for them there; fetches: further updates.
 
     >>> from graphk import backend as K
     >>> x = K.placeholder(shape=(None, 2))
@@ -36,14 +37,18 @@ class Function:
     [[2.0, 4.0]]
     """
 
-    def __init__(self, inputs: Sequence[Any], outputs: Any, updates: Any = None,
-                 name: str | None = None, **kwargs: Any):
+    def __init__(self, inputs: Sequence[Any], outputs: Any, updates: Any = None, name: str | None = None,
+                 feed_dict: Mapping[Any, Any] | None = None, fetches: Sequence[Update] = (), **kwargs: Any):
         self._reject_options(kwargs)
         if not isinstance(inputs, (list, tuple)):
             raise TypeError("`inputs` to a graphk function should be a list or tuple.")
+        if not isinstance(updates or [], (list, tuple)) or isinstance(updates, Update):
+            raise TypeError("`updates` of a graphk function should be a list or tuple.")
+        self._fed = {} if feed_dict is None else feed_dict
+        inputs = [*inputs, *self._fed]
         self._single = not isinstance(outputs, (list, tuple)) or isinstance(outputs, Update)
         outputs = [outputs] if self._single else list(outputs)
-        self.inputs, self.outputs = list(inputs), outputs
+        self.inputs, self.outputs = inputs, outputs
         self.name = name or "function"
         self._phase_at = self._find_phase(inputs)
         self._names = [x.name for x in inputs if not _is_phase(x)]
@@ -52,7 +57,7 @@ class Function:
         if twice:
             raise ValueError(f"The function `{self.name}` lists the placeholder `{twice[0]}` twice among its inputs "
                              f"{self._names}; list it once.")
-        pairs = [u for u in outputs if isinstance(u, Update)] + list(updates or [])
+        pairs = [u for u in (*outputs, *fetches) if isinstance(u, Update)] + list(updates or [])
         out_nodes = tuple(x.node if isinstance(x, Update) else node_of(x) for x in outputs)
         self._graph = Graph(in_nodes, out_nodes, combine_updates(pairs), re.sub(r"\W|^(?=\d)", "_", self.name))
         self.uses_learning_phase = any(depends_on_phase(n) for n in self._graph.roots())
@@ -66,8 +71,8 @@ class Function:
     def _reject_options(kwargs: dict[str, Any]) -> None:
         if kwargs:
             raise ValueError(
-                f"Invalid argument `{sorted(kwargs)[0]}` passed to K.function: session options such as "
-                f"feed_dict, fetches, options and run_metadata belong to TensorFlow. Pass values as inputs."
+                f"Invalid argument `{sorted(kwargs)[0]}` passed to K.function, which takes inputs, outputs, updates, "
+                f"name, feed_dict and fetches; options and run_metadata belong to TensorFlow."
             )
 
     def _find_phase(self, inputs: Sequence[Any]) -> int | None:
@@ -97,6 +102,7 @@ class Function:
     def __call__(self, inputs: Sequence[Any] = ()) -> Any:
         if not isinstance(inputs, (list, tuple)):
             raise TypeError("`inputs` should be a list or tuple.")
+        inputs = [*inputs, *self._fed.values()] if self._fed else inputs
         phase = 0
         if self._phase_at is not None and len(inputs) > self._phase_at:
             phase = int(inputs[self._phase_at])

@@ -330,6 +330,8 @@ def as_shape(shape: Any) -> tuple[Dim, ...]:
     if isinstance(shape, Tensor):
         if shape.node.op.name == "concat":
             return tuple(_node_dim(i) for i in shape.node.inputs)
+        if shape.node.op.name == "const" and not shape.node.t.is_float:
+            return tuple(shape.node.attr("value").array.ravel().tolist())
         raise TypeError(f"a shape was expected, received {shape!r}; pass a tuple of sizes or K.shape(x)")
     if isinstance(shape, (int, np.integer)):
         return (int(shape),)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Callable, Sequence
 
 from graphk.frontend.backend.random_ops import inside_loop, loop_steps
+from graphk.frontend.backend.shape_ops import checked_axis
 from graphk.frontend.tensor import Tensor, node_of
 from graphk.ir.dims import Dim
 from graphk.ir.node import Graph, Node, replace_inputs, topological
@@ -150,22 +151,26 @@ def loop(step: Callable[[list[Node], list[Node]], tuple[list[Node], list[Node]]]
     return list(out[:len(c)]), list(out[len(c):])
 
 
-def map_fn(fn: Callable[[Tensor], Tensor], elems: Tensor, name: str | None = None, dtype: str | None = None) -> Tensor:
+def map_fn(fn: Callable[[Any], Any], elems: Any, name: str | None = None, dtype: Any = None) -> Any:
     """`fn` of each element along axis 0, stacked: (n, …) becomes (n, …).
 
-    `elems` may be several tensors; `fn` then takes a tuple.
+    `elems` may be several tensors: `fn` then takes a tuple.  `fn` may return several: so does `map_fn`, in a list.
 
     >>> K.eval(K.map_fn(K.sum, K.constant([[1., 2.], [3., 4.]]))).tolist()
     [3.0, 7.0]
     """
-    many = list(elems) if isinstance(elems, (list, tuple)) else [elems]
-    nodes = [node_of(e) for e in many]
+    nodes = [node_of(e) for e in (elems if isinstance(elems, (list, tuple)) else [elems])]
+    several = []
 
     def step(_: list[Node], x: list[Node]) -> tuple[list[Node], list[Node]]:
         arg = [Tensor(i) for i in x]
-        y = node_of(fn(tuple(arg) if isinstance(elems, (list, tuple)) else arg[0]))
-        return [], [ew.cast(y, dtype) if dtype else y]
-    return Tensor(loop(step, [], nodes, nodes[0].shape[0], name=name or "map")[1][0])
+        y = fn(tuple(arg) if isinstance(elems, (list, tuple)) else arg[0])
+        several.append(isinstance(y, (list, tuple)))
+        ys = [node_of(i) for i in y] if several[-1] else [node_of(y)]
+        kinds = dtype if isinstance(dtype, (list, tuple)) else [dtype] * len(ys)
+        return [], [ew.cast(i, kind) if kind else i for i, kind in zip(ys, kinds, strict=True)]
+    out = [Tensor(y) for y in loop(step, [], nodes, nodes[0].shape[0], name=name or "map")[1]]
+    return out if several[-1] else out[0]
 
 
 def _fold(fn: Callable[..., Tensor], elems: Tensor, initializer: Any, reverse: bool, name: str) -> Tensor:
@@ -203,7 +208,7 @@ def foldr(
 
 def _cumulate(x: Tensor, axis: int, op: Callable[[Node, Node], Node], start: int) -> Tensor:
     node = node_of(x)
-    axis = axis % node.ndim
+    axis = checked_axis(axis, node.ndim)
     perm = (axis, *[i for i in range(node.ndim) if i != axis])
     moved = sh.transpose(node, perm=perm)
     first = sh.broadcast_to(node_of(start, node.dtype), moved.shape[1:])

@@ -135,6 +135,9 @@ def variable(value: Any, dtype: str | None = None, name: str | None = None, cons
     >>> K.dtype(K.variable([1, 2]))
     'float32'
     """
+    if value is None:
+        raise ValueError(f"K.variable `{name or ''}` was given None; expected its first value: an array, a number or a "
+                         f"tensor.")
     if isinstance(value, Tensor):
         value = eval(value)
     full = "/".join([*_scopes, name or "Variable"])
@@ -359,7 +362,11 @@ def count_params(x: Any) -> int:
     >>> K.count_params(K.zeros((2, 3)))
     6
     """
-    return int(np.prod(int_shape(x), dtype=np.int64))
+    shape = int_shape(x)
+    if shape is None or None in shape:
+        raise ValueError(f"K.count_params: the number of elements of a tensor of shape {shape} is not known before a "
+                         f"call; K.size(x) computes it there.")
+    return int(np.prod(shape, dtype=np.int64))
 
 
 def size(x: Tensor, name: str | None = None) -> Tensor:

@@ -26,7 +26,11 @@ def dot(x: Any, y: Any) -> Tensor:
     >>> K.dot(K.placeholder((2, 3)), K.ones((4, 3, 5))).shape
     (2, 4, 5)
     """
-    return Tensor(ir_dot(node_of(x), node_of(y)))
+    a, b = node_of(x), node_of(y)
+    if not a.ndim or not b.ndim:
+        raise ValueError(f"K.dot takes tensors of at least one axis; received shapes {Tensor(a).shape} and "
+                         f"{Tensor(b).shape}. Multiply by a scalar with `*`.")
+    return Tensor(ir_dot(a, b))
 
 
 def batch_dot(x: Any, y: Any, axes: Any = None) -> Tensor:
@@ -278,7 +282,8 @@ def round(x: Any) -> Tensor:
     >>> K.eval(K.round(K.constant([.5, 1.5, 2.4]))).tolist()
     [0.0, 2.0, 2.0]
     """
-    return Tensor(ew.round(node_of(x)))
+    node = node_of(x)
+    return Tensor(ew.round(node) if node.t.is_float else node)
 
 
 def sign(x: Any) -> Tensor:

@@ -172,6 +172,8 @@ def dropout(x: Tensor, level: float, noise_shape: Any = None, seed: int | None =
     >>> sorted(set(K.eval(K.dropout(K.ones((100,)), .5, seed=1)).tolist()))
     [0.0, 2.0]
     """
+    if isinstance(level, (int, float)) and not 0. <= level < 1.:
+        raise ValueError(f"Dropout level must be in interval [0, 1[. Received: {level}")
     node = node_of(x)
     keep = 1.0 - level
     shape = node.shape if noise_shape is None else tuple(
@@ -190,16 +192,19 @@ def _noise(noise_shape: Any, ndim: int) -> Any:
 def in_top_k(predictions: Tensor, targets: Tensor, k: int) -> Tensor:
     """Whether the class `targets` (n,) is among the k largest `predictions` (n, classes) of each row; ties count as in.
 
+    False where the class is none, or a prediction of the row is NaN or infinite.
+
     >>> K.eval(K.in_top_k(K.constant([[.1, .6, .3]]), K.constant([2], dtype='int32'), 2)).tolist()
     [True]
     """
     node = node_of(predictions)
     hot = ew.cast(node_of(one_hot(targets, node.shape[-1])), "bool")
+    sound = red.all_(ew.lt(ew.abs(node), math.inf), axes=-1)
     low = const(-math.inf, node.dtype)
     mine = red.max_(ew.select(hot, node, low), axes=-1, keepdims=True)
     better = red.sum_(ew.cast(ew.gt(node, mine), "int32"), axes=-1)
     limit: Any = as_dim(k)
-    return Tensor(ew.lt(better, limit))
+    return Tensor(ew.logical_and(ew.lt(better, limit), ew.logical_and(sound, red.any_(hot, axes=-1))))
 
 
 __all__ = ["relu", "elu", "softmax", "softplus", "softsign", "sigmoid", "hard_sigmoid", "tanh",

@@ -7,6 +7,7 @@ repeatable; ops inside a loop's body draw anew at each step.
 """
 from __future__ import annotations
 
+import weakref
 from contextlib import contextmanager
 from typing import Any, Iterator
 
@@ -21,6 +22,7 @@ from graphk.ir.ops import random as rnd
 from graphk.ir.ops import shape as sh
 
 _step: Variable | None = None
+_draws: "weakref.WeakKeyDictionary[Tensor, int]" = weakref.WeakKeyDictionary()     # how often K.eval drew from it
 _inner: list[Node] = []                # what ops inside loop bodies read instead
 APART = 0x9E3779B1                     # 2^32 over the golden ratio: counters of a call's steps do not meet later calls'
 
@@ -61,23 +63,34 @@ def peek_step() -> Variable | None:
 
 def reset_step() -> None:
     """Start counting again."""
+    _draws.clear()
     if _step is not None:
         _step.set_value(0)
+
+
+def next_draw(x: Tensor) -> np.ndarray:
+    """The counter for the next evaluation of `x` alone: the first is what a call of a function would read."""
+    times = _draws.get(x, 0)
+    _draws[x] = times + 1
+    return np.asarray((int(random_step().array) + times * 0x85EBCA6B) & 0xFFFFFFFF, np.uint32)
 
 
 def _seed(seed: int | None) -> int:
     return int(np.random.randint(2 ** 31 - 1)) if seed is None else int(seed)
 
 
-def random_uniform(shape: Any, minval: float = 0.0, maxval: float = 1.0, dtype: str | None = None,
+def random_uniform(shape: Any, minval: Any = 0.0, maxval: Any = 1.0, dtype: str | None = None,
                    seed: int | None = None) -> Tensor:
-    """Uniform numbers in [minval, maxval).
+    """Uniform numbers in [minval, maxval), whole ones for an integer dtype; the limits may be tensors.
 
     >>> K.random_uniform((2, 3), -1., 1., seed=1).shape
     (2, 3)
     """
-    return Tensor(rnd.uniform(step_node(), _seed(seed), as_shape(shape), float(minval), float(maxval),
-                              dtype or floatx()))
+    dtype = dtype or floatx()
+    whole = not dtype.startswith("float")
+    u = Tensor(rnd.uniform01(step_node(), _seed(seed), as_shape(shape), "float64" if whole else dtype))
+    out = u * (maxval - minval) + minval
+    return Tensor(ew.cast(ew.floor(out.node), dtype)) if whole else out
 
 
 def random_normal(shape: Any, mean: float = 0.0, stddev: float = 1.0, dtype: str | None = None,

@@ -36,6 +36,9 @@ def rnn(step_function: Step, inputs: Tensor, initial_states: Sequence[Tensor], g
     >>> K.eval(outputs).tolist(), K.eval(last).tolist()
     ([[[1.0], [3.0], [7.0]]], [[7.0]])
     """
+    if mask is not None and not initial_states:
+        raise ValueError("No initial states provided! A masked step of K.rnn repeats the output before it, so pass "
+                         "`initial_states`, and let the step function return its output as the first new state.")
     last, outputs, states = recur(step_function, inputs, initial_states, go_backwards, mask, constants, unroll,
                                   input_length)
     assert outputs is not None

@@ -21,7 +21,8 @@ from graphk.ir.ops import nn
 from graphk.ir.ops import shape as sh
 
 
-def _axis(axis: int, ndim: int) -> int:
+def checked_axis(axis: int, ndim: int) -> int:
+    """`axis` counted from the front; ValueError unless a tensor of `ndim` axes has it."""
     if not -ndim <= axis < ndim:
         raise ValueError(f"axis {axis} is out of range for a tensor of {ndim} axes")
     return axis % ndim
@@ -33,6 +34,8 @@ def concatenate(tensors: Sequence[Tensor], axis: int = -1) -> Tensor:
     >>> K.concatenate([K.placeholder((None, 3)), K.placeholder((None, 2))], axis=-1).shape
     (None, 5)
     """
+    if not tensors:
+        raise ValueError("K.concatenate was given no tensors; it needs at least one.")
     if builtins.all(isinstance(t, ShapeTensor) for t in tensors):
         return ShapeTensor([d for t in tensors if isinstance(t, ShapeTensor) for d in t.dims])
     out = Tensor(sh.concat(*[node_of(t) for t in tensors], axis=axis))
@@ -66,7 +69,7 @@ def repeat_elements(x: Tensor, rep: int, axis: int) -> Tensor:
     [[1.0, 1.0, 2.0, 2.0]]
     """
     node = node_of(x)
-    axis = _axis(axis, node.ndim)
+    axis = checked_axis(axis, node.ndim)
     s = node.shape
     wide = sh.broadcast_to(sh.reshape(node, shape=s[:axis + 1] + (1,) + s[axis + 1:]),
                            s[:axis + 1] + (as_dim(rep),) + s[axis + 1:])
@@ -91,14 +94,18 @@ def repeat(x: Tensor, n: int) -> Tensor:
 def arange(start: Any, stop: Any = None, step: int = 1, dtype: str = "int32") -> Tensor:
     """Evenly spaced numbers, an axis of them: start, start + step, … before `stop`; one argument alone is `stop`.
 
+    The integers have `dtype`; floats among the arguments give `floatx`, unless another dtype than the default is asked.
+
     >>> K.eval(K.arange(1, 10, 3)).tolist(), K.dtype(K.arange(3))
     ([1, 4, 7], 'int32')
     """
     if stop is None:
         start, stop = 0, start
-    if isinstance(start, float) or isinstance(stop, float) or isinstance(step, float):
-        return Tensor(const(np.arange(start, stop, step), dtype))
+    if builtins.any(isinstance(v, float) for v in (start, stop, step)):
+        return Tensor(const(np.arange(start, stop, step), floatx() if dtype == "int32" else dtype))
     first, last, step = as_dim(start), as_dim(stop), int(step)
+    if step == 0:
+        raise ValueError("K.arange was given step=0; it must be positive, or negative to count down.")
     span = last - first if step > 0 else first - last
     count = floordiv(span + (builtins.abs(step) - 1), builtins.abs(step))
     count = builtins.max(count, 0) if isinstance(count, int) else count
@@ -153,7 +160,7 @@ def expand_dims(x: Tensor, axis: int = -1) -> Tensor:
     (None, 1, 3)
     """
     node = node_of(x)
-    axis = _axis(axis, node.ndim + 1)
+    axis = checked_axis(axis, node.ndim + 1)
     return Tensor(sh.reshape(node, shape=node.shape[:axis] + (1,) + node.shape[axis:]))
 
 
@@ -164,13 +171,16 @@ def squeeze(x: Tensor, axis: int) -> Tensor:
     (None, 3)
     """
     node = node_of(x)
-    axis = _axis(axis, node.ndim)
+    axis = checked_axis(axis, node.ndim)
     if isinstance(node.shape[axis], int) and node.shape[axis] != 1:
         raise ValueError(f"cannot squeeze axis {axis} of a tensor of shape {Tensor(node).shape}: its extent is not 1")
     return Tensor(sh.reshape(node, shape=node.shape[:axis] + node.shape[axis + 1:]))
 
 
 def _pad(x: Tensor, pads: Sequence[tuple[int, int]]) -> Tensor:
+    if len(pads) != node_of(x).ndim:
+        raise ValueError(f"Padding was given for a tensor of {len(pads)} axes, samples and channels among them; "
+                         f"received one of shape {Tensor(node_of(x)).shape}.")
     return Tensor(sh.pad(node_of(x), [int(a) for a, _ in pads], [int(b) for _, b in pads]))
 
 
@@ -180,7 +190,19 @@ def temporal_padding(x: Tensor, padding: tuple[int, int] = (1, 1)) -> Tensor:
     >>> K.temporal_padding(K.placeholder((None, 5, 3)), (2, 1)).shape
     (None, 8, 3)
     """
-    return _pad(x, [(0, 0), (padding[0], padding[1]), (0, 0)])
+    return _pad(x, [(0, 0), *_pairs([padding], 1), (0, 0)])
+
+
+def _pairs(padding: Any, rank: int) -> list[tuple[int, int]]:
+    """One (before, behind) per spatial axis."""
+    try:
+        pairs = [(int(a), int(b)) for a, b in padding]
+    except (TypeError, ValueError):
+        pairs = []
+    if len(pairs) != rank:
+        raise ValueError(f"`padding` over {rank} spatial axes must be {rank} pairs of integers (before, behind); "
+                         f"received {padding}.")
+    return pairs
 
 
 def spatial_2d_padding(x: Tensor, padding: Any = ((1, 1), (1, 1)), data_format: str | None = None) -> Tensor:
@@ -189,9 +211,7 @@ def spatial_2d_padding(x: Tensor, padding: Any = ((1, 1), (1, 1)), data_format: 
     >>> K.spatial_2d_padding(K.placeholder((None, 5, 6, 3)), ((1, 2), (0, 1))).shape
     (None, 8, 7, 3)
     """
-    space = [tuple(p) for p in padding]
-    first = normalize_data_format(data_format) == "channels_first"
-    return _pad(x, [(0, 0), (0, 0), *space] if first else [(0, 0), *space, (0, 0)])
+    return _pad_space(x, _pairs(padding, 2), data_format)
 
 
 def spatial_3d_padding(x: Tensor, padding: Any = ((1, 1), (1, 1), (1, 1)), data_format: str | None = None) -> Tensor:
@@ -200,7 +220,12 @@ def spatial_3d_padding(x: Tensor, padding: Any = ((1, 1), (1, 1), (1, 1)), data_
     >>> K.spatial_3d_padding(K.placeholder((None, 2, 2, 2, 3))).shape
     (None, 4, 4, 4, 3)
     """
-    return spatial_2d_padding(x, padding, data_format)
+    return _pad_space(x, _pairs(padding, 3), data_format)
+
+
+def _pad_space(x: Tensor, space: list[tuple[int, int]], data_format: str | None) -> Tensor:
+    first = normalize_data_format(data_format) == "channels_first"
+    return _pad(x, [(0, 0), (0, 0), *space] if first else [(0, 0), *space, (0, 0)])
 
 
 def stack(x: Sequence[Tensor], axis: int = 0) -> Tensor:
@@ -247,7 +272,7 @@ def reverse(x: Tensor, axes: Any) -> Tensor:
     [[2.0, 1.0], [4.0, 3.0]]
     """
     node = node_of(x)
-    hit = {_axis(a, node.ndim) for a in ([axes] if isinstance(axes, int) else axes)}
+    hit = {checked_axis(a, node.ndim) for a in ([axes] if isinstance(axes, int) else axes)}
     return Tensor(sh.slice_op(node, starts=tuple(d - 1 if i in hit else 0 for i, d in enumerate(node.shape)),
                               sizes=node.shape, steps=tuple(-1 if i in hit else 1 for i in range(node.ndim))))
 

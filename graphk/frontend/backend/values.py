@@ -10,6 +10,7 @@ from typing import Any, Sequence
 import numpy as np
 
 from graphk.frontend import execute
+from graphk.frontend.backend.random_ops import next_draw, peek_step
 from graphk.frontend.sparse import dense
 from graphk.frontend.tensor import Tensor, Update, Variable, node_of, variable_of
 from graphk.ir.node import Graph
@@ -17,6 +18,8 @@ from graphk.ir.node import Graph
 
 def eval(x: Any) -> Any:
     """The value of a tensor that needs no inputs, as an array; ValueError naming the input it needs.
+
+    Random numbers are drawn anew each time.
 
     >>> float(K.eval(K.constant(2.) * 3))
     6.0
@@ -32,7 +35,11 @@ def eval(x: Any) -> Any:
                 f"K.eval: `{x.name}` depends on the placeholder `{node.attr('name')}`, which has no value. "
                 f"Use K.function([placeholder], [x]) and pass a value."
             )
-    return execute.run_once(graph, {n: variable_of(n) for n in graph.variables()})[0]
+    arrays = {n: variable_of(n).array for n in graph.variables()}
+    step = peek_step()
+    if step is not None and step.node in arrays:
+        arrays[step.node] = next_draw(x)
+    return execute.run_once(graph, arrays)[0]
 
 
 def get_value(x: Any) -> np.ndarray:

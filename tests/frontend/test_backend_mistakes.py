@@ -1,0 +1,145 @@
+"""What `K` refuses, and how; and values and functions in the forms that scripts use."""
+import numpy as np
+import pytest
+
+from graphk import backend as K
+
+
+def c(*shape):
+    return K.constant(np.ones(shape))
+
+
+STEP = lambda x, states: (x + states[0], [x + states[0]])           # noqa: E731
+
+REFUSED = {
+    "reduction axis": (lambda: K.sum(c(2, 3), axis=2), ValueError, "axis out of range"),
+    "argmax axis": (lambda: K.argmax(c(2, 3), axis=5), ValueError, "axis out of range"),
+    "cumsum axis": (lambda: K.cumsum(c(2, 3), axis=2), ValueError, "axis 2 is out of range for a tensor of 2 axes"),
+    "softmax axis": (lambda: K.softmax(c(2, 3), 4), ValueError, "axis"),
+    "shapes": (lambda: K.maximum(c(2, 3), c(2)), ValueError, "do not broadcast"),
+    "dot with a scalar": (lambda: K.dot(c(), c(2, 3)), ValueError, "at least one axis.*Multiply by a scalar"),
+    "dot sizes": (lambda: K.dot(c(2, 3), c(2, 3)), ValueError, "3"),
+    "batch_dot rank": (lambda: K.batch_dot(c(2), c(2)), ValueError, "rank < 2"),
+    "batch_dot over the batch": (lambda: K.batch_dot(c(2, 3), c(2, 3), 0), ValueError, "over axis 0"),
+    "batch_dot sizes": (lambda: K.batch_dot(c(2, 3), c(2, 4), 1), ValueError, r"shape\[1\] != y.shape\[1\]"),
+    "batch_dot axes": (lambda: K.batch_dot(c(2, 3), c(2, 3), ((1,), (1,))), ValueError, "Multiple target dimensions"),
+    "concatenate ranks": (lambda: K.concatenate([c(2, 3), c(3)]), ValueError, "rank"),
+    "concatenate nothing": (lambda: K.concatenate([]), ValueError, "no tensors"),
+    "stack axis": (lambda: K.stack([c(2), c(2)], axis=5), ValueError, "axis 5 is out of range"),
+    "reshape": (lambda: K.reshape(c(2, 3), (4, 2)), ValueError, "6 elements against 8"),
+    "reshape by values": (lambda: K.reshape(c(2, 3), K.placeholder((2,), dtype="int32")), TypeError, "a shape was"),
+    "permute": (lambda: K.permute_dimensions(c(2, 3), (0, 0)), ValueError, "0, 0"),
+    "repeat": (lambda: K.repeat(c(2, 3, 4), 2), ValueError, "takes a tensor of 2 axes"),
+    "arange step": (lambda: K.arange(0, 5, 0), ValueError, "step=0"),
+    "squeeze": (lambda: K.squeeze(c(2, 3), 1), ValueError, "its extent is not 1"),
+    "expand_dims": (lambda: K.expand_dims(c(2, 3), 4), ValueError, "axis 4 is out of range"),
+    "reverse": (lambda: K.reverse(c(2, 3), 2), ValueError, "axis 2 is out of range"),
+    "slice": (lambda: K.slice(c(2, 3), (0, 1), (2, 5)), ValueError, "elements 1 to 6 of axis 1 do not exist"),
+    "slice rank": (lambda: K.slice(c(2, 3), (0,), (2,)), ValueError, "takes 2 starts and sizes"),
+    "temporal_padding rank": (lambda: K.temporal_padding(c(2, 3)), ValueError, r"3 axes.*shape \(2, 3\)"),
+    "temporal_padding": (lambda: K.temporal_padding(c(2, 3, 4), 1), ValueError, "1 pairs of integers.*received"),
+    "2d padding": (lambda: K.spatial_2d_padding(c(2, 3, 4, 5), ((1, 1),)), ValueError, "must be 2 pairs"),
+    "3d padding": (lambda: K.spatial_3d_padding(c(1, 2, 3, 4, 5), ((1, 1), (1, 1))), ValueError, "must be 3 pairs"),
+    "2d padding format": (lambda: K.spatial_2d_padding(c(2, 3, 4, 5), data_format="x"), ValueError, "data_format"),
+    "bias": (lambda: K.bias_add(c(2, 3, 4, 5), c(4, 5)), ValueError, "Unexpected bias dimensions 2"),
+    "crossentropy axis": (lambda: K.categorical_crossentropy(c(2, 3), c(2, 3), axis=2), ValueError, "channels axis 2"),
+    "dropout": (lambda: K.dropout(c(2), 1.), ValueError, "Dropout level must be in interval"),
+    "dropout below 0": (lambda: K.dropout(c(2), -.1), ValueError, "Dropout level must be in interval"),
+    "dropout mask": (lambda: K.dropout(c(2, 3), .5, (2,)), ValueError, "noise_shape"),
+    "switch": (lambda: K.switch(K.greater(c(2, 3), 0), c(2), c(2)), ValueError, "Rank of `condition` should be less"),
+    "phase": (lambda: K.set_learning_phase(2), ValueError, "Expected learning phase to be 0 or 1"),
+    "rnn rank": (lambda: K.rnn(STEP, c(2, 3), [c(2)]), ValueError, "at least 3D"),
+    "rnn unrolled": (lambda: K.rnn(STEP, K.placeholder((2, None, 3)), [c(2, 3)], unroll=True), ValueError, "Unrolling"),
+    "rnn mask": (lambda: K.rnn(lambda x, s: (x, []), c(2, 3, 4), [], mask=c(2, 3)), ValueError, "No initial states"),
+    "rnn states": (lambda: K.rnn(lambda x, s: (x, []), c(2, 3, 4), [c(2, 4)]), ValueError, "returned 0 states"),
+    "conv padding": (lambda: K.conv2d(c(1, 5, 5, 2), c(3, 3, 2, 4), padding="full"), ValueError, "padding: full"),
+    "conv format": (lambda: K.conv2d(c(1, 5, 5, 2), c(3, 3, 2, 4), data_format="x"), ValueError, "data_format"),
+    "causal image": (lambda: K.conv2d(c(1, 5, 5, 2), c(3, 3, 2, 4), padding="causal"), ValueError, "padding: causal"),
+    "conv channels": (lambda: K.conv2d(c(1, 5, 5, 2), c(3, 3, 3, 4)), ValueError, "for 3 channels.*has 2"),
+    "pool padding": (lambda: K.pool2d(c(1, 5, 5, 2), (2, 2), padding="full"), ValueError, "padding: full"),
+    "pool mode": (lambda: K.pool2d(c(1, 5, 5, 2), (2, 2), pool_mode="sum"), ValueError, "pooling mode: sum"),
+    "pool format": (lambda: K.pool3d(c(1, 5, 5, 5, 2), (2, 2, 2), data_format="x"), ValueError, "data_format"),
+    "pool size": (lambda: K.pool2d(c(1, 5, 5, 2), (2, 2, 2)), ValueError, "pool_size"),
+    "resize format": (lambda: K.resize_images(c(1, 2, 2, 1), 2, 2, "x"), ValueError, "data_format"),
+    "interpolation": (lambda: K.resize_images(c(1, 2, 2, 1), 2, 2, None, "cubic"), ValueError, "interpolation"),
+    "local format": (lambda: K.local_conv1d(c(1, 5, 3), c(4, 6, 2), (2,), (1,), "x"), ValueError, "data_format"),
+    "placeholder": (lambda: K.placeholder(), ValueError, "Specify either a shape or ndim"),
+    "variable": (lambda: K.variable(None, name="w"), ValueError, "`w` was given None"),
+    "constant": (lambda: K.constant([1, 2, 3], shape=(2, 2)), ValueError, "3"),
+    "set_value": (lambda: K.set_value(K.zeros((2,)), [1., 2., 3.]), ValueError, r"shape \(2,\) to a value of shape"),
+    "set_value of a placeholder": (lambda: K.set_value(K.placeholder((2,)), [1., 2.]), TypeError, "takes a variable"),
+    "update of a tensor": (lambda: K.update(c(2), 1.), TypeError, "only variables can be updated"),
+    "update shape": (lambda: K.function([], [], [K.update(K.zeros((2,)), c(3))]), ValueError, "expected \\(2,\\)"),
+    "count_params": (lambda: K.count_params(K.placeholder((None, 2))), ValueError, r"\(None, 2\) is not known"),
+    "is_keras_tensor": (lambda: K.is_keras_tensor(np.ones(2)), ValueError, "Expected a symbolic tensor"),
+    "function inputs": (lambda: K.function(K.placeholder((2,)), []), TypeError, "`inputs`.* list or tuple"),
+    "function updates": (lambda: K.function([], [], K.update(K.zeros(()), 1.)), TypeError, "`updates`.* list or tuple"),
+    "function options": (lambda: K.function([], [], options=1), ValueError, "Invalid argument `options`"),
+    "input that is computed": (lambda: K.function([K.placeholder((2,)) + 1], []), ValueError, "are placeholders"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_refused(what):
+    call, kind, message = REFUSED[what]
+    with pytest.raises(kind, match=message):
+        call()
+
+
+# ------------------------------------------------------------------ functions
+def test_a_function_with_further_updates_and_fed_placeholders():
+    a, b = K.variable(1.), K.variable(1.)
+    x, y = K.placeholder(()), K.placeholder(())
+    fed = {y: 3.}
+    f = K.function([x], [x + y], updates=[(a, x + 1.)], feed_dict=fed, fetches=[K.update(b, a * 10.)])
+    assert f([10.]) == [13.] and K.batch_get_value([a, b]) == [11., 10.]
+    fed[y] = 4.
+    assert f([20.]) == [24.] and K.batch_get_value([a, b]) == [21., 110.]
+
+
+def test_what_a_function_may_put_out():
+    v, x = K.variable([1., 2.]), K.placeholder((None,))
+    assert [y.tolist() for y in K.function([], [v, K.constant(3.)])([])] == [[1., 2.], 3.]
+    assert K.function([x], (x,))([[5.]])[0].tolist() == [5.] and K.function([x], [])([[5.]]) == []
+    assert K.function([x], x * 2)([[5.]]).tolist() == [10.]
+
+
+# ------------------------------------------------------------------ values
+def test_what_eval_draws():
+    r = K.random_normal((1,), mean=3., stddev=2., seed=1337)
+    samples = np.array([K.eval(r) for _ in range(2000)])
+    assert abs(samples.mean() - 3.) < .2 and abs(samples.std() - 2.) < .2 and len(np.unique(samples)) > 1900
+    K.clear_session()
+    assert (K.eval(K.random_uniform((3,), seed=7)) == K.eval(K.random_uniform((3,), seed=7))).all()
+    np.random.seed(1)
+    a = K.eval(K.random_uniform((3,)))
+    np.random.seed(1)
+    assert (K.eval(K.random_uniform((3,))) == a).all() and (K.eval(K.random_uniform((3,))) != a).any()
+
+
+def test_random_limits_and_types():
+    whole = K.eval(K.random_uniform((500,), 2, 6, dtype="int32"))
+    assert whole.dtype == "int32" and set(whole.tolist()) == {2, 3, 4, 5}
+    between = K.eval(K.random_uniform((500,), K.constant(5.), K.constant(6.)))
+    assert between.min() >= 5. and between.max() < 6.
+    for f in (K.random_uniform, K.random_normal, K.truncated_normal, K.random_binomial):
+        assert K.eval(f((2, 0), dtype="float64")).dtype == "float64" and K.int_shape(f(3)) == (3,)
+        assert K.int_shape(f(K.shape(K.placeholder((None, 2))), seed=-3)) == (None, 2)
+
+
+def test_top_k_of_bad_rows_and_classes():
+    p = K.constant([[.2, np.nan, .1], [.2, np.inf, .1], [.2, .3, .1], [.2, .3, .1], [.2, .2, .1]])
+    targets = K.constant([0, 0, 0, 7, 1], dtype="int32")
+    assert K.eval(K.in_top_k(p, targets, 2)).tolist() == [False, False, True, False, True]
+
+
+def test_updates_in_the_forms_scripts_use():
+    v = K.variable([1., 2.])
+    K.function([], [], [(v, v * 2)])([])
+    K.function([], [], [K.update(v, 7.)])([])
+    assert K.get_value(v).tolist() == [7., 7.]
+    K.function([], [], [K.moving_average_update(v, np.array([1., 2.]), .5)])([])
+    assert K.get_value(v).tolist() == [4., 4.5]
+    K.batch_set_value(zip([v], [[5., 6.]]))
+    assert K.batch_get_value([v])[0].tolist() == [5., 6.] and K.batch_get_value([]) == []
+    assert K.eval(K.gradients(K.square(v), v)[0]).tolist() == [10., 12.]

@@ -11,8 +11,9 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from graphk.codegen.emitter import F32T, I1, I32T, I64T, LLVM_TYPES, Emitter
-from graphk.codegen.scalars import BOOL, F32, F64, FLOATS, I32, I64, ITEMSIZE, PHILOX_M, PHILOX_ROUNDS, PHILOX_W, U32
+from graphk.codegen.emitter import F32T, F64T, I1, I32T, I64T, LLVM_TYPES, Emitter
+from graphk.codegen.scalars import (BOOL, F16, F32, F64, FLOATS, I8, I16, I32, I64, ITEMSIZE, PHILOX_M, PHILOX_ROUNDS,
+                                    PHILOX_W, U8, U16, U32)
 from graphk.codegen.vector_math import F32_FUNCTIONS, F64_FUNCTIONS
 
 Emit = Callable[[Emitter, str, tuple[ir.Value, ...]], ir.Value]
@@ -202,7 +203,7 @@ def _to_float(e: Emitter, source: str, to: str, x: ir.Value) -> ir.Value:
     kind = e.type(LLVM_TYPES[to])
     if source in FLOATS:
         return e.b.fpext(x, kind) if to == F64 else e.b.fptrunc(x, kind)
-    if source in (BOOL, U32):
+    if source in (BOOL, U8, U16, U32):
         return e.b.uitofp(x, kind)
     return e.b.sitofp(x, kind)
 
@@ -210,23 +211,39 @@ def _to_float(e: Emitter, source: str, to: str, x: ir.Value) -> ir.Value:
 def _to_int(e: Emitter, source: str, to: str, x: ir.Value) -> ir.Value:
     kind = e.type(LLVM_TYPES[to])
     if source in FLOATS:
-        name = "fptoui" if to == U32 else "fptosi"
+        name = "fptoui" if to in (U8, U16, U32) else "fptosi"
         lanes = "" if e.n == 1 else f"v{e.n}"
         suffix = f"{lanes}i{ITEMSIZE[to] * 8}.{lanes}{'f32' if source == F32 else 'f64'}"
         return e.call(f"llvm.{name}.sat.{suffix}", kind, x)
-    if ITEMSIZE[to] == ITEMSIZE[source]:
+    if source != BOOL and ITEMSIZE[to] == ITEMSIZE[source]:
         return x
     if ITEMSIZE[to] < ITEMSIZE[source]:
         return e.b.trunc(x, kind)
-    return e.b.sext(x, kind) if source == I32 else e.b.zext(x, kind)
+    return e.b.sext(x, kind) if source in (I8, I16, I32) else e.b.zext(x, kind)
+
+
+def _to_half(e: Emitter, source: str, x: ir.Value) -> ir.Value:
+    """Rounded once: what float32 cannot hold goes through its neighbour with an odd mantissa, so no tie is made."""
+    if source != F32:
+        wide = x if source == F64 else _to_float(e, source, F64, x)
+        near = e.b.fptrunc(wide, e.type(F32T))
+        back, odd = e.b.fpext(near, e.type(F64T)), e.bits(near)
+        towards_zero = e.b.sub(odd, e.b.zext(e.gt(e.abs(back), e.abs(wide)), e.type(I32T)))
+        inexact = e.b.fcmp_ordered("!=", back, wide)
+        x = e.bits(e.select(inexact, e.b.or_(towards_zero, e.i(1)), odd), F32T)
+    return e.b.fptrunc(x, e.type(LLVM_TYPES[F16]))
 
 
 def _cast(to: str) -> Emit:
     def emit(e: Emitter, source: str, a: tuple[ir.Value, ...]) -> ir.Value:
         if source == to:
             return a[0]
+        if source == F16:
+            return emit(e, F32, (e.b.fpext(a[0], e.type(F32T)),))
         if to == BOOL:
             return _compare("!=")(e, source, (a[0], _const(e, source, 0)))
+        if to == F16:
+            return _to_half(e, source, a[0])
         return (_to_float if to in FLOATS else _to_int)(e, source, to, a[0])
 
     return emit

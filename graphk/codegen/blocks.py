@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from llvmlite import ir
 
 from graphk.codegen import arith, micro, scalars, sync
-from graphk.codegen.emitter import I8, I32T, I64T, Emitter, Operand, storage
+from graphk.codegen.emitter import I8T, I32T, I64T, Emitter, Operand, storage
 from graphk.codegen.scalars import BOOL, FLOATS, I32, I64, ITEMSIZE, SHORT
 from graphk.codegen.target import Target
 
@@ -103,11 +103,11 @@ def _element(b: ir.IRBuilder, p: ir.Value, i: ir.Value) -> ir.Value:
 
 
 def _from_storage(e: Emitter, dtype: str, value: ir.Value) -> ir.Value:
-    return e.b.icmp_signed("!=", value, e.const(I8, 0)) if dtype == BOOL else value
+    return e.b.icmp_signed("!=", value, e.const(I8T, 0)) if dtype == BOOL else value
 
 
 def _to_storage(e: Emitter, dtype: str, value: ir.Value) -> ir.Value:
-    return e.b.zext(value, e.type(I8)) if dtype == BOOL else value
+    return e.b.zext(value, e.type(I8T)) if dtype == BOOL else value
 
 
 def _vload(b: ir.IRBuilder, ops: Operands, args: tuple[ir.Value, ...], target: Target) -> ir.Value:
@@ -300,8 +300,8 @@ def _sync_block(item: sync.Primitive) -> Block:
 
 def _register() -> None:
     blocks = [_table_block(entry) for entry in scalars.TABLE.values()]
-    blocks += [_ptr_block(dtype) for dtype in scalars.DTYPES]
-    blocks += [_splat_block(dtype) for dtype in scalars.DTYPES]
+    blocks += [_ptr_block(dtype) for dtype in scalars.DTYPES + scalars.NARROW]
+    blocks += [_splat_block(dtype) for dtype in scalars.DTYPES + scalars.NARROW]
     blocks += [
         Block("arg_i64", 2, lambda o, n: _memory_rule("pi", "p")(o, n) and _INT, _arg_i64),
         Block("at", 2, _memory_rule("pi", "p"), _at),

@@ -1,9 +1,9 @@
-"""The kernel dialect as Numba types and functions.
+"""The kernel dialect as Numba functions.
 
 In goes a ``Target``; out comes the namespace a kernel source is executed in (``namespace``) and, for a Python
-function of that namespace, its unoptimised LLVM module (``lower``). It always holds that this is the only file
-that imports Numba, private names included, and that a dialect function lowers to one call of a ``gk.*`` symbol
-whose body ``blocks`` supplies, so Numba only does what it is good at: typing and control flow.
+function of that namespace, its unoptimised LLVM module (``lower``). It always holds that this file and
+``dialect_types`` alone import Numba, private names included, and that a dialect function lowers to one call of a
+``gk.*`` symbol whose body ``blocks`` supplies, so Numba only does what it is good at: typing and control flow.
 """
 
 from __future__ import annotations
@@ -19,25 +19,16 @@ from llvmlite import ir
 from numba.core import cgutils, compiler, cpu, errors, interpreter, lowering, typed_passes, typeinfer, types, typing
 from numba.core import ir as numba_ir
 from numba.core.compiler_lock import global_compiler_lock
-from numba.core.datamodel import models, register_default
 from numba.core.imputils import builtin_registry, lower_builtin
 from numba.core.targetconfig import ConfigStack
 from numba.core.typing import templates
 from numba.extending import typeof_impl
 
 from graphk.codegen import blocks, micro, native, scalars
-from graphk.codegen.emitter import LLVM_TYPES, Operand, storage, typed
+from graphk.codegen.dialect_types import SCALARS, Vec, numba_type, operand_of
+from graphk.codegen.emitter import Operand, storage
 from graphk.codegen.target import Target
 
-_SCALARS: dict[str, types.Type] = {
-    "bool": types.boolean,
-    "int32": types.int32,
-    "int64": types.int64,
-    "uint32": types.uint32,
-    "float32": types.float32,
-    "float64": types.float64,
-}
-_DTYPES: dict[types.Type, str] = {numba_type: dtype for dtype, numba_type in _SCALARS.items()}
 _OPERATORS: dict[Callable[..., Any], str] = {
     operator.add: "s_add",
     operator.sub: "s_sub",
@@ -66,69 +57,6 @@ STACK_SLOTS = 64
 SIGNATURE = (types.CPointer(types.int64), types.int64, types.int64)
 
 
-class Vec(types.Type):
-    """``lanes`` values of ``dtype`` in one LLVM vector."""
-
-    def __init__(self, dtype: str, lanes: int) -> None:
-        self.dtype = dtype
-        self.lanes = lanes
-        super().__init__(name=f"Vec({dtype}, {lanes})")
-
-
-@register_default(Vec)
-class _VecModel(models.PrimitiveModel):
-    def __init__(self, dmm: Any, fe_type: Vec) -> None:
-        super().__init__(dmm, fe_type, typed(LLVM_TYPES[fe_type.dtype], fe_type.lanes))
-
-
-class BoolPtr(types.Type):
-    """Pointer to bytes read and written as bool (Numba's own pointers do not convert)."""
-
-    def __init__(self) -> None:
-        super().__init__(name="BoolPtr")
-
-
-BOOL_PTR = BoolPtr()
-
-
-@register_default(BoolPtr)
-class _BoolPtrModel(models.PrimitiveModel):
-    def __init__(self, dmm: Any, fe_type: BoolPtr) -> None:
-        super().__init__(dmm, fe_type, storage("bool").as_pointer())
-
-
-@templates.infer_global(operator.getitem)
-class _BoolGet(templates.AbstractTemplate):
-    key = operator.getitem
-
-    def generic(self, args: tuple[Any, ...], kws: dict[str, Any]) -> Any:
-        if args[0] == BOOL_PTR and isinstance(args[1], types.Integer):
-            return typing.signature(types.boolean, BOOL_PTR, types.int64)
-        return None
-
-
-@templates.infer_global(operator.setitem)
-class _BoolSet(templates.AbstractTemplate):
-    key = operator.setitem
-
-    def generic(self, args: tuple[Any, ...], kws: dict[str, Any]) -> Any:
-        if args[0] == BOOL_PTR and isinstance(args[1], types.Integer):
-            return typing.signature(types.none, BOOL_PTR, types.int64, types.boolean)
-        return None
-
-
-@lower_builtin(operator.getitem, BoolPtr, types.Integer)
-def _bool_get(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-    byte = builder.load(builder.gep(args[0], [args[1]]))
-    return builder.icmp_unsigned("!=", byte, byte.type(0))
-
-
-@lower_builtin(operator.setitem, BoolPtr, types.Integer, types.Boolean)
-def _bool_set(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-    builder.store(builder.zext(args[2], storage("bool")), builder.gep(args[0], [args[1]]))
-    return context.get_dummy_value()
-
-
 class DialectFunction:
     """A name of the dialect at one vector width; never called, only typed and lowered."""
 
@@ -143,40 +71,9 @@ class DialectFunction:
         )
 
 
-@functools.lru_cache(maxsize=None)
-def _vec(dtype: str, lanes: int) -> Vec:
-    return Vec(dtype, lanes)
-
-
-def _operand(numba_type: types.Type, name: str) -> Operand:
-    if isinstance(numba_type, Vec):
-        return Operand(numba_type.dtype, numba_type.lanes)
-    if numba_type == BOOL_PTR:
-        return Operand("bool", pointer=True)
-    plain = types.unliteral(numba_type)
-    if isinstance(plain, types.CPointer) and plain.dtype in _DTYPES:
-        return Operand(_DTYPES[plain.dtype], pointer=True)
-    if plain in _DTYPES:
-        return Operand(_DTYPES[plain])
-    raise errors.TypingError(
-        f"{name}: received a value of type {numba_type}, which the kernel dialect does not have; "
-        f"expected {', '.join(_SCALARS)}, a vector or a pointer of those. Cast it with to_<dtype>."
-    )
-
-
-def _numba_type(result: Operand | None) -> types.Type:
-    if result is None:
-        return types.none
-    if result.pointer:
-        if result.dtype == "bool":
-            return BOOL_PTR
-        return types.CPointer(_SCALARS[result.dtype])
-    return _SCALARS[result.dtype] if result.lanes == 1 else _vec(result.dtype, result.lanes)
-
-
 def _resolve(name: str, operands: tuple[Operand, ...], lanes: int) -> types.Type:
     try:
-        return _numba_type(blocks.resolve(name, operands, lanes))
+        return numba_type(blocks.resolve(name, operands, lanes))
     except TypeError as error:
         raise errors.TypingError(str(error)) from None
 
@@ -196,7 +93,7 @@ def _typing_template(name: str, lanes: int) -> Callable[[Any, tuple[Any, ...], d
     def generic(self: Any, args: tuple[Any, ...], kws: dict[str, Any]) -> Any:
         if kws:
             raise errors.TypingError(f"{name}: keyword arguments {sorted(kws)} received; pass operands by position.")
-        operands = tuple(_operand(a, name) for a in args)
+        operands = tuple(operand_of(a, name) for a in args)
         return typing.signature(_resolve(name, operands, lanes), *(types.unliteral(a) for a in args))
 
     return generic
@@ -215,13 +112,13 @@ def _register(function: DialectFunction) -> None:
 
     @lower_builtin(function, types.VarArg(types.Any))
     def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        operands = tuple(_operand(a, name) for a in sig.args)
+        operands = tuple(operand_of(a, name) for a in sig.args)
         return _emit_call(context, builder, name, lanes, operands, args)
 
 
 def _register_space(function: DialectFunction, dtype: str, count: int) -> None:
     """A stack buffer in the entry block, so it lives as long as the kernel's call."""
-    pointer = types.CPointer(_SCALARS[dtype])
+    pointer = types.CPointer(SCALARS[dtype])
 
     def generic(self: Any, args: tuple[Any, ...], kws: dict[str, Any]) -> Any:
         if args or kws:
@@ -244,14 +141,14 @@ def _register_operator(function: Callable[..., Any], name: str) -> None:
         lanes = max((a.lanes for a in args if isinstance(a, Vec)), default=0)
         if not lanes:
             return None
-        operands = tuple(_operand(a, name) for a in args)
+        operands = tuple(operand_of(a, name) for a in args)
         return typing.signature(_resolve(name, operands, lanes), *(types.unliteral(a) for a in args))
 
     template = type("Typing_operator", (templates.AbstractTemplate,), {"key": function, "generic": generic})
     templates.infer_global(function)(template)
 
     def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        operands = tuple(_operand(a, name) for a in sig.args)
+        operands = tuple(operand_of(a, name) for a in sig.args)
         return _emit_call(context, builder, name, max(o.lanes for o in operands), operands, args)
 
     arity = scalars.lookup(name[2:]).arity
@@ -432,7 +329,7 @@ class _Lower(lowering.Lower):
         if not isinstance(name, DialectFunction) or name.name not in blocks.BLOCKS or expr.vararg:
             return super().lower_call(resty, expr)
         signature = self.fndesc.calltypes[expr]
-        operands = tuple(_operand(a, name.name) for a in signature.args)
+        operands = tuple(operand_of(a, name.name) for a in signature.args)
         args = [self._cast_var(v, t) for v, t in zip(expr.args, signature.args, strict=True)]
         result = _emit_call(self.context, self.builder, name.name, name.target.lanes, operands, args)
         return self.context.cast(self.builder, result, signature.return_type, resty)

@@ -12,7 +12,8 @@ from typing import Any
 from graphk.ir.dims import Atom, Dim, DimExpr, SymDim
 from graphk.ir.loop import Call, Expr, Index, Lit, Load, Ref
 
-SHORT = {"float32": "f32", "float64": "f64", "int32": "i32", "int64": "i64", "uint32": "u32", "bool": "bool"}
+SHORT = {"float32": "f32", "float64": "f64", "int32": "i32", "int64": "i64", "uint32": "u32", "bool": "bool",
+         "float16": "f16", "int8": "i8", "uint8": "u8", "int16": "i16", "uint16": "u16"}
 
 
 def short(dtype: str) -> str:

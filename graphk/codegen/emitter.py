@@ -12,18 +12,21 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from graphk.codegen.scalars import BOOL, F32, F64, I32, I64, LONG, SHORT, U32
+from graphk.codegen.scalars import BOOL, F16, F32, F64, I8, I16, I32, I64, LONG, SHORT, U8, U16, U32
 
 CONTRACT = ("contract",)
-I1, I8, I32T, I64T, F32T, F64T = (
+I1, I8T, I16T, I32T, I64T, F16T, F32T, F64T = (
     ir.IntType(1),
     ir.IntType(8),
+    ir.IntType(16),
     ir.IntType(32),
     ir.IntType(64),
+    ir.HalfType(),
     ir.FloatType(),
     ir.DoubleType(),
 )
-LLVM_TYPES: dict[str, ir.Type] = {BOOL: I1, I32: I32T, I64: I64T, U32: I32T, F32: F32T, F64: F64T}
+LLVM_TYPES: dict[str, ir.Type] = {BOOL: I1, I32: I32T, I64: I64T, U32: I32T, F32: F32T, F64: F64T,
+                                 F16: F16T, I8: I8T, U8: I8T, I16: I16T, U16: I16T}
 _SUFFIX = {id(F32T): "f32", id(F64T): "f64", id(I32T): "i32", id(I64T): "i64", id(I1): "i1"}
 
 
@@ -58,7 +61,7 @@ class Operand:
 
 def storage(dtype: str) -> ir.Type:
     """Type of one element in memory (bool takes a byte)."""
-    return I8 if dtype == BOOL else LLVM_TYPES[dtype]
+    return I8T if dtype == BOOL else LLVM_TYPES[dtype]
 
 
 def typed(element: ir.Type, lanes: int) -> ir.Type:

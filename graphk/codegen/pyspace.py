@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from graphk.codegen import micro, scalars
-from graphk.codegen.scalars import DTYPES, ITEMSIZE, SHORT
+from graphk.codegen.scalars import DTYPES, ITEMSIZE, NARROW, SHORT
 from graphk.codegen.target import host_target, with_lanes
 
 
@@ -223,7 +223,7 @@ def python_namespace(lanes: int) -> dict[str, Any]:
     out: dict[str, Any] = {"V": lanes, **micro.constants(target), **_memory(lanes)}
     for entry in scalars.TABLE.values():
         out[scalars.dialect_name(entry.name)] = _scalar_function(entry)
-    for dtype in DTYPES:
+    for dtype in DTYPES + NARROW:
         short = SHORT[dtype]
         cast = out[f"to_{short}"]
         out[f"ptr_{short}"] = _ptr(dtype)

@@ -20,12 +20,15 @@ from typing import Any
 import numpy as np
 
 BOOL, I32, I64, U32, F32, F64 = "bool", "int32", "int64", "uint32", "float32", "float64"
+F16, I8, U8, I16, U16 = "float16", "int8", "uint8", "int16", "uint16"
 DTYPES: tuple[str, ...] = (BOOL, I32, I64, U32, F32, F64)
+NARROW: tuple[str, ...] = (F16, I8, U8, I16, U16)             # loaded, stored and cast, nothing else
 FLOATS: tuple[str, ...] = (F32, F64)
 INTS: tuple[str, ...] = (I32, I64, U32)
-SHORT: dict[str, str] = {BOOL: "bool", I32: "i32", I64: "i64", U32: "u32", F32: "f32", F64: "f64"}
+SHORT: dict[str, str] = {BOOL: "bool", I32: "i32", I64: "i64", U32: "u32", F32: "f32", F64: "f64",
+                         F16: "f16", I8: "i8", U8: "u8", I16: "i16", U16: "u16"}
 LONG: dict[str, str] = {short: name for name, short in SHORT.items()}
-ITEMSIZE: dict[str, int] = {BOOL: 1, I32: 4, I64: 8, U32: 4, F32: 4, F64: 8}
+ITEMSIZE: dict[str, int] = {BOOL: 1, I32: 4, I64: 8, U32: 4, F32: 4, F64: 8, F16: 2, I8: 1, U8: 1, I16: 2, U16: 2}
 
 Rule = Callable[[tuple[str, ...]], str]
 Reference = Callable[..., Any]
@@ -79,8 +82,8 @@ def _select_rule(dtypes: tuple[str, ...]) -> str:
 
 def _cast_rule(to: str) -> Rule:
     def rule(dtypes: tuple[str, ...]) -> str:
-        if dtypes[0] not in DTYPES:
-            raise _refuse(f"a dtype out of {DTYPES}", dtypes)
+        if dtypes[0] not in DTYPES + NARROW:
+            raise _refuse(f"a dtype out of {DTYPES + NARROW}", dtypes)
         return to
 
     return rule
@@ -130,7 +133,7 @@ def _cast(to: str) -> Reference:
         array = np.asarray(x)
         if to == BOOL:
             return (array != 0)[()]
-        if array.dtype.kind != "f" or to in FLOATS:
+        if array.dtype.kind != "f" or np.dtype(to).kind == "f":
             return array.astype(to)[()]
         info = np.iinfo(to)
         wide = np.trunc(array.astype(np.float64))
@@ -290,7 +293,7 @@ _add("mulhi_u32", 2, _U32, _mulhi, "gk_mulhi_u32({0}, {1})", 3)
 _add("mullo_u32", 2, _U32, _mullo, "np.uint32({0} * {1})", 1)
 _add("philox2x32", 3, _U32, philox2x32, "gk_philox2x32({0}, {1}, {2})", 45)
 _add("u01", 1, _same((U32,), F32), _u01, "(np.float32({0} >> 8) * np.float32(2.0**-24))", 3)
-for _dtype in DTYPES:
+for _dtype in DTYPES + NARROW:
     _cuda = "({0} != 0)" if _dtype == BOOL else f"np.{_dtype}({{0}})"
     _add(f"cast:{_dtype}", 1, _cast_rule(_dtype), _cast(_dtype), _cuda, 1)
 

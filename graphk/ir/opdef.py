@@ -140,7 +140,7 @@ def broadcast_shapes(shapes: Sequence[tuple[Dim, ...]]) -> tuple[Dim, ...]:
     return tuple(out)
 
 
-_RANK = {name: i for i, name in enumerate(("bool", "int8", "uint8", "int16", "int32", "uint32", "int64",
+_RANK = {name: i for i, name in enumerate(("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64",
                                             "float16", "float32", "float64"))}
 
 

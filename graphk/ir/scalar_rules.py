@@ -9,6 +9,7 @@ from __future__ import annotations
 BOOL, INTS, FLOATS = ("bool",), ("int32", "int64", "uint32"), ("float32", "float64")
 NUMBERS = INTS + FLOATS
 EVERY = BOOL + NUMBERS
+HELD = EVERY + ("float16", "int8", "uint8", "int16", "uint16") # narrow: loaded, stored and cast, nothing else
 SAME = ""                                  # the result has the operands' dtype
 
 # names: (arity, dtypes that all operands share, dtype of the result)
@@ -29,7 +30,7 @@ _SPEC: tuple[tuple[str, int, tuple[str, ...], str], ...] = (
     ("u01", 1, ("uint32",), "float32"),
 )
 RULES = {name: (arity, allowed, result) for names, arity, allowed, result in _SPEC for name in names.split()}
-NAMES = frozenset(RULES) | {"select"} | {f"cast:{d}" for d in EVERY}
+NAMES = frozenset(RULES) | {"select"} | {f"cast:{d}" for d in HELD}
 
 
 def result_dtype(fn: str, dtypes: tuple[str, ...]) -> str:
@@ -45,8 +46,8 @@ def result_dtype(fn: str, dtypes: tuple[str, ...]) -> str:
             raise TypeError(f"`select` takes a bool and two operands of one dtype, received {_list(dtypes)}")
         return dtypes[1]
     if fn.startswith("cast:"):
-        if len(dtypes) != 1 or dtypes[0] not in EVERY:
-            raise TypeError(f"`{fn}` takes one operand, of {_list(EVERY)}, received {_list(dtypes)}")
+        if len(dtypes) != 1 or dtypes[0] not in HELD:
+            raise TypeError(f"`{fn}` takes one operand, of {_list(HELD)}, received {_list(dtypes)}")
         return fn[5:]
     arity, allowed, result = RULES[fn]
     if len(dtypes) != arity or len(set(dtypes)) != 1 or dtypes[0] not in allowed:

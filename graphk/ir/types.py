@@ -14,11 +14,14 @@ import numpy as np
 from graphk.ir.dims import Dim, Shape, parse_dim, product, symbols
 
 SHORT = {"bool": "b1", "int32": "i32", "int64": "i64", "uint32": "u32",
-         "float16": "f16", "float32": "f32", "float64": "f64", "int8": "i8", "uint8": "u8", "int16": "i16"}
+         "float16": "f16", "float32": "f32", "float64": "f64", "int8": "i8", "uint8": "u8",
+         "int16": "i16", "uint16": "u16"}
 LONG = {v: k for k, v in SHORT.items()}
 DTYPES = frozenset(SHORT)
 FLOATS = ("float16", "float32", "float64")
-INTS = ("int8", "uint8", "int16", "int32", "uint32", "int64")
+INTS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64")
+# Types that values are stored in but not computed in, and the type that computes them (the widen pass).
+NARROW = {"float16": "float32", "int8": "int32", "uint8": "int32", "int16": "int32", "uint16": "int32"}
 # What an op may ask of an operand's dtype: the dtypes, what they are called, how to get one.
 KINDS = {
     "any": (tuple(SHORT), "values", ""),
@@ -122,4 +125,4 @@ def parse_type(text: str) -> Type:
 
 
 __all__ = ["Dim", "Shape", "TensorType", "TupleType", "Type", "parse_type", "DTYPES", "SHORT", "LONG", "FLOATS",
-           "INTS", "ITEMSIZE", "KINDS", "require", "split_top"]
+           "INTS", "ITEMSIZE", "KINDS", "NARROW", "require", "split_top"]

@@ -12,7 +12,7 @@ from typing import Callable, Iterable, Iterator, NamedTuple, Sequence
 from graphk.ir.dims import Dim, DimExpr, symbols
 from graphk.ir.node import Graph, Node, attr_symbols, is_interned, origin_of
 from graphk.ir.text import node_names, node_text
-from graphk.ir.types import TensorType, TupleType, Type
+from graphk.ir.types import NARROW, TensorType, TupleType, Type
 from graphk.ir.verify_program import VerifyError, blame, verify_kernel, verify_program
 
 
@@ -225,6 +225,15 @@ def no_composites(graph: Graph) -> Iterator[Broken]:
             yield Broken(node, f"the composite op `{node.op.name}` must be expanded by now")
 
 
+def no_narrow(graph: Graph) -> Iterator[Broken]:
+    """Narrow types are those of leaves and casts alone: everything else is computed in wide ones."""
+    for node in graph.nodes():
+        if isinstance(node.type, TupleType):                   # a scan or a fusion
+            yield from no_narrow(node.attr("body"))
+        elif node.op.name not in ("input", "variable", "cast", "item") and node.dtype in NARROW:
+            yield Broken(node, f"`{node.op.name}` computes {node.t.dtype}; it must be widened by now")
+
+
 def all_shapes_bound(graph: Graph) -> Iterator[Broken]:
     """Each symbolic dim can be read off the arrays of a call: it is an axis of an input or variable by itself."""
     leaves = [*graph.inputs, *graph.variables()]
@@ -240,7 +249,7 @@ def all_shapes_bound(graph: Graph) -> Iterator[Broken]:
 
 
 WITH_BODIES: tuple[Rule, ...] = (symbols_known, all_shapes_bound)        # these look into bodies by themselves
-PREDICATES: tuple[Rule, ...] = (no_phase, no_composites, all_shapes_bound)
+PREDICATES: tuple[Rule, ...] = (no_phase, no_composites, no_narrow, all_shapes_bound)
 
-__all__ = ["Broken", "PREDICATES", "RULES", "Rule", "VerifyError", "all_shapes_bound", "no_composites", "no_phase",
-           "unifies", "verify_graph", "verify_kernel", "verify_program"]
+__all__ = ["Broken", "PREDICATES", "RULES", "Rule", "VerifyError", "all_shapes_bound", "no_composites", "no_narrow",
+           "no_phase", "unifies", "verify_graph", "verify_kernel", "verify_program"]

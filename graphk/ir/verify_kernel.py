@@ -14,7 +14,7 @@ from graphk.ir.dims import Dim, symbols
 from graphk.ir.loop import (COMBINE, Acc, Expr, Index, Kernel, Let, Lit, Load, Loop, Param, Ref, Stmt, Store, Update,
                             stmt_lines, walk)
 from graphk.ir.node import Node
-from graphk.ir.scalar_rules import EVERY, FLOATS, INTS, NUMBERS, result_dtype
+from graphk.ir.scalar_rules import EVERY, FLOATS, HELD, INTS, NUMBERS, result_dtype
 
 SCHEDULES = {"map": 2, "rows": 2, "columns": 2, "chunks": 2, "tile": 3, "serial": 0}     # kind: number of axes
 KERNEL_RULES = {
@@ -74,8 +74,8 @@ class _Walk:
         for p in k.params:
             if p.role not in ("in", "out", "temp"):
                 yield Broken("names", f"the parameter `{p.name}` has the role {p.role!r}; expected in, out or temp")
-            if p.dtype not in EVERY:
-                yield Broken("dtypes", f"the parameter `{p.name}` holds {p.dtype}; expected one of {', '.join(EVERY)}")
+            if p.dtype not in HELD:
+                yield Broken("dtypes", f"the parameter `{p.name}` holds {p.dtype}; expected one of {', '.join(HELD)}")
             if unknown := symbols(p.size) - set(k.sizes):
                 yield Broken("indices", f"the size {p.size} of `{p.name}` speaks of {_list(unknown)}, "
                                         "which are no sizes of the kernel")

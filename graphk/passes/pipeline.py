@@ -21,6 +21,7 @@ from graphk.passes.schedule import schedule
 from graphk.passes.shapes import shapes
 from graphk.passes.simplify import simplify
 from graphk.passes.specialize import specialize
+from graphk.passes.widen import widen
 
 IR = Union[Graph, Program]
 
@@ -50,6 +51,7 @@ PASSES = (
     Pass("shapes", lambda g, s: shapes(g), (verify.all_shapes_bound,)),
     Pass("simplify", lambda g, s: simplify(g)),
     Pass("decompose", lambda g, s: decompose(g), (verify.no_composites,)),
+    Pass("widen", lambda g, s: widen(g), (verify.no_narrow,)),
     Pass("simplify2", lambda g, s: simplify(g, composites=False)),
     Pass("fuse", _fuse),
     Pass("lower", lambda g, s: lower(g, s.notes)),

@@ -63,7 +63,7 @@ def cases() -> list[tuple[str, tuple[str, ...]]]:
     """Every (intrinsic, operand dtypes) the table's rules allow, one dtype per operand group."""
     out = []
     for name, entry in scalars.TABLE.items():
-        for dtype in scalars.DTYPES:
+        for dtype in scalars.DTYPES + scalars.NARROW:
             dtypes = ("bool", dtype, dtype) if name == "select" else (dtype,) * entry.arity
             try:
                 entry.result(dtypes)
@@ -98,11 +98,12 @@ def sample(dtype: str, count: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     if dtype == "bool":
         return rng.integers(0, 2, count).astype(bool)
-    if dtype in scalars.FLOATS:
+    if dtype.startswith("float"):
         values = rng.normal(size=count) * 10.0 ** rng.integers(-3, 3, count)
         values[: count // 8] = np.round(values[: count // 8])
         values[-len(SPECIALS) :] = rng.permutation(SPECIALS)
-        return values.astype(dtype)
+        with np.errstate(over="ignore"):
+            return values.astype(dtype)
     info = np.iinfo(dtype)
     values = rng.integers(max(info.min, -50), 50, count).astype(dtype)
     values[-4:] = rng.permutation(np.array([info.min, info.max, 0, 1], dtype))
@@ -171,13 +172,29 @@ def test_float32_math_special_values(name: str) -> None:
     assert (np.abs(got[huge]) <= 1).all()
 
 
-@pytest.mark.parametrize("dtype", scalars.DTYPES)
+@pytest.mark.parametrize("lanes", [1, 8])
+def test_casts_to_float16_round_once(lanes: int) -> None:
+    """float64 values at, and next to, the middle between two halves; all halves come back from every float."""
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    for dtype in ("float32", "float64"):
+        exact = halves.astype(dtype)
+        np.testing.assert_array_equal(run("cast:float16", (dtype,), [exact], lanes), halves)
+    finite = halves[np.isfinite(halves)].astype(np.float64)
+    ordered = np.unique(finite)
+    middle = (ordered[1:] + ordered[:-1]) / 2
+    for x in (middle, np.nextafter(middle, np.inf), np.nextafter(middle, -np.inf), middle * (1 + 2.0**-40)):
+        with np.errstate(over="ignore"):
+            want = x.astype(np.float16)
+        np.testing.assert_array_equal(run("cast:float16", ("float64",), [x], lanes), want)
+
+
+@pytest.mark.parametrize("dtype", scalars.DTYPES + scalars.NARROW)
 @pytest.mark.parametrize("lanes", WIDTHS)
 def test_compiled_matches_reference(dtype: str, lanes: int) -> None:
     """Integers and comparisons exactly, floats to a few ulp; widths agree to the bit."""
     for index, (name, dtypes) in enumerate(groups()[dtype]):
         inputs = [sample(d, 203, 10 * index + i) for i, d in enumerate(dtypes)]
-        if name.startswith("cast") and dtype in scalars.FLOATS and name[5:] in scalars.INTS:
+        if name.startswith("cast") and dtype in scalars.FLOATS and name[5:] not in scalars.FLOATS:
             inputs[0] = np.concatenate([inputs[0], np.array([1e10, -1e10, 2.0**31, -(2.0**31), 2.0**63], dtype)])
         got = run(name, dtypes, inputs, lanes)
         entry = scalars.lookup(name)
@@ -186,7 +203,7 @@ def test_compiled_matches_reference(dtype: str, lanes: int) -> None:
             keep = ~(np.abs(inputs[0]) > 2.0**27) | ~np.isfinite(inputs[0])
             got, want = got[keep], want[keep]
         if got.dtype.kind == "f":
-            rtol = 1e-6 if got.dtype == np.float32 else 1e-14
+            rtol = {2: 0, 4: 1e-6, 8: 1e-14}[got.dtype.itemsize]
             atol = 1e-6 * 1e3 if name == "fma" else 1e-44
             np.testing.assert_allclose(got, want, rtol=rtol, atol=atol, err_msg=f"{name} {dtypes}")
         else:
@@ -215,7 +232,7 @@ def test_cuda_templates_mean_the_reference() -> None:
     finite = [0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.5, -2.5, 3.7, -3.7]
     whole = [0, 1, 3, 7, 4000000000]
     for name, dtypes in CASES:
-        values = finite if dtypes[-1] in scalars.FLOATS else [True, False] if dtypes[-1] == "bool" else whole[:4]
+        values = finite if dtypes[-1].startswith("float") else [True, False] if dtypes[-1] == "bool" else whole[:4]
         if dtypes[-1] == "uint32":
             values = whole
         for a in values:
@@ -226,7 +243,7 @@ def test_cuda_templates_mean_the_reference() -> None:
                 typed = [np.dtype(d).type(v) for v, d in zip(operands, dtypes)]
                 want = scalars.lookup(name).ref(*typed)
                 # The device's own conversion saturates, the host's wraps.
-                clamps = name == "cast:uint32" and a < 0
+                clamps = name in ("cast:uint32", "cast:uint8", "cast:uint16") and a < 0
                 if not np.isfinite(np.asarray(want, np.float64)) or clamps or (name in ("shl", "shr") and b > 31):
                     continue
                 text = scalars.lookup(name).cuda_for(dtypes[-1]).format(*"abc")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from graphk.frontend import config
+from graphk.ir.types import DTYPES, SHORT
 
 
 def epsilon() -> float:
@@ -52,23 +53,13 @@ def set_floatx(floatx: str) -> None:
     config.put("floatx", str(floatx))
 
 
-COMPUTED = ("bool", "int32", "int64", "uint32", "float32", "float64")
-WIDENED = {"int8": "int32", "int16": "int32", "uint8": "int32", "uint16": "int32"}
-
-
-def computed_dtype(dtype: Any, what: str, widen: bool = False) -> str:
-    """The name of a dtype that compiled code computes in; TypeError naming `what` for any other.
-
-    widen: narrow integers become int32, which holds all of their values (for what is fed, not for casts, which
-    would have to wrap around).
-    """
+def computed_dtype(dtype: Any, what: str) -> str:
+    """The name of a dtype that graphs may hold; TypeError naming `what` for any other."""
     name = str(np.dtype(dtype).name)
-    if widen and name in WIDENED:
-        return WIDENED[name]
-    if name not in COMPUTED:
+    if name not in DTYPES:
         raise TypeError(f"{what} was asked for in the dtype {name}, which graphk does not compute in; expected one of "
-                        f"{', '.join(COMPUTED)}. Use a wider one, for example "
-                        f"{'float32' if name.startswith('float') else 'int32'}.")
+                        f"{', '.join(SHORT)}. Use another, for example "
+                        f"{'int64' if name.startswith('uint') else 'float64'}.")
     return name
 
 

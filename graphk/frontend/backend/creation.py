@@ -103,7 +103,7 @@ def placeholder(shape: Sequence[int | None] | None = None, ndim: int | None = No
             raise ValueError("Specify either a shape or ndim value.")
         shape = (None,) * ndim
     dims = tuple(fresh_dim() if d is None else d for d in as_dims_or_none(shape))
-    kind = computed_dtype(dtype or floatx(), f"the placeholder `{name or ''}`", widen=True)
+    kind = computed_dtype(dtype or floatx(), f"the placeholder `{name or ''}`")
     node = new_input(TensorType(kind, dims), name or f"placeholder_{get_uid('placeholder')}")
     x = Tensor(node)
     x._keras_shape = x.shape

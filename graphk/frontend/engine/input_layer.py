@@ -58,7 +58,7 @@ class InputLayer(Layer):
         dims = [fresh_dim() if d is None else int(d) for d in self.batch_input_shape]
         if dims and self.batch_input_shape[0] is None:
             dims[0] = BATCH
-        dtype = computed_dtype(self.dtype, f"the input `{self.name}`", widen=True)
+        dtype = computed_dtype(self.dtype, f"the input `{self.name}`")
         x = Tensor(new_input(TensorType(dtype, tuple(dims)), self.name), self.name)
         return mark_sparse(x) if self.sparse else x
 

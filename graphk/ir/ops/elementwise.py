@@ -175,7 +175,7 @@ def _cast_vjp(g: Node, y: Node, x: Node, dtype: str) -> list[Node | None]:
 cast_op: OpDef = register(OpDef("cast", "elementwise", lambda t, dtype: TensorType(dtype, t.shape), ref=_cast_ref,
                          vjp=_cast_vjp, scalar=lambda s, x, dtype: s.cast(x, dtype),
                          samples=lambda rng: [([rng.uniform(-3, 3, (4, 3)).astype("float32")], {"dtype": d})
-                                              for d in ("float64", "int32", "bool")],
+                                              for d in ("float64", "int32", "bool", "float16", "int8")],
                          doc="The operand in another dtype (floats to ints truncate; to bool: != 0)."))
 
 

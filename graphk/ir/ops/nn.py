@@ -16,6 +16,7 @@ from graphk.ir.opdef import NodeLike, OpDef, as_node, composite, normalize_axes,
 from graphk.ir.ops.elementwise import add, cast, div, eq, exp, is_inf, log, select, stop_gradient, sub
 from graphk.ir.ops.reduce import floating, max_, sum_
 from graphk.ir.ops.shape import iota, reshape
+from graphk.ir.types import NARROW
 
 
 def _softmax(x: Node, axis: int) -> Node:
@@ -81,7 +82,7 @@ def logsumexp(x: NodeLike, axes: int | Sequence[int] | None = -1, keepdims: bool
 
 
 def _one_hot(idx: Node, depth: Dim, dtype: str) -> Node:
-    if idx.dtype in ("bool", "int8", "uint8", "int16"):        # too narrow to count to `depth`
+    if idx.dtype == "bool" or idx.dtype in NARROW:             # too narrow to count to `depth`
         idx = cast(idx, "int32")
     return cast(eq(reshape(idx, shape=idx.shape + (1,)), iota(depth, idx.dtype)), dtype)
 

@@ -1,2 +1,3 @@
 """Keras's `layers.recurrent` module; see `graphk.frontend.layers.recurrent`."""
 from graphk.frontend.layers.recurrent import *           # noqa: F401,F403
+from graphk.frontend.layers.cells import generate_dropout_mask as _generate_dropout_mask  # noqa: F401

@@ -15,6 +15,7 @@ from graphk.layers.pooling import (
     _Pooling2D,
     _Pooling3D,
 )
+from graphk.layers.recurrent import _generate_dropout_mask
 from graphk.models import Model, Sequential
 from graphk.utils import conv_utils
 
@@ -124,3 +125,69 @@ def test_merges_of_ones_own():
     x, y = np.random.randn(2, 2, 3)
     np.testing.assert_allclose(Model([a, b], Difference()([a, b])).predict([x, y]), abs(x - y), rtol=1e-5)
     assert L.deserialize({"class_name": "Difference", "config": {}}, {"Difference": Difference}).supports_masking
+
+
+@pytest.mark.parametrize("base,gates", [(L.LSTMCell, "ifco"), (L.GRUCell, "zrh")])
+def test_a_cell_written_out_as_keras_writes_it(base, gates):
+    """Gates have weights of their own by name, and masks are drawn once for a sequence and kept in the cell."""
+    class Plain(base):
+        def call(self, inputs, states, training=None):
+            if 0 < self.dropout < 1 and self._dropout_mask is None:
+                self._dropout_mask = _generate_dropout_mask(K.ones_like(inputs), self.dropout, training, len(gates))
+            masks = self._dropout_mask or [1.] * len(gates)
+            h = states[0]
+            bias = "bias_" if base is L.LSTMCell else "input_bias_"
+            x = [K.bias_add(K.dot(inputs * m, getattr(self, "kernel_" + g)), getattr(self, bias + g))
+                 for m, g in zip(masks, gates)]
+            if base is L.GRUCell:
+                z, r = (self.recurrent_activation(x[i] + K.dot(h, getattr(self, "recurrent_kernel_" + g)))
+                        for i, g in enumerate("zr"))
+                h = z * h + (1 - z) * self.activation(x[2] + K.dot(r * h, self.recurrent_kernel_h))
+                return h, [h]
+            i, f, g, o = (v + K.dot(h, getattr(self, "recurrent_kernel_" + n)) for v, n in zip(x, gates))
+            c = self.recurrent_activation(f) * states[1] + self.recurrent_activation(i) * self.activation(g)
+            h = self.recurrent_activation(o) * self.activation(c)
+            return h, [h, c]
+    x = L.Input((4, 2))
+    masked = L.Masking()(x)
+    mine, ours = L.RNN(Plain(3)), L.RNN(base(3))
+    a, b = Model(x, mine(masked)), Model(x, ours(masked))
+    b.set_weights(a.get_weights())
+    data = np.random.randn(3, 4, 2)
+    data[1, 2:] = 0.
+    np.testing.assert_allclose(a.predict(data), b.predict(data), rtol=1e-4, atol=1e-6)
+    drop = L.RNN(Plain(3, dropout=.5), return_sequences=True)
+    f = K.function([x, K.learning_phase()], [drop(masked)])
+    assert not np.allclose(f([data, 1])[0], f([data, 1])[0]) and np.allclose(f([data, 0])[0], f([data, 0])[0])
+    drop(L.Masking()(L.Input((None, 2))))
+
+
+def test_masks_of_a_written_out_cell_are_the_same_at_every_step():
+    class Echo(L.SimpleRNNCell):
+        def call(self, inputs, states, training=None):
+            if self._dropout_mask is None:
+                self._dropout_mask = _generate_dropout_mask(K.ones_like(inputs), .5, training=training)
+            return inputs * self._dropout_mask, [states[0]]
+    x = L.Input((5, 3))
+    y = L.RNN(Echo(3), return_sequences=True)(x)
+    f = K.function([x, K.learning_phase()], [y])
+    out = f([np.ones((20, 5, 3)), 1])[0]
+    assert set(np.unique(out)) == {0., 2.} and (out == out[:, :1]).all()
+    np.testing.assert_array_equal(f([np.ones((2, 5, 3)), 0])[0], np.ones((2, 5, 3)))
+
+
+def test_a_subclass_may_set_the_parts_of_gates_itself():
+    class Own(L.LSTMCell):
+        def build(self, shape):
+            super().build(shape)
+            self.kernel_i = self.kernel[:, :self.units] * 2.
+    cell = Own(2)
+    cell.build((None, 3))
+    np.testing.assert_allclose(K.eval(cell.kernel_i), 2 * cell.get_weights()[0][:, :2])
+    np.testing.assert_allclose(K.eval(cell.kernel_f), cell.get_weights()[0][:, 2:4])
+    plain = L.GRUCell(2, use_bias=False, reset_after=True)
+    plain.build((None, 3))
+    assert plain.input_bias_z is None and plain.recurrent_bias_h is None
+    conv = L.ConvLSTM2DCell(2, 3)
+    conv.build((None, 5, 5, 1))
+    assert K.int_shape(conv.kernel_o) == (3, 3, 1, 2) and K.int_shape(conv.bias_c) == (2,)

@@ -33,6 +33,37 @@ def one_sequence() -> Iterator[None]:
         _sequences.pop()
 
 
+def generate_dropout_mask(ones: Tensor, rate: float, training: Any = None, count: int = 1) -> Any:
+    """In training dropout of `ones`, the same for all steps of a sequence; `count` of them if that is more than 1.
+
+    For cells of the user's whose steps are written out, as Keras's own are.
+    """
+    with inside_loop(_sequences[-1][1] if _sequences else step_node()):
+        masks = [K.dropout(ones, rate) for _ in range(count)]
+    masks = [K.in_train_phase(m, ones, training=training) for m in masks]
+    return masks if count > 1 else masks[0]
+
+
+class _GatePart:
+    """A gate's columns of a weight as an attribute; what a subclass sets under the same name takes its place."""
+
+    def __init__(self, weight: str, gate: int):
+        self.weight, self.gate = weight, gate
+
+    def __get__(self, cell: Any, owner: Any = None) -> Any:
+        if cell is None:
+            return self
+        whole = getattr(cell, self.weight)
+        return None if whole is None else cell.columns(whole, self.gate)
+
+
+def show_gates(cls: type, gates: str, weights: Sequence[str]) -> None:
+    """Give a cell an attribute for each gate of each weight: `kernel_i`, `kernel_f`, …"""
+    for weight in weights:
+        for i, gate in enumerate(gates):
+            setattr(cls, f"{weight}_{gate}", _GatePart(weight, i))
+
+
 class Cell(Layer):
     """What the three cells share: weights, dropout masks, config.
 
@@ -40,6 +71,7 @@ class Cell(Layer):
     """
 
     gates = 1
+    _dropout_mask = _recurrent_dropout_mask = None         # for subclasses that keep masks there, as Keras's cells do
     unit_forget_bias = False
 
     def __init__(self, units: int, activation: Any = "tanh", use_bias: bool = True,
@@ -217,6 +249,16 @@ class GRUCell(Cell):
     def _input_bias(self) -> Any:
         return self.bias[0] if self.use_bias and self.reset_after else self.bias
 
+    @property
+    def input_bias(self) -> Any:
+        """The bias of what the gates make of inputs."""
+        return self._input_bias()
+
+    @property
+    def recurrent_bias(self) -> Any:
+        """The bias of what the gates make of states: None unless reset_after."""
+        return self.bias[1] if self.use_bias and self.reset_after else None
+
     def advance(self, projected: Tensor, states: Sequence[Tensor], training: Any = None
                 ) -> tuple[Tensor, list[Tensor]]:
         h = states[0]
@@ -281,6 +323,10 @@ class LSTMCell(Cell):
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "recurrent_activation": activations.serialize(self.recurrent_activation),
                 "unit_forget_bias": self.unit_forget_bias, "implementation": self.implementation}
+
+
+show_gates(GRUCell, "zrh", ("kernel", "recurrent_kernel", "input_bias", "recurrent_bias"))
+show_gates(LSTMCell, "ifco", ("kernel", "recurrent_kernel", "bias"))
 
 
 def forget_bias(cell: Any, shape: Any, dtype: str | None, gate: int) -> np.ndarray:

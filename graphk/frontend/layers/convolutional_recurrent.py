@@ -13,7 +13,7 @@ import numpy as np
 from graphk.frontend import activations
 from graphk.frontend import backend as K
 from graphk.frontend.engine.base_layer import InputSpec
-from graphk.frontend.layers.cells import Cell, forget_bias
+from graphk.frontend.layers.cells import Cell, forget_bias, show_gates
 from graphk.frontend.layers.recurrent import CellRNN
 from graphk.frontend.layers.rnn_base import RNN, sizes
 from graphk.frontend.tensor import Tensor
@@ -231,6 +231,9 @@ class ConvLSTM2DCell(Cell):
                   "unit_forget_bias": self.unit_forget_bias}
         config.pop("units")
         return config
+
+
+show_gates(ConvLSTM2DCell, "ifco", ("kernel", "recurrent_kernel", "bias"))
 
 
 class ConvLSTM2D(CellRNN, ConvRNN2D):

@@ -49,6 +49,8 @@ def call_cell(cell: Any, x: Tensor, states: Sequence[Tensor], constants: Any, tr
     kwargs: dict[str, Any] = {"constants": constants} if constants and has_arg(cell.call, "constants") else {}
     if has_arg(cell.call, "training"):
         kwargs["training"] = training
+    if hasattr(cell, "_dropout_mask"):                     # drawn anew for each sequence
+        cell._dropout_mask = cell._recurrent_dropout_mask = None
     return cell.call(x, states, **kwargs)
 
 

@@ -38,8 +38,8 @@ def examine() -> Findings:
     """All checks.  One that fails unexpectedly is a finding, not a crash."""
     out = Findings()
     checks: tuple[tuple[str, Callable[[Findings], None]], ...] = (
-        ("versions", versions), ("processor", processor), ("cache", cache_state), ("GPU", gpu), ("self-test",
-                                                                                                 self_test))
+        ("versions", versions), ("configuration", configuration), ("processor", processor), ("cache", cache_state),
+        ("GPU", gpu), ("self-test", self_test))
     for name, check in checks:
         try:
             check(out)
@@ -109,6 +109,15 @@ def _fits(have: str, need: str) -> bool:
         if mark and not tests[mark](key(have), key(word[len(mark):])):
             return False
     return True
+
+
+# ------------------------------------------------------------------ configuration
+def configuration(out: Findings) -> None:
+    from graphk.frontend import config
+    settings = config.load()
+    flags = os.environ.get("GRAPHK_FLAGS", "").strip()
+    out.say("configuration", str(config.path()) + (f", and over it GRAPHK_FLAGS={flags}" if flags else ""))
+    out.say("", ", ".join(f"{name} {value}" for name, value in settings.items()))
 
 
 # ------------------------------------------------------------------ processor

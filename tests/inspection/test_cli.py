@@ -88,6 +88,18 @@ def test_doctor_is_content_here(capsys):
         assert word in out, word
 
 
+def test_doctor_says_what_the_configuration_is(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("GRAPHK_HOME", str(tmp_path))
+    monkeypatch.setenv("GRAPHK_FLAGS", "keras_semantics=2.3")
+    doctor.doctor()
+    out = capsys.readouterr().out
+    assert f"{tmp_path}/graphk.json, and over it GRAPHK_FLAGS=keras_semantics=2.3" in out
+    assert "backend graphk, image_data_format channels_last, device cpu, keras_semantics 2.3" in out
+    (tmp_path / "graphk.json").write_text("{")
+    assert doctor.doctor() == 1
+    assert "BROKEN: configuration: ValueError: The configuration file" in capsys.readouterr().out
+
+
 def test_doctor_names_an_unsafe_cache(tmp_path, monkeypatch, capsys):
     shared = tmp_path / "shared"
     shared.mkdir()

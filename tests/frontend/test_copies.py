@@ -9,6 +9,7 @@ from graphk import backend as K
 from graphk import layers as L
 from graphk import optimizers
 from graphk.models import Model, Sequential
+from graphk.utils import CustomObjectScope
 
 X, Y = np.random.RandomState(0).randn(8, 3), np.random.RandomState(1).randn(8, 2)
 WAYS = {"deepcopy": copy.deepcopy, "pickle": lambda m: pickle.loads(pickle.dumps(m))}
@@ -143,6 +144,22 @@ def test_an_unbuilt_layer_and_a_shallow_copy():
     a, b = copy.deepcopy(d), copy.copy(d)
     assert not a.built and a.kernel_constraint is not d.kernel_constraint
     assert b.kernel_constraint is d.kernel_constraint and b.units == 2
+
+
+def test_what_no_module_holds_is_pickled_by_name():
+    def local_loss(t, p):
+        return K.mean(K.abs(t - p), axis=-1)
+
+    def local_activation(x):
+        return x * 2.
+    m = Sequential([L.Dense(2, input_shape=(3,), activation=local_activation)])
+    m.compile("sgd", local_loss)
+    data = pickle.dumps(m)
+    with pytest.raises(ValueError, match="Unknown activation function: ?local_activation"):
+        pickle.loads(data)
+    with CustomObjectScope({"local_activation": local_activation, "local_loss": local_loss}):
+        twin = pickle.loads(data)
+    np.testing.assert_allclose(twin.train_on_batch(X, Y), m.train_on_batch(X, Y), rtol=1e-6)
 
 
 class Own(Model):

@@ -5,6 +5,7 @@ import pytest
 from graphk import backend as K
 from graphk import initializers, losses, metrics
 from graphk import layers as L
+from graphk.engine import training_utils
 from graphk.models import Model, Sequential, clone_model
 
 X, Y = np.random.RandomState(0).randn(8, 3), np.random.RandomState(1).randn(8, 2)
@@ -407,6 +408,24 @@ def test_steps():
                          ({"validation_data": (X, [Y, Y]), "validation_steps": 2}, "Can only use `validation_steps`")):
         with pytest.raises(ValueError, match=text):
             m.fit(X, [Y, Y], **kwargs)
+
+
+def test_checks_that_libraries_call():
+    a, b = np.ones((4, 3)), np.ones((3, 4))
+    for same in ((None, None, None), (a, a, a), ([a, a], [a], [a]), ([None], [None], [None]), ([a], [], [])):
+        training_utils.check_array_length_consistency(*same)
+    for args in (([a], None, None), ([a], [b], None), ([a], [a], [b]), ([a, b], [a], [a]), ([a], [None], [a])):
+        with pytest.raises(ValueError, match="same number of samples"):
+            training_utils.check_array_length_consistency(*args)
+    check = training_utils.check_loss_and_target_compatibility
+    check([a, None, b], [losses.mse, losses.mse, losses.poisson], [(None, 3), (None, 2), (None, 7)])
+    with pytest.raises(ValueError, match="expects targets to be binary matrices"):
+        check([np.ones((2, 1))], [losses.categorical_crossentropy], [(None, 3)])
+    with pytest.raises(ValueError, match=r"`mean_squared_error` takes targets of the output's shape \(None, 2\)"):
+        check([a], [losses.mse], [(None, 2)])
+    weighted = training_utils.weighted_masked_objective(losses.mse)
+    assert K.eval(weighted(K.ones((3, 2)), K.zeros((3, 2)), None)) == 1.
+    assert training_utils.make_batches(5, 2) == [(0, 2), (2, 4), (4, 5)]
 
 
 def test_what_a_run_leaves_behind():

@@ -7,6 +7,7 @@ its weights, flags, compilation and the optimizer's state, so that it goes on tr
 from __future__ import annotations
 
 import copy
+import sys
 import types
 from typing import Any, Iterator
 
@@ -122,6 +123,18 @@ def model_state(model: Any) -> tuple[Any, ...]:
     return _made_model, (model.__class__, config, custom_objects([model]), state)
 
 
+def portable(state: Any) -> Any:
+    """A state for another process: what is no part of a module is left to custom_objects there, by its name."""
+    if isinstance(state, (types.FunctionType, type)):
+        found: Any = sys.modules.get(state.__module__)
+        for name in state.__qualname__.split("."):
+            found = getattr(found, name, None)
+        return state if found is state else state.__name__
+    if isinstance(state, dict):
+        return {k: portable(v) for k, v in state.items()}
+    return type(state)(map(portable, state)) if type(state) in (list, tuple) else state
+
+
 def _optimizer_state(optimizer: Any) -> tuple[Any, ...]:
     variables = {name: K.get_value(v) for name, v in vars(optimizer).items() if isinstance(v, Variable)}
     return type(optimizer), optimizer.get_config(), variables, optimizer.get_weights()
@@ -129,7 +142,7 @@ def _optimizer_state(optimizer: Any) -> tuple[Any, ...]:
 
 def _made_model(cls: Any, config: Any, objects: dict[str, Any], state: dict[str, Any]) -> Any:
     from graphk.frontend.utils.generic_utils import CustomObjectScope
-    with CustomObjectScope(objects):
+    with CustomObjectScope({name: thing for name, thing in objects.items() if not isinstance(thing, str)}):
         model = cls.from_config(config)
     for network, flag in zip(_networks(model), state["flags"]):
         network.trainable = flag
@@ -147,4 +160,4 @@ def _made_model(cls: Any, config: Any, objects: dict[str, Any], state: dict[str,
     return model
 
 
-__all__ = ["copied_layer", "copied_tensor", "custom_objects", "layer_state", "model_state"]
+__all__ = ["copied_layer", "copied_tensor", "custom_objects", "layer_state", "model_state", "portable"]

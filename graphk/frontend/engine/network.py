@@ -149,12 +149,13 @@ class Network(Subclassed, NetworkConfig, Layer):
         self.output_names = names
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        make, arguments = self.__reduce__()
+        from graphk.frontend.engine.copying import model_state
+        make, arguments = model_state(self)
         return make(*copy.deepcopy(arguments, memo))
 
     def __reduce__(self) -> Any:
-        from graphk.frontend.engine.copying import model_state
-        return model_state(self)
+        from graphk.frontend.engine.copying import model_state, portable
+        return portable(model_state(self))
 
     # ---------------------------------------------------------------- layers and weights
     @property

@@ -166,8 +166,8 @@ class Model(TrainingSetup, Network):
             return x, [], []
         y = standardize_input_data(y, self._feed_output_names, [None] * len(self._feed_output_names),
                                    check_batch_axis=False, exception_prefix="target")
-        check_loss_and_target_compatibility(y, self._feed_output_names, self._feed_loss_fns, self._feed_output_shapes,
-                                            [x.shape for x in self._feed_outputs])
+        check_loss_and_target_compatibility(y, self._feed_loss_fns, [x.shape for x in self._feed_outputs],
+                                            self._feed_output_names, self._feed_output_shapes)
         self._fit_targets(y)
         weights = self._standardize_all_weights(y, sample_weight, class_weight)
         if check_array_lengths:
@@ -272,7 +272,7 @@ class Model(TrainingSetup, Network):
             self._set_inputs(x)
         x = standardize_input_data(x, self._feed_input_names, self._feed_input_shapes, check_batch_axis=False,
                                    exception_prefix="input")
-        check_array_length_consistency(x, None)
+        check_array_length_consistency(x, [], [])
         if self.stateful and batch_size and x and x[0].shape[0] > batch_size and x[0].shape[0] % batch_size:
             raise ValueError("In a stateful network, you should only pass inputs with a number of samples that can be "
                              "divided by the batch size. Found: " + str(x[0].shape[0]) + " samples. Batch size: "

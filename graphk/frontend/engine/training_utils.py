@@ -251,9 +251,10 @@ def standardize_sample_weights(sample_weight: Any, output_names: Sequence[str]) 
 
 
 def check_array_length_consistency(inputs: Any, targets: Any, weights: Any = None) -> None:
-    """ValueError unless all arrays have the same number of samples."""
+    """ValueError unless all arrays have the same number of samples; None counts as 0 samples, an empty list as any."""
     def sizes(arrays: Any) -> set[int]:
-        return {int(x.shape[0]) for x in arrays or [] if x is not None and not isinstance(x, Tensor)}
+        return {0} if arrays is None else {0 if x is None else int(x.shape[0]) for x in arrays
+                                           if not isinstance(x, Tensor)}
     set_x, set_y, set_w = sizes(inputs), sizes(targets), sizes(weights)
     for what, found, arrays in (("input arrays (x)", set_x, inputs), ("target arrays (y)", set_y, targets),
                                 ("sample_weight arrays", set_w, weights)):
@@ -278,9 +279,16 @@ _HINT = ("If your targets are integer classes, you can convert them to the expec
          "`sparse_categorical_crossentropy` instead, which does expect integer targets.")
 
 
-def check_loss_and_target_compatibility(targets: Sequence[Any], names: Sequence[str], loss_fns: Sequence[Any],
-                                        target_shapes: Sequence[Any], output_shapes: Sequence[Any]) -> None:
+_OF_OUTPUT_SHAPE = (losses.mean_squared_error, losses.binary_crossentropy, losses.categorical_crossentropy)
+
+
+def check_loss_and_target_compatibility(targets: Sequence[Any], loss_fns: Sequence[Any], output_shapes: Sequence[Any],
+                                        names: Sequence[str] | None = None, target_shapes: Sequence[Any] | None = None
+                                        ) -> None:
     """ValueError if a target cannot fit its loss.  target_shapes: what the losses want, None where all goes."""
+    if names is None or target_shapes is None:
+        names = [f"output {i}" for i in range(len(targets))]
+        target_shapes = [s if fn in _OF_OUTPUT_SHAPE else None for fn, s in zip(loss_fns, output_shapes)]
     for y, name, loss, want, out in zip(targets, names, loss_fns, target_shapes, output_shapes):
         if y is None or loss is None or isinstance(y, Tensor):
             continue

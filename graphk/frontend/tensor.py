@@ -13,6 +13,7 @@ from typing import Any, Callable, Sequence
 
 import numpy as np
 
+from graphk.frontend.foreign import StaticShape
 from graphk.frontend.numpy_calls import numpy_call
 from graphk.ir.dims import Dim, DimExpr, dim_max, floordiv
 from graphk.ir.node import Node
@@ -59,9 +60,9 @@ class Tensor:
     def ndim(self) -> int:
         return len(self.node.t.shape)
 
-    def get_shape(self) -> Shape:
+    def get_shape(self) -> StaticShape:
         """The static shape, None for unknown axes."""
-        return self.shape
+        return StaticShape(self.shape)
 
     def eval(self, feed_dict: Any = None, session: Any = None) -> Any:
         """The value, as `K.get_session().run(self, feed_dict)` computes it."""

@@ -77,6 +77,11 @@ def test_tensors_evaluate_themselves():
     assert K.shape(K.ones((2, 3))).eval(session=K.get_session()).tolist() == [2, 3]
 
 
+def test_shapes_read_as_tensorflow_reads_them():
+    shape = K.placeholder((None, 3)).get_shape()
+    assert shape == (None, 3) and shape.as_list() == [None, 3] and shape.ndims == 2 and shape[1] == 3
+
+
 # ------------------------------------------------------------------ printing
 def test_print_tensor_prints_what_each_call_computes(capsys):
     x = K.placeholder((None,))

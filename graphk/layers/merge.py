@@ -7,6 +7,7 @@ from types import ModuleType
 
 from graphk.frontend.layers.legacy_layers import merge as _merge
 from graphk.frontend.layers.merge import *           # noqa: F401,F403
+from graphk.frontend.layers.merge import _Merge      # noqa: F401
 
 
 class _Callable(ModuleType):

@@ -6,7 +6,7 @@ from graphk import backend as K
 from graphk import layers as L
 from graphk.layers.convolutional import _Conv
 from graphk.layers.cudnn_recurrent import _CuDNNRNN
-from graphk.frontend.layers.merge import _Merge
+from graphk.layers.merge import _Merge
 from graphk.layers.pooling import (
     _GlobalPooling1D,
     _GlobalPooling2D,

@@ -13,7 +13,7 @@ from graphk.frontend import activations, constraints, initializers, regularizers
 from graphk.frontend import backend as K
 from graphk.frontend.engine.base_layer import InputSpec, Layer
 from graphk.frontend.engine.sources import get_source_inputs
-from graphk.frontend.layers.core import Lambda, _described, _given_function
+from graphk.frontend.layers.lambda_layer import Lambda, _described, _given_function
 from graphk.frontend.layers.merge import Add, Average, Concatenate, Dot, Maximum, Multiply
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.advice import advice

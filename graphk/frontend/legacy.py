@@ -163,9 +163,13 @@ def modernize(cls: type) -> type:
 
 
 def renamed(function: Callable[..., Any], names: dict[str, str]) -> Callable[..., Any]:
-    """A method, or a constructor, that also takes arguments by their old names."""
+    """A method, or a constructor, that also takes arguments by their old names; `show_accuracy` is dropped."""
     @functools.wraps(function)
     def keras1(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if "show_accuracy" in kwargs:
+            kwargs.pop("show_accuracy")
+            warnings.warn(f"The `show_accuracy` argument of `{function.__name__}` no longer exists and is ignored; "
+                          'pass metrics=["accuracy"] to `compile`', stacklevel=2)
         old = [k for k in kwargs if k in names]
         if old:
             name = type(self).__name__ if function.__name__ == "__init__" else function.__name__

@@ -147,3 +147,15 @@ def test_layers_warn_at_the_users_line():
     with pytest.warns(UserWarning) as seen:
         Dense(output_dim=2)
     assert seen[0].filename == __file__
+
+
+def test_show_accuracy_and_nb_epoch():
+    x, y, model = np.ones((4, 3)), np.ones((4, 2)), small()
+    for call in (lambda: model.fit(x, y, verbose=0, show_accuracy=True), lambda: model.evaluate(x, y, 2, 0,
+                 show_accuracy=True), lambda: model.fit_generator(Batches(), 1, verbose=0, show_accuracy=False)):
+        with pytest.warns(UserWarning, match="The `show_accuracy` argument of `(fit|evaluate)") as seen:
+            call()
+        assert seen[0].filename == __file__
+    with pytest.warns(UserWarning, match="The `nb_epoch` argument in `fit` has been renamed `epochs`") as seen:
+        assert model.fit(x, y, nb_epoch=2, verbose=0).epoch == [0, 1]
+    assert seen[0].filename == __file__

@@ -328,6 +328,7 @@ class Model(TrainingSetup, Network):
 
 
 modernize_methods(Model, ("fit_generator", "evaluate_generator", "predict_generator"))
+modernize_methods(Model, ("fit", "evaluate"), {})
 
 
 def _scalars(outputs: Sequence[np.ndarray]) -> Any:
@@ -339,12 +340,8 @@ def _scalars(outputs: Sequence[np.ndarray]) -> Any:
 def _keyword_arguments(kwargs: dict[str, Any], epochs: int) -> tuple[int, dict[str, Any]]:
     """The number of epochs, which Keras 1 called `nb_epoch`, and what Keras 2.3 says about a generator's queue."""
     if "nb_epoch" in kwargs:
-        warnings.warn("The `nb_epoch` argument in `fit` has been renamed `epochs`.", stacklevel=3)
+        warnings.warn("The `nb_epoch` argument in `fit` has been renamed `epochs`.", stacklevel=4)
         epochs = kwargs.pop("nb_epoch")
-    if "show_accuracy" in kwargs:
-        warnings.warn("The `show_accuracy` argument of `fit` no longer exists and is ignored; pass "
-                      'metrics=["accuracy"] to `compile`.', stacklevel=3)
-        kwargs.pop("show_accuracy")
     queue: dict[str, Any] = {}
     for k in ("max_queue_size", "workers", "use_multiprocessing"):
         if k in kwargs:

@@ -23,7 +23,11 @@ class _Elementwise(Layer):
 
 
 class LeakyReLU(_Elementwise):
-    """x above 0, alpha x below."""
+    """x above 0, alpha x below.
+
+    >>> K.eval(LeakyReLU(.5)(K.variable([[-2., 1.]]))).tolist()
+    [[-1.0, 1.0]]
+    """
 
     def __init__(self, alpha: float = 0.3, **kwargs: Any):
         super().__init__(**kwargs)
@@ -40,6 +44,9 @@ class PReLU(_Elementwise):
     """x above 0, alpha x below, with a learned alpha of the sample's shape (He et al., 2015).
 
     shared_axes: axes (from 1) along which alpha is shared.
+
+    >>> K.eval(PReLU('ones')(K.variable([[-2., 1.]]))).tolist()
+    [[-2.0, 1.0]]
     """
 
     def __init__(self, alpha_initializer: Any = "zeros", alpha_regularizer: Any = None, alpha_constraint: Any = None,
@@ -79,7 +86,11 @@ class PReLU(_Elementwise):
 
 
 class ELU(_Elementwise):
-    """x above 0, alpha (exp(x) - 1) below."""
+    """x above 0, alpha (exp(x) - 1) below.
+
+    >>> K.eval(ELU()(K.variable([[0., 1.]]))).tolist()
+    [[0.0, 1.0]]
+    """
 
     def __init__(self, alpha: float = 1.0, **kwargs: Any):
         super().__init__(**kwargs)
@@ -93,7 +104,11 @@ class ELU(_Elementwise):
 
 
 class ThresholdedReLU(_Elementwise):
-    """x above theta, 0 below."""
+    """x above theta, 0 below.
+
+    >>> K.eval(ThresholdedReLU(1.)(K.variable([[.5, 1.5]]))).tolist()
+    [[0.0, 1.5]]
+    """
 
     def __init__(self, theta: float = 1.0, **kwargs: Any):
         super().__init__(**kwargs)
@@ -107,7 +122,11 @@ class ThresholdedReLU(_Elementwise):
 
 
 class Softmax(_Elementwise):
-    """exp(x) over its sum along `axis`."""
+    """exp(x) over its sum along `axis`.
+
+    >>> K.eval(Softmax()(K.variable([[1., 1.]]))).tolist()
+    [[0.5, 0.5]]
+    """
 
     def __init__(self, axis: int = -1, **kwargs: Any):
         super().__init__(**kwargs)
@@ -121,7 +140,11 @@ class Softmax(_Elementwise):
 
 
 class ReLU(_Elementwise):
-    """max_value above it, x above `threshold`, negative_slope * (x - threshold) below."""
+    """max_value above it, x above `threshold`, negative_slope * (x - threshold) below.
+
+    >>> K.eval(ReLU(max_value=3., negative_slope=.5)(K.variable([[-2., 1., 4.]]))).tolist()
+    [[-1.0, 1.0, 3.0]]
+    """
 
     def __init__(
         self, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0, **kwargs: Any

@@ -212,7 +212,11 @@ def masked(x: Tensor, mask: Tensor, training: Any) -> Tensor:
 
 
 class SimpleRNNCell(Cell):
-    """One step of SimpleRNN: activation(x · kernel + h · recurrent_kernel + bias)."""
+    """One step of SimpleRNN: activation(x · kernel + h · recurrent_kernel + bias).
+
+    >>> SimpleRNNCell(4).state_size
+    4
+    """
 
     def advance(self, projected: Tensor, states: Sequence[Tensor], training: Any = None
                 ) -> tuple[Tensor, list[Tensor]]:
@@ -226,6 +230,9 @@ class GRUCell(Cell):
 
     implementation: 1 draws a dropout mask for each gate, 2 one for all.  reset_after: r multiplies U h instead of h,
     as cuDNN computes it; the bias then is (2, 3 * units), for inputs and states.
+
+    >>> GRUCell(4).state_size
+    4
     """
 
     gates = 3
@@ -289,6 +296,9 @@ class LSTMCell(Cell):
 
     implementation: 1 draws a dropout mask for each gate, 2 one for all.  unit_forget_bias: the forget gate's bias
     starts at 1 (Jozefowicz et al., 2015).
+
+    >>> LSTMCell(4).state_size
+    (4, 4)
     """
 
     gates = 4

@@ -236,7 +236,11 @@ class Conv2DTranspose(_ConvTranspose):
 
 
 class Conv3DTranspose(_ConvTranspose):
-    """A transposed convolution of volumes."""
+    """A transposed convolution of volumes.
+
+    >>> Conv3DTranspose(8, 3, strides=2, padding='same')(K.placeholder((None, 4, 4, 4, 3))).shape
+    (None, 8, 8, 8, 8)
+    """
     rank = 3
 
     def __init__(self, filters: int, kernel_size: Any, strides: Any = (1, 1, 1), padding: str = "valid",
@@ -317,7 +321,11 @@ class SeparableConv1D(_SeparableConv):
 
 
 class SeparableConv2D(_SeparableConv):
-    """A separable convolution over images."""
+    """A separable convolution over images.
+
+    >>> SeparableConv2D(8, 3)(K.placeholder((None, 9, 9, 4))).shape
+    (None, 7, 7, 8)
+    """
     rank = 2
 
 

@@ -120,6 +120,9 @@ class ConvLSTM2DCell(Cell):
 
     inputs: (samples, rows, cols, channels).  Weights: kernel (*kernel_size, channels, 4 * filters), recurrent_kernel
     (*kernel_size, filters, 4 * filters), bias (4 * filters,).  Dropout draws a mask for each gate, over whole images.
+
+    >>> ConvLSTM2DCell(4, 3).state_size
+    (4, 4)
     """
 
     gates = 4

@@ -17,7 +17,11 @@ from graphk.frontend.tensor import Tensor
 
 
 class Masking(Layer):
-    """Marks timesteps whose features all equal `mask_value` as missing, and sets them to 0."""
+    """Marks timesteps whose features all equal `mask_value` as missing, and sets them to 0.
+
+    >>> K.eval(Masking()(K.variable([[[1., 2.], [0., 0.]]]))._keras_mask).tolist()
+    [[True, False]]
+    """
 
     def __init__(self, mask_value: float = 0., **kwargs: Any):
         super().__init__(**kwargs)
@@ -39,6 +43,9 @@ class Dropout(Layer):
     """In training sets a fraction `rate` of inputs to 0 and scales the others by 1 / (1 - rate).
 
     noise_shape: shape of the mask, None entries as in the input; seed: makes the mask repeatable.
+
+    >>> K.eval(Dropout(.5)(K.variable([[1., 2.]]))).tolist()                     # the test phase
+    [[1.0, 2.0]]
     """
 
     def __init__(self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any):
@@ -87,28 +94,44 @@ class _SpatialDropout(Dropout):
 
 
 class SpatialDropout1D(_SpatialDropout):
-    """Drops whole channels of (samples, time, channels)."""
+    """Drops whole channels of (samples, time, channels).
+
+    >>> SpatialDropout1D(.5)(K.placeholder((None, 5, 3))).shape
+    (None, 5, 3)
+    """
 
     def __init__(self, rate: float, **kwargs: Any):
         super().__init__(rate, 3, None, **kwargs)
 
 
 class SpatialDropout2D(_SpatialDropout):
-    """Drops whole feature maps of images."""
+    """Drops whole feature maps of images.
+
+    >>> SpatialDropout2D(.5)(K.placeholder((None, 5, 5, 3))).shape
+    (None, 5, 5, 3)
+    """
 
     def __init__(self, rate: float, data_format: str | None = None, **kwargs: Any):
         super().__init__(rate, 4, data_format, **kwargs)
 
 
 class SpatialDropout3D(_SpatialDropout):
-    """Drops whole feature maps of volumes."""
+    """Drops whole feature maps of volumes.
+
+    >>> SpatialDropout3D(.5)(K.placeholder((None, 5, 5, 5, 3))).shape
+    (None, 5, 5, 5, 3)
+    """
 
     def __init__(self, rate: float, data_format: str | None = None, **kwargs: Any):
         super().__init__(rate, 5, data_format, **kwargs)
 
 
 class Activation(Layer):
-    """Applies an activation function, given by name or as a function of tensors."""
+    """Applies an activation function, given by name or as a function of tensors.
+
+    >>> K.eval(Activation('relu')(K.variable([[-1., 2.]]))).tolist()
+    [[0.0, 2.0]]
+    """
 
     def __init__(self, activation: Any, **kwargs: Any):
         super().__init__(**kwargs)
@@ -172,7 +195,11 @@ class Reshape(Layer):
 
 
 class Permute(Layer):
-    """Axes of each sample in another order; `dims` counts from 1."""
+    """Axes of each sample in another order; `dims` counts from 1.
+
+    >>> Permute((2, 1))(K.placeholder((None, 5, 3))).shape
+    (None, 3, 5)
+    """
 
     def __init__(self, dims: Sequence[int], **kwargs: Any):
         super().__init__(**kwargs)
@@ -195,7 +222,11 @@ class Permute(Layer):
 
 
 class Flatten(Layer):
-    """(samples, …) to (samples, -1).  data_format 'channels_first' moves channels last before."""
+    """(samples, …) to (samples, -1).  data_format 'channels_first' moves channels last before.
+
+    >>> Flatten()(K.placeholder((None, 5, 5, 3))).shape
+    (None, 75)
+    """
 
     def __init__(self, data_format: str | None = None, **kwargs: Any):
         super().__init__(**kwargs)
@@ -222,7 +253,11 @@ class Flatten(Layer):
 
 
 class RepeatVector(Layer):
-    """(samples, features) to (samples, n, features)."""
+    """(samples, features) to (samples, n, features).
+
+    >>> RepeatVector(4)(K.placeholder((None, 3))).shape
+    (None, 4, 3)
+    """
 
     def __init__(self, n: int, **kwargs: Any):
         super().__init__(**kwargs)
@@ -315,7 +350,11 @@ class Dense(Layer):
 
 
 class ActivityRegularization(Layer):
-    """Passes its input on and adds an L1 and L2 penalty of it to the loss."""
+    """Passes its input on and adds an L1 and L2 penalty of it to the loss.
+
+    >>> len(ActivityRegularization(l2=.1)(K.placeholder((None, 3)))._keras_history[0].losses)
+    1
+    """
 
     def __init__(self, l1: float = 0., l2: float = 0., **kwargs: Any):
         super().__init__(**kwargs)

@@ -94,6 +94,9 @@ class CuDNNGRU(_CuDNNRNN):
     """GRU as cuDNN computes it: tanh, sigmoid gates, reset after the product.
 
     bias: (6 * units,), for inputs z, r, h and states z, r, h.
+
+    >>> CuDNNGRU(4, return_sequences=True)(K.placeholder((None, 7, 3))).shape
+    (None, 7, 4)
     """
 
     def __init__(self, units: int, kernel_initializer: Any = "glorot_uniform",
@@ -114,6 +117,9 @@ class CuDNNLSTM(_CuDNNRNN):
     """LSTM as cuDNN computes it: tanh, sigmoid gates.
 
     bias: (8 * units,), for inputs i, f, c, o and states i, f, c, o.
+
+    >>> CuDNNLSTM(4)(K.placeholder((None, 7, 3))).shape
+    (None, 4)
     """
 
     def __init__(self, units: int, kernel_initializer: Any = "glorot_uniform",

@@ -28,6 +28,9 @@ class Lambda(Layer):
     mask: a tensor or a function (inputs, mask) -> mask; arguments: further keyword arguments of the function.
     Configs hold the functions for this process, and their names for files: pass a function in custom_objects to load
     a saved model.
+
+    >>> K.eval(Lambda(lambda x: K.sum(x, axis=1, keepdims=True))(K.variable([[1., 2.]]))).tolist()
+    [[3.0]]
     """
 
     def __init__(self, function: Callable[..., Any], output_shape: Any = None, mask: Any = None,

@@ -94,7 +94,11 @@ class LocallyConnected1D(_LocallyConnected):
 
 
 class LocallyConnected2D(_LocallyConnected):
-    """Images with a kernel per window; their sizes must be known."""
+    """Images with a kernel per window; their sizes must be known.
+
+    >>> LocallyConnected2D(8, 3)(K.placeholder((None, 9, 9, 4))).shape
+    (None, 7, 7, 8)
+    """
     rank = 2
 
 

@@ -125,7 +125,11 @@ class Add(_Merge):
 
 
 class Subtract(_Merge):
-    """The first of two inputs minus the second."""
+    """The first of two inputs minus the second.
+
+    >>> K.eval(Subtract()([K.variable([[3.]]), K.variable([[1.]])])).tolist()
+    [[2.0]]
+    """
 
     def build(self, input_shape: Any) -> None:
         super().build(input_shape)
@@ -140,35 +144,55 @@ class Subtract(_Merge):
 
 
 class Multiply(_Merge):
-    """The product of its inputs."""
+    """The product of its inputs.
+
+    >>> K.eval(Multiply()([K.variable([[3.]]), K.variable([[2.]])])).tolist()
+    [[6.0]]
+    """
 
     def _merge_function(self, inputs: Sequence[Tensor]) -> Tensor:
         return _reduce(lambda a, b: a * b, inputs)
 
 
 class Average(_Merge):
-    """The mean of its inputs."""
+    """The mean of its inputs.
+
+    >>> K.eval(Average()([K.variable([[3.]]), K.variable([[1.]])])).tolist()
+    [[2.0]]
+    """
 
     def _merge_function(self, inputs: Sequence[Tensor]) -> Tensor:
         return _reduce(lambda a, b: a + b, inputs) / float(len(inputs))
 
 
 class Maximum(_Merge):
-    """The largest of its inputs."""
+    """The largest of its inputs.
+
+    >>> K.eval(Maximum()([K.variable([[3., 1.]]), K.variable([[2., 2.]])])).tolist()
+    [[3.0, 2.0]]
+    """
 
     def _merge_function(self, inputs: Sequence[Tensor]) -> Tensor:
         return _reduce(K.maximum, inputs)
 
 
 class Minimum(_Merge):
-    """The smallest of its inputs."""
+    """The smallest of its inputs.
+
+    >>> K.eval(Minimum()([K.variable([[3., 1.]]), K.variable([[2., 2.]])])).tolist()
+    [[2.0, 1.0]]
+    """
 
     def _merge_function(self, inputs: Sequence[Tensor]) -> Tensor:
         return _reduce(K.minimum, inputs)
 
 
 class Concatenate(_Merge):
-    """Its inputs one after another along `axis`."""
+    """Its inputs one after another along `axis`.
+
+    >>> Concatenate(axis=1)([K.placeholder((None, 2, 3)), K.placeholder((None, 4, 3))]).shape
+    (None, 6, 3)
+    """
 
     def __init__(self, axis: int = -1, **kwargs: Any):
         super().__init__(**kwargs)
@@ -231,6 +255,9 @@ class Dot(_Merge):
     """The product of two inputs, sample by sample, over `axes` (an int or a pair).
 
     normalize: divide by the lengths along these axes first (then it is a cosine).
+
+    >>> K.eval(Dot(1)([K.variable([[1., 2.]]), K.variable([[3., 4.]])])).tolist()
+    [[11.0]]
     """
 
     def __init__(self, axes: Any, normalize: bool = False, **kwargs: Any):

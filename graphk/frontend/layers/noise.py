@@ -23,7 +23,11 @@ class _Noise(Layer):
 
 
 class GaussianNoise(_Noise):
-    """Adds normal noise of standard deviation `stddev`."""
+    """Adds normal noise of standard deviation `stddev`.
+
+    >>> K.eval(GaussianNoise(1.)(K.variable([[1., 2.]]))).tolist()                 # the test phase
+    [[1.0, 2.0]]
+    """
 
     def __init__(self, stddev: float, **kwargs: Any):
         super().__init__(**kwargs)
@@ -39,7 +43,11 @@ class GaussianNoise(_Noise):
 
 
 class GaussianDropout(_Noise):
-    """Multiplies by normal noise of mean 1 and standard deviation sqrt(rate / (1 - rate)) (Srivastava et al., 2014)."""
+    """Multiplies by normal noise of mean 1 and standard deviation sqrt(rate / (1 - rate)) (Srivastava et al., 2014).
+
+    >>> GaussianDropout(.5)(K.placeholder((None, 3))).shape
+    (None, 3)
+    """
 
     def __init__(self, rate: float, **kwargs: Any):
         super().__init__(**kwargs)
@@ -59,7 +67,11 @@ class GaussianDropout(_Noise):
 
 
 class AlphaDropout(_Noise):
-    """Dropout that keeps mean and variance of SELU activations (Klambauer et al., 2017)."""
+    """Dropout that keeps mean and variance of SELU activations (Klambauer et al., 2017).
+
+    >>> AlphaDropout(.1)(K.placeholder((None, 3))).shape
+    (None, 3)
+    """
 
     def __init__(self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)

@@ -20,6 +20,9 @@ class BatchNormalization(Layer):
 
     Weights: gamma, beta (trainable), moving_mean, moving_variance.  The moving averages are multiplied by `momentum`
     and the batch's statistics added with 1 - momentum; the variance is scaled by n / (n - 1 - epsilon) first.
+
+    >>> [w.name for w in BatchNormalization(name='b')(K.placeholder((None, 3)))._keras_history[0].weights]
+    ['b/gamma:0', 'b/beta:0', 'b/moving_mean:0', 'b/moving_variance:0']
     """
 
     def __init__(self, axis: int = -1, momentum: float = 0.99, epsilon: float = 1e-3, center: bool = True,

@@ -97,12 +97,20 @@ class ZeroPadding1D(_ZeroPadding):
 
 
 class ZeroPadding2D(_ZeroPadding):
-    """Zeros around images: an int, (rows, columns), or ((top, bottom), (left, right))."""
+    """Zeros around images: an int, (rows, columns), or ((top, bottom), (left, right)).
+
+    >>> ZeroPadding2D((1, 2))(K.placeholder((None, 5, 5, 3))).shape
+    (None, 7, 9, 3)
+    """
     rank = 2
 
 
 class ZeroPadding3D(_ZeroPadding):
-    """Zeros around volumes: an int, one int per axis, or one pair (before, after) per axis."""
+    """Zeros around volumes: an int, one int per axis, or one pair (before, after) per axis.
+
+    >>> ZeroPadding3D(1)(K.placeholder((None, 5, 5, 5, 3))).shape
+    (None, 7, 7, 7, 3)
+    """
     rank = 3
 
 
@@ -137,7 +145,11 @@ class Cropping1D(_Cropping):
 
 
 class Cropping2D(_Cropping):
-    """Images without their edges: an int, (rows, columns), or ((top, bottom), (left, right))."""
+    """Images without their edges: an int, (rows, columns), or ((top, bottom), (left, right)).
+
+    >>> Cropping2D(((1, 0), (2, 1)))(K.placeholder((None, 5, 5, 3))).shape
+    (None, 4, 2, 3)
+    """
     rank = 2
 
     def __init__(self, cropping: Any = ((0, 0), (0, 0)), data_format: str | None = None, **kwargs: Any):
@@ -145,7 +157,11 @@ class Cropping2D(_Cropping):
 
 
 class Cropping3D(_Cropping):
-    """Volumes without their edges: an int, one int per axis, or one pair (before, after) per axis."""
+    """Volumes without their edges: an int, one int per axis, or one pair (before, after) per axis.
+
+    >>> Cropping3D(1)(K.placeholder((None, 5, 5, 5, 3))).shape
+    (None, 3, 3, 3, 3)
+    """
     rank = 3
 
     def __init__(self, cropping: Any = ((1, 1), (1, 1), (1, 1)), data_format: str | None = None, **kwargs: Any):
@@ -180,7 +196,11 @@ class UpSampling1D(_UpSampling):
 
 
 class UpSampling2D(_UpSampling):
-    """Images `size` times as large, by repetition ('nearest') or along lines between neighbours ('bilinear')."""
+    """Images `size` times as large, by repetition ('nearest') or along lines between neighbours ('bilinear').
+
+    >>> K.eval(UpSampling2D((1, 2), interpolation='bilinear')(K.variable([[[[0.], [1.]]]]))).ravel().tolist()
+    [0.0, 0.5, 1.0, 1.0]
+    """
     rank = 2
 
     def __init__(self, size: Any = (2, 2), data_format: str | None = None, interpolation: str = "nearest",
@@ -198,7 +218,11 @@ class UpSampling2D(_UpSampling):
 
 
 class UpSampling3D(_UpSampling):
-    """Volumes `size` times as large, by repetition."""
+    """Volumes `size` times as large, by repetition.
+
+    >>> UpSampling3D(2)(K.placeholder((None, 4, 4, 4, 3))).shape
+    (None, 8, 8, 8, 3)
+    """
     rank = 3
 
     def call(self, inputs: Tensor) -> Tensor:

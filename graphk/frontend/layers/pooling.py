@@ -90,22 +90,38 @@ class MaxPooling2D(_Pooling2D):
 
 
 class MaxPooling3D(_Pooling3D):
-    """The largest of each window of volumes."""
+    """The largest of each window of volumes.
+
+    >>> MaxPooling3D(2)(K.placeholder((None, 4, 4, 4, 3))).shape
+    (None, 2, 2, 2, 3)
+    """
     mode = "max"
 
 
 class AveragePooling1D(_Pooling1D):
-    """The mean of each window of (samples, time, channels)."""
+    """The mean of each window of (samples, time, channels).
+
+    >>> K.eval(AveragePooling1D(2)(K.variable([[[1.], [2.], [3.], [4.]]]))).ravel().tolist()
+    [1.5, 3.5]
+    """
     mode = "avg"
 
 
 class AveragePooling2D(_Pooling2D):
-    """The mean of each window of images."""
+    """The mean of each window of images.
+
+    >>> AveragePooling2D(2)(K.placeholder((None, 4, 4, 3))).shape
+    (None, 2, 2, 3)
+    """
     mode = "avg"
 
 
 class AveragePooling3D(_Pooling3D):
-    """The mean of each window of volumes."""
+    """The mean of each window of volumes.
+
+    >>> AveragePooling3D(2)(K.placeholder((None, 4, 4, 4, 3))).shape
+    (None, 2, 2, 2, 3)
+    """
     mode = "avg"
 
 
@@ -155,15 +171,27 @@ class _GlobalAveragePooling(_GlobalPooling):
 
 
 class GlobalMaxPooling1D(_GlobalMaxPooling, _GlobalPooling1D):
-    """The largest over time: (samples, time, channels) to (samples, channels)."""
+    """The largest over time: (samples, time, channels) to (samples, channels).
+
+    >>> K.eval(GlobalMaxPooling1D()(K.variable([[[1., 4.], [2., 3.]]]))).tolist()
+    [[2.0, 4.0]]
+    """
 
 
 class GlobalMaxPooling2D(_GlobalMaxPooling, _GlobalPooling2D):
-    """The largest over each image: (samples, channels)."""
+    """The largest over each image: (samples, channels).
+
+    >>> GlobalMaxPooling2D()(K.placeholder((None, 4, 4, 3))).shape
+    (None, 3)
+    """
 
 
 class GlobalMaxPooling3D(_GlobalMaxPooling, _GlobalPooling3D):
-    """The largest over each volume: (samples, channels)."""
+    """The largest over each volume: (samples, channels).
+
+    >>> GlobalMaxPooling3D()(K.placeholder((None, 4, 4, 4, 3))).shape
+    (None, 3)
+    """
 
 
 class GlobalAveragePooling1D(_GlobalAveragePooling, _GlobalPooling1D):
@@ -191,11 +219,19 @@ class GlobalAveragePooling1D(_GlobalAveragePooling, _GlobalPooling1D):
 
 
 class GlobalAveragePooling2D(_GlobalAveragePooling, _GlobalPooling2D):
-    """The mean over each image: (samples, channels)."""
+    """The mean over each image: (samples, channels).
+
+    >>> GlobalAveragePooling2D()(K.placeholder((None, 4, 4, 3))).shape
+    (None, 3)
+    """
 
 
 class GlobalAveragePooling3D(_GlobalAveragePooling, _GlobalPooling3D):
-    """The mean over each volume: (samples, channels)."""
+    """The mean over each volume: (samples, channels).
+
+    >>> GlobalAveragePooling3D()(K.placeholder((None, 4, 4, 4, 3))).shape
+    (None, 3)
+    """
 
 
 MaxPool1D, MaxPool2D, MaxPool3D = MaxPooling1D, MaxPooling2D, MaxPooling3D

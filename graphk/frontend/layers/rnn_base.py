@@ -58,6 +58,9 @@ class StackedRNNCells(Layer):
     """Cells on top of each other as one cell; the states are those of the first cell, then of the second, …
 
     cells: list of cells; reverse_state_order: states of the last cell first, as Keras 2.1 had them.
+
+    >>> StackedRNNCells([Cell(4), Cell(3)]).state_size
+    (4, 3)
     """
 
     def __init__(self, cells: Sequence[Any], **kwargs: Any):

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from graphk import backend as K
+from graphk.frontend import config
 
 
 def c(*shape):
@@ -131,6 +132,24 @@ def test_top_k_of_bad_rows_and_classes():
     p = K.constant([[.2, np.nan, .1], [.2, np.inf, .1], [.2, .3, .1], [.2, .3, .1], [.2, .2, .1]])
     targets = K.constant([0, 0, 0, 7, 1], dtype="int32")
     assert K.eval(K.in_top_k(p, targets, 2)).tolist() == [False, False, True, False, True]
+
+
+@pytest.mark.parametrize("semantics,shape", [("2.2", (2, 3, 4, 6)), ("2.3", (2, 3, 4, 3, 6))])
+def test_batch_dot_of_many_axes(semantics, shape):
+    config.put("keras_semantics", semantics)
+    x, y = np.random.rand(2, 3, 4, 5), np.random.rand(2, 3, 5, 6)
+    want = x @ y if len(shape) == 4 else np.stack([np.tensordot(a, b, (2, 1)) for a, b in zip(x, y)])
+    got = K.eval(K.batch_dot(K.constant(x), K.constant(y)))
+    assert got.shape == shape
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
+@pytest.mark.parametrize("semantics,first", [("2.2", 7.), ("2.3", 0.)])
+def test_what_a_masked_first_step_puts_out(semantics, first):
+    config.put("keras_semantics", semantics)
+    for unroll in (False, True):
+        outputs = K.rnn(STEP, c(1, 2, 1), [c(1, 1) * 7.], mask=K.constant([[0., 1.]]), unroll=unroll)[1]
+        assert K.eval(outputs).ravel().tolist() == [0. if unroll else first, 8.]
 
 
 def test_updates_in_the_forms_scripts_use():

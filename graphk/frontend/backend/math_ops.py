@@ -8,6 +8,7 @@ from __future__ import annotations
 import builtins
 from typing import Any, Sequence
 
+from graphk.frontend import config
 from graphk.frontend.backend.common import floatx
 from graphk.frontend.tensor import Tensor, node_of, power
 from graphk.ir.node import Node
@@ -38,7 +39,7 @@ def batch_dot(x: Any, y: Any, axes: Any = None) -> Tensor:
 
     axes: int or pair, the axes to sum over (default: last of x and last but one of y, or last of a
     matrix y).  The result has at least 2 axes: (n,) becomes (n, 1).  Between tensors of four or more axes, all
-    but the last two axes count as samples, as in Keras 2.2 on TensorFlow.
+    but the last two axes count as samples, as in Keras 2.2 on TensorFlow (in Keras 2.3 only the first).
 
     >>> K.batch_dot(K.placeholder((32, 20, 4)), K.placeholder((32, 30, 20)), axes=(1, 2)).shape
     (32, 4, 30)
@@ -48,7 +49,7 @@ def batch_dot(x: Any, y: Any, axes: Any = None) -> Tensor:
         raise ValueError(f"Cannot do batch_dot on inputs with rank < 2. Received inputs with shapes "
                          f"{Tensor(a).shape} and {Tensor(b).shape}.")
     i, j = _dot_axes(axes, a, b)
-    if builtins.max(a.ndim, b.ndim) > 3:
+    if builtins.max(a.ndim, b.ndim) > 3 and config.keras_semantics() == "2.2":
         wide = _batch_matmul(a, b, i, j)
         if wide is not None:
             return Tensor(wide)

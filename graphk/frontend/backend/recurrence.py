@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Sequence
 
+from graphk.frontend import config
 from graphk.frontend.backend.control import loop
 from graphk.frontend.backend.shape_ops import reverse, stack
 from graphk.frontend.tensor import Tensor, node_of
@@ -97,12 +98,13 @@ class _Recurrence:
 
     def start(self, seqs: Sequence[Node], unroll: bool) -> list[Node]:
         """The first carries: the states and, with a mask, what a masked first step puts out: zeros if unrolled, else
-        the first state where it has the output's shape (what Keras 2.2 on TensorFlow does in its two cases)."""
+        the first state where it has the output's shape (what Keras 2.2 on TensorFlow does in its two cases; in Keras
+        2.3 both are zeros)."""
         if not self.masked:
             return self.states
         x = new_input(TensorType(seqs[0].dtype, seqs[0].shape[1:]))
         out, new = self.raw(self.states, x)
-        like = self.states[0] if self.states else None
+        like = self.states[0] if self.states and config.keras_semantics() == "2.2" else None
         if unroll or like is None or like.ndim != out.ndim or like.shape[1:] != out.shape[1:] \
                 or like.dtype != out.dtype:
             return [*self.states, ew.zeros_like(out)]

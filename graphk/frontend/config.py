@@ -14,6 +14,7 @@ import math
 import numbers
 import os
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any, Mapping
 
@@ -77,19 +78,21 @@ def path() -> Path:
     named = os.environ.get("GRAPHK_HOME", "").strip()
     if named:
         return Path(named).expanduser() / FILE
-    home = Path("~").expanduser()
+    home = Path(os.path.expanduser("~"))                # stays "~" where there is no home
     return (home if os.access(home, os.W_OK) else Path(tempfile.gettempdir())) / ".graphk" / FILE
 
 
 def _read(file: Path) -> dict[str, Any]:
     """The settings of the file, the defaults for those that it does not name."""
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
-        return dict(DEFAULTS)
     fix = f"Repair {file}, or delete it: graphk then writes it anew."
     try:
-        given = json.loads(text)
+        given = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return dict(DEFAULTS)
+    except PermissionError as e:
+        warnings.warn(f"The configuration file {file} cannot be read ({e.strerror}), so the defaults hold. Set "
+                      "GRAPHK_HOME to a folder of your own.", stacklevel=2)
+        return dict(DEFAULTS)
     except ValueError as e:
         raise ValueError(f"The configuration file {file} is not JSON: {e}. {fix}") from None
     if not isinstance(given, dict):
@@ -101,10 +104,9 @@ def _read(file: Path) -> dict[str, Any]:
 def _write(file: Path) -> None:
     """Write the defaults; whoever reads meanwhile finds the whole file or none."""
     part = file.with_name(f"{FILE}.{os.getpid()}")
-    with contextlib.suppress(OSError):                 # the file only helps to find the settings: nothing needs it
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        part.write_text(json.dumps(DEFAULTS, indent=4) + "\n", encoding="utf-8")
-        part.replace(file)
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    part.write_text(json.dumps(DEFAULTS, indent=4) + "\n", encoding="utf-8")
+    part.replace(file)
 
 
 # ------------------------------------------------------------------ the environment
@@ -131,8 +133,9 @@ def load() -> dict[str, Any]:
     """The settings as file and environment say now; a missing file is written."""
     file = path()
     settings = _read(file)
-    if not file.exists():
-        _write(file)
+    with contextlib.suppress(OSError):                 # the file only helps to find the settings: nothing needs it
+        if not file.exists():
+            _write(file)
     return {**settings, **_flags(os.environ.get("GRAPHK_FLAGS", ""))}
 
 

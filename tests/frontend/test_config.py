@@ -101,6 +101,14 @@ def test_a_file_that_cannot_be_written_is_not_needed(home, monkeypatch):
     assert config.load() == config.DEFAULTS and not config.path().exists()
 
 
+def test_a_file_that_cannot_be_read_is_told_of(home, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.warns(UserWarning, match=r"graphk.json cannot be read \(Permission denied\), so the defaults hold"):
+        assert config.load() == config.DEFAULTS
+
+
 def test_a_program_starts_with_what_the_environment_says(tmp_path):
     code = "from graphk import backend as K; from graphk.frontend import config; " \
            "print(K.floatx(), K.variable(1.).dtype, K.epsilon(), K.backend(), config.keras_semantics())"

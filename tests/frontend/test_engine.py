@@ -174,6 +174,8 @@ def test_layers_pop_changes_functional_models_only():
     m.layers.pop()
     assert len(m.layers) == 2
     assert Model(m.input, L.Dense(7)(m.layers[-1].output)).output_shape == (None, 7)
+    m.outputs, m.layers[-1].outbound_nodes = [m.layers[-1].output], []          # how programs cut a model
+    assert m.predict(X).shape == (8, 4) and len(m.layers[-1].inbound_nodes) == 1
     s = Sequential([L.Dense(4, input_shape=(3,)), L.Dense(2)])
     s.layers.pop()
     assert len(s.layers) == 2

@@ -165,6 +165,7 @@ class LayerAccessors:
 
     name: str
     _inbound_nodes: list[Any]
+    _outbound_nodes: list[Any]
 
     def _at(self, node_index: int, attr: str, what: str) -> Any:
         if not self._inbound_nodes:
@@ -212,6 +213,24 @@ class LayerAccessors:
     def get_output_mask_at(self, node_index: int) -> Any:
         """The output mask(s) of one call."""
         return self._at(node_index, "output_masks", "output mask")
+
+    @property
+    def inbound_nodes(self) -> list[Any]:
+        """The calls of this layer, by the name that Keras had for them until 2.1."""
+        return self._inbound_nodes
+
+    @inbound_nodes.setter
+    def inbound_nodes(self, nodes: list[Any]) -> None:
+        self._inbound_nodes = nodes
+
+    @property
+    def outbound_nodes(self) -> list[Any]:
+        """The calls that read what this layer gave, by Keras 2.1's name."""
+        return self._outbound_nodes
+
+    @outbound_nodes.setter
+    def outbound_nodes(self, nodes: list[Any]) -> None:
+        self._outbound_nodes = nodes
 
     @property
     def input(self) -> Any:

@@ -1,4 +1,7 @@
-"""The table's layers, compiled (those with masks on the oracle): outputs and gradients as tf_keras 2.21 computes them (`layers/record.py`)."""
+"""The table's layers, compiled (those with masks on the oracle): outputs and gradients as tf_keras 2.21 computes them.
+
+The arrays are made by `layers/record.py`.
+"""
 import os
 import subprocess
 

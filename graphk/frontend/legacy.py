@@ -147,19 +147,23 @@ def _known(owner: type) -> frozenset[str]:
 def modernize(cls: type) -> type:
     """The class, whose constructor now takes Keras 1's names, too."""
     init: Any = cls.__init__                       # type: ignore[misc]
-    if hasattr(cls.__dict__.get("__init__"), "keras1"):
-        return cls
+    if not hasattr(cls.__dict__.get("__init__"), "keras1"):
+        cls.__init__ = translated(init, cls)                                  # type: ignore[misc]
+    return cls
 
+
+def translated(init: Callable[..., None], owner: type | None = None) -> Callable[..., None]:
+    """The constructor `init` of `owner`, or of whatever class it is called for, that takes Keras 1's names, too."""
     @functools.wraps(init)
     def keras1(self: Any, *args: Any, **kwargs: Any) -> None:
+        cls = owner or type(self)
         if not kwargs.keys() <= _known(cls) or len(args) > 2 or "padding" in kwargs:
             args, kwargs, changed = translate(cls, args, kwargs)
             if changed:
                 _warn(cls.__name__, args, kwargs)
         init(self, *args, **kwargs)
     keras1.keras1 = True                                                      # type: ignore[attr-defined]
-    cls.__init__ = keras1                                                     # type: ignore[misc]
-    return cls
+    return keras1
 
 
 def renamed(function: Callable[..., Any], names: dict[str, str]) -> Callable[..., Any]:
@@ -220,4 +224,5 @@ def modernize_methods(cls: type, methods: Iterable[str], names: dict[str, str] =
         setattr(cls, method, renamed(getattr(cls, method), names))
 
 
-__all__ = ["modernize", "modernize_methods", "renamed", "shape_first", "translate"]
+__all__ = ["modernize", "modernize_methods", "renamed", "shape_first", "translate",
+           "translated"]

@@ -6,6 +6,7 @@ import pytest
 
 from graphk import layers
 from graphk.layers import Dense
+from graphk.legacy import interfaces
 from graphk.models import Model, Sequential
 
 CASES = [
@@ -81,6 +82,22 @@ def test_subclasses_inherit_the_old_names():
         pass
     with pytest.warns(UserWarning, match="Update your `Dense` call"):
         assert Twice(output_dim=3, input_dim=2).units == 3
+
+
+class Theirs(layers.Layer):
+    """A layer of another library."""
+
+    @interfaces.legacy_dense_support
+    def __init__(self, units, kernel_initializer="zeros", **kwargs):
+        super().__init__(**kwargs)
+        self.units, self.kernel_initializer = units, kernel_initializer
+
+
+def test_decorators_for_layers_of_other_libraries():
+    with pytest.warns(UserWarning, match="Update your `Theirs` call .* `Theirs.*units=3") as seen:
+        layer = Theirs(output_dim=3, init="one", input_shape=(2,))
+    assert (layer.units, layer.kernel_initializer, layer.batch_input_shape) == (3, "one", (None, 2))
+    assert seen[0].filename == __file__ and Theirs(4).units == 4
 
 
 def small():

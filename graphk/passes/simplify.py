@@ -16,7 +16,7 @@ from graphk.ir.ops import elementwise as e
 from graphk.ir.ops import nn, shape
 from graphk.ir.ops.contract import dot
 from graphk.ir.ops.window import fold_of_product
-from graphk.ir.types import TensorType
+from graphk.ir.types import NARROW, TensorType
 from graphk.passes.decompose import with_body
 from graphk.passes.match import Rule, RuleSet, rewrite_fixpoint
 
@@ -145,6 +145,7 @@ RULES = [
     Rule("select-same", ("select", "c", "x", "x"), lambda n, c, x: x),
     Rule("select-const", ("select", "c:c", "x", "y"), lambda n, c, x, y: x if const_value(c) else y),
     Rule("stop-gradient", ("stop_gradient", "x"), lambda n, x: x),
+    Rule("straight-through", ("straight_through", "x", "y"), lambda n, x, y: shape.broadcast_to(x, n.shape)),
     # numerically safe forms
     Rule("log-softmax", ("log", ("softmax", "x")), lambda n, x: nn.log_softmax(x, axis=n.inputs[0].attr("axis"))),
     Rule("log-sum-exp", ("log", ("sum", ("exp", "x"))), _lse),
@@ -199,6 +200,8 @@ def _fold(node: Node) -> Node | None:
     if not node.inputs or node.op.ref is None or node.op.kind in ("random", "control"):
         return None
     if not all(i.op.name == "const" for i in node.inputs) or not isinstance(node.type, TensorType):
+        return None
+    if node.op.name == "cast" and node.dtype in NARROW:       # a narrow constant would be computed with
         return None
     size = node.t.size
     if not isinstance(size, int) or size > FOLD_LIMIT or node.op.name == "broadcast":

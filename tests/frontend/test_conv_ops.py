@@ -217,3 +217,26 @@ def test_gradients(fn, shapes):
 def test_mistakes(call, match):
     with pytest.raises(ValueError, match=match):
         call(K.zeros((2, 5, 5, 3)), K.zeros((3, 3, 3, 4)))
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_the_first_of_equal_places_gets_the_gradient_of_a_max_pool(padding):
+    x = K.placeholder((None, 5, 5, 2))
+    y = K.pool2d(x, (3, 3), (2, 2), padding=padding)
+    a = np.random.RandomState(0).randint(0, 2, (3, 5, 5, 2)).astype("f")
+    got, grad = K.function([x], [y, K.gradients(K.sum(y), [x])[0]])([a])
+    want, out = np.zeros_like(a), np.zeros_like(got)
+    before = 1 if padding == "same" else 0
+    for n, i, j, c in np.ndindex(got.shape):
+        rows, columns = (range(max(0, 2 * k - before), min(5, 2 * k - before + 3)) for k in (i, j))
+        place = max(((r, s) for r in rows for s in columns), key=lambda p: (a[n, p[0], p[1], c], -p[0], -p[1]))
+        out[n, i, j, c] = a[(n, *place, c)]
+        want[(n, *place, c)] += 1
+    np.testing.assert_array_equal(got, out)
+    np.testing.assert_array_equal(grad, want)
+
+
+def test_max_pool_of_infinities():
+    a = np.array([[np.inf, 1, -np.inf, -np.inf, 2, np.inf]], "f")[:, :, None, None]
+    got = K.eval(K.pool2d(K.constant(a), (2, 1), (2, 1)))
+    np.testing.assert_array_equal(got[0, :, 0, 0], [np.inf, -np.inf, np.inf])

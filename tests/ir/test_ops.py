@@ -22,7 +22,8 @@ NO_SAMPLES = {
     "input": "a leaf: test_interp", "variable": "a leaf: test_interp", "phase": "a leaf: test_interp",
     "const": "a leaf: test_interp and test_text", "dim": None, "iota": None,
     "item": "needs a node with several results: test_interp", "scan": "needs a body: test_interp, test_autodiff",
-    "fusion": "made by the `fuse` pass and tested with it"}
+    "fusion": "made by the `fuse` pass and tested with it",
+    "straight_through": "its gradient is another function's: test_straight_through_sends_the_gradient_elsewhere"}
 
 
 def samples(op, seed=0):
@@ -316,3 +317,14 @@ def test_uniform_numbers_are_pure_functions_of_seed_step_and_index():
     for p, q in ((at3, at4), (at3, other)):
         assert (p != q).mean() > 0.99 and abs(np.corrcoef(p, q)[0, 1]) < 0.2
     assert (0 <= at3).all() and (at3 < 1).all() and abs(at3.mean() - 0.5) < 0.05
+
+
+def test_straight_through_sends_the_gradient_elsewhere():
+    x, y = (new_input(TensorType("float32", (2, 3)), name) for name in "xy")
+    out = ew.straight_through(ew.round(x), ew.mul(y, 3.0))
+    gx, gy = gradients(reduce.sum_(out), [x, y])
+    assert gx is None
+    a = np.array([[0.4, 1.6, 2.5], [-1, 0, 1]], "float32")
+    got = run_graph(Graph((x, y), (out, gy)), [a, a])
+    np.testing.assert_array_equal(got[0], np.rint(a))
+    np.testing.assert_array_equal(got[1], np.full((2, 3), 3, "float32"))

@@ -16,7 +16,7 @@ import numpy as np
 from graphk.frontend.backend.common import normalize_data_format
 from graphk.frontend.backend.shape_ops import repeat_elements
 from graphk.frontend.tensor import Tensor, as_dim, as_shape, node_of
-from graphk.ir.dims import Dim, dim_max, floordiv
+from graphk.ir.dims import Dim, dim_max, floordiv, product
 from graphk.ir.node import Node
 from graphk.ir.opdef import const
 from graphk.ir.ops import elementwise as ew
@@ -344,6 +344,20 @@ def _lowest_outside(x: Node, space: Sequence[Dim], before: Sequence[Dim]) -> Nod
     return x
 
 
+def _largest(seen: Node, axes: Sequence[int]) -> Node:
+    """The largest of each window.  Its gradient goes to the first place that attains it (K.max shares it instead).
+
+    What finds that place is gone where no gradient is taken.
+    """
+    top = red.max_(seen, axes=axes, keepdims=True)
+    counts = [seen.shape[a] if a in axes else 1 for a in range(seen.ndim)]
+    place = sh.reshape(sh.iota(product(counts), "int32"), shape=tuple(counts))
+    first = red.min_(ew.select(ew.eq(seen, top), place, sh.dim_value(product(counts) - 1, "int32")), axes=axes,
+                     keepdims=True)
+    chosen = red.sum_(ew.select(ew.eq(place, first), seen, 0.0), axes=axes)
+    return ew.straight_through(red.max_(seen, axes=axes), chosen)
+
+
 def pool(rank: int, x: Tensor, pool_size: Any, strides: Any, padding: str, data_format: str | None, pool_mode: str
          ) -> Tensor:
     """The largest ('max') or the mean ('avg') of each window over `rank` spatial axes: what pool2d and pool3d do."""
@@ -355,7 +369,7 @@ def pool(rank: int, x: Tensor, pool_size: Any, strides: Any, padding: str, data_
     space, axes = node.shape[1:-1], tuple(range(1 + rank, 1 + 2 * rank))
     node, before = _padded(node, sizes, steps, ones, padding)
     if pool_mode == "max":
-        return _back(red.max_(_windows(_lowest_outside(node, space, before), sizes, steps, ones), axes=axes), first)
+        return _back(_largest(_windows(_lowest_outside(node, space, before), sizes, steps, ones), axes), first)
     return _back(_average(_windows(node, sizes, steps, ones), axes, space, before, sizes, steps, padding), first)
 
 

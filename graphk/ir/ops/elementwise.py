@@ -132,6 +132,9 @@ is_inf: OpDef = elementwise("is_inf", ref=np.isinf, scalar=lambda s, x: s.is_inf
                      samples=reals(-3, 3))
 stop_gradient: OpDef = elementwise("stop_gradient", ref=lambda x: x, scalar=lambda s, x: x, samples=reals(-3, 3),
                             doc="The operand itself; no gradient passes.")
+straight_through: OpDef = elementwise(
+    "straight_through", ref=lambda x, path: np.broadcast_arrays(x, path)[0], scalar=lambda s, x, path: x,
+    vjp=lambda g, y, x, path: [None, g], doc="The first operand; its gradient goes to the second, and nowhere else.")
 
 
 # ------------------------------------------------------------------ select and cast: mixed operand dtypes

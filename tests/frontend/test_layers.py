@@ -304,3 +304,20 @@ def test_spatial_dropout_keeps_its_seed():
         again = type(layer).from_config(layer.get_config())
         assert (again.rate, again.seed, again.data_format) == (.3, 4, layer.data_format)
         assert again.get_config() == layer.get_config()
+
+
+def test_noise_in_training():
+    """Mean and deviation of what the layers add, multiply by, or keep."""
+    x = np.random.RandomState(0).randn(400, 50).astype("float32")
+    added = run(L.GaussianNoise(.5), x, phase=1) - x
+    assert abs(added.mean()) < .02 and abs(added.std() - .5) < .02
+    factor = run(L.GaussianDropout(.2), np.ones_like(x), phase=1)
+    assert abs(factor.mean() - 1) < .02 and abs(factor.std() - .5) < .02
+    kept = run(L.AlphaDropout(.1), x, phase=1)
+    assert abs(kept.mean() - x.mean()) < .03 and abs(kept.std() - x.std()) < .03
+    low = np.unique(kept.round(4), return_counts=True)[1].max() / x.size
+    assert abs(low - .1) < .01
+    rows = run(L.AlphaDropout(.5, noise_shape=(None, 1), seed=3), np.ones((50, 20), "float32"), phase=1)
+    assert (rows == rows[:, :1]).all() and len(np.unique(rows)) == 2
+    for layer in (L.GaussianDropout(1.), L.AlphaDropout(0.), L.Dropout(0.)):
+        np.testing.assert_array_equal(run(layer, x[:3], phase=1), x[:3])

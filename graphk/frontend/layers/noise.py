@@ -91,4 +91,4 @@ class AlphaDropout(_Noise):
         return K.in_train_phase(dropped, inputs, training=training)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "rate": self.rate}
+        return {**super().get_config(), "rate": self.rate, "noise_shape": self.noise_shape, "seed": self.seed}

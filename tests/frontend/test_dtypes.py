@@ -86,3 +86,11 @@ def test_dtypes_that_graphs_do_not_hold():
     for dtype in ("complex64", "uint64"):
         with pytest.raises(TypeError, match=f"in the dtype {dtype}, which graphk does not compute in; expected one of"):
             K.placeholder((2,), dtype=dtype)
+
+
+def test_constants_of_narrow_types_are_put_out():
+    x = K.placeholder((2,), dtype="float16")
+    half, small = K.constant([1, 2], dtype="float16"), K.constant([3, 200], dtype="uint8")
+    got = K.function([x], [half, small, x + half, K.cast(half * 3, "int8")])([[1, 1]])
+    assert [g.dtype.name for g in got] == ["float16", "uint8", "float16", "int8"]
+    assert [g.tolist() for g in got] == [[1, 2], [3, 200], [2, 3], [3, 6]]

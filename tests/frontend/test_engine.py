@@ -148,6 +148,15 @@ def test_a_model_without_shape_is_built_by_whatever_comes_first():
     assert config["build_input_shape"] == (None, 3) and Sequential.from_config(config).built
 
 
+def test_a_model_without_layers():
+    m = Sequential(name="bare")
+    m.compile("sgd", "mse")
+    assert Sequential.from_config(m.get_config()).layers == []
+    for call in (m.build, lambda: m.build((None, 3)), lambda: m.predict(X), lambda: m.fit(X, Y)):
+        with pytest.raises(ValueError, match="Cannot build the Sequential model `bare`: it has no layers"):
+            call()
+
+
 def test_sequential_models_of_models():
     f = L.Input((4,))
     m = Sequential([Sequential([L.Dense(4, input_shape=(3,))]), Model(f, L.Dense(5)(f), name="f")])

@@ -108,8 +108,10 @@ class Sequential(Model):
         """Make all weights for inputs of `input_shape` (batch axis included)."""
         if self.built and self.outputs is not None:
             return
+        if not self._stack:
+            raise ValueError(f"Cannot build the Sequential model `{self.name}`: it has no layers. Add one first.")
         if not input_shape:
-            if self.outputs is None or not self._stack:
+            if self.outputs is None:
                 raise ValueError(
                     "Cannot build the Sequential model `" + self.name + "` without an input shape: pass one, or "
                     "give the first layer `input_shape`."
@@ -168,7 +170,7 @@ class Sequential(Model):
         model = cls(name=name)
         for data in layers:
             model.add(deserialize(data, custom_objects=custom_objects))
-        if not model.inputs and shape:
+        if layers and not model.inputs and shape:
             model.build(shape)
         return model
 

@@ -10,7 +10,9 @@ import random
 import threading
 import warnings
 from collections import deque
+from contextlib import suppress
 from functools import partial
+from queue import Empty, SimpleQueue
 from typing import Any, Callable, Iterator
 
 import numpy as np
@@ -78,6 +80,44 @@ def _following() -> Any:
 
 
 # ------------------------------------------------------------------ the queues
+class _Threads:
+    """Threads that compute tasks in the order of their submission; they do not keep a program from ending."""
+
+    def __init__(self, count: int):
+        self._tasks: Any = SimpleQueue()
+        self._count = count
+        for _ in range(count):
+            threading.Thread(target=self._work, daemon=True).start()
+
+    def submit(self, task: Callable[[], Any]) -> Callable[[], Any]:
+        """What waits for the task's value."""
+        slot: Any = SimpleQueue()
+        self._tasks.put((task, slot))
+        return partial(_outcome, slot)
+
+    def close(self) -> None:
+        """Forget what is not begun."""
+        with suppress(Empty):
+            while True:
+                self._tasks.get_nowait()
+        for _ in range(self._count):
+            self._tasks.put(None)
+
+    def _work(self) -> None:
+        for task, slot in iter(self._tasks.get, None):
+            try:
+                slot.put((task(), None))
+            except BaseException as e:                          # raised again by whoever waits for the value
+                slot.put((None, e))
+
+
+def _outcome(slot: Any) -> Any:
+    value, error = slot.get()
+    if error is not None:
+        raise error
+    return value
+
+
 class SequenceEnqueuer:
     """Base of both queues: at most `max_queue_size` batches are computed ahead of `get`, by `workers`.
 
@@ -137,6 +177,8 @@ class SequenceEnqueuer:
         """All batches of a round have been computed."""
 
     def _fill(self) -> None:
+        if len(self._waiting) > max(self.max_queue_size // 2, self.workers):
+            return                                              # handing over several at once wakes a worker less often
         while self._running and len(self._waiting) < (self.max_queue_size if self.workers else 1):
             task = next(self._tasks, None)
             if task is None:
@@ -149,9 +191,8 @@ class SequenceEnqueuer:
         elif self.use_multiprocessing:
             self._start_processes()
         else:
-            from multiprocessing.pool import ThreadPool         # its threads do not keep a program from ending
-            threads = ThreadPool(self.workers)
-            self._submit, self._close = (lambda task: threads.apply_async(task).get), threads.terminate
+            threads = _Threads(self.workers)
+            self._submit, self._close = threads.submit, threads.close
 
     def _start_processes(self) -> None:
         import multiprocessing

@@ -168,6 +168,17 @@ def test_training_moves_the_weights_unless_frozen(case):
         assert len(it.layer.get_weights()) == len(before) == len(it.layer.weights)
 
 
+@every
+def test_half_precision(case):
+    """float16 throughout, and what float64 gives but for the rounding."""
+    want = Built(case)()
+    K.set_floatx("float16")
+    it = Built(case)
+    got = it.f([*inputs(case, 2, "float16"), 0])
+    assert all(y.dtype == np.float16 for y in got) and all(w.dtype == np.float16 for w in it.layer.get_weights())
+    same(got, want, rtol=2e-2, atol=2e-2)
+
+
 # ------------------------------------------------------------------ in models
 @pytest.mark.parametrize("case", [c for c in CASES if len(shapes(c)) == 1 and "return_state" not in c])
 def test_sequential_is_the_same(case):

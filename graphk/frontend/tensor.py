@@ -13,6 +13,7 @@ from typing import Any, Callable, Sequence
 
 import numpy as np
 
+from graphk.frontend import config
 from graphk.frontend.foreign import StaticShape
 from graphk.frontend.numpy_calls import numpy_call
 from graphk.ir.dims import Dim, DimExpr, dim_max, floordiv
@@ -231,26 +232,27 @@ def node_of(x: Any, dtype: str | None = None) -> Node:
     return as_node(weak(x), dtype)
 
 
-def weak(x: Any) -> Any:
-    """Numbers stay weakly typed; float64 arrays become `floatx`, as they do when Keras takes them in."""
-    if isinstance(x, np.generic):
-        return x.item()
-    if isinstance(x, (list, tuple)):
+def weak(x: Any, like: str | None = None) -> Any:
+    """Numbers stay weakly typed; arrays of floats take the type `like`, float64 ones else `floatx`."""
+    if isinstance(x, (list, tuple, np.generic)):
         x = np.asarray(x)
     if isinstance(x, np.ndarray):
-        if x.dtype == np.float64:
-            from graphk.frontend.backend.common import floatx
-            x = x.astype(floatx())
+        if x.dtype == np.float64 or like and x.dtype.kind == "f":
+            x = x.astype(like or config.get("floatx"))
         return x.item() if x.ndim == 0 else x
     return x
 
 
 def _binary(op: Callable[..., Node], a: Any, b: Any) -> Any:
-    for x in (a, b):
-        if x is None or isinstance(x, (str, dict, set)):
-            return NotImplemented
-    args = [x.node if isinstance(x, Tensor) else weak(x) for x in (a, b)]
-    return Tensor(op(*args))
+    if any(x is None or isinstance(x, (str, dict, set)) for x in (a, b)):
+        return NotImplemented
+    return Tensor(op(*operands(a, b)))
+
+
+def operands(a: Any, b: Any) -> list[Any]:
+    """What an op takes for two operands: arrays of floats have the type of the tensor of floats that they meet."""
+    like = next((x.dtype for x in (a, b) if isinstance(x, Tensor) and x.node.t.is_float), None)
+    return [x.node if isinstance(x, Tensor) else weak(x, like) for x in (a, b)]
 
 
 def power(x: Node, a: Any) -> Node:

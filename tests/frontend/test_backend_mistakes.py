@@ -152,6 +152,14 @@ def test_what_a_masked_first_step_puts_out(semantics, first):
         assert K.eval(outputs).ravel().tolist() == [0. if unroll else first, 8.]
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_arrays_take_the_type_of_the_tensor_they_meet(dtype):
+    x, a = K.constant([1., 2.], dtype=dtype), np.array([.1, .2])
+    for y in (x + a, a.astype("float32") * x, K.maximum(x, a), x - [.1, .2], K.clip(x, a, a + 1), np.float64(.1) / x):
+        assert K.dtype(y) == dtype
+    assert K.eval(K.equal(x * 0 + a, a)).all() and K.dtype(K.constant([1], dtype="int32") + a) == "float32"
+
+
 def test_updates_in_the_forms_scripts_use():
     v = K.variable([1., 2.])
     K.function([], [], [(v, v * 2)])([])

@@ -10,7 +10,7 @@ from typing import Any, Sequence
 
 from graphk.frontend import config
 from graphk.frontend.backend.common import floatx
-from graphk.frontend.tensor import Tensor, node_of, power
+from graphk.frontend.tensor import Tensor, node_of, operands, power
 from graphk.ir.node import Node
 from graphk.ir.ops import elementwise as ew
 from graphk.ir.ops import nn
@@ -315,9 +315,9 @@ def clip(x: Any, min_value: Any, max_value: Any) -> Tensor:
         max_value = min_value
     node = node_of(x)
     if min_value is not None:
-        node = ew.max(node, _operand(min_value))
+        node = ew.max(*operands(Tensor(node), min_value))
     if max_value is not None:
-        node = ew.min(node, _operand(max_value))
+        node = ew.min(*operands(Tensor(node), max_value))
     return Tensor(node)
 
 
@@ -339,18 +339,13 @@ def cos(x: Any) -> Tensor:
     return Tensor(ew.cos(_real(x)))
 
 
-def _operand(x: Any) -> Any:
-    from graphk.frontend.tensor import weak
-    return x.node if isinstance(x, Tensor) else weak(x)
-
-
 def equal(x: Any, y: Any) -> Tensor:
     """x == y, elementwise, as bool.
 
     >>> K.eval(K.equal(K.constant([1., 2.]), 2.)).tolist()
     [False, True]
     """
-    return Tensor(ew.eq(_operand(x), _operand(y)))
+    return Tensor(ew.eq(*operands(x, y)))
 
 
 def not_equal(x: Any, y: Any) -> Tensor:
@@ -359,7 +354,7 @@ def not_equal(x: Any, y: Any) -> Tensor:
     >>> K.eval(K.not_equal(K.constant([1., 2.]), 2.)).tolist()
     [True, False]
     """
-    return Tensor(ew.ne(_operand(x), _operand(y)))
+    return Tensor(ew.ne(*operands(x, y)))
 
 
 def greater(x: Any, y: Any) -> Tensor:
@@ -368,7 +363,7 @@ def greater(x: Any, y: Any) -> Tensor:
     >>> K.eval(K.greater(K.constant([1., 2., 3.]), 2.)).tolist()
     [False, False, True]
     """
-    return Tensor(ew.gt(_operand(x), _operand(y)))
+    return Tensor(ew.gt(*operands(x, y)))
 
 
 def greater_equal(x: Any, y: Any) -> Tensor:
@@ -377,7 +372,7 @@ def greater_equal(x: Any, y: Any) -> Tensor:
     >>> K.eval(K.greater_equal(K.constant([1., 2., 3.]), 2.)).tolist()
     [False, True, True]
     """
-    return Tensor(ew.ge(_operand(x), _operand(y)))
+    return Tensor(ew.ge(*operands(x, y)))
 
 
 def less(x: Any, y: Any) -> Tensor:
@@ -386,7 +381,7 @@ def less(x: Any, y: Any) -> Tensor:
     >>> K.eval(K.less(K.constant([1., 2., 3.]), 2.)).tolist()
     [True, False, False]
     """
-    return Tensor(ew.lt(_operand(x), _operand(y)))
+    return Tensor(ew.lt(*operands(x, y)))
 
 
 def less_equal(x: Any, y: Any) -> Tensor:
@@ -395,7 +390,7 @@ def less_equal(x: Any, y: Any) -> Tensor:
     >>> K.eval(K.less_equal(K.constant([1., 2., 3.]), 2.)).tolist()
     [True, True, False]
     """
-    return Tensor(ew.le(_operand(x), _operand(y)))
+    return Tensor(ew.le(*operands(x, y)))
 
 
 def maximum(x: Any, y: Any) -> Tensor:
@@ -404,7 +399,7 @@ def maximum(x: Any, y: Any) -> Tensor:
     >>> K.eval(K.maximum(K.constant([1., 5.]), K.constant([[2.], [6.]]))).tolist()
     [[2.0, 5.0], [6.0, 6.0]]
     """
-    return Tensor(ew.max(_operand(x), _operand(y)))
+    return Tensor(ew.max(*operands(x, y)))
 
 
 def minimum(x: Any, y: Any) -> Tensor:
@@ -413,7 +408,7 @@ def minimum(x: Any, y: Any) -> Tensor:
     >>> K.eval(K.minimum(K.constant([1., 5.]), 2.)).tolist()
     [1.0, 2.0]
     """
-    return Tensor(ew.min(_operand(x), _operand(y)))
+    return Tensor(ew.min(*operands(x, y)))
 
 
 # ------------------------------------------------------------------ gradients

@@ -160,6 +160,16 @@ def test_arrays_take_the_type_of_the_tensor_they_meet(dtype):
     assert K.eval(K.equal(x * 0 + a, a)).all() and K.dtype(K.constant([1], dtype="int32") + a) == "float32"
 
 
+def test_arguments_that_are_arrays_numbers_of_numpy_or_tensors():
+    assert K.eval(K.reverse(K.constant([[1., 2.]]), np.int64(1))).tolist() == [[2., 1.]]
+    assert K.eval(K.arange(np.float32(3))).tolist() == [0., 1., 2.] and K.int_shape(K.zeros((np.int64(2), 3))) == (2, 3)
+    assert K.eval(K.foldl(lambda a, x: a + x, np.arange(4.))) == 6.
+    assert K.eval(K.map_fn(lambda x: x + 1, np.arange(3.))).tolist() == [1., 2., 3.]
+    assert set(K.eval(K.dropout(K.ones((100,)), K.variable(.5), seed=1)).tolist()) == {0., 2.}
+    for axes in (range(2), np.array([0, 1])):
+        assert K.int_shape(K.sum(c(2, 3, 4), axis=axes)) == (4,)
+
+
 def test_updates_in_the_forms_scripts_use():
     v = K.variable([1., 2.])
     K.function([], [], [(v, v * 2)])([])

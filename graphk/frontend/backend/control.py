@@ -173,8 +173,9 @@ def map_fn(fn: Callable[[Any], Any], elems: Any, name: str | None = None, dtype:
     return out if several[-1] else out[0]
 
 
-def _fold(fn: Callable[..., Tensor], elems: Tensor, initializer: Any, reverse: bool, name: str) -> Tensor:
+def _fold(fn: Callable[..., Tensor], elems: Any, initializer: Any, reverse: bool, name: str) -> Tensor:
     node = node_of(elems)
+    elems = Tensor(node)
     if initializer is None:
         initializer = elems[-1] if reverse else elems[0]
         node = (elems[:-1] if reverse else elems[1:]).node

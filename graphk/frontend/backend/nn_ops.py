@@ -179,7 +179,7 @@ def dropout(x: Tensor, level: float, noise_shape: Any = None, seed: int | None =
     shape = node.shape if noise_shape is None else tuple(
         d if want is None else as_dim(want) for want, d in zip(_noise(noise_shape, node.ndim), node.shape))
     mask = bernoulli(shape, keep, node.dtype, seed)
-    return Tensor(ew.mul(node, ew.mul(mask, 1.0 / keep)))
+    return Tensor(node) * (Tensor(mask) * (1.0 / keep))
 
 
 def _noise(noise_shape: Any, ndim: int) -> Any:

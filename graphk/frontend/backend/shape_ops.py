@@ -101,7 +101,7 @@ def arange(start: Any, stop: Any = None, step: int = 1, dtype: str = "int32") ->
     """
     if stop is None:
         start, stop = 0, start
-    if builtins.any(isinstance(v, float) for v in (start, stop, step)):
+    if builtins.any(isinstance(v, (float, np.floating)) for v in (start, stop, step)):
         return Tensor(const(np.arange(start, stop, step), floatx() if dtype == "int32" else dtype))
     first, last, step = as_dim(start), as_dim(stop), int(step)
     if step == 0:
@@ -272,7 +272,7 @@ def reverse(x: Tensor, axes: Any) -> Tensor:
     [[2.0, 1.0], [4.0, 3.0]]
     """
     node = node_of(x)
-    hit = {checked_axis(a, node.ndim) for a in ([axes] if isinstance(axes, int) else axes)}
+    hit = {checked_axis(int(a), node.ndim) for a in ([axes] if isinstance(axes, (int, np.integer)) else axes)}
     return Tensor(sh.slice_op(node, starts=tuple(d - 1 if i in hit else 0 for i, d in enumerate(node.shape)),
                               sizes=node.shape, steps=tuple(-1 if i in hit else 1 for i in range(node.ndim))))
 

@@ -8,12 +8,10 @@ setting or value is refused by name, and a missing file is written with the defa
 from __future__ import annotations
 
 import contextlib
-import difflib
 import json
 import math
 import numbers
 import os
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any, Mapping
@@ -67,6 +65,7 @@ def _value(name: str, value: Any, source: str) -> Any:
 def _known(name: Any, allowed: tuple[str, ...], what: str, source: str) -> str:
     if name in allowed:
         return name
+    import difflib
     near = difflib.get_close_matches(str(name), allowed, 1)
     raise ValueError(f"{source}: unknown {what}: {name!r}." + (f" Did you mean {near[0]!r}?" if near else "")
                      + f" Expected {'one of ' if len(allowed) > 1 else ''}{', '.join(map(repr, allowed))}.")
@@ -79,7 +78,10 @@ def path() -> Path:
     if named:
         return Path(named).expanduser() / FILE
     home = Path(os.path.expanduser("~"))                # stays "~" where there is no home
-    return (home if os.access(home, os.W_OK) else Path(tempfile.gettempdir())) / ".graphk" / FILE
+    if not os.access(home, os.W_OK):
+        import tempfile
+        home = Path(tempfile.gettempdir())
+    return home / ".graphk" / FILE
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -6,7 +6,6 @@ use instead.  Examples say `K` for `graphk.backend` and `np` for numpy.
 """
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 from graphk.frontend.backend import (
@@ -76,6 +75,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"`K.{name}` {_ELSEWHERE[name]}.")
     if name.startswith("__"):
         raise AttributeError(name)
+    import difflib
     near = difflib.get_close_matches(name, __all__, 1)
     raise AttributeError(f"graphk.backend has no `{name}`: Keras 2.2's backend has no such function."
                          + (f" Did you mean `{near[0]}`?" if near else ""))

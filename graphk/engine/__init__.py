@@ -1,5 +1,15 @@
 """The engine, as `keras.engine`."""
-from graphk.engine import base_layer, input_layer, network, sequential, topology, training, training_utils
+from graphk.engine import (
+    base_layer,
+    input_layer,
+    network,
+    sequential,
+    topology,
+    training,
+    training_arrays,
+    training_generator,
+    training_utils,
+)
 from graphk.frontend.engine.base_layer import InputSpec, Layer
 from graphk.frontend.engine.input_layer import Input, InputLayer
 from graphk.frontend.engine.network import Network
@@ -25,5 +35,7 @@ __all__ = [
     "sequential",
     "topology",
     "training",
+    "training_arrays",
+    "training_generator",
     "training_utils",
 ]

@@ -286,6 +286,8 @@ class TrainingSetup:
         for fn in getattr(self, "stateful_metric_functions", []):
             fn.reset_states()
 
+    reset_metrics = reset_stateful_metrics         # Keras 2.3's name
+
 
 _GENERAL = ("accuracy", "acc", "crossentropy", "ce")             # which function they mean depends on loss and output
 

@@ -27,7 +27,7 @@ RENAMED: dict[str, tuple[str, ...]] = {
     "p": ("rate",), "sigma": ("stddev",), "pool_length": ("pool_size",), "length": ("size",),
     "filter_length": ("kernel_size",), "dropout_W": ("dropout",), "dropout_U": ("recurrent_dropout",),
     "consume_less": ("implementation",), "forget_bias_init": ("unit_forget_bias",), "atrous_rate": ("dilation_rate",),
-    "beta_init": ("beta_initializer",), "gamma_init": ("gamma_initializer",)}
+    "beta_init": ("beta_initializer",), "gamma_init": ("gamma_initializer",), "input_dtype": ("dtype",)}
 VALUES: dict[str, dict[Any, Any]] = {
     "dim_ordering": {"tf": "channels_last", "th": "channels_first", "default": None},
     "consume_less": {"cpu": 0, "mem": 1, "gpu": 2},
@@ -141,7 +141,8 @@ def _rank_of(name: str) -> int:
 @functools.lru_cache(maxsize=None)
 def _known(owner: type) -> frozenset[str]:
     from graphk.frontend.engine.base_layer import _ALLOWED
-    return frozenset(keywords(owner) | _ALLOWED)
+    known = keywords(owner)
+    return frozenset(known | _ALLOWED - ({"input_dtype"} if "dtype" in known else set()))
 
 
 def modernize(cls: type) -> type:

@@ -51,6 +51,7 @@ CASES = [
      {"data_format": "channels_first"}),
     ("UpSampling1D", (), {"length": 3}, "UpSampling1D", (3,), {}),
     ("ZeroPadding2D", (), {"padding": {"top_pad": 1, "right_pad": 2}}, "ZeroPadding2D", (((1, 0), (0, 2)),), {}),
+    ("InputLayer", ((3,),), {"input_dtype": "int32"}, "InputLayer", ((3,),), {"dtype": "int32"}),
 ]
 
 

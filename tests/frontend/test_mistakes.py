@@ -343,10 +343,9 @@ def test_a_wrong_call_changes_nothing():
 
 def test_dtypes_that_are_not_computed_in_are_named():
     x = K.placeholder((None, 2), dtype="uint8")
-    assert K.dtype(x) == "int32"
+    assert K.dtype(x) == "uint8"
     assert K.function([x], [K.cast(x, "float32") / 255.])([np.full((1, 2), 255, "uint8")])[0].tolist() == [[1.0, 1.0]]
-    for make in (lambda: K.cast(x, "float16"), lambda: K.cast(x, "uint8"),
-                 lambda: K.placeholder((2,), dtype="float16")):
+    for make in (lambda: K.cast(x, "complex64"), lambda: K.placeholder((2,), dtype="complex64")):
         with pytest.raises(TypeError, match="expected one of bool, int32"):
             make()
 

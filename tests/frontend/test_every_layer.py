@@ -21,7 +21,8 @@ from tests.frontend.layers import CASES, fill, inputs, make, shapes, twice, wave
 every = pytest.mark.parametrize("case", list(CASES))
 FIXED = {"LocallyConnected1D", "LocallyConnected2D", "Flatten", "PReLU"}      # these must know the sizes of samples
 NOISE = re.compile(r"Dropout|Noise|dropout=")
-NO_CASE = {"Layer", "Wrapper", "InputLayer", "Merge"}      # base classes, what Input makes; test_merge_legacy.py has it
+# Base classes, what Input makes, and layers whose use is a warning.
+NO_CASE = {"Layer", "Wrapper", "InputLayer", "Merge", "TimeDistributedDense"}
 
 
 @pytest.fixture(autouse=True)

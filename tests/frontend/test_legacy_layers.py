@@ -67,3 +67,12 @@ def test_saved_models_may_hold_them():
     again = Sequential.from_config(json.loads(json.dumps(m.get_config())))
     again.set_weights(m.get_weights())
     np.testing.assert_array_equal(again.predict(X), m.predict(X))
+
+
+def test_time_distributed_dense_is_dense():
+    with pytest.warns(UserWarning) as seen:
+        layer = L.TimeDistributedDense(output_dim=2, init="one", input_length=5, input_dim=3)
+    assert ["Update your" in str(w.message) or "Use `Dense`" in str(w.message) for w in seen] == [True, True]
+    assert all(w.filename == __file__ for w in seen) and layer.batch_input_shape == (None, 5, 3)
+    m = Sequential([layer])
+    np.testing.assert_allclose(m.predict(np.ones((4, 5, 3))), 3.)

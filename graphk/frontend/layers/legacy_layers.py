@@ -1,4 +1,4 @@
-"""Layers of Keras 1 that Keras 2 keeps in `legacy.layers`: MaxoutDense, Highway, Merge.
+"""Layers of Keras 1: MaxoutDense, Highway and Merge, which Keras 2 keeps in `legacy.layers`; TimeDistributedDense.
 
 In: (samples, features); for Merge several tensors.  Out: (samples, output_dim), or the shape of the input.  What always
 holds: arguments and configs have Keras 1's names (`init`, `W_regularizer`, `bias`, …); Merge does what the layer of
@@ -13,6 +13,7 @@ from graphk.frontend import activations, constraints, initializers, regularizers
 from graphk.frontend import backend as K
 from graphk.frontend.engine.base_layer import InputSpec, Layer
 from graphk.frontend.engine.sources import get_source_inputs
+from graphk.frontend.layers.core import Dense
 from graphk.frontend.layers.lambda_layer import Lambda, _described, _given_function
 from graphk.frontend.layers.merge import Add, Average, Concatenate, Dot, Maximum, Multiply
 from graphk.frontend.tensor import Tensor
@@ -143,6 +144,20 @@ class Highway(_Legacy):
         return {**super().get_config(), "activation": activations.serialize(self.activation)}
 
 
+class TimeDistributedDense(Dense):
+    """Keras 1's Dense for sequences; Dense takes them, too.
+
+    >>> from graphk.layers import Input
+    >>> import warnings; warnings.simplefilter("ignore")
+    >>> TimeDistributedDense(4)(Input((7, 3))).shape
+    (None, 7, 4)
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        warnings.warn("`TimeDistributedDense` is deprecated. Use `Dense`, which takes sequences.", stacklevel=3)
+        super().__init__(*args, **kwargs)
+
+
 _ELEMENTWISE: dict[str, Any] = {"sum": Add, "mul": Multiply, "ave": Average, "max": Maximum}
 MODES = (*_ELEMENTWISE, "concat", "dot", "cos")
 
@@ -271,4 +286,4 @@ def merge(inputs: Any, mode: Any = "sum", concat_axis: int = -1, dot_axes: Any =
     return layer(inputs)
 
 
-__all__ = ["MaxoutDense", "Highway", "Merge", "merge"]
+__all__ = ["MaxoutDense", "Highway", "Merge", "TimeDistributedDense", "merge"]

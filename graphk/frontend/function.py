@@ -16,6 +16,7 @@ import numpy as np
 from graphk.frontend import execute
 from graphk.frontend.bounds import bounds_of, check_bounds
 from graphk.frontend.printing import reached
+from graphk.frontend.slices import check_cuts, cuts_of
 from graphk.frontend.sparse import dense
 from graphk.frontend.tensor import Tensor, Update, Variable, depends_on_phase, node_of, variable_of
 from graphk.ir.dims import DimExpr, evaluate, symbols
@@ -64,7 +65,7 @@ class Function:
         self._check_inputs_are_enough()
         self._executables: dict[int, execute.Executable] = {}
         self._seen: set[tuple[Any, ...]] = set()
-        self._bounds = bounds_of(self._graph)
+        self._bounds, self._cuts = bounds_of(self._graph), cuts_of(self._graph)
 
     # ---------------------------------------------------------------- building
     @staticmethod
@@ -139,6 +140,7 @@ class Function:
                     env[str(d)], owner[str(d)] = size, name
         for node, name, a in zip(self._graph.inputs, self._names, arrays):
             self._check_sizes(node, name, a, env, owner)
+        check_cuts(self._cuts, env, self.name)
         return arrays
 
     def _array(self, node: Node, name: str, value: Any) -> np.ndarray:

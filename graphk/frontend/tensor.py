@@ -350,8 +350,8 @@ def _clamp(at: Any, d: Dim, default: Dim, up: bool) -> Dim:
     if isinstance(at, int) and isinstance(d, int):
         at = at + d if at < 0 else at
         return max(0, min(at, d)) if up else max(-1, min(at, d - 1))
-    if isinstance(at, int) and at < 0:
-        return d + at
+    if isinstance(at, int) and at < 0:                           # an open axis is not expected to be empty
+        return d - 1 if at == -1 else dim_max(d + at, 0 if up else -1)
     if at == 0 or at == d:
         return at
     limit = d if up else d - 1

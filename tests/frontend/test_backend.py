@@ -47,6 +47,33 @@ def test_indexing_symbolic_axes(index):
     np.testing.assert_array_equal(K.function([x], [x[index]])([a])[0], a[index])
 
 
+@pytest.mark.parametrize("index", [slice(-3, None), slice(None, -3), slice(-9, 2), slice(None, 4), slice(1, -2),
+                                   slice(-3, None, -1), slice(None, -3, -1), slice(-9, None, 2)])
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_slices_of_axes_that_may_be_shorter(index, size):
+    a, x = np.arange(2. * size).reshape(size, 2), K.placeholder((None, 2))
+    want = a[index]
+    try:
+        got = K.function([x], [x[index]])([a])[0]
+    except IndexError as e:
+        assert not want.size and "of axis 0 of a tensor whose size there is" in str(e)
+    else:
+        np.testing.assert_array_equal(got, want)
+
+
+def test_elements_that_a_call_does_not_have_are_refused():
+    x = K.placeholder((None, 2))
+    for y, size, message in ((x[3], 3, "takes the element 3 of axis 0 of a tensor whose size there is 3 in this call"),
+                             (x[-3], 2, "takes the element -1 of axis 0"),
+                             (x[2:3], 2, "takes the element 2 of axis 0"),
+                             (K.slice(x, (1, 0), (3, 2)), 3, "takes the elements 1 to 3 of axis 0"),
+                             (K.map_fn(lambda e: e + x[4, 0], x), 4, "takes the element 4 of axis 0")):
+        f = K.function([x], [y])
+        f([np.ones((size + 1, 2))])
+        with pytest.raises(IndexError, match=message):
+            f([np.ones((size, 2))])
+
+
 def test_symbols_have_no_values():
     x = K.placeholder((None, 3), name="x")
     for use in (bool, float, int, iter, len, np.asarray):

@@ -1,0 +1,60 @@
+"""Slices of axes whose sizes are open until a call: whether the elements that they ask for are there.
+
+In: the graph of a function, then the sizes of a call.  Out: an error for the first slice that does not fit.  What
+always holds: compiled code reads where it is told to, so a slice that does not fit never gets there.
+"""
+from __future__ import annotations
+
+from typing import Iterator, Mapping, NamedTuple, Sequence
+
+from graphk.ir.dims import Dim, evaluate, symbols
+from graphk.ir.node import Graph, Node, origin_of
+
+
+class Cut(NamedTuple):
+    """`size` elements of an axis of `extent` elements, from `start` on, each `step` behind the one before."""
+    start: Dim
+    size: Dim
+    step: int
+    extent: Dim
+    axis: int
+    node: Node
+
+    def open(self) -> bool:
+        """Whether it can fail at a call."""
+        whole = self.start == 0 and self.step == 1 and self.size == self.extent
+        return not whole and any(symbols(d) for d in (self.start, self.size, self.extent))
+
+
+def cuts_of(graph: Graph) -> tuple[Cut, ...]:
+    """The slices that a call must check."""
+    return tuple(cut for node in _nodes(graph) if node.op.name == "slice" for cut in _cuts(node) if cut.open())
+
+
+def _nodes(graph: Graph) -> Iterator[Node]:
+    for node in graph.nodes():
+        yield node
+        if node.op.name == "scan":
+            yield from _nodes(node.attr("body"))
+
+
+def _cuts(node: Node) -> Iterator[Cut]:
+    extents = node.inputs[0].shape
+    for axis, (start, size, step) in enumerate(zip(node.attr("starts"), node.attr("sizes"), node.attr("steps"))):
+        yield Cut(start, size, step, extents[axis], axis, node)
+
+
+def check_cuts(cuts: Sequence[Cut], sizes: Mapping[str, int], function: str) -> None:
+    """IndexError naming the first slice that asks for elements which an axis of these sizes does not have."""
+    known = set(sizes)
+    for cut in cuts:
+        if not all(symbols(d) <= known for d in (cut.start, cut.size, cut.extent)):
+            continue
+        start, size, extent = (evaluate(d, sizes) for d in (cut.start, cut.size, cut.extent))
+        last = start + (size - 1) * cut.step
+        if size and not (size > 0 and 0 <= start < extent and 0 <= last < extent):
+            layer = origin_of(cut.node).layer
+            raise IndexError(
+                f"The function `{function}`" + (f", in the layer `{layer}`," if layer else "") + " takes the element"
+                + (f" {start}" if size == 1 else f"s {start} to {last}") + f" of axis {cut.axis} of a tensor whose "
+                f"size there is {extent} in this call. Feed more, or slice what every call has.")

@@ -118,7 +118,7 @@ def test_lambdas_are_copied_but_not_pickled():
 @pytest.mark.parametrize("make", [
     lambda: L.Dense(2, activation=halved), lambda: Scale(4.), lambda: L.LSTM(2, stateful=True),
     lambda: L.RNN([L.GRUCell(2), L.LSTMCell(3)]), lambda: L.Bidirectional(L.GRU(2)),
-    lambda: L.TimeDistributed(L.Dense(2, kernel_regularizer="l2"))], ids=str)
+    lambda: L.TimeDistributed(L.Dense(2, kernel_regularizer="l2"))])
 def test_layers(again, make):
     flat = isinstance(make(), (L.Dense, Scale))
     x = L.Input(batch_shape=(4, 3) if flat else (4, 5, 3))

@@ -4,6 +4,7 @@ Checked on the oracle in float64: declared shapes, open sizes, other batch sizes
 gradients against central differences, Model and Sequential, masks, frozen layers, both layouts, states.  A public class
 that no case names fails the first test.
 """
+import copy
 import inspect
 import json
 import re
@@ -14,7 +15,7 @@ import pytest
 from graphk import backend as K
 from graphk import layers as L
 from graphk.frontend.utils.generic_utils import to_list
-from graphk.models import Model, Sequential
+from graphk.models import Model, Sequential, clone_model, model_from_json
 
 from tests.frontend.layers import CASES, fill, inputs, make, shapes, twice, wave
 
@@ -188,6 +189,19 @@ def test_sequential_is_the_same(case):
     fill(model.layers[0])
     assert model.output_shape == K.int_shape(it.y[0])
     same([model.predict(inputs(case, 3, "float64")[0], batch_size=2)], it(3))
+
+
+@every
+def test_models_of_it_are_copied(case):
+    """As text, as a clone, deeply: each with weights of its own that give the same."""
+    it = Built(case)
+    model = Model(unpacked(it.x), unpacked(it.y))
+    text = model_from_json(model.to_json(), custom_objects={"twice": twice})
+    clone = clone_model(model)
+    for other in (text, clone, copy.deepcopy(model)):
+        other.set_weights(model.get_weights())
+        same(to_list(other.predict(inputs(case, 3, "float64"))), it(3))
+        assert not {id(w) for w in other.weights} & {id(w) for w in model.weights}
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if max(map(len, shapes(c))) > 1 and "Embedding" not in c])

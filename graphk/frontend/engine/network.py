@@ -22,7 +22,7 @@ from graphk.frontend.utils.generic_utils import has_arg, object_list_uid, to_lis
 from graphk.ir.node import origin
 
 
-class Network(Subclassed, NetworkConfig, Layer):
+class Network(NetworkConfig, Subclassed):
     """A directed acyclic graph of layers; `Model` adds training to it."""
 
     def __init__(self, *args: Any, **kwargs: Any):
@@ -227,8 +227,7 @@ class Network(Subclassed, NetworkConfig, Layer):
                     if node_key(layer, i) in self._network_nodes:
                         out += get(node.input_tensors)
             elif self._is_subclassed:
-                for node in layer._inbound_nodes:
-                    out += get(node.input_tensors)
+                out += [x for made, node in self._calls if made is layer for x in get(node.input_tensors)]
             out += get(None)
         return list({id(x): x for x in out}.values())
 
@@ -313,6 +312,8 @@ class Network(Subclassed, NetworkConfig, Layer):
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The output shape(s) for input shape(s), layer by layer."""
         shapes = input_shape if isinstance(input_shape, list) else [input_shape]
+        if self._is_subclassed:
+            return self._shapes_of_call(shapes)
         if len(shapes) != len(self._input_layers):
             raise ValueError("Invalid input_shape argument " + str(input_shape) + ": model has "
                              + str(len(self._input_layers)) + " tensor inputs.")

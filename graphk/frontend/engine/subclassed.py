@@ -6,7 +6,7 @@ outputs come to exist when data, or `build`, first tell the inputs' shapes.
 """
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 
@@ -14,15 +14,14 @@ from graphk.frontend import backend as K
 from graphk.frontend.engine.base_layer import Layer
 from graphk.frontend.engine.input_layer import Input
 from graphk.frontend.tensor import Tensor
-from graphk.frontend.utils.generic_utils import has_arg, to_list, unpack_singleton
+from graphk.frontend.utils.generic_utils import has_arg, object_list_uid, to_list, unpack_singleton
 
 
-class Subclassed:
+class Subclassed(Layer):
     """What a network without a graph of layers does instead; mixed into Network."""
 
-    name: str
-    call: Any
     _layers: list[Any]
+    _calls: list[tuple[Any, Any]] = []             # (layer, node): the calls of layers that made `outputs`
     inputs: Any
     outputs: Any
 
@@ -53,7 +52,7 @@ class Subclassed:
     def _call_on_shapes(self, shapes: list[Any]) -> None:
         self.inputs = [Input(shape, name=f"input_{i + 1}") for i, shape in enumerate(shapes)]
         kwargs = {"training": K.learning_phase()} if has_arg(self.call, "training") else {}
-        outputs = self.call(unpack_singleton(list(self.inputs)), **kwargs)
+        outputs, self._calls = self._watched(lambda: self.call(unpack_singleton(list(self.inputs)), **kwargs))
         self.outputs = [_own(y) for y in to_list(outputs, allow_tuple=True)]
         self.input_names = [f"input_{i + 1}" for i in range(len(shapes))]
         self.output_names = [f"output_{i + 1}" for i in range(len(self.outputs))]
@@ -61,6 +60,34 @@ class Subclassed:
         self._feed_input_shapes = [K.int_shape(x) for x in self.inputs]
         self.input_spec = None
         self.built = True
+
+    # ---------------------------------------------------------------- as a layer of another model
+    def __call__(self, inputs: Any, **kwargs: Any) -> Any:
+        if not self._is_subclassed:
+            return super().__call__(inputs, **kwargs)
+        self._maybe_build(inputs)
+        outputs, calls = self._watched(lambda: Layer.__call__(self, inputs, **kwargs))
+        uid = object_list_uid(to_list(inputs, allow_tuple=True))
+        for layer, node in calls:                  # what these calls update and add to the loss belongs to this call
+            for table, found in ((self._per_input_updates, layer.get_updates_for(node.input_tensors)),
+                                 (self._per_input_losses, layer.get_losses_for(node.input_tensors))):
+                table.setdefault(uid, []).extend(found)
+        return outputs
+
+    def _watched(self, call: Callable[[], Any]) -> tuple[Any, list[tuple[Any, Any]]]:
+        """What `call` returns, and the calls of this model's layers that it made."""
+        before = {id(node) for layer in self._layers for node in layer._inbound_nodes}
+        result = call()
+        return result, [(layer, node) for layer in self._layers for node in layer._inbound_nodes
+                        if id(node) not in before and node.inbound_layers]
+
+    def _output_shapes(self, inputs: list[Tensor], outputs: list[Tensor]) -> list[Any]:
+        return [K.int_shape(y) for y in outputs] if self._is_subclassed else super()._output_shapes(inputs, outputs)
+
+    def _shapes_of_call(self, shapes: list[Any]) -> Any:
+        """The output shapes that `call` gives for input shapes (batch axis included)."""
+        outputs = self.call(unpack_singleton([Input(batch_shape=tuple(s)) for s in shapes]))
+        return unpack_singleton([K.int_shape(y) for y in to_list(outputs, allow_tuple=True)])
 
     def _need_graph(self, what: str) -> None:
         if self._is_subclassed:

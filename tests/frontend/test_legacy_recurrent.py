@@ -75,46 +75,48 @@ def test_stateful_and_initial_states():
     assert not np.allclose(pair.predict([data(1, 4, 2), data(1, 3)]), pair.predict([data(1, 4, 2), 0 * data(1, 3)]))
 
 
+class Decoder(Recurrent):
+    def __init__(self, units, output_dim, **kwargs):
+        self.units, self.output_dim = units, output_dim
+        super().__init__(**kwargs)
+        self.return_sequences, self.dropout = True, .3
+
+    def build(self, input_shape):
+        self.batch_size, self.timesteps, self.input_dim = input_shape
+        self.states = [None, None]
+        self.make = initializers.get("glorot_uniform")
+        self.v, self.w, self.u, self.start, self.c, self.o = (
+            self.add_weight(shape=s, name=n, initializer=self.make) for n, s in (
+                ("v", (self.units, 1)), ("w", (self.units, self.units)), ("u", (self.input_dim, self.units)),
+                ("start", (self.input_dim, self.units)), ("c", (self.input_dim, self.units)),
+                ("o", (self.units, self.output_dim))))
+        self.built = True
+
+    def call(self, x):
+        self.seen = x
+        self.keys = _time_distributed_dense(x, self.u, dropout=self.dropout, input_dim=self.input_dim,
+                                            timesteps=self.timesteps, output_dim=self.units)
+        return super().call(x)
+
+    def get_initial_state(self, x):
+        return [K.zeros_like(K.dot(x[:, 0], self.start))[:, :1] * K.ones((1, self.output_dim)),
+                activations.tanh(K.dot(x[:, 0], self.start))]
+
+    def step(self, x, states):
+        y, s = states
+        energy = K.dot(K.tanh(self.keys + K.repeat(K.dot(s, self.w), self.timesteps)), self.v)
+        weights = K.softmax(K.squeeze(energy, -1))
+        context = K.sum(self.seen * K.expand_dims(weights), 1)
+        s = K.tanh(K.dot(context, self.c))
+        y = K.softmax(K.dot(s, self.o))
+        return y, [y, s]
+
+    def compute_output_shape(self, shape):
+        return (None, self.timesteps, self.output_dim)
+
+
 def test_a_decoder_with_attention():
     """Reads the whole sequence at every step; its first state is made of the inputs; dropout in training."""
-    class Decoder(Recurrent):
-        def __init__(self, units, output_dim, **kwargs):
-            self.units, self.output_dim = units, output_dim
-            super().__init__(**kwargs)
-            self.return_sequences, self.dropout = True, .3
-
-        def build(self, input_shape):
-            self.batch_size, self.timesteps, self.input_dim = input_shape
-            self.states = [None, None]
-            self.make = initializers.get("glorot_uniform")
-            self.v, self.w, self.u, self.start, self.c, self.o = (
-                self.add_weight(shape=s, name=n, initializer=self.make) for n, s in (
-                    ("v", (self.units, 1)), ("w", (self.units, self.units)), ("u", (self.input_dim, self.units)),
-                    ("start", (self.input_dim, self.units)), ("c", (self.input_dim, self.units)),
-                    ("o", (self.units, self.output_dim))))
-            self.built = True
-
-        def call(self, x):
-            self.seen = x
-            self.keys = _time_distributed_dense(x, self.u, dropout=self.dropout, input_dim=self.input_dim,
-                                                timesteps=self.timesteps, output_dim=self.units)
-            return super().call(x)
-
-        def get_initial_state(self, x):
-            return [K.zeros_like(K.dot(x[:, 0], self.start))[:, :1] * K.ones((1, self.output_dim)),
-                    activations.tanh(K.dot(x[:, 0], self.start))]
-
-        def step(self, x, states):
-            y, s = states
-            energy = K.dot(K.tanh(self.keys + K.repeat(K.dot(s, self.w), self.timesteps)), self.v)
-            weights = K.softmax(K.squeeze(energy, -1))
-            context = K.sum(self.seen * K.expand_dims(weights), 1)
-            s = K.tanh(K.dot(context, self.c))
-            y = K.softmax(K.dot(s, self.o))
-            return y, [y, s]
-
-        def compute_output_shape(self, shape):
-            return (None, self.timesteps, self.output_dim)
     model = Sequential([L.LSTM(4, return_sequences=True, input_shape=(5, 2)), Decoder(4, 3)])
     model.compile("adam", "categorical_crossentropy")
     x, y = data(8, 5, 2), np.eye(3)[np.random.RandomState(0).randint(0, 3, (8, 5))]

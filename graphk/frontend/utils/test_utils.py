@@ -55,10 +55,7 @@ def layer_test(layer_cls: Any, kwargs: dict[str, Any] | None = None, input_shape
     (2, 3)
     """
     if input_data is None:
-        if input_shape is None:
-            raise ValueError("layer_test received neither `input_shape` nor `input_data`; give one of them")
-        drawn = [np.random.randint(1, 4) if d is None else d for d in input_shape]
-        input_data = (10 * np.random.random(drawn)).astype(input_dtype or K.floatx())
+        input_data = _drawn(input_shape, input_dtype)
     input_shape = input_data.shape if input_shape is None else tuple(input_shape)
     input_dtype = input_dtype or str(input_data.dtype)
     layer = layer_cls(**(kwargs or {}))
@@ -76,14 +73,27 @@ def layer_test(layer_cls: Any, kwargs: dict[str, Any] | None = None, input_shape
     if has_arg(layer.call, "training"):
         _train(model, input_data, output)
 
-    config = {**layer.get_config(), "batch_input_shape": input_shape if fixed_batch_size else (None, *input_shape[1:])}
-    sequential = Sequential([layer.__class__.from_config(config)])
-    sequential.set_weights(layer.get_weights())
+    sequential = _sequential(layer, input_shape if fixed_batch_size else (None, *input_shape[1:]))
     again = sequential.predict(input_data)
     _check_output(layer.name + " in a Sequential", again, declared, expected_output)
     _check_config_and_weights(sequential, input_data, again)
     _train(sequential, input_data, again)
     return output
+
+
+def _drawn(shape: Any, dtype: str | None) -> np.ndarray:
+    """Numbers from 0 to 10, of a shape whose open sizes are drawn, too."""
+    if shape is None:
+        raise ValueError("layer_test received neither `input_shape` nor `input_data`; give one of them")
+    sizes = [np.random.randint(1, 4) if d is None else d for d in shape]
+    return (10 * np.random.random(sizes)).astype(dtype or K.floatx())
+
+
+def _sequential(layer: Any, batch_input_shape: Any) -> Sequential:
+    """A Sequential of a layer made from the config, with the same weights."""
+    model = Sequential([layer.__class__.from_config({**layer.get_config(), "batch_input_shape": batch_input_shape})])
+    model.set_weights(layer.get_weights())
+    return model
 
 
 def _check_output(what: str, output: np.ndarray, declared: Any, expected: Any) -> None:

@@ -16,6 +16,11 @@ WAYS = {"deepcopy": copy.deepcopy, "pickle": lambda m: pickle.loads(pickle.dumps
 every_way = pytest.mark.parametrize("again", WAYS.values(), ids=WAYS.keys())
 
 
+@pytest.fixture(autouse=True)
+def interpreted(monkeypatch):
+    monkeypatch.setenv("GRAPHK_EXECUTOR", "interp")
+
+
 def halved(x):
     return x * .5
 

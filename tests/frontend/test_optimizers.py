@@ -12,6 +12,11 @@ CLASSES = ("SGD", "RMSprop", "Adagrad", "Adadelta", "Adam", "Adamax", "Nadam")
 X, Y = np.random.RandomState(0).randn(6, 3), np.random.RandomState(1).randn(6, 2)
 
 
+@pytest.fixture(autouse=True)
+def interpreted(monkeypatch):
+    monkeypatch.setenv("GRAPHK_EXECUTOR", "interp")
+
+
 def trained(optimizer, steps=2):
     m = Sequential([L.Dense(2, input_shape=(3,), kernel_initializer="ones", kernel_constraint="max_norm")])
     m.compile(optimizer, "mse")

@@ -108,8 +108,8 @@ def test_what_a_function_may_put_out():
 # ------------------------------------------------------------------ values
 def test_what_eval_draws():
     r = K.random_normal((1,), mean=3., stddev=2., seed=1337)
-    samples = np.array([K.eval(r) for _ in range(2000)])
-    assert abs(samples.mean() - 3.) < .2 and abs(samples.std() - 2.) < .2 and len(np.unique(samples)) > 1900
+    samples = np.array([K.eval(r) for _ in range(600)])
+    assert abs(samples.mean() - 3.) < .2 and abs(samples.std() - 2.) < .2 and len(np.unique(samples)) > 590
     K.clear_session()
     assert (K.eval(K.random_uniform((3,), seed=7)) == K.eval(K.random_uniform((3,), seed=7))).all()
     np.random.seed(1)

@@ -384,6 +384,9 @@ def test_forms_of_data():
     for data in ({"a": Series(X[:, 0])}, X[:, 0], list(X[:, 0]), [X[:, 0]]):
         assert m.fit(data, {"b": Y[:, 0]}, verbose=0).epoch == [0]
     assert [a.shape for a in two().predict([X])] == [(8, 2), (8, 2)]
+    for call in (m.fit, m.evaluate, m.train_on_batch, m.test_on_batch):
+        with pytest.raises(ValueError, match=call.__name__ + r"\(\) needs targets `y` for the outputs \['b'\]"):
+            call(X[:, 0], None)
     with pytest.raises(ValueError, match="expects a list of 1 Numpy arrays"):
         m.predict([])
 
@@ -400,7 +403,7 @@ def test_models_fed_by_tensors():
     m.compile("sgd", "mse")
     assert m.train_on_batch(None, Y) > 0 and m.fit(None, Y, steps_per_epoch=2, verbose=0).epoch == [0]
     for call in (lambda: m.fit(None, None), lambda: m.predict(None), lambda: m.evaluate(None, None)):
-        with pytest.raises(ValueError, match="data tensors|symbolic tensors"):
+        with pytest.raises(ValueError, match="data tensors|symbolic tensors|needs targets"):
             call()
     j = L.Input((3,), name="j")
     m = Model([i, j], L.Dense(2)(L.add([i, j])))

@@ -206,7 +206,8 @@ class Model(TrainingSetup, Network):
             raise ValueError("If fitting from data tensors, you should specify the `steps_per_epoch` argument.")
         batch_size = 32 if batch_size is None and steps_per_epoch is None else batch_size
         parts = list(self._standardize_user_data(x, y, sample_weight, class_weight, batch_size=batch_size))
-        self._check_fit_data(*parts[:2])
+        self._check_targets(parts[1], "fit")
+        check_not_empty(parts[0], self._feed_input_names, "fit")
         val = None
         if validation_data is not None and not (isinstance(validation_data, (list, tuple)) and not validation_data):
             val = self._validation_arrays(validation_data, batch_size)
@@ -221,12 +222,10 @@ class Model(TrainingSetup, Network):
                                         verbose=verbose, callbacks=callbacks, shuffle=shuffle,
                                         steps_per_epoch=steps_per_epoch, validation_steps=validation_steps)
 
-    def _check_fit_data(self, x: list[Any], y: list[Any]) -> None:
+    def _check_targets(self, y: list[Any], what: str) -> None:
         self._need_compile("training/testing")
         if not y and self._feed_targets:
-            raise ValueError("fit() needs targets `y` for the outputs " + str(self._feed_output_names)
-                             + "; received None.")
-        check_not_empty(x, self._feed_input_names, "fit")
+            raise ValueError(f"{what}() needs targets `y` for the outputs {self._feed_output_names}; received None.")
 
     def _prepare_fit(self, ins: list[Any], val: list[Any] | None) -> None:
         """Make the functions, and check row and class numbers in all data, before the first step changes a weight."""
@@ -255,6 +254,7 @@ class Model(TrainingSetup, Network):
         check_counts(batch_size=batch_size, steps=steps)
         batch_size = 32 if batch_size is None and steps is None else batch_size
         x, y, w = self._standardize_user_data(x, y, sample_weight, batch_size=batch_size)
+        self._check_targets(y, "evaluate")
         check_not_empty(x, self._feed_input_names, "evaluate")
         self._make_test_function()
         return training_arrays.test_loop(self, [*x, *y, *w], batch_size=batch_size, verbose=verbose, steps=steps)
@@ -294,6 +294,7 @@ class Model(TrainingSetup, Network):
                 return _scalars(self.train_function.run((x, y, ones), 1))
         given = x, y
         x, y, w = self._standardize_user_data(x, y, sample_weight, class_weight)
+        self._check_targets(y, "train_on_batch")
         self._make_train_function()
         out = _scalars(self.train_function.run([*x, *y, *w], 1))
         if plain and len(x) == len(y) == len(w) == 1 and x[0] is given[0] and y[0] is given[1] \
@@ -306,6 +307,7 @@ class Model(TrainingSetup, Network):
         if reset_metrics:
             self.reset_stateful_metrics()
         x, y, w = self._standardize_user_data(x, y, sample_weight)
+        self._check_targets(y, "test_on_batch")
         self._make_test_function()
         return _scalars(self.test_function.run([*x, *y, *w], 0))
 

@@ -81,7 +81,7 @@ def clone_model(model: Any, input_tensors: Any = None) -> Any:
 
 
 def _clone_sequential(model: Any, input_tensors: Any) -> Any:
-    layers = [clone_model(la) if isinstance(la, Model) else la.__class__.from_config(la.get_config())
+    layers = [clone_model(la) if isinstance(la, Model) else la.__class__.from_config(model._config_of(la))
               for la in model._stack]
     out = Sequential(name=model.name)
     if input_tensors is not None:

@@ -91,6 +91,16 @@ def test_the_first_layer_of_a_sequential_model():
     assert m.output_shape == (None, 6)
 
 
+def test_merged_models_in_a_functional_model():
+    left, right = branches()
+    layer = Merge([left, right], mode="mul")
+    m = Model([left.input, right.input], Dense(2)(layer.output))
+    np.testing.assert_allclose(m.predict([A, B]), (left.predict(A) * right.predict(B)) @ m.get_weights()[4], rtol=1e-4)
+    for again in (Model.from_config(m.get_config()), clone_model(m)):
+        again.set_weights(m.get_weights())
+        np.testing.assert_allclose(again.predict([A, B]), m.predict([A, B]), rtol=1e-5)
+
+
 def test_merged_layers_and_which_of_their_calls():
     x, y = L.Input((4,)), L.Input((4,))
     shared = Dense(2)
@@ -114,7 +124,7 @@ def summed(xs):
 def test_configs():
     layer = Merge(mode="dot", dot_axes=(1, 1), name="m")
     config = layer.get_config()
-    assert config["mode"] == "dot" and config["mode_type"] == "raw" and config["layers"] == []
+    assert config["mode"] == "dot" and config["mode_type"] == "raw" and "layers" not in config
     again = Merge.from_config(config)
     assert again.get_config() == config
     config = Merge(mode=summed).get_config()

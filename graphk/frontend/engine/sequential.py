@@ -153,11 +153,15 @@ class Sequential(Model):
     # ---------------------------------------------------------------- configs
     def get_config(self) -> dict[str, Any]:
         """Name and layers."""
-        layers = [{"class_name": la.__class__.__name__, "config": la.get_config()} for la in self._stack]
+        layers = [{"class_name": la.__class__.__name__, "config": self._config_of(la)} for la in self._stack]
         config: dict[str, Any] = {"name": self.name, "layers": copy.deepcopy(layers)}
         if self._build_input_shape:
             config["build_input_shape"] = self._build_input_shape
         return config
+
+    @staticmethod
+    def _config_of(layer: Any) -> dict[str, Any]:
+        return layer.config_with_layers() if hasattr(layer, "config_with_layers") else layer.get_config()
 
     @classmethod
     def from_config(cls, config: Any, custom_objects: dict[str, Any] | None = None) -> "Sequential":

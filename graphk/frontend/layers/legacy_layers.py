@@ -258,12 +258,16 @@ class Merge(Layer):
         for key, value in (("mode", self.mode), ("output_shape", self._output_shape),
                            ("output_mask", self._output_mask)):
             config[key], config[key + "_type"] = _described(value)
-        config["layers"] = [{"class_name": la.__class__.__name__, "config": la.get_config()} for la in self.layers]
         return config
+
+    def config_with_layers(self) -> dict[str, Any]:
+        """The config, with the merged layers: for a model that does not hold these itself, a Sequential."""
+        made = [{"class_name": la.__class__.__name__, "config": la.get_config()} for la in self.layers]
+        return {**self.get_config(), "layers": made}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "Merge":
-        """A Merge of new layers; functions are looked up, as Lambda does, in custom_objects."""
+        """A Merge, of new layers if the config has any; functions are looked up, as Lambda does, in custom_objects."""
         from graphk.frontend.layers import deserialize
         config = dict(config)
         for key in ("mode", "output_shape", "output_mask"):

@@ -1,2 +1,7 @@
-"""Keras 1's name of `losses`; see `graphk.frontend.losses`."""
-from graphk.frontend.losses import *             # noqa: F401,F403
+"""Keras 1's name of `losses`: the module `graphk.frontend.losses` itself."""
+import sys
+
+from graphk.frontend import losses as _module
+from graphk.frontend.losses import *                  # noqa: F401,F403  (for those who read, and type checkers)
+
+sys.modules[__name__] = _module

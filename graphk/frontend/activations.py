@@ -9,6 +9,7 @@ from typing import Any, Callable
 
 from graphk.frontend import backend as K
 from graphk.frontend.tensor import Tensor
+from graphk.frontend.utils.families import members
 from graphk.frontend.utils.generic_utils import deserialize_keras_object
 
 
@@ -76,7 +77,7 @@ def serialize(activation: Callable[..., Any]) -> str:
 
 def deserialize(name: Any, custom_objects: dict[str, Any] | None = None) -> Any:
     """The activation function called `name`; ValueError if there is none."""
-    return deserialize_keras_object(name, module_objects=_TABLE, custom_objects=custom_objects,
+    return deserialize_keras_object(name, module_objects=members(_TABLE, globals()), custom_objects=custom_objects,
                                     printable_module_name="activation function")
 
 

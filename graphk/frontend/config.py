@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, Mapping
 
 FILE = "graphk.json"
-DEFAULTS: dict[str, Any] = {"floatx": "float32", "epsilon": 1e-7, "backend": "graphk",
+DEFAULTS: dict[str, Any] = {"floatx": "float32", "epsilon": 1e-7, "backend": "tensorflow",
                             "image_data_format": "channels_last", "device": "cpu", "keras_semantics": "2.2"}
 # `backend` is only what K.backend() answers: what graphk computes is what Keras on TensorFlow computes.
 CHOICES: dict[str, tuple[str, ...]] = {
     "floatx": ("float16", "float32", "float64"),
-    "backend": ("graphk", "tensorflow"),
+    "backend": ("tensorflow", "graphk"),
     "image_data_format": ("channels_last", "channels_first"),
     "device": ("cpu",),
     "keras_semantics": ("2.2", "2.3"),

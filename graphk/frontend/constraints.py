@@ -82,5 +82,5 @@ unit_norm = unitnorm = UnitNorm
 min_max_norm = MinMaxNorm
 _TABLE: dict[str, Any] = {k: v for k, v in list(globals().items())
                           if isinstance(v, type) and issubclass(v, Constraint) and v is not Constraint}
-_FAMILY = Family("constraint", _TABLE)
+_FAMILY = Family("constraint", _TABLE, globals())
 serialize, deserialize, get = _FAMILY.serialize, _FAMILY.deserialize, _FAMILY.get

@@ -214,5 +214,5 @@ def _compute_fans(shape: Sequence[int], data_format: str = "channels_last") -> t
 _FACTORIES = (lecun_uniform, lecun_normal, glorot_uniform, glorot_normal, he_uniform, he_normal)
 _TABLE: dict[str, Any] = {k: v for k, v in list(globals().items()) if k != "Initializer" and (
     (isinstance(v, type) and issubclass(v, Initializer)) or v in _FACTORIES)}
-_FAMILY = Family("initializer", _TABLE, _FACTORIES)
+_FAMILY = Family("initializer", _TABLE, globals(), _FACTORIES)
 serialize, deserialize, get = _FAMILY.serialize, _FAMILY.deserialize, _FAMILY.get

@@ -99,5 +99,5 @@ cosine = cosine_proximity
 _HELPERS = ("Any", "Tensor", "Family")
 _TABLE: dict[str, Any] = {k: v for k, v in list(globals().items())
                           if callable(v) and not k.startswith("_") and k not in _HELPERS}
-_FAMILY = Family("loss function", _TABLE)
+_FAMILY = Family("loss function", _TABLE, globals())
 serialize, deserialize, get = _FAMILY.serialize, _FAMILY.deserialize, _FAMILY.get

@@ -48,5 +48,5 @@ def sparse_top_k_categorical_accuracy(y_true: Tensor, y_pred: Tensor, k: int = 5
 _TABLE: dict[str, Any] = {**_losses._TABLE, **{f.__name__: f for f in (
     binary_accuracy, categorical_accuracy, sparse_categorical_accuracy, top_k_categorical_accuracy,
     sparse_top_k_categorical_accuracy)}}
-_FAMILY = Family("metric function", _TABLE)
+_FAMILY = Family("metric function", _TABLE, globals())
 serialize, deserialize, get = _FAMILY.serialize, _FAMILY.deserialize, _FAMILY.get

@@ -16,6 +16,7 @@ from graphk.frontend import backend as K
 from graphk.frontend import config
 from graphk.frontend.tensor import Tensor, Variable
 from graphk.frontend.utils.advice import advice, keywords
+from graphk.frontend.utils.families import members
 from graphk.frontend.utils.generic_utils import deserialize_keras_object, has_arg, serialize_keras_object
 
 _LATER = config.keras_semantics() == "2.3"          # all states count their steps, and configs say `learning_rate`
@@ -377,7 +378,7 @@ def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> An
     """An optimizer from a config; class names of Keras's own are not case sensitive."""
     if isinstance(config, dict) and str(config.get("class_name", "")).lower() in _TABLE:
         config = {**config, "class_name": config["class_name"].lower()}
-    return deserialize_keras_object(config, module_objects=_TABLE, custom_objects=custom_objects,
+    return deserialize_keras_object(config, module_objects=members(_TABLE, globals()), custom_objects=custom_objects,
                                     printable_module_name="optimizer")
 
 

@@ -98,8 +98,7 @@ class Tensor:
     def __iter__(self) -> Any:
         raise self._no_value("Cannot iterate over")
 
-    def __len__(self) -> int:
-        raise self._no_value("Cannot take len() of")
+    # No __len__: programs tell a tensor from a list of tensors by hasattr(x, "__len__").
 
     def __float__(self) -> float:
         raise self._no_value("Cannot convert to float")
@@ -363,8 +362,9 @@ def _slice_axis(s: slice, d: Dim) -> tuple[Dim, Dim, int]:
     if step == 0:
         raise ValueError("slice step cannot be zero")
     up = step > 0
-    first = s.start or 0
-    if up and not isinstance(d, int) and isinstance(first, int) and first >= 0 and s.stop == first + 1:
+    first = 0 if s.start is None else s.start
+    fixed = isinstance(first, int) and isinstance(s.stop, int)
+    if up and fixed and not isinstance(d, int) and first >= 0 and s.stop == first + 1:
         return first, 1, step                                    # `x[:, :1]`: an open axis is not expected to be empty
     start = _clamp(s.start, d, 0 if up else d - 1, up)
     stop = _clamp(s.stop, d, d if up else -1, up)

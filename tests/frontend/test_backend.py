@@ -76,12 +76,23 @@ def test_elements_that_a_call_does_not_have_are_refused():
 
 def test_symbols_have_no_values():
     x = K.placeholder((None, 3), name="x")
-    for use in (bool, float, int, iter, len, np.asarray):
+    for use in (bool, float, int, iter, np.asarray):
         with pytest.raises(TypeError, match="symbolic tensor `x`"):
             use(x)
+    assert not hasattr(x, "__len__") and not hasattr(K.variable([1.]), "__len__")     # so it is told from a list
     assert {x: 1}[x] == 1 and x == x and x != K.placeholder((None, 3))
     with pytest.raises(IndexError, match="out of range for axis 1"):
         x[:, 3]
+
+
+def test_slices_from_and_to_computed_places():
+    x = K.placeholder((None, 4, 6))
+    width = K.shape(x)[-1]
+    parts = [x[:, :, i * width // 3:(i + 1) * width // 3] for i in range(3)]
+    a = np.arange(48.).reshape(2, 4, 6)
+    got = K.function([x], [*parts, x[:, K.shape(x)[1] - 1:]])([a])
+    for g, w in zip(got, [*np.split(a, 3, axis=2), a[:, 3:]]):
+        np.testing.assert_array_equal(g, w)
 
 
 def test_variable_keeps_its_array():

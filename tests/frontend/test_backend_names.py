@@ -14,7 +14,7 @@ def test_k_has_its_functions_and_nothing_else():
     public = {n for n in dir(K) if not n.startswith("_")}
     assert public == set(K.__all__) | {"common", "tensorflow_backend"} and len(set(K.__all__)) == len(K.__all__)
     assert all(getattr(tensorflow_backend, n) is getattr(K, n) for n in K.__all__)
-    assert common.floatx is K.floatx and K._BACKEND == K.backend() == "graphk"
+    assert common.floatx is K.floatx and K._BACKEND == K.backend() == "tensorflow"
 
 
 def test_k_by_the_names_that_scripts_import_it(monkeypatch):

@@ -29,7 +29,7 @@ def test_a_missing_file_is_written_with_the_defaults_and_kept(home):
     assert config.load() == config.DEFAULTS
     file = home / "graphk.json"
     assert json.loads(file.read_text()) == config.DEFAULTS == {
-        "floatx": "float32", "epsilon": 1e-7, "backend": "graphk", "image_data_format": "channels_last",
+        "floatx": "float32", "epsilon": 1e-7, "backend": "tensorflow", "image_data_format": "channels_last",
         "device": "cpu", "keras_semantics": "2.2"}
     assert [p.name for p in home.iterdir()] == ["graphk.json"]
     file.write_text('{"floatx": "float64"}')
@@ -60,7 +60,7 @@ def test_flags_are_not_written_to_the_file(home, monkeypatch):
     ("epsilon=small", "unknown value of epsilon: 'small'. Expected a number"),
     ("epsilon=-1", "unknown value of epsilon: -1.0. Expected a number that is not negative"),
     ("floatX", "'floatX' has no value. Expected name=value"),
-    ("backend=theano", "unknown value of backend: 'theano'. Expected one of 'graphk', 'tensorflow'"),
+    ("backend=theano", "unknown value of backend: 'theano'. Expected one of 'tensorflow', 'graphk'"),
     ("device=tpu", "unknown value of device: 'tpu'.* Expected 'cpu'"),
     ("device=gpu", "asks for device='gpu', but this version of graphk runs on the CPU only.*nothing launches"),
     ("device=cuda0", "asks for device='cuda0', but .*Use device=cpu")])
@@ -129,7 +129,7 @@ def test_setters_hold_for_the_process():
     K.set_floatx("float64"), K.set_epsilon(1e-3), K.set_image_data_format("channels_first")
     assert (K.floatx(), K.epsilon(), K.image_data_format(), K.image_dim_ordering()) == \
         ("float64", 1e-3, "channels_first", "th")
-    assert K.backend() == "graphk" and K.cast_to_floatx([1, 2]).dtype == "float64"
+    assert K.backend() == "tensorflow" and K.cast_to_floatx([1, 2]).dtype == "float64"
     K.set_image_dim_ordering("tf")
     assert K.normalize_data_format(None) == "channels_last" == K.normalize_data_format("Channels_Last")
     for bad in (lambda: K.set_floatx("int32"), lambda: K.set_image_data_format("tf"),

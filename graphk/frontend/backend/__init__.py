@@ -79,3 +79,7 @@ def __getattr__(name: str) -> Any:
     near = difflib.get_close_matches(name, __all__, 1)
     raise AttributeError(f"graphk.backend has no `{name}`: Keras 2.2's backend has no such function."
                          + (f" Did you mean `{near[0]}`?" if near else ""))
+
+
+def __dir__() -> list[str]:
+    return [*__all__, *(n for n in globals() if n.startswith("_") or n in ("common", "tensorflow_backend"))]

@@ -132,10 +132,11 @@ def set_image_dim_ordering(dim_ordering: str) -> None:
 def backend() -> str:
     """The name that Keras scripts compare with 'tensorflow' or 'theano'.
 
-    'graphk', unless the configuration's `backend` says 'tensorflow', for scripts that ask for it by name.
+    'tensorflow': graphk computes what Keras on TensorFlow computes, and many scripts take any other answer for Theano,
+    whose axes are in another order.  The configuration's `backend` may say 'graphk' instead.
 
     >>> K.backend()
-    'graphk'
+    'tensorflow'
     """
     return config.get("backend")
 

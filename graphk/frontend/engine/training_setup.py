@@ -295,8 +295,9 @@ _GENERAL = ("accuracy", "acc", "crossentropy", "ce")             # which functio
 def resolve_metric(metric: Any, output_shape: Any, loss_fn: Any) -> tuple[Any, str | None]:
     """The function of a metric and, for 'accuracy' and 'crossentropy', the short name shown in logs."""
     if metric not in _GENERAL:
-        if isinstance(metric, str) and lookup(metric, metrics_module._TABLE) is None:
-            raise ValueError("Unknown metric function:" + metric + advice(metric, {*metrics_module._TABLE, *_GENERAL})
+        known = metrics_module._FAMILY.table
+        if isinstance(metric, str) and lookup(metric, known) is None:
+            raise ValueError("Unknown metric function:" + metric + advice(metric, {*known, *_GENERAL})
                              + " Pass a metric of your own as the function itself.")
         fn = metrics_module.get(metric)
         if fn is None:

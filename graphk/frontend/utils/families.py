@@ -5,22 +5,35 @@ error about an unknown name ends with the nearest known one, or with all of them
 """
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any, Iterable, Mapping
 
 from graphk.frontend.utils import generic_utils
 from graphk.frontend.utils.advice import advice
 
 
+def members(table: Mapping[str, Any], module: Mapping[str, Any]) -> dict[str, Any]:
+    """`table`, and what a program has put into the module with these globals: `keras.losses.mine = mine`."""
+    return {**table, **{k: v for k, v in module.items() if callable(v) and not k.startswith("_") and str(
+        getattr(v, "__module__", "")).partition(".")[0] not in ("graphk", "typing", "collections")}}
+
+
 class Family:
-    """Objects known by name.  what: what error messages call a member; table: members by name; factories: functions
-    that make a member when called without arguments, as classes do.
+    """Objects known by name.  what: what error messages call a member; own: members by name; module: the globals of
+    their module; factories: functions that make a member when called without arguments, as classes do.
 
     >>> Family("number", {"two": 2}).get("two")
     2
     """
 
-    def __init__(self, what: str, table: Mapping[str, Any], factories: Iterable[Any] = ()):
-        self.what, self.table, self.factories = what, table, tuple(factories)
+    def __init__(self, what: str, own: Mapping[str, Any], module: Mapping[str, Any] = MappingProxyType({}),
+                 factories: Iterable[Any] = ()):
+        self.what, self.own, self.module, self.factories = what, own, module, tuple(factories)
+
+    @property
+    def table(self) -> dict[str, Any]:
+        """All members by name."""
+        return members(self.own, self.module)
 
     def serialize(self, member: Any) -> Any:
         """The name or config of a member."""
@@ -28,7 +41,7 @@ class Family:
 
     def deserialize(self, config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
         """What a config or a name stands for; ValueError if it is unknown."""
-        return generic_utils.deserialize_keras_object(config, module_objects=dict(self.table),
+        return generic_utils.deserialize_keras_object(config, module_objects=self.table,
                                                       custom_objects=custom_objects, printable_module_name=self.what)
 
     def get(self, identifier: Any) -> Any:

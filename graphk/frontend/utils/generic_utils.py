@@ -224,8 +224,8 @@ class Progbar:
         out = sys.stdout
         self._dynamic_display = (hasattr(out, "isatty") and out.isatty()) or "ipykernel" in sys.modules
 
-    def update(self, current: int, values: Sequence[tuple[str, Any]] | None = None) -> None:
-        """Show step `current`; `values` are (name, value) pairs."""
+    def update(self, current: int, values: Sequence[tuple[str, Any]] | None = None, force: bool = False) -> None:
+        """Show step `current`; `values` are (name, value) pairs; force: even if the last one was shown just now."""
         for name, value in values or []:
             if name in self.stateful_metrics:
                 self._values[name] = [value, 1]
@@ -237,7 +237,7 @@ class Progbar:
         self._seen_so_far = current
         done = self.target is not None and current >= self.target
         if self.verbose == 1:
-            self._show_bar(current, done)
+            self._show_bar(current, done, force)
         elif self.verbose == 2 and (self.target is None or done):
             self._write(f" - {time.time() - self._start:.0f}s{self._metrics_text()}\n")
 
@@ -249,9 +249,9 @@ class Progbar:
         sys.stdout.write(text)
         sys.stdout.flush()
 
-    def _show_bar(self, current: int, done: bool) -> None:
+    def _show_bar(self, current: int, done: bool, force: bool) -> None:
         now = time.time()
-        if now - self._last_update < self.interval and not done:
+        if now - self._last_update < self.interval and not done and not force:
             return
         previous = self._total_width
         text = self._bar(current) + self._eta(current, now, done) + self._metrics_text()

@@ -1,0 +1,59 @@
+"""What programs put into, or replace in, the modules they know from Keras."""
+import importlib
+
+import numpy as np
+import pytest
+
+import graphk
+from graphk import backend as K
+from graphk.layers import Dense
+from graphk.models import Sequential
+
+FAMILIES = ("activations", "constraints", "initializers", "losses", "metrics", "optimizers", "regularizers")
+
+
+@pytest.mark.parametrize("name", [*FAMILIES, "backend", "callbacks", "models"])
+def test_a_public_module_is_the_one_that_is_used(name):
+    module = getattr(graphk, name)
+    assert module is importlib.import_module(f"graphk.{name}") is importlib.import_module(f"graphk.frontend.{name}")
+
+
+def test_keras_1_names_of_modules():
+    assert importlib.import_module("graphk.objectives") is graphk.losses
+    assert importlib.import_module("graphk.backend.tensorflow_backend") is K
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_is_put_into_a_module_is_found_by_name(name, monkeypatch):
+    def mine(*_):
+        return None
+    module = getattr(graphk, name)
+    with pytest.raises(ValueError, match="mine"):
+        module.deserialize({"class_name": "mine", "config": {}} if name == "optimizers" else "mine")
+    monkeypatch.setattr(module, "mine", mine, raising=False)
+    if name == "optimizers":
+        class Mine(module.SGD):
+            pass
+        monkeypatch.setattr(module, "Mine", Mine, raising=False)
+        assert isinstance(module.deserialize({"class_name": "Mine", "config": {"lr": 0.5}}), Mine)
+    else:
+        assert module.deserialize("mine") is mine
+
+
+def test_a_model_uses_them(monkeypatch):
+    monkeypatch.setattr(graphk.losses, "twice", lambda t, p: 2 * K.mean(K.square(t - p), axis=-1), raising=False)
+    monkeypatch.setattr(graphk.activations, "halved", lambda x: x / 2, raising=False)
+    model = Sequential([Dense(2, activation="halved", kernel_initializer="ones", input_shape=(3,))])
+    model.compile("sgd", "twice")
+    x = np.ones((4, 3))
+    np.testing.assert_allclose(model.predict(x), 1.5)
+    assert model.train_on_batch(x, np.zeros((4, 2))) == pytest.approx(4.5)
+
+
+def test_a_function_of_k_that_is_replaced(monkeypatch):
+    calls, update = [], K.update
+    monkeypatch.setattr(K, "update", lambda x, new: calls.append(x) or update(x, new))
+    model = Sequential([Dense(2, input_shape=(3,))])
+    model.compile(graphk.optimizers.SGD(momentum=0.9), "mse")
+    model.train_on_batch(np.ones((4, 3)), np.zeros((4, 2)))
+    assert len(calls) == 4                                     # two weights and their velocities

@@ -267,6 +267,16 @@ def test_fit_passes_on_what_it_is_told_about_the_queue():
     assert len(m.fit(Main(), epochs=2, verbose=0, workers=0, max_queue_size=3, use_multiprocessing=False).epoch) == 2
 
 
+def test_steps_may_be_fractions():
+    m = line()
+    h = m.fit_generator(loop(), steps_per_epoch=7 / 3, verbose=0, validation_data=loop(), validation_steps=3 / 2)
+    assert h.params["steps"] == 3 and m.predict_generator((x for x, _ in loop()), 7 / 3).shape == (7, 1)
+    assert len(m.evaluate_generator(loop(), steps=.5)) == 2
+    for steps, error in ((0, ValueError), (-1.5, ValueError), ("3", TypeError)):
+        with pytest.raises(error, match="`steps_per_epoch` must be a positive integer"):
+            m.fit_generator(loop(), steps)
+
+
 def test_mistakes():
     m = line()
     with pytest.raises(TypeError, match="Expected a generator of batches, or a keras.utils.Sequence; received a float"):

@@ -196,12 +196,12 @@ class Model(TrainingSetup, Network):
         shuffle: True, False or 'batch'; class_weight: dict class -> weight; sample_weight: array, one per sample.
         """
         epochs, queue = _keyword_arguments(kwargs, epochs)
-        check_counts(epochs=epochs, initial_epoch=initial_epoch, batch_size=batch_size, steps_per_epoch=steps_per_epoch,
-                     validation_steps=validation_steps)
         if is_generator(x):
             check_generator_arguments(y, sample_weight, validation_split, batch_size)
             return self.fit_generator(x, steps_per_epoch, epochs, verbose, callbacks, validation_data, validation_steps,
                                       class_weight, shuffle=bool(shuffle), initial_epoch=initial_epoch, **queue)
+        check_counts(epochs=epochs, initial_epoch=initial_epoch, batch_size=batch_size, steps_per_epoch=steps_per_epoch,
+                     validation_steps=validation_steps)
         if x is None and y is None and steps_per_epoch is None:
             raise ValueError("If fitting from data tensors, you should specify the `steps_per_epoch` argument.")
         batch_size = 32 if batch_size is None and steps_per_epoch is None else batch_size

@@ -6,6 +6,7 @@ thread; a queue that validates lives as long as the training; averages weight ea
 """
 from __future__ import annotations
 
+import math
 import warnings
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -41,9 +42,12 @@ def check_generator_arguments(y: Any, sample_weight: Any, validation_split: Any,
                          "batches have sizes of their own. Received batch_size=" + str(batch_size) + ".")
 
 
-def _steps(generator: Any, steps: int | None, name: str) -> int:
+def _steps(generator: Any, steps: float | None, name: str) -> int:
+    """How many batches: as many as it takes to reach `steps`, which programs often compute as samples / batch size."""
     if steps is not None:
-        return int(steps)
+        count = math.ceil(steps) if isinstance(steps, float) else steps
+        check_counts(**{name: count})
+        return int(count)
     if is_sequence(generator):
         return len(generator)
     raise ValueError(
@@ -98,8 +102,8 @@ def _size(x: Any) -> int:
     return size
 
 
-def fit_generator(model: Any, generator: Any, steps_per_epoch: int | None = None, epochs: int = 1, verbose: int = 1,
-                  callbacks: Any = None, validation_data: Any = None, validation_steps: int | None = None,
+def fit_generator(model: Any, generator: Any, steps_per_epoch: float | None = None, epochs: int = 1, verbose: int = 1,
+                  callbacks: Any = None, validation_data: Any = None, validation_steps: float | None = None,
                   class_weight: Any = None, max_queue_size: int = 10, workers: int | None = 1,
                   use_multiprocessing: bool = False, shuffle: bool = True, initial_epoch: int = 0) -> Any:
     """Train on `steps_per_epoch` batches per epoch; returns a History.
@@ -107,8 +111,7 @@ def fit_generator(model: Any, generator: Any, steps_per_epoch: int | None = None
     max_queue_size: how many batches are computed ahead, by `workers` threads or (use_multiprocessing) processes; 0
     workers: none, by this thread.
     """
-    check_counts(epochs=epochs, initial_epoch=initial_epoch, steps_per_epoch=steps_per_epoch,
-                 validation_steps=validation_steps)
+    check_counts(epochs=epochs, initial_epoch=initial_epoch)
     steps, sizes = _steps(generator, steps_per_epoch, "steps_per_epoch"), [1]
     how = (max_queue_size, workers, use_multiprocessing)
     with ExitStack() as opened:
@@ -173,19 +176,17 @@ def _evaluate(model: Any, following: Callable[[], Any], steps: int, verbose: int
             for i, column in enumerate(zip(*outs))]
 
 
-def evaluate_generator(model: Any, generator: Any, steps: int | None = None, max_queue_size: int = 10,
+def evaluate_generator(model: Any, generator: Any, steps: float | None = None, max_queue_size: int = 10,
                        workers: int | None = 1, use_multiprocessing: bool = False, verbose: int = 0) -> Any:
     """Loss and metrics over `steps` batches, weighted by their sizes."""
-    check_counts(steps=steps)
     count = _steps(generator, steps, "steps")
     with drawing(generator, max_queue_size, workers, use_multiprocessing) as following:
         return unpack_singleton(_evaluate(model, following, count, verbose))
 
 
-def predict_generator(model: Any, generator: Any, steps: int | None = None, max_queue_size: int = 10,
+def predict_generator(model: Any, generator: Any, steps: float | None = None, max_queue_size: int = 10,
                       workers: int | None = 1, use_multiprocessing: bool = False, verbose: int = 0) -> Any:
     """Predictions for `steps` batches of x (or of (x, y…), where y is ignored)."""
-    check_counts(steps=steps)
     count, parts = _steps(generator, steps, "steps"), []
     bar = Progbar(count) if verbose == 1 else None
     with drawing(generator, max_queue_size, workers, use_multiprocessing) as following:

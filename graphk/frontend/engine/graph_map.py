@@ -6,6 +6,7 @@ reachable from the inputs, else ValueError says which is not.
 """
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, Sequence
 
 from graphk.frontend.engine.input_layer import InputLayer
@@ -114,10 +115,7 @@ class GraphMap:
                          "its Input to `inputs`, or build the layers on the model's own inputs.")
 
     def _check_names(self) -> None:
-        names = [la.name for la in self.layers]
-        for name in names:
-            if names.count(name) != 1:
-                raise ValueError(
-                    'The name "' + name + '" is used ' + str(names.count(name)) + " times in the model. All "
-                    "layer names should be unique: give each layer a `name` of its own, or none."
-                )
+        for name, count in Counter(la.name for la in self.layers).items():
+            if count != 1:
+                raise ValueError(f'The name "{name}" is used {count} times in the model. All layer names should be '
+                                 "unique: give each layer a `name` of its own, or none.")

@@ -157,13 +157,21 @@ def test_what_no_module_holds_is_pickled_by_name():
 
     def local_activation(x):
         return x * 2.
-    m = Sequential([L.Dense(2, input_shape=(3,), activation=local_activation)])
-    m.compile("sgd", local_loss)
+
+    class Descent(optimizers.SGD):
+        pass
+
+    class Net(Model):
+        pass
+    x = L.Input((3,))
+    m = Net(x, L.Dense(2, activation=local_activation)(x))
+    m.compile(Descent(.1, momentum=.5), local_loss)
     data = pickle.dumps(m)
-    with pytest.raises(ValueError, match="Unknown activation function: ?local_activation"):
+    with pytest.raises(ValueError, match="Unknown layer: ?Net"):
         pickle.loads(data)
-    with CustomObjectScope({"local_activation": local_activation, "local_loss": local_loss}):
+    with CustomObjectScope({f.__name__: f for f in (local_activation, local_loss, Descent, Net)}):
         twin = pickle.loads(data)
+    assert type(twin) is Net and type(twin.optimizer) is Descent
     np.testing.assert_allclose(twin.train_on_batch(X, Y), m.train_on_batch(X, Y), rtol=1e-6)
 
 

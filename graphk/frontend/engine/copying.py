@@ -141,16 +141,19 @@ def _optimizer_state(optimizer: Any) -> tuple[Any, ...]:
 
 
 def _made_model(cls: Any, config: Any, objects: dict[str, Any], state: dict[str, Any]) -> Any:
+    from graphk.frontend import layers, optimizers
     from graphk.frontend.utils.generic_utils import CustomObjectScope
     with CustomObjectScope({name: thing for name, thing in objects.items() if not isinstance(thing, str)}):
-        model = cls.from_config(config)
+        model = layers.deserialize({"class_name": cls, "config": config}) if isinstance(cls, str) else \
+            cls.from_config(config)
     for network, flag in zip(_networks(model), state["flags"]):
         network.trainable = flag
     if state["weights"]:
         model.set_weights(state["weights"])
     if "compiled" in state:
         make, settings, variables, weights = state["optimizer"]
-        optimizer = make.from_config(settings)
+        optimizer = optimizers.deserialize({"class_name": make, "config": settings}) if isinstance(make, str) else \
+            make.from_config(settings)
         model.compile(optimizer, **state["compiled"])
         if weights:
             model._make_train_function()

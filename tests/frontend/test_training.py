@@ -300,3 +300,12 @@ def test_repeated_batches_take_the_short_path_and_stay_right():
         m.train_on_batch(x, y, sample_weight=np.ones(4), class_weight={0: 1.})
     with pytest.raises(ValueError, match="Found 3 input samples and 4 target samples"):
         m.train_on_batch(x[:3], y)
+
+
+def test_targets_have_the_axes_that_a_lambda_declares():
+    x = L.Input((3,))
+    y = L.Lambda(lambda t: K.sum(t, axis=-1), output_shape=(1,), name="loss")(L.Dense(2, kernel_initializer="ones")(x))
+    model = Model(x, y)
+    model.compile("sgd", lambda target, output: output)
+    assert model.output_shape == (None, 1)
+    assert model.test_on_batch(np.ones((4, 3)), np.zeros((4, 1))) == model.test_on_batch(np.ones((4, 3)), np.zeros(4)) == 6

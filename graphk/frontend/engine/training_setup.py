@@ -326,8 +326,10 @@ def _target_shape(shape: Any, fn: Any) -> Any:
 
 def _target_like(x: Tensor, fn: Any, name: str, unit_axes: tuple[int, ...] = ()) -> Tensor:
     """A target placeholder of the output's sizes; where the loss is the user's, with open sizes of its own, or 1."""
-    dims = list(x.node.shape)
-    shape = _target_shape(K.int_shape(x), fn)
+    dims, declared = list(x.node.shape), K.int_shape(x)
+    if len(declared) != len(dims):                  # a Lambda may say that it gives more axes than its function does
+        dims = [*dims[:1], *(fresh_dim() if d is None else d for d in declared[len(dims[:1]):])]
+    shape = _target_shape(declared, fn)
     if shape is None:
         dims = dims[:1] + [1 if i in unit_axes else fresh_dim() for i in range(1, len(dims))]
     elif fn is losses.sparse_categorical_crossentropy:

@@ -321,3 +321,15 @@ def test_noise_in_training():
     assert (rows == rows[:, :1]).all() and len(np.unique(rows)) == 2
     for layer in (L.GaussianDropout(1.), L.AlphaDropout(0.), L.Dropout(0.)):
         np.testing.assert_array_equal(run(layer, x[:3], phase=1), x[:3])
+
+
+@pytest.mark.parametrize("executor", ["interp", "cpu"])
+def test_noise_in_half_precision(executor, monkeypatch):
+    monkeypatch.setenv("GRAPHK_EXECUTOR", executor)
+    K.set_floatx("float16")
+    noise, drawn = (K.eval(f((20000,))) for f in (K.random_normal, K.random_uniform))
+    assert np.isfinite(K.eval(K.truncated_normal((20000,)))).all()
+    assert noise.dtype == np.float16 and np.isfinite(noise).all() and abs(noise.astype("float32").std() - 1) < .05
+    assert 0 <= drawn.min() and drawn.max() <= 1 and abs(drawn.astype("float32").mean() - .5) < .02
+    out = run(L.GaussianNoise(.5), np.zeros((200, 50), "float16"), phase=1)
+    assert out.dtype == np.float16 and abs(out.astype("float32").std() - .5) < .02

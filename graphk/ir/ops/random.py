@@ -18,7 +18,7 @@ from graphk.ir.dims import Shape
 from graphk.ir.node import Node
 from graphk.ir.opdef import OpDef, ZERO_GRAD, composite, register
 from graphk.ir.ops.elementwise import add, cast, cos, log, lt, mul, sqrt, sub
-from graphk.ir.types import TensorType
+from graphk.ir.types import NARROW, TensorType
 
 ROUNDS, MULTIPLIER, WEYL = 7, 0xD256D193, 0x9E3779B9
 
@@ -37,7 +37,8 @@ def philox2x32(lo: np.ndarray, hi: np.ndarray, key: int) -> np.ndarray:
 def _uniform_ref(step: np.ndarray, seed: int, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     n = math.prod(shape)
     bits = philox2x32(np.arange(n, dtype=np.uint32), np.full(n, step, np.uint32), seed)
-    return ((bits >> np.uint32(8)).astype(dtype) * np.dtype(dtype).type(2.0 ** -24)).reshape(shape)
+    wide = np.dtype(NARROW.get(dtype, dtype))                    # a word is more than a narrow type holds
+    return ((bits >> np.uint32(8)).astype(wide) * wide.type(2.0 ** -24)).astype(dtype).reshape(shape)
 
 
 def _uniform_scalar(s: Any, index: Any, step: Any, seed: int, dtype: str) -> Any:
@@ -78,7 +79,8 @@ def _normal(step: Node, seed: int, shape: Shape, dtype: str) -> Node:
 
 
 def _normal_ref(step: np.ndarray, seed: int, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    u1, u2 = (_uniform_ref(step, s, shape, dtype).astype("float64") for s in (seed, _second_seed(seed)))
+    wide = NARROW.get(dtype, dtype)
+    u1, u2 = (_uniform_ref(step, s, shape, wide).astype("float64") for s in (seed, _second_seed(seed)))
     return (np.sqrt(-2 * np.log(1 - u1)) * np.cos(2 * np.pi * u2)).astype(dtype)
 
 

@@ -182,6 +182,16 @@ def test_queues_between_threads_need_no_safe_generator():
     queue.stop()
 
 
+def test_one_generator_may_train_and_validate():
+    def slow():
+        while True:
+            sum(range(3000))
+            yield X, Y
+    source = slow()
+    h = line().fit_generator(source, 20, epochs=2, verbose=0, validation_data=source, validation_steps=10, workers=2)
+    assert len(h.history["val_loss"]) == 2
+
+
 def test_validation_data_of_every_kind():
     m, seen = line(), []
 

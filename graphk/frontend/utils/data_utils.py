@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import threading
 import warnings
+import weakref
 from collections import deque
 from contextlib import suppress
 from functools import partial
@@ -242,6 +243,17 @@ class OrderedEnqueuer(SequenceEnqueuer):
         self._fill()
 
 
+_locks: "weakref.WeakKeyDictionary[Any, Any]" = weakref.WeakKeyDictionary()
+
+
+def _lock_of(generator: Any) -> Any:
+    """One lock for all queues of a generator, which may both train and validate."""
+    try:
+        return _locks.setdefault(generator, threading.Lock())
+    except TypeError:                                           # an iterator of the user's without weak references
+        return threading.Lock()
+
+
 class GeneratorEnqueuer(SequenceEnqueuer):
     """A queue of what a generator yields.
 
@@ -253,7 +265,7 @@ class GeneratorEnqueuer(SequenceEnqueuer):
     def __init__(self, generator: Any, use_multiprocessing: bool = False, wait_time: float | None = None,
                  random_seed: int | None = None):
         super().__init__(generator, use_multiprocessing)
-        self._seed = random_seed
+        self._lock, self._seed = _lock_of(generator), random_seed
         if wait_time is not None:
             warnings.warn("`wait_time` is not used any more.", DeprecationWarning, stacklevel=2)
 

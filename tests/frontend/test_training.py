@@ -308,4 +308,5 @@ def test_targets_have_the_axes_that_a_lambda_declares():
     model = Model(x, y)
     model.compile("sgd", lambda target, output: output)
     assert model.output_shape == (None, 1)
-    assert model.test_on_batch(np.ones((4, 3)), np.zeros((4, 1))) == model.test_on_batch(np.ones((4, 3)), np.zeros(4)) == 6
+    x = np.ones((4, 3))
+    assert model.test_on_batch(x, np.zeros((4, 1))) == model.test_on_batch(x, np.zeros(4)) == 6

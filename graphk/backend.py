@@ -9,5 +9,5 @@ from graphk.frontend import backend as _module
 from graphk.frontend.backend import *                  # noqa: F401,F403  (for those who read, and type checkers)
 from graphk.frontend.backend import common as _common
 
-_module.tensorflow_backend = _module                
+_module.tensorflow_backend = _module
 sys.modules.update({__name__: _module, __name__ + ".tensorflow_backend": _module, __name__ + ".common": _common})

@@ -57,3 +57,10 @@ def test_a_function_of_k_that_is_replaced(monkeypatch):
     model.compile(graphk.optimizers.SGD(momentum=0.9), "mse")
     model.train_on_batch(np.ones((4, 3)), np.zeros((4, 2)))
     assert len(calls) == 4                                     # two weights and their velocities
+
+
+def test_a_star_import_of_layers_brings_layers_alone():
+    names: dict = {}
+    exec("from graphk.layers import *", names)
+    assert {"Dense", "Input", "Layer", "InputSpec", "add", "Merge", "Conv2D", "MaxPool2D"} <= set(names)
+    assert not {"Any", "annotations", "modernize", "layer_classes", "rnn_base", "cells"} & set(names)

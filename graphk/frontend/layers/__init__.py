@@ -67,6 +67,10 @@ from graphk.frontend.legacy import modernize
 from graphk.frontend.utils.generic_utils import deserialize_keras_object, serialize_keras_object
 
 
+__all__ = [k for k, v in list(globals().items()) if isinstance(v, type) and issubclass(v, (Layer, InputSpec))]
+__all__ += ["Input", "add", "average", "concatenate", "dot", "maximum", "minimum", "multiply", "subtract", "serialize",
+            "deserialize"]
+
 for _layer in [v for v in globals().values() if isinstance(v, type) and issubclass(v, Layer) and v is not Layer]:
     modernize(_layer)
 

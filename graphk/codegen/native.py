@@ -31,7 +31,7 @@ from graphk.codegen.target import Target, host_target, named_target, with_lanes
 # What an object may leave to the C library: float64 (and remainder) functions, and memory intrinsics.
 _ALLOWED_EXTERNS = frozenset(
     "exp expm1 log log1p tanh erf sin cos pow fmod fmodf memcpy memset memmove roundeven roundevenf "
-    "floor floorf ceil ceilf sched_yield".split()
+    "floor floorf ceil ceilf sched_yield sem_wait sem_post".split()
 )
 _ENTRY_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 

@@ -2,8 +2,8 @@
 
 In go int64 pointers and scalars; out come int64 values. It always holds that ``load_acquire``, ``store_release``,
 ``fetch_add`` and ``swap`` are sequentially consistent 64-bit operations on 8-byte aligned words (the executor's
-parking protocol needs a store ordered before a later load, which acquire/release alone does not give), and that
-kernels printed for models never need this file.
+parking protocol needs a store ordered before a later load, which acquire/release alone does not give), that
+``sem_wait`` may return early (a signal), and that kernels printed for models never need this file.
 """
 
 from __future__ import annotations
@@ -60,6 +60,14 @@ def _yield_cpu(b: ir.IRBuilder, args: Args, target: Target) -> None:
     b.call(_external(b, "sched_yield", I32T), [])
 
 
+def _semaphore(name: str) -> Callable[[ir.IRBuilder, Args, Target], None]:
+    def emit(b: ir.IRBuilder, args: Args, target: Target) -> None:
+        kind = ir.FunctionType(I32T, [I64T.as_pointer()])
+        b.call(ir.Function(b.module, kind, name), [b.gep(args[0], [args[1]])])
+
+    return emit
+
+
 def _call_kernel(b: ir.IRBuilder, args: Args, target: Target) -> None:
     kind = ir.FunctionType(ir.VoidType(), [I64T.as_pointer(), I64T, I64T])
     function = b.inttoptr(args[0], kind.as_pointer())
@@ -85,6 +93,8 @@ PRIMITIVES: tuple[Primitive, ...] = (
     Primitive("swap", "pii", "i", _swap),
     Primitive("pause", "", "", _pause),
     Primitive("yield_cpu", "", "", _yield_cpu),
+    Primitive("sem_wait", "pi", "", _semaphore("sem_wait")),
+    Primitive("sem_post", "pi", "", _semaphore("sem_post")),
     Primitive("call_kernel", "iiii", "", _call_kernel),
     Primitive("i64_ptr", "i", "P", _i64_ptr),
     Primitive("i32_ptr", "i", "W", _i32_ptr),

@@ -60,8 +60,8 @@ def _interpreted(graph: Graph, arrays: dict[Node, np.ndarray], phase: int) -> Ex
     def run(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         outputs, updates = run_full(graph, inputs, arrays, phase)
         for node, value in updates.items():
-            arrays[node][...] = value
             note_write()
+            arrays[node][...] = value
         return outputs
 
     return run

@@ -456,8 +456,11 @@ class Variable(Tensor):
         if value.shape != self.array.shape:
             raise ValueError(f"Cannot set the variable `{self.name}` of shape {self.array.shape} to a value of shape "
                              f"{value.shape}; expected the variable's own shape")
-        self.array[...] = value
-        note_write()
+        note_write()                             # also if a signal comes before the second
+        try:
+            self.array[...] = value
+        finally:
+            note_write()
 
     def get_value(self) -> np.ndarray:
         """A copy of the value."""

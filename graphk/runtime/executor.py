@@ -177,7 +177,13 @@ class _Native:
 
     def __init__(self) -> None:
         kernel = cache.get_kernel(*native_job())
-        self.execute, self.launch, self.resume, self.worker = (_ENTRY(kernel[name]) for name in loop.ENTRIES)
+        self.execute, self.launch, self.stop, self.worker = (_ENTRY(kernel[name]) for name in loop.ENTRIES)
+
+
+def _init_semaphore(address: int) -> None:
+    """A POSIX semaphore of count 0 at `address`, for the threads of this process."""
+    if ctypes.CDLL(None, use_errno=True).sem_init(ctypes.c_void_p(address), 0, 0):
+        raise OSError(ctypes.get_errno(), "graphk's worker threads need POSIX semaphores: sem_init failed")
 
 
 class Executor:
@@ -202,9 +208,10 @@ class Executor:
         """No workers; also what a forked child needs, since threads do not survive ``fork``."""
         self.lock = threading.RLock()
         self._workers: list[threading.Thread] = []
-        self._wake: list[threading.Lock] = []
         self._state = (ctypes.c_int64 * loop.state_words(self.threads))()
         self._state_address = ctypes.addressof(self._state)
+        for tid in range(1, self.threads):
+            _init_semaphore(self._state_address + 8 * (loop.S_WORKERS + tid * loop.LINE + loop.W_SEMAPHORE))
         crowded = self.threads > (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
         self._state[loop.S_SPIN] = 0 if crowded else BARRIER_SPINS
         self._state[loop.S_LINGER] = 0 if crowded else LINGER_SPINS
@@ -229,55 +236,32 @@ class Executor:
             if len(self._workers) < nt - 1:
                 self._start(nt - 1)
             self._state[loop.S_THREADS] = nt
-            result: int = loop.MUST_WAKE
-            try:
-                result = self._native.launch(self._state_address, binding, externs)
-            finally:
-                # A pending job must be finished even if a signal handler raised meanwhile.
-                if self._state[loop.S_PENDING]:
-                    self._wake_parked()
-                    result = self._native.resume(self._state_address, 0, 0)
-            return result
+            return self._native.launch(self._state_address, binding, externs)
 
     def _start(self, count: int) -> None:
         while len(self._workers) < count:
             tid = len(self._workers) + 1
-            wake = threading.Lock()
-            wake.acquire()
-            # The arrays a worker uses are bound now: after a fork the attributes belong to the child.
+            # The array a worker uses is bound now: after a fork the attribute belongs to the child.
             thread = threading.Thread(
-                target=_work, args=(self._native, self._state, wake, tid), name=f"graphk-{tid}", daemon=True
+                target=_work, args=(self._native, self._state, tid), name=f"graphk-{tid}", daemon=True
             )
             self._state[loop.S_WORKERS + tid * loop.LINE + loop.W_LAST] = self._state[loop.S_JOB]
-            self._workers.append(thread)
-            self._wake.append(wake)
+            # Counted once it runs: if a signal comes between, another is started, which finds its place taken and ends.
             thread.start()
-
-    def _wake_parked(self) -> None:
-        for tid, wake in enumerate(self._wake, 1):
-            place = loop.S_WORKERS + tid * loop.LINE + loop.W_WAKE
-            if self._state[place]:
-                self._state[place] = 0
-                wake.release()
+            self._workers.append(thread)
 
     def close(self) -> None:
         """Stop and join the workers; the executor may be used again afterwards."""
         with self.lock:
-            self._state[loop.S_STOP] = 1
-            for wake in self._wake:
-                # Only a sleeping worker's lock is still held; releasing a free one is refused.
-                with contextlib.suppress(RuntimeError):
-                    wake.release()
+            self._native.stop(self._state_address, 0, self.threads)
             for thread in self._workers:
                 thread.join(timeout=5.0)
             self._reset()
 
 
-def _work(native: _Native, state: ctypes.Array[ctypes.c_int64], wake: threading.Lock, tid: int) -> None:
-    """A worker's life: run and spin in native code, sleep in Python on a lock that the caller releases."""
-    address = ctypes.addressof(state)
-    while native.worker(address, tid, 0) == loop.PARK:
-        wake.acquire()
+def _work(native: _Native, state: ctypes.Array[ctypes.c_int64], tid: int) -> None:
+    """A worker's life: run, spin and sleep, all in native code."""
+    native.worker(ctypes.addressof(state), tid, 0)
 
 
 _EXECUTORS: weakref.WeakSet[Executor] = weakref.WeakSet()

@@ -1,8 +1,9 @@
 """The executor's native part, as source in the kernel dialect.
 
-In goes nothing; out comes ``SOURCE`` with the entries ``execute`` (one thread), ``launch`` and ``resume`` (the
-calling thread of several) and ``worker`` (every other thread), and the layout of the words they share. It always
-holds that no entry touches a Python object except through the public fields of numpy arrays that the caller keeps
+In goes nothing; out comes ``source`` with the entries ``execute`` (one thread), ``launch`` (the calling thread of
+several), ``worker`` (every other thread, until ``stop``), and the layout of the words they share. It always holds
+that a job, once begun, ends within the same native call, which wakes sleeping workers too, so that no signal comes
+between; that no entry touches a Python object except through the public fields of numpy arrays that the caller keeps
 alive, that guards are checked before anything is written, and that a thread takes part in a job only after it
 read the job's thread count and number in one word.
 
@@ -34,14 +35,13 @@ MAX_DEPTH = 64
 
 # Shared words, each on cache lines of its own.
 LINE = 16
-S_JOB, S_ARRIVED, S_TURN, S_BINDING, S_THREADS, S_STOP, S_PENDING, S_SPIN, S_LINGER = (i * LINE for i in range(9))
-S_WORKERS = 9 * LINE
-# Per worker: parked flag, to-be-woken flag, last job seen.
-W_PARKED, W_WAKE, W_LAST = 0, 1, 2
+S_JOB, S_ARRIVED, S_TURN, S_BINDING, S_THREADS, S_STOP, S_SPIN, S_LINGER = (i * LINE for i in range(8))
+S_WORKERS = 8 * LINE
+# Per worker: whether it sleeps, whether a thread has this place, last job seen; then a POSIX semaphore.
+W_PARKED, W_TAKEN, W_LAST, W_SEMAPHORE = 0, 1, 2, 8
 MAX_THREADS = 255
 
-DONE, MUST_WAKE = 0, -1
-PARK, STOPPED = 1, 2
+DONE = 0
 
 
 def state_words(threads: int) -> int:
@@ -176,32 +176,25 @@ def launch(args, tid, nt) -> "i64":
     state[{S_BINDING}] = tid
     job = load_acquire(state, {S_JOB})
     store_release(state, {S_JOB}, (job // 256 + 1) * 256 + nt)
-    asleep = 0
     for w in range(1, nt):
         if swap(state, {S_WORKERS} + w * {LINE} + {W_PARKED}, 0) == 1:
-            state[{S_WORKERS} + w * {LINE} + {W_WAKE}] = 1
-            asleep += 1
-    if asleep > 0:
-        state[{S_PENDING}] = 1
-        return {MUST_WAKE}
+            sem_post(state, {S_WORKERS} + w * {LINE} + {W_SEMAPHORE})
     @STEPS
     @BARRIER
     return {DONE}
 
-def resume(args, tid, nt) -> "i64":
-    state = args
-    binding = i64_ptr(state[{S_BINDING}])
-    nt = state[{S_THREADS}]
-    me = 0
-    @STEPS
-    @BARRIER
-    state[{S_PENDING}] = 0
+def stop(args, tid, nt) -> "i64":
+    store_release(args, {S_STOP}, 1)
+    for w in range(1, nt):
+        sem_post(args, {S_WORKERS} + w * {LINE} + {W_SEMAPHORE})
     return {DONE}
 
 def worker(args, tid, nt) -> "i64":
     state = args
     me = tid
     mine = {S_WORKERS} + tid * {LINE}
+    if swap(state, mine + {W_TAKEN}, 1) == 1:
+        return {DONE}
     while load_acquire(state, {S_STOP}) == 0:
         last = state[mine + {W_LAST}]
         idle = 0
@@ -209,24 +202,23 @@ def worker(args, tid, nt) -> "i64":
         while load_acquire(state, {S_JOB}) == last and idle < linger:
             pause()
             idle += 1
-        job = load_acquire(state, {S_JOB})
-        if job == last:
+        if load_acquire(state, {S_JOB}) == last:
             swap(state, mine + {W_PARKED}, 1)
-            job = load_acquire(state, {S_JOB})
-            if job == last:
-                return {PARK}
-            if swap(state, mine + {W_PARKED}, 0) == 0:
-                return {PARK}
-        state[mine + {W_LAST}] = job
-        nt = job % 256
-        if me < nt:
-            binding = i64_ptr(state[{S_BINDING}])
-            @STEPS
-            @BARRIER
-    return {STOPPED}
+            if load_acquire(state, {S_JOB}) == last and load_acquire(state, {S_STOP}) == 0:
+                sem_wait(state, mine + {W_SEMAPHORE})
+            swap(state, mine + {W_PARKED}, 0)
+        job = load_acquire(state, {S_JOB})
+        if job != last:
+            state[mine + {W_LAST}] = job
+            nt = job % 256
+            if me < nt:
+                binding = i64_ptr(state[{S_BINDING}])
+                @STEPS
+                @BARRIER
+    return {DONE}
 """
 
-ENTRIES = ("execute", "launch", "resume", "worker")
+ENTRIES = ("execute", "launch", "stop", "worker")
 
 
 def _expand(text: str, parts: dict[str, str]) -> str:

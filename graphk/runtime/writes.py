@@ -1,6 +1,7 @@
 """The number of the latest write to a variable.
 
-In: `note_write`, called by everything that writes variables: after it wrote, or holding the lock of those who read.
+In: `note_write`, called by everything that writes variables: before it writes, and unless it holds the lock of those
+who read, again afterwards.
 Out: `Writes.last`, another number after each.  What always holds: whoever took a number before reading variables,
 and finds the same number later, would read the same values again.
 """

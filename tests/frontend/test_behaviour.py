@@ -422,3 +422,25 @@ def test_both_executors_train_alike_with_dropout_and_noise(monkeypatch):
         np.testing.assert_allclose(h1[k], h2[k], rtol=1e-4, err_msg=k)
     for a, b in zip(w1, w2):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_an_interrupted_assignment_is_seen_by_what_predicts(monkeypatch):
+    """Ctrl-C while a weight is set: whether or not the value got there, predictions use the weight that is there."""
+    model = Sequential([L.Dense(8, use_bias=False, input_shape=(4,))])
+    x = np.ones((16, 4), "f")
+    model.predict_on_batch(x)
+    kernel = model.layers[0].kernel
+    from graphk.frontend import tensor
+    told = tensor.note_write
+    calls = []
+
+    def interrupted():
+        calls.append(told())
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return calls[-1]
+    monkeypatch.setattr(tensor, "note_write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        kernel.set_value(np.full((4, 8), 3.0))
+    np.testing.assert_allclose(model.predict_on_batch(x), x @ kernel.get_value())
+    assert len(calls) == 2

@@ -73,9 +73,9 @@ def test_drawings_are_laid_out_and_linked(data):
         assert len(set(places)) == len(places), "two nodes at one place"
         assert all(0 <= x <= view["w"] and 0 <= y <= view["h"] for x, y in places)
         assert all(a < len(view["nodes"]) and b < len(view["nodes"]) for a, b, _ in view["edges"])
-    fused = [data["views"][p["stages"][6]["view"]] for p in data["phases"]]
+    fused = [data["views"][p["stages"][7]["view"]] for p in data["phases"]]
     assert all(v["boxes"] and all(b[6] in data["kernels"] for b in v["boxes"]) for v in fused)
-    before = [data["views"][p["stages"][5]["view"]] for p in data["phases"]]
+    before = [data["views"][p["stages"][6]["view"]] for p in data["phases"]]
     assert all(any(n[7] for n in v["nodes"]) for v in before), "nodes before `fuse` lead to their kernels"
 
 

@@ -280,3 +280,47 @@ def test_exit_and_fork_are_clean_and_warm_start_needs_no_numba(
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["False"] and not done.stderr
+
+
+INTERRUPTED = """
+import os, random, signal, subprocess, sys, time
+import numpy as np
+from graphk import backend as K
+armed = False
+def interrupt(*_):
+    global armed
+    if armed:
+        armed = False
+        raise KeyboardInterrupt
+signal.signal(signal.SIGINT, interrupt)
+w, v, x = K.variable(np.zeros((400, 400))), K.variable(np.zeros((400, 400))), K.placeholder((None, 400))
+step = K.function([x], [K.dot(x, w)], [K.update_add(w, K.ones_like(w)), K.update(v, w + 1.)])
+data, count, calls = np.ones((128, 400), "f"), 0, 0
+step([data])                                           # compiles
+sender = subprocess.Popen([sys.executable, "-c", f"import os, random, signal, time\\nwhile 1:\\n"
+                           f" time.sleep(.0005 + random.random() * .004)\\n os.kill({os.getpid()}, signal.SIGINT)"])
+end = time.monotonic() + 3
+while time.monotonic() < end:
+    try:
+        armed = True
+        while time.monotonic() < end:
+            time.sleep(.0005 * random.random())        # workers fall asleep in some of these
+            step([data])
+            calls += 1
+    except KeyboardInterrupt:
+        count += 1
+    armed = False
+    a, b = K.get_value(w), K.get_value(v)
+    assert (a == a[0, 0]).all() and (b == a[0, 0]).all(), (a.min(), a.max(), b.min(), b.max())
+sender.kill()
+assert count > 3 and calls, (count, calls)
+step([data])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "kill"), reason="signals come from another process")
+def test_interrupts_leave_variables_whole_and_workers_awake():
+    """SIGINT at any time, from another process, into calls that run on two threads."""
+    env = {**os.environ, "GRAPHK_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

@@ -3,8 +3,8 @@
 In: symbolic inputs, outputs and updates.  Out: a callable that takes a list of arrays and returns a
 list of arrays.  What always holds: inputs are checked (count, dtype, rank, sizes) before anything
 runs, so a wrong call changes no variable; a graph that depends on the learning phase has one
-executable per phase, compiled when first needed; a graph that draws random numbers advances the
-global random step.
+executable per phase, compiled when first needed; a graph that draws random numbers advances their
+counters.
 """
 from __future__ import annotations
 
@@ -106,10 +106,16 @@ class Function:
         inputs = [*inputs, *self._fed.values()] if self._fed else inputs
         phase = 0
         if self._phase_at is not None and len(inputs) > self._phase_at:
-            phase = int(inputs[self._phase_at])
+            phase = self._chosen_phase(inputs[self._phase_at])
             inputs = [*inputs[:self._phase_at], *inputs[self._phase_at + 1:]]
         out = self.run(inputs, phase)
         return out[0] if self._single else out
+
+    def _chosen_phase(self, given: Any) -> int:
+        if np.ndim(given) or given not in (0, 1):
+            raise ValueError(f"The input number {self._phase_at} of the function `{self.name}` is the learning phase: "
+                             f"expected 0 (test) or 1 (train), received {given!r}.")
+        return int(given)
 
     def run(self, inputs: Sequence[Any], phase: int = 0) -> list[np.ndarray]:
         """The outputs for `inputs` (without the phase), in one learning phase."""
@@ -269,9 +275,8 @@ def _fit(variable: Variable, value: Node) -> Node:
 
 
 def with_random_step(graph: Graph, phase: int) -> Graph:
-    """The graph with the update `step + 1` if it draws random numbers in this phase."""
-    from graphk.frontend.backend.random_ops import peek_step
-    step = peek_step()
-    if step is None or any(v is step.node for v, _ in graph.updates) or step.node not in reached(graph.roots(), phase):
-        return graph
-    return Graph(graph.inputs, graph.outputs, (*graph.updates, (step.node, (step + 1).node)), graph.name, graph.guards)
+    """The graph with the update `counter + 1` of each counter of random numbers that it reads in this phase."""
+    from graphk.frontend.backend.random_ops import counters_among
+    taken = {v for v, _ in graph.updates}
+    more = [(c.node, (c + 1).node) for c in counters_among(reached(graph.roots(), phase)) if c.node not in taken]
+    return Graph(graph.inputs, graph.outputs, (*graph.updates, *more), graph.name, graph.guards) if more else graph

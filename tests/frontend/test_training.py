@@ -50,6 +50,29 @@ def test_np_random_seed_reproduces():
     assert once() == once()
 
 
+def test_a_model_made_again_draws_the_same():
+    def once():
+        np.random.seed(3)
+        m = Sequential([L.Dense(8, input_shape=(4,)), L.Dropout(.5), L.Dense(1)])
+        m.compile("sgd", "mse")
+        x = np.random.rand(32, 4)
+        return m.fit(x, x.sum(1), epochs=2, verbose=0).history["loss"]
+    first = once()
+    assert once() == first and first[0] != first[1]
+
+
+def test_ops_made_before_and_after_a_draw_count_apart():
+    x = K.placeholder((None,))
+    early = K.random_uniform((2,), seed=1)
+    a = K.function([x], [early])
+    first, second = (a([[0.]])[0] for _ in range(2))
+    both = K.function([x], [early, K.random_uniform((2,), seed=1)])
+    third, again = both([[0.]])
+    np.testing.assert_array_equal(again, first)
+    np.testing.assert_array_equal(both([[0.]])[1], second)
+    assert len({tuple(v) for v in (first, second, third)}) == 3
+
+
 def test_sample_weights_divide_by_the_share_that_is_not_zero():
     m, y = line(), np.array([[0.], [0.], [0.], [0.]])
     w = np.array([1., 2., 0., 0.])

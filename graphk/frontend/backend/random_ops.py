@@ -1,20 +1,21 @@
 """Random tensors: drawn anew at each call, the same for the same seeds whatever the thread count.
 
 In: shapes and parameters.  Out: tensors.  What always holds: numbers are a pure function of the op's
-seed and of one global step counter, which each call of a function that draws numbers advances;
-an op without a seed takes one from numpy's global generator, so `np.random.seed` makes a program
-repeatable; ops inside a loop's body draw anew at each step.
+seed and of a step counter, which each call of a function that draws numbers advances; the counter of
+an op begins at 0, so that ops of equal seeds draw the same, whatever ran before they were made;
+an op without a seed takes one from numpy's global generator, so `np.random.seed` makes a model, and
+the same model made again, repeatable; ops inside a loop's body draw anew at each step.
 """
 from __future__ import annotations
 
 import weakref
 from contextlib import contextmanager
-from typing import Any, Iterator
+from typing import Any, Iterable, Iterator
 
 import numpy as np
 
 from graphk.frontend.backend.common import floatx
-from graphk.frontend.tensor import Tensor, Variable, as_shape
+from graphk.frontend.tensor import Tensor, Variable, as_shape, variable_of
 from graphk.ir.dims import Dim
 from graphk.ir.node import Node
 from graphk.ir.ops import elementwise as ew
@@ -22,16 +23,18 @@ from graphk.ir.ops import random as rnd
 from graphk.ir.ops import shape as sh
 
 _step: Variable | None = None
+_counters: "weakref.WeakSet[Node]" = weakref.WeakSet()
 _draws: "weakref.WeakKeyDictionary[Tensor, int]" = weakref.WeakKeyDictionary()     # how often K.eval drew from it
 _inner: list[Node] = []                # what ops inside loop bodies read instead
 APART = 0x9E3779B1                     # 2^32 over the golden ratio: counters of a call's steps do not meet later calls'
 
 
 def random_step() -> Variable:
-    """The global uint32 counter of calls that drew random numbers."""
+    """The uint32 counter of calls that random ops made now read: it still stands at 0."""
     global _step
-    if _step is None:
+    if _step is None or _step.array.any():
         _step = Variable(np.zeros((), np.uint32), name="random_step", trainable=False)
+        _counters.add(_step.node)
     return _step
 
 
@@ -56,23 +59,25 @@ def loop_steps(length: Dim) -> Node:
     return ew.mul(ew.add(apart, step_node()), np.uint32(0x85EBCA6B))
 
 
-def peek_step() -> Variable | None:
-    """The counter if any random op was ever made."""
-    return _step
+def counters_among(nodes: Iterable[Node]) -> list[Variable]:
+    """The counters that `nodes` read."""
+    return [variable_of(n) for n in nodes if n in _counters]
 
 
 def reset_step() -> None:
-    """Start counting again."""
+    """Ops made from now on begin to count anew."""
+    global _step
+    _step = None
     _draws.clear()
-    if _step is not None:
-        _step.set_value(0)
 
 
-def next_draw(x: Tensor) -> np.ndarray:
-    """The counter for the next evaluation of `x` alone: the first is what a call of a function would read."""
+def next_draw(x: Tensor, nodes: Iterable[Node]) -> dict[Node, np.ndarray]:
+    """The counters among `nodes` for the next evaluation of `x` alone: first what a call of a function would read."""
+    counters = counters_among(nodes)
     times = _draws.get(x, 0)
-    _draws[x] = times + 1
-    return np.asarray((int(random_step().array) + times * 0x85EBCA6B) & 0xFFFFFFFF, np.uint32)
+    if counters:
+        _draws[x] = times + 1
+    return {c.node: np.asarray((int(c.array) + times * 0x85EBCA6B) & 0xFFFFFFFF, np.uint32) for c in counters}
 
 
 def _seed(seed: int | None) -> int:

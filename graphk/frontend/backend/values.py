@@ -10,7 +10,7 @@ from typing import Any, Sequence
 import numpy as np
 
 from graphk.frontend import execute
-from graphk.frontend.backend.random_ops import next_draw, peek_step
+from graphk.frontend.backend.random_ops import next_draw
 from graphk.frontend.sparse import dense
 from graphk.frontend.tensor import Tensor, Update, Variable, node_of, variable_of
 from graphk.ir.node import Graph
@@ -36,9 +36,7 @@ def eval(x: Any) -> Any:
                 f"Use K.function([placeholder], [x]) and pass a value."
             )
     arrays = {n: variable_of(n).array for n in graph.variables()}
-    step = peek_step()
-    if step is not None and step.node in arrays:
-        arrays[step.node] = next_draw(x)
+    arrays.update(next_draw(x, arrays))
     return execute.run_once(graph, arrays)[0]
 
 

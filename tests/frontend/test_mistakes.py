@@ -85,6 +85,18 @@ def many_outputs():
     return d.output
 
 
+def returns(value):
+    class Returns(L.Layer):
+        def call(self, inputs):
+            return value
+    return Returns(name="r")(L.Input((3,)))
+
+
+def phased():
+    x = K.placeholder((None, 3))
+    return K.function([x, K.learning_phase()], [K.dropout(x, .5)])
+
+
 def forgot_super():
     class Net(Model):
         def __init__(self):
@@ -273,6 +285,9 @@ CASES = {
     "output of many": (many_outputs, AttributeError, "Use `get_output_at(node_index)` instead."),
     "if on a tensor": (lambda: Sequential([L.Lambda(lambda x: x if x > 0 else -x, input_shape=(3,))]), TypeError,
                        "Use K.switch or K.in_train_phase for conditions"),
+    "call gives an array": (lambda: returns(np.ones((3, 2))), TypeError, "Layer r: its `call` returned array("),
+    "call gives nothing": (lambda: returns(None), TypeError, "Layer r: its `call` returned None; expected a symbolic"),
+    "call gives a number": (lambda: returns([L.Input((3,)), 3.]), TypeError, "returned 3.0, a builtins.float;"),
     "forgot super": (forgot_super, RuntimeError, "you forgot to call `super(YourClass, self).__init__()`"),
     # order of things
     "fit first": (lambda: bare().fit(X, Y), RuntimeError, COMPILE_FIRST),
@@ -304,6 +319,9 @@ CASES = {
     "missing placeholder": (lambda: K.function([], [bare().output]), ValueError, "Add it to `inputs`."),
     "function count": (lambda: K.function([K.placeholder((2,), name="p")], [K.ones((2,))])([X, X]), ValueError,
                        "takes 1 inputs (p), received 2"),
+    "phase of a function": (lambda: phased()([X, None]), ValueError,
+                            "is the learning phase: expected 0 (test) or 1 (train), received None."),
+    "phase 2": (lambda: phased()([X, 2]), ValueError, "expected 0 (test) or 1 (train), received 2."),
     "function shape": (lambda: (lambda m: K.function([m.input], [m.output])([np.ones((2, 7))]))(mlp()), ValueError,
                        "axis 1 has size 7, expected 3"),
     "eval": (lambda: K.eval(K.placeholder((2,), name="p") * 2), ValueError, "depends on the placeholder `p`"),

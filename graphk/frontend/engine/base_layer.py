@@ -199,6 +199,7 @@ class Layer(LayerState, LayerAccessors):
                 kwargs["mask"] = previous_mask
             output = self.call(inputs, **kwargs)
             mask = kwargs["mask"] if kwargs.get("mask") is not None else previous_mask
+            self._check_output(output)
             output_mask = self.compute_mask(inputs, mask)
             output = self._fresh_handles(output, inputs)
             self._add_inbound_node(inputs, output, previous_mask, output_mask, user_kwargs)
@@ -214,12 +215,19 @@ class Layer(LayerState, LayerAccessors):
         if self._initial_weights is not None:
             self.set_weights(self._initial_weights)
 
+    def _check_output(self, output: Any) -> None:
+        for x in to_list(output, allow_tuple=True):
+            if not isinstance(x, Tensor):
+                raise TypeError(f"Layer {self.name}: its `call` returned {_kind(x)}; expected a symbolic tensor, or a "
+                                "list of them. Compute with functions of K, return what they give, and make tensors "
+                                "of arrays by K.constant(array).")
+
     @staticmethod
     def _fresh_handles(output: Any, inputs: Any) -> Any:
         """Outputs that are inputs returned as they came get handles of their own, for their own history."""
         taken = {id(x) for x in to_list(inputs)}
-        outs = [Tensor(x.node) if isinstance(x, Tensor) and (id(x) in taken or hasattr(x, "_keras_history"))
-                else x for x in to_list(output, allow_tuple=True)]
+        outs = [Tensor(x.node) if id(x) in taken or hasattr(x, "_keras_history") else x
+                for x in to_list(output, allow_tuple=True)]
         return outs if isinstance(output, (list, tuple)) else outs[0]
 
     def _add_activity_loss(self, inputs: Any, output: Any) -> None:
@@ -276,6 +284,10 @@ class Layer(LayerState, LayerAccessors):
             x._keras_history = (self, index, i)
         Node(self, [h[0] for h in history], [h[1] for h in history], [h[2] for h in history], inputs, outputs,
              in_masks, masks, [K.int_shape(x) for x in inputs], shapes, arguments)
+
+
+def _kind(x: Any) -> str:
+    return "None" if x is None else f"{x!r:.60}, a {type(x).__module__}.{type(x).__name__}"
 
 
 def _made_by(x: Tensor) -> str:

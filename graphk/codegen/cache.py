@@ -19,6 +19,7 @@ import hashlib
 import json
 import os
 import stat
+import tempfile
 import threading
 import time
 import warnings
@@ -62,7 +63,13 @@ _STATS.update(_ZERO)
 def directory() -> Path:
     """Where compiled kernels are kept."""
     named = os.environ.get("GRAPHK_CACHE_DIR", "").strip()
-    return Path(named).expanduser() if named else Path.home() / ".graphk" / "cache"
+    if named:
+        return Path(named).expanduser()
+    try:
+        home = Path.home()
+    except RuntimeError:                        # this user has no home
+        home = Path(tempfile.gettempdir())
+    return home / ".graphk" / "cache"
 
 
 def key_of(source: str, entries: tuple[str, ...], target: Target) -> str:
@@ -157,12 +164,13 @@ def _read(path: Path) -> bytes | None:
     except OSError as error:
         _refuse(path, str(error))
         return None
+    info = os.fstat(handle)
+    reason = _untrusted(info) if stat.S_ISREG(info.st_mode) else "it is not a regular file"
+    if reason:
+        os.close(handle)
+        _refuse(path, reason)
+        return None
     with os.fdopen(handle, "rb") as file:
-        info = os.fstat(handle)
-        reason = _untrusted(info) if stat.S_ISREG(info.st_mode) else "it is not a regular file"
-        if reason:
-            _refuse(path, reason)
-            return None
         return file.read()
 
 
@@ -290,11 +298,19 @@ def _put(key: str, made: native.CompiledObject) -> native.CompiledObject:
     return made
 
 
+def _on_disk(key: str) -> bool:
+    """Whether there is a file of that name, as far as one can see."""
+    try:
+        return (directory() / (key + SUFFIX)).exists()
+    except OSError:
+        return False
+
+
 def prefetch(source: str, entries: tuple[str, ...], target: Target) -> None:
     """Begin to compile a kernel that will be fetched soon; nothing where it is there, or no process can do it."""
     with _LOCK:
         key = key_of(source, entries, target)
-        if key in _MEMORY or key in _READY or (directory() / (key + SUFFIX)).exists():
+        if key in _MEMORY or key in _READY or _on_disk(key):
             return
         pool = _pool(batch.MOST_PROCESSES)
         if pool is not None:

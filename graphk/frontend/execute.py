@@ -19,7 +19,7 @@ from graphk.frontend.printing import Executable, marked, show, with_outputs
 from graphk.frontend.tensor import Variable
 from graphk.ir.interp import run_full
 from graphk.ir.node import Graph, Node
-from graphk.runtime.writes import note_write
+from graphk.runtime.writes import write
 
 
 def compile_graph(graph: Graph, variables: Mapping[Node, Variable], phase: int) -> Executable:
@@ -60,8 +60,7 @@ def _interpreted(graph: Graph, arrays: dict[Node, np.ndarray], phase: int) -> Ex
     def run(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         outputs, updates = run_full(graph, inputs, arrays, phase)
         for node, value in updates.items():
-            note_write()
-            arrays[node][...] = value
+            write(arrays[node], value)
         return outputs
 
     return run

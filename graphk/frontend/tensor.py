@@ -24,7 +24,7 @@ from graphk.ir.ops import shape as sh
 from graphk.ir.ops.contract import dot as ir_dot
 from graphk.ir.ops.leaves import new_variable
 from graphk.ir.types import TensorType
-from graphk.runtime.writes import note_write
+from graphk.runtime.writes import write
 
 Shape = tuple[Any, ...]
 
@@ -456,11 +456,7 @@ class Variable(Tensor):
         if value.shape != self.array.shape:
             raise ValueError(f"Cannot set the variable `{self.name}` of shape {self.array.shape} to a value of shape "
                              f"{value.shape}; expected the variable's own shape")
-        note_write()                             # also if a signal comes before the second
-        try:
-            self.array[...] = value
-        finally:
-            note_write()
+        write(self.array, value)
 
     def get_value(self) -> np.ndarray:
         """A copy of the value."""

@@ -185,7 +185,7 @@ def elementwise(name: str, *, ref: Callable[..., Any], scalar: Callable[..., Any
             nodes = tuple(cast(n, dtype="int32") for n in nodes)
         return nodes, attrs
 
-    def infer(*ts: TensorType, **_: Any) -> TensorType:
+    def infer(*ts: TensorType) -> TensorType:
         require(f"`{name}`", dtype, *ts)
         shape = broadcast_shapes([t.shape for t in ts])
         return TensorType("bool" if result == "bool" else ts[0].dtype, shape)
@@ -223,6 +223,14 @@ def normalize_axes(axes: Any, ndim: int) -> tuple[int, ...]:
     return tuple(out)
 
 
+def check_axes(what: str, axes: tuple[int, ...], ndim: int, ordered: bool = True) -> None:
+    """ValueError unless `axes` name axes of a tensor of `ndim` axes, from 0, each once, and `ordered` in that order."""
+    if any(type(a) is not int or not 0 <= a < ndim for a in axes) or len(set(axes)) < len(axes) or (
+            ordered and list(axes) != sorted(axes)):
+        raise ValueError(f"{what}: axes {axes}; expected some of 0 to {ndim - 1}, each once"
+                         + (", in this order" if ordered else ""))
+
+
 def reduced_shape(shape: tuple[Dim, ...], axes: tuple[int, ...], keepdims: bool) -> tuple[Dim, ...]:
     return tuple((1 if i in axes else d) for i, d in enumerate(shape) if keepdims or i not in axes)
 
@@ -236,6 +244,7 @@ def reduction(name: str, *, ref: Callable[..., Any], scalar: Any, vjp: Any = ZER
 
     def infer(t: TensorType, *, axes: tuple[int, ...], keepdims: bool) -> TensorType:
         require(f"`{name}`", dtype, t)
+        check_axes(f"`{name}` of {t}", axes, t.ndim)
         return t.with_shape(reduced_shape(t.shape, axes, keepdims))
 
     return register(OpDef(name, "reduction", infer, ref, vjp, scalar, samples=samples, prepare=prepare, doc=doc))
@@ -256,4 +265,4 @@ def composite(name: str, expand: Callable[..., Node], *, ref: Callable[..., Any]
 __all__ = ["OpDef", "REGISTRY", "ZERO_GRAD", "register", "get_op", "leaf", "const", "as_node", "const_value",
            "elementwise",
            "reduction", "composite", "broadcast_shapes", "broadcast_dims", "promote", "coerce", "unbroadcast",
-           "normalize_axes", "reduced_shape", "NodeLike", "FLOATS", "INTS"]
+           "check_axes", "normalize_axes", "reduced_shape", "NodeLike", "FLOATS", "INTS"]

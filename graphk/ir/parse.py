@@ -20,7 +20,7 @@ from graphk.ir.node import NO_ORIGIN, ArrayValue, Graph, Node, Origin, exactly, 
 from graphk.ir.opdef import get_op
 from graphk.ir.ops.leaves import learning_phase, new_input, new_variable
 from graphk.ir.types import LONG, TensorType, TupleType, Type
-from graphk.ir.values import scalar
+from graphk.ir.values import plain, scalar
 
 WORDS = frozenset({"inf", "nan", "true", "false", "none", "max", "floordiv", "array", "base64"})
 UNNAMED = re.compile(r"_\d+")                # leaves without a name are %_0, %_1, ... in the text
@@ -219,7 +219,7 @@ class Parser:
             with exactly(said):
                 node = make(op, inputs, tuple(sorted(attrs.items())), given)
         except Exception as e:
-            self._raise(f"`{op.name}` does not take these arguments: {e}", op_token.line, op_token.column)
+            self._raise(f"`{op.name}` does not take these arguments: {plain(e)}", op_token.line, op_token.column)
         if type_ is not None and node.type != type_:
             self._raise(f"expected the type {node.type}, which follows from the operands, received {type_}",
                         token.line, token.column)

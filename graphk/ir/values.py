@@ -21,6 +21,11 @@ def scalar(text: str) -> Any:
     return text == "true" if text in ("true", "false") else int(text) if re.fullmatch(r"-?\d+", text) else float(text)
 
 
+def plain(error: Exception) -> str:
+    """The text of an error, without the Python function that an operand or attribute did not suit."""
+    return re.sub(r"^[\w.<>]+\(\) ", "it ", str(error))
+
+
 def quote(text: str) -> str:
     """A string in the quotes and escapes that parsing undoes."""
     return json.dumps(text, ensure_ascii=False)

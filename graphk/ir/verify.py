@@ -13,6 +13,7 @@ from graphk.ir.dims import Dim, DimExpr, symbols
 from graphk.ir.node import Graph, Node, attr_symbols, is_interned, origin_of
 from graphk.ir.text import node_names, node_text
 from graphk.ir.types import NARROW, TensorType, TupleType, Type
+from graphk.ir.values import plain
 from graphk.ir.verify_program import VerifyError, blame, verify_kernel, verify_program
 
 
@@ -108,7 +109,7 @@ def types_match(graph: Graph) -> Iterator[Broken]:
             try:
                 inferred = node.op.infer(*[i.type for i in node.inputs], **dict(node.attrs))
             except Exception as e:                 # whatever an op's inference raises, the operands do not fit it
-                yield Broken(node, f"`{node.op.name}` does not take these operands: {e}")
+                yield Broken(node, f"`{node.op.name}` does not take these operands: {plain(e)}")
                 continue
         if not unifies(node.type, inferred):
             yield Broken(node, f"it is typed {node.type}, but its op infers {inferred}")

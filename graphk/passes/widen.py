@@ -1,6 +1,6 @@
 """Widen: values of narrow types are computed in wide ones.
 
-In: a Graph of primitives.  Out: the same, in which float16 is computed as float32, and int8, uint8 and int16 as
+In: a Graph of primitives.  Out: the same, in which float16 is computed as float32, and 8- and 16-bit integers as
 int32: narrow are only inputs, variables, what is written back to them, outputs, and the operands and results of casts.
 Ensures `no_narrow`, in the bodies of scans too.  What always holds: integers wrap around as their own type does;
 a float16 is rounded where the user casts, where it is written to a variable and where it is returned, not in between.

@@ -8,6 +8,7 @@ and finds the same number later, would read the same values again.
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 _numbers = itertools.count(1)
 
@@ -22,3 +23,12 @@ def note_write() -> int:
     number = next(_numbers)
     Writes.last = number
     return number
+
+
+def write(array: Any, value: Any) -> None:
+    """Copy `value` into a variable's array; a signal, at any point, leaves a new number behind."""
+    note_write()
+    try:
+        array[...] = value
+    finally:
+        note_write()

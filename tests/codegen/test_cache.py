@@ -235,3 +235,35 @@ def test_contraction_blocks_are_cached_and_shared(place: Path) -> None:
     assert cache.stats()["compiled"] == 4
     done = subprocess.run([sys.executable, "-c", BLOCK_WARM, source], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["0", "3", "False"]
+
+
+def test_what_is_no_file_under_a_kernels_name(place: Path) -> None:
+    fetch()
+    path = only_file(place)
+    path.unlink()
+    path.mkdir()
+    cache.forget()
+    with pytest.warns(cache.CacheWarning, match="cannot be written"), pytest.warns(match="not a regular file"):
+        fetch()
+    assert cache.stats()["refused"] == 1
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may search any directory")
+def test_a_directory_that_may_not_be_searched(place: Path) -> None:
+    place.parent.mkdir(mode=0o000)
+    try:
+        cache.prefetch(SOURCE % 5, ENTRIES, native.host_target())
+        with pytest.warns(cache.CacheWarning, match="cannot be used"):
+            fetch(5)
+    finally:
+        place.parent.chmod(0o700)
+
+
+def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("GRAPHK_CACHE_DIR")
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert cache.directory() == tmp_path / ".graphk" / "cache"

@@ -430,8 +430,8 @@ def test_an_interrupted_assignment_is_seen_by_what_predicts(monkeypatch):
     x = np.ones((16, 4), "f")
     model.predict_on_batch(x)
     kernel = model.layers[0].kernel
-    from graphk.frontend import tensor
-    told = tensor.note_write
+    from graphk.runtime import writes
+    told = writes.note_write
     calls = []
 
     def interrupted():
@@ -439,7 +439,7 @@ def test_an_interrupted_assignment_is_seen_by_what_predicts(monkeypatch):
         if len(calls) == 2:
             raise KeyboardInterrupt
         return calls[-1]
-    monkeypatch.setattr(tensor, "note_write", interrupted)
+    monkeypatch.setattr(writes, "note_write", interrupted)
     with pytest.raises(KeyboardInterrupt):
         kernel.set_value(np.full((4, 8), 3.0))
     np.testing.assert_allclose(model.predict_on_batch(x), x @ kernel.get_value())

@@ -52,7 +52,8 @@ def broken():
     wrong = make(exp_, (y,), (), TensorType("float32", (n, 4)))
     yield "types_match", Graph((y,), (wrong,)), r"typed f32\[n,4\], but its op infers f32\[n,3\]"
     yield "types_match", Graph((y,), (make(exp_, (y,), (), TensorType("float32", (n + 1, 3))),)), r"typed f32\[n\+1,3\]"
-    yield "types_match", Graph((y,), (make(exp_, (y, y, y), (("z", 1),), F.with_dtype("int32")),)), "typed i32"
+    yield "types_match", Graph((y,), (make(exp_, (y,), (), F.with_dtype("int32")),)), "typed i32"
+    yield "types_match", Graph((y,), (make(exp_, (y,), (("z", 1),), F),)), "operands: it got an unexpected .* 'z'"
     yield "types_match", Graph((x,), (make(REGISTRY["reshape"], (sum_(x, axes=0),), (("shape", (5,)),),
                                            TensorType("float32", (5,))),)), "does not take these operands"
     two = scan(body((a := new_input(F),), (exp(a),)), [x], [], length=2)[0].inputs[0]
@@ -135,3 +136,24 @@ def test_the_message_names_layer_line_and_node():
                  "made by rule: fold_bn", "rule: nodes_interned", "the pass `simplify`"):
         assert part in text
     assert np.isfinite(len(text))
+
+
+@pytest.mark.parametrize("line, why", [
+    ("sum(%x; axes=(5,), keepdims=false)", r"axes \(5,\); expected some of 0 to 1, each once, in this order"),
+    ("sum(%x; axes=(-1,), keepdims=false)", r"axes \(-1,\); expected some of 0 to 1"),
+    ("sum(%x; axes=(1, 1), keepdims=false)", r"axes \(1, 1\); expected some of 0 to 1, each once"),
+    ("argmax(%x; axis=2)", r"axes \(2,\); expected some of 0 to 1"),
+    ("concat(%x, %x; axis=-1)", r"axes \(-1,\); expected some of 0 to 1"),
+    ("transpose(%x; perm=(0, 0))", r"axes \(0, 0\); expected some of 0 to 1, each once"),
+    ("transpose(%x; perm=(1,))", r"\(1,\) names 1 of its 2 axes"),
+    ("slice(%x; starts=(0,), sizes=(1,), steps=(1,))", "expected one of each per axis"),
+    ("embed(%x; starts=(0, 5), steps=(1, 1), shape=(3, 4))", "leave axis 1"),
+    ("dot(%x, %x; contract=((1,), ()), batch=((), ()))", "expected as many of each"),
+    ("dot(%x, %x; contract=((1, 1), (1, 1)), batch=((), ()))", r"axes \(1, 1\); expected some of 0 to 1, each once"),
+    ("exp(%x; axes=(1,))", "does not take these arguments"),
+    ("sum(%x; axis=1)", "it got an unexpected keyword argument 'axis'"),
+])
+def test_attributes_that_do_not_fit_are_refused_where_they_stand(line, why):
+    from graphk.ir.text import ParseError, parse_graph
+    with pytest.raises(ParseError, match=why):
+        parse_graph("graph g(%x: f32[3,4]) {\n  %0 = " + line + "\n  return %0\n}")

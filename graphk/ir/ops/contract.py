@@ -11,7 +11,7 @@ from typing import Any, Sequence
 import numpy as np
 
 from graphk.ir.node import Node
-from graphk.ir.opdef import OpDef, NodeLike, broadcast_dims, coerce, register
+from graphk.ir.opdef import OpDef, NodeLike, broadcast_dims, check_axes, coerce, register
 from graphk.ir.ops.shape import inverse_perm, transpose
 from graphk.ir.types import TensorType, require
 
@@ -36,7 +36,11 @@ def free_axes(ndim: int, *used: Axes) -> Axes:
 
 def _infer(a: TensorType, b: TensorType, contract: Pairs, batch: Pairs) -> TensorType:
     require("`dot`", "number", a, b)
+    for t, side in ((a, 0), (b, 1)):
+        check_axes(f"`dot` of {a} and {b}", contract[side] + batch[side], t.ndim, ordered=False)
     for pair, what in ((contract, "contracted"), (batch, "batch")):
+        if len(pair[0]) != len(pair[1]):
+            raise ValueError(f"dot of {a} and {b}: {what} axes {pair}; expected as many of each")
         for i, j in zip(*pair):
             p, q = a.shape[i], b.shape[j]
             if isinstance(p, int) and isinstance(q, int) and p != q:

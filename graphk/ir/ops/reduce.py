@@ -12,7 +12,8 @@ import numpy as np
 
 from graphk.ir.dims import product
 from graphk.ir.node import Node
-from graphk.ir.opdef import OpDef, NodeLike, as_node, composite, normalize_axes, reduction, reduced_shape, register
+from graphk.ir.opdef import (OpDef, NodeLike, as_node, check_axes, composite, normalize_axes, reduction,
+                             reduced_shape, register)
 from graphk.ir.ops.elementwise import cast, div, eq, mul, select, square, sub
 from graphk.ir.ops.shape import broadcast_to, dim_value, reshape
 from graphk.ir.types import TensorType, require
@@ -86,6 +87,7 @@ def _arg_prepare(x: NodeLike, axis: int = -1) -> tuple[tuple[Node, ...], dict[st
 
 def _arg_infer(t: TensorType, axis: int) -> TensorType:
     require("the search for an extreme element", "number", t)
+    check_axes(f"the search for an extreme element of {t}", (axis,), t.ndim)
     return TensorType("int64", reduced_shape(t.shape, (axis,), False))
 
 

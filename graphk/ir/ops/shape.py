@@ -12,7 +12,8 @@ import numpy as np
 
 from graphk.ir.dims import Dim, DimExpr, floordiv, product
 from graphk.ir.node import Node, make
-from graphk.ir.opdef import OpDef, NodeLike, ZERO_GRAD, as_node, broadcast_shapes, const, normalize_axes, register
+from graphk.ir.opdef import (OpDef, NodeLike, ZERO_GRAD, as_node, broadcast_shapes, check_axes, const, normalize_axes,
+                             register)
 from graphk.ir.types import TensorType, require
 
 Pairs = list[tuple[list[np.ndarray], dict[str, Any]]]
@@ -67,7 +68,14 @@ def inverse_perm(perm: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(range(len(perm)), key=perm.__getitem__))
 
 
-transpose: OpDef = _define("transpose", lambda t, perm: TensorType(t.dtype, tuple(t.shape[p] for p in perm)),
+def _transpose_infer(t: TensorType, perm: tuple[int, ...]) -> TensorType:
+    check_axes(f"`transpose` of {t}", perm, t.ndim, ordered=False)
+    if len(perm) != t.ndim:
+        raise ValueError(f"`transpose` of {t}: {perm} names {len(perm)} of its {t.ndim} axes")
+    return TensorType(t.dtype, tuple(t.shape[p] for p in perm))
+
+
+transpose: OpDef = _define("transpose", _transpose_infer,
                     lambda x, perm: np.ascontiguousarray(np.transpose(x, perm)),
                     lambda g, y, x, perm: [transpose(g, perm=inverse_perm(perm))],
                     lambda rng: [([_f32(rng, 3, 4, 5)], {"perm": p}) for p in ((2, 1, 0), (1, 0, 2), (0, 2, 1))],
@@ -99,6 +107,8 @@ def broadcast_to(x: NodeLike, shape: Sequence[Dim]) -> Node:
 
 # ------------------------------------------------------------------ slice and pad (each other's gradients)
 def _slice_infer(t: TensorType, starts: tuple[Dim, ...], sizes: tuple[Dim, ...], steps: tuple[int, ...]) -> TensorType:
+    if not t.ndim == len(starts) == len(sizes) == len(steps):
+        raise ValueError(f"slice of {t}: starts {starts}, sizes {sizes}, steps {steps}; expected one of each per axis")
     for axis, (d, a, n, s) in enumerate(zip(t.shape, starts, sizes, steps)):
         if isinstance(d, int) and isinstance(a, int) and isinstance(n, int) and n != 0 and (
                 n < 0 or not 0 <= a < d or not 0 <= a + s * (n - 1) < d):
@@ -134,7 +144,14 @@ def _embed_vjp(g: Node, y: Node, x: Node, starts: Any, steps: Any, shape: Any) -
     return [slice_op(g, starts=starts, sizes=x.shape, steps=steps)]
 
 
-embed: OpDef = _define("embed", lambda t, starts, steps, shape: TensorType(t.dtype, shape), _embed_ref, _embed_vjp,
+def _embed_infer(t: TensorType, starts: tuple[Dim, ...], steps: tuple[int, ...], shape: tuple[Dim, ...]) -> TensorType:
+    if not t.ndim == len(starts) == len(steps) == len(shape):
+        raise ValueError(f"embed of {t}: starts {starts}, steps {steps}, shape {shape}; expected one of each per axis")
+    _slice_infer(TensorType(t.dtype, shape), starts, t.shape, steps)            # it is read back by a slice
+    return TensorType(t.dtype, shape)
+
+
+embed: OpDef = _define("embed", _embed_infer, _embed_ref, _embed_vjp,
                 lambda rng: [([_f32(rng, 2, 3)], {"starts": (1, 0), "steps": (2, 1), "shape": (5, 4)}),
                              ([_f32(rng, 2, 3)], {"starts": (4, 3), "steps": (-1, -1), "shape": (5, 4)})],
                 doc="A tensor laid into zeros at starts + i * steps: zero padding, and the gradient of `slice`.")
@@ -165,6 +182,7 @@ def _concat_prepare(*xs: NodeLike, axis: int = -1) -> tuple[tuple[Node, ...], di
 
 def _concat_infer(*ts: TensorType, axis: int) -> TensorType:
     require("`concat`", "any", *ts)
+    check_axes(f"`concat` of {ts[0]}", (axis,), ts[0].ndim)
     out = list(ts[0].shape)
     for t in ts[1:]:
         if t.ndim != len(out):

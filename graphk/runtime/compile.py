@@ -16,13 +16,14 @@ from graphk.codegen import cache
 from graphk.codegen.cpu import Source, print_kernel
 from graphk.codegen.tile import GEMV_ROWS, panel_elements, workspace_elements
 from graphk.codegen.target import Target, host_target
-from graphk.ir.dims import Dim, DimExpr, compile_dims, substitute, symbols
+from graphk.ir.dims import Dim, DimExpr, compile_dims, evaluate, substitute, symbols
 from graphk.ir.effects import root_of
 from graphk.ir.loop import Kernel
-from graphk.ir.node import Graph, Node
+from graphk.ir.node import Graph, Node, origin_of
 from graphk.ir.program import AnyStep, Buffer, LoopStep, Program, Step, flat_steps
 from graphk.ir.types import ITEMSIZE
 from graphk.passes.pipeline import Result, run_passes
+from graphk.passes.shapes import required_equal
 from graphk.runtime.executor import Binding, Call, Executor, Guard, Loop, Patch, default_executor, native_job
 from graphk.runtime.panels import Matrix, Panels, pack_job, packable, writes_variables
 from graphk.runtime.writes import Writes, note_write
@@ -178,8 +179,20 @@ class Executable:
         for x, y in self.program.guards:
             p, q = compile_dims((x, y))(env)
             if p != q:
-                raise ValueError(f"{self.program.name} needs {x} == {y}, but with {env} they are {p} and {q}")
+                raise ValueError(f"{self.program.name} needs {x} == {y}, but with {env} they are {p} and {q}"
+                                 + self._where_unequal(env))
         return env
+
+    def _where_unequal(self, env: Mapping[str, int]) -> str:
+        """Which op takes sizes to be equal that are not, and whose it is."""
+        graph = next((r.after for r in self.result.records if r.name == "shapes"), None)
+        for node in graph.nodes() if isinstance(graph, Graph) else ():
+            for pair in required_equal(node):
+                a, b = (evaluate(d, env) if symbols(d) <= set(env) else None for d in pair)
+                if None not in (a, b) and a != b:
+                    shapes = " and ".join(str(i.type) for i in node.inputs)
+                    return f": `{node.op.name}` of {shapes} to {node.type} meets {a} and {b} ({origin_of(node)})"
+        return ""
 
     def _all_dims(self) -> tuple[Dim, ...]:
         """Every polynomial that binding evaluates, in one list."""

@@ -210,6 +210,11 @@ def recorder_from_environment() -> Callable[[Graph, int], Compilation]:
     """The recorder that `GRAPHK_DUMP=directory` asks for, one per directory."""
     directory = os.environ["GRAPHK_DUMP"]
     if directory not in _installed:
+        try:
+            os.makedirs(directory, exist_ok=True)
+        except OSError as e:
+            raise OSError(f"GRAPHK_DUMP={directory}: no such folder can be made ({e.strerror}). Name a folder that can "
+                          f"be written, or unset GRAPHK_DUMP.") from None
         _installed[directory] = Recorder(os.path.abspath(directory))
     return _installed[directory]
 

@@ -26,7 +26,7 @@ from graphk.passes.pipeline import Result, run_passes
 from graphk.passes.shapes import required_equal
 from graphk.runtime.executor import Binding, Call, Executor, Guard, Loop, Patch, default_executor, native_job
 from graphk.runtime.panels import Matrix, Panels, pack_job, packable, writes_variables
-from graphk.runtime.writes import Writes, note_write
+from graphk.runtime.writes import Writes, new_number, note_write
 
 SMALL_COST = 1_500_000           # scalar operations (about 20 us) below which one thread is faster than two
 
@@ -115,7 +115,10 @@ class Executable:
                 if bound.panels and bound.seen != Writes.last:
                     bound.refresh(self.executor)
                 if self._writes:
-                    bound.note_own_write()
+                    if bound.panels:
+                        bound.note_own_write()
+                    else:
+                        Writes.last = new_number()
                 outs = [np.empty(shape, dtype) for shape, dtype in bound.outputs]
                 externs = self._externs
                 i = 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-_numbers = itertools.count(1)
+new_number = itertools.count(1).__next__
 
 
 class Writes:
@@ -20,8 +20,7 @@ class Writes:
 
 def note_write() -> int:
     """A new number, which no other write has, and which it returns."""
-    number = next(_numbers)
-    Writes.last = number
+    Writes.last = number = new_number()
     return number
 
 

@@ -1,2 +1,3 @@
 """Keras's `engine.network` module; see `graphk.frontend.engine.network`."""
 from graphk.frontend.engine.network import *            # noqa: F401,F403
+from graphk.frontend.engine.sources import get_source_inputs  # noqa: F401

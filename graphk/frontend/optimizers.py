@@ -23,6 +23,11 @@ _LATER = config.keras_semantics() == "2.3"          # all states count their ste
 _RATE = "learning_rate" if _LATER else "lr"
 
 
+def clip_norm(g: Tensor, c: float, n: Tensor) -> Tensor:
+    """The gradient `g`, scaled to the norm `c` where the norm of all gradients, `n`, is larger."""
+    return g if c <= 0 else K.switch(n >= c, g * (c / n), g)
+
+
 class Optimizer:
     """Base class.  clipnorm: largest global norm of the gradients; clipvalue: largest absolute gradient."""
 
@@ -75,7 +80,7 @@ class Optimizer:
         clipnorm, clipvalue = getattr(self, "clipnorm", 0), getattr(self, "clipvalue", 0)
         if clipnorm and clipnorm > 0:
             norm = K.sqrt(sum(K.sum(K.square(g)) for g in grads))
-            grads = [K.switch(norm >= clipnorm, g * (clipnorm / norm), g) for g in grads]
+            grads = [clip_norm(g, clipnorm, norm) for g in grads]
         if clipvalue and clipvalue > 0:
             grads = [K.clip(g, -clipvalue, clipvalue) for g in grads]
         return grads

@@ -30,6 +30,25 @@ def two(**kwargs):
 
 
 # ------------------------------------------------------------------ layers
+def test_an_input_layer_is_read_like_any_layer():
+    x = L.Input((3,), name="x")
+    m = Model(x, L.Dense(2)(x))
+    first = m.layers[0]
+    assert first.input is x and first.output is x and first.get_input_at(0) is x
+    assert first.input_shape == first.output_shape == (None, 3) and first.input_mask is None
+    node = first._inbound_nodes[0]
+    assert node.inbound_layers == [] and node.input_tensors == [x] and node.input_shapes == [(None, 3)]
+    out = K.function([m.layers[0].input, K.learning_phase()], [m.layers[1].output])([np.ones((4, 3)), 0])[0]
+    np.testing.assert_allclose(out, m.predict(np.ones((4, 3))))
+
+
+def test_run_internal_graph_gives_tensors_masks_and_shapes():
+    x = L.Input((5,))
+    m = Model(x, L.Embedding(4, 2, mask_zero=True)(x))
+    y, mask, shape = m.run_internal_graph(K.placeholder((None, 5)))
+    assert shape == (None, 5, 2) and K.int_shape(y) == (None, 5, 2) and mask.ndim == 2
+
+
 def test_calls_of_a_layer():
     a, b, d = L.Input((3,)), L.Input((3,)), L.Dense(2)
     x, y = d(a), d(b)

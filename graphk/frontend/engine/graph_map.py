@@ -99,11 +99,11 @@ class GraphMap:
         for depth in self.node_depths:
             for node in self.nodes_by_depth[depth]:
                 layer = node.outbound_layer
+                if isinstance(layer, InputLayer) and id(node.output_tensors[0]) not in known:
+                    continue                             # an Input that the model does not list: its readers complain
                 for x in node.input_tensors:
                     if id(x) not in known:
                         self._disconnected(x, layer, passed)
-                if isinstance(layer, InputLayer) and id(node.output_tensors[0]) not in known:
-                    continue                             # an Input that the model does not list: its readers complain
                 known.update(id(x) for x in node.output_tensors)
                 passed.append(layer.name)
 

@@ -13,6 +13,7 @@ from graphk.frontend import backend as K
 from graphk.frontend.backend.common import computed_dtype
 from graphk.frontend.backend.creation import BATCH, fresh_dim, mark_sparse
 from graphk.frontend.engine.base_layer import Layer, _tuple
+from graphk.frontend.engine.node import Node
 from graphk.frontend.tensor import Tensor
 from graphk.ir.ops.leaves import new_input
 from graphk.ir.types import TensorType
@@ -51,8 +52,8 @@ class InputLayer(Layer):
                              "Expected integers, or None for open sizes.")
         self.is_placeholder = input_tensor is None or K.is_placeholder(input_tensor)
         x = input_tensor if input_tensor is not None else self._placeholder()
-        x._keras_mask = None
-        self._add_inbound_node([], x, [], [None], output_shapes=[self.batch_input_shape])
+        x._keras_shape, x._keras_mask, x._keras_history = self.batch_input_shape, None, (self, 0, 0)
+        Node(self, [], [], [], [x], [x], [None], [None], [self.batch_input_shape], [self.batch_input_shape])
 
     def _placeholder(self) -> Tensor:
         dims = [fresh_dim() if d is None else int(d) for d in self.batch_input_shape]

@@ -309,6 +309,12 @@ class Network(NetworkConfig, Subclassed):
             return None
         return unpack_singleton(self._run(to_list(inputs), to_list(mask) if mask is not None else None)[1])
 
+    def run_internal_graph(self, inputs: Any, masks: Any = None) -> tuple[Any, Any, Any]:
+        """Outputs, their masks and their shapes for new inputs, through the same layers."""
+        outputs, out_masks = self._run(to_list(inputs), to_list(masks) if masks is not None else None)
+        return (unpack_singleton(outputs), unpack_singleton(out_masks),
+                unpack_singleton([K.int_shape(x) for x in outputs]))
+
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The output shape(s) for input shape(s), layer by layer."""
         shapes = input_shape if isinstance(input_shape, list) else [input_shape]

@@ -1,4 +1,5 @@
 """All layers, as `keras.layers`; see `graphk.frontend.layers`."""
 from graphk.frontend.layers import *                        # noqa: F401,F403
 from graphk.frontend.layers import deserialize, serialize   # noqa: F401
+from graphk.frontend.layers.legacy_recurrent import Recurrent  # noqa: F401
 from graphk.layers.merge import add  # noqa: F401  (from here, so that `merge` is that module: Keras 1's function, too)

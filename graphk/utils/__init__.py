@@ -1,4 +1,5 @@
 """Utilities, as `keras.utils`."""
+from graphk.frontend.engine.sources import get_source_inputs
 from graphk.frontend.utils.data_utils import GeneratorEnqueuer, OrderedEnqueuer, Sequence, SequenceEnqueuer
 from graphk.frontend.utils.generic_utils import (
     CustomObjectScope,
@@ -14,6 +15,6 @@ from graphk.utils import conv_utils, data_utils, generic_utils, layer_utils, np_
 
 __all__ = ["CustomObjectScope", "GeneratorEnqueuer", "OrderedEnqueuer", "Progbar", "Sequence",
            "SequenceEnqueuer", "custom_object_scope", "deserialize_keras_object",
-           "get_custom_objects",
+           "get_custom_objects", "get_source_inputs",
            "serialize_keras_object", "print_summary", "normalize", "to_categorical", "conv_utils", "data_utils",
            "generic_utils", "layer_utils", "np_utils"]

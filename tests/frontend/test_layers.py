@@ -7,6 +7,7 @@ import pytest
 
 from graphk import backend as K
 from graphk import layers as L
+from graphk.frontend import config
 from graphk.models import Model, Sequential, clone_model, model_from_json
 
 A = np.random.RandomState(0).randn(4, 3, 2).astype("float32")
@@ -333,3 +334,16 @@ def test_noise_in_half_precision(executor, monkeypatch):
     assert 0 <= drawn.min() and drawn.max() <= 1 and abs(drawn.astype("float32").mean() - .5) < .02
     out = run(L.GaussianNoise(.5), np.zeros((200, 50), "float16"), phase=1)
     assert out.dtype == np.float16 and abs(out.astype("float32").std() - .5) < .02
+
+
+@pytest.mark.parametrize("a, b, axes, semantics", [
+    ((3, 4, 5), (3, 5, 6), (3, 2), "2.2"), ((3, 4, 5), (5, 6), (3, 1), "2.2"), ((4, 5), (4, 5, 6), (2, 2), "2.2"),
+    ((3, 4, 5), (3, 4, 5), 2, "2.2"), ((3, 4, 5), (3, 5, 6), (3, 2), "2.3"), ((None, 5), (4, 5), -1, "2.2")])
+def test_dot_declares_the_shape_of_batch_dot(a, b, axes, semantics, monkeypatch):
+    monkeypatch.setattr(config, "keras_semantics", lambda: semantics)
+    x, y = L.Input(a), L.Input(b)
+    out = L.Dot(axes)([x, y])
+    given = [np.ones((2, *(7 if d is None else d for d in s)), "float32") for s in (a, b)]
+    got = Model([x, y], out).predict(given)
+    assert got.ndim == K.ndim(out) and all(d in (None, n) for d, n in zip(K.int_shape(out), got.shape))
+    assert L.Dot(axes).compute_output_shape([(None, *a), (None, *b)]) == K.int_shape(out)

@@ -64,3 +64,11 @@ def test_a_star_import_of_layers_brings_layers_alone():
     exec("from graphk.layers import *", names)
     assert {"Dense", "Input", "Layer", "InputSpec", "add", "Merge", "Conv2D", "MaxPool2D"} <= set(names)
     assert not {"Any", "annotations", "modernize", "layer_classes", "rnn_base", "cells"} & set(names)
+
+
+@pytest.mark.parametrize("module, names", [
+    ("layers.convolutional", "_Conv _ZeroPadding _Cropping _UpSampling"), ("layers", "Recurrent"),
+    ("legacy.layers", "AtrousConvolution1D AtrousConvolution2D Recurrent"), ("utils", "get_source_inputs"),
+    ("utils.layer_utils", "get_source_inputs"), ("utils.conv_utils", "normalize_data_format")])
+def test_names_that_libraries_import(module, names):
+    assert all(hasattr(importlib.import_module(f"graphk.{module}"), name) for name in names.split())

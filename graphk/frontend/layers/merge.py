@@ -304,12 +304,9 @@ class Dot(_Merge):
     def compute_output_shape(self, input_shape: Any) -> Any:
         if not isinstance(input_shape, list) or len(input_shape) != 2:
             raise ValueError("A `Dot` layer should be called on a list of 2 inputs.")
-        a, b = list(input_shape[0]), list(input_shape[1])
-        i, j = self._pair(len(a), len(b))
-        a.pop(i)
-        b.pop(j)
-        out = a + b[1:]
-        return tuple(out) if len(out) > 1 else tuple(out) + (1,)
+        a, b = input_shape
+        x, y = (K.placeholder(shape, name="shape") for shape in input_shape)       # K.batch_dot has the only rule
+        return (a[0],) + K.batch_dot(x, y, self._pair(len(a), len(b))).shape[1:]
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """None."""

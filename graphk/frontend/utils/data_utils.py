@@ -150,10 +150,11 @@ class SequenceEnqueuer:
     def get(self) -> Iterator[Any]:
         """The batches; an error that happened while one was computed is raised here."""
         try:
-            while self._running:
+            while self._running and self._waiting:
                 batch = self._waiting.popleft()()
                 if batch is _Ended:
-                    break
+                    self._tasks = iter(())                      # one computed ahead may still wait behind it
+                    continue
                 self._fill()
                 if not self._waiting:
                     self._begin_round()

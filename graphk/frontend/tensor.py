@@ -54,8 +54,8 @@ class Tensor:
         return self.node.dtype
 
     @property
-    def shape(self) -> Shape:
-        return tuple(d if isinstance(d, int) else None for d in self.node.shape)
+    def shape(self) -> StaticShape:
+        return StaticShape(d if isinstance(d, int) else None for d in self.node.shape)
 
     @property
     def ndim(self) -> int:
@@ -63,7 +63,7 @@ class Tensor:
 
     def get_shape(self) -> StaticShape:
         """The static shape, None for unknown axes."""
-        return StaticShape(self.shape)
+        return self.shape
 
     def eval(self, feed_dict: Any = None, session: Any = None) -> Any:
         """The value, as `K.get_session().run(self, feed_dict)` computes it."""

@@ -78,8 +78,10 @@ def test_tensors_evaluate_themselves():
 
 
 def test_shapes_read_as_tensorflow_reads_them():
-    shape = K.placeholder((None, 3)).get_shape()
-    assert shape == (None, 3) and shape.as_list() == [None, 3] and shape.ndims == 2 and shape[1] == 3
+    x, v = K.placeholder((None, 3)), K.zeros((2, 3))
+    for shape in (x.shape, x.get_shape(), (x * v[:1]).shape):
+        assert shape == (None, 3) and shape.as_list() == [None, 3] and shape.ndims == 2 and shape[1] == 3
+    assert repr(v.shape) == "(2, 3)" and all(type(K.int_shape(t)) is tuple for t in (x, v, x * 2, K.zeros_like(x)))
 
 
 # ------------------------------------------------------------------ printing

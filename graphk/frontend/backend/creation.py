@@ -106,7 +106,7 @@ def placeholder(shape: Sequence[int | None] | None = None, ndim: int | None = No
     kind = computed_dtype(dtype or floatx(), f"the placeholder `{name or ''}`")
     node = new_input(TensorType(kind, dims), name or f"placeholder_{get_uid('placeholder')}")
     x = Tensor(node)
-    x._keras_shape = x.shape
+    x._keras_shape = tuple(x.shape)
     return mark_sparse(x) if sparse else x
 
 
@@ -143,7 +143,7 @@ def variable(value: Any, dtype: str | None = None, name: str | None = None, cons
     full = "/".join([*_scopes, name or "Variable"])
     v = Variable(np.asarray(dense(value), dtype=dtype or floatx()), name=full if full.endswith(":0") else full + ":0",
                  constraint=constraint)
-    v._keras_shape = v.shape
+    v._keras_shape = tuple(v.shape)
     v._uses_learning_phase = False
     return mark_sparse(v) if is_sparse_matrix(value) else v
 

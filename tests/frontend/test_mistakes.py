@@ -288,6 +288,12 @@ CASES = {
     "call gives an array": (lambda: returns(np.ones((3, 2))), TypeError, "Layer r: its `call` returned array("),
     "call gives nothing": (lambda: returns(None), TypeError, "Layer r: its `call` returned None; expected a symbolic"),
     "call gives a number": (lambda: returns([L.Input((3,)), 3.]), TypeError, "returned 3.0, a builtins.float;"),
+    "no list of layers": (lambda: Sequential(L.Dense(3, name="d")), TypeError, "received the layer `d`. Write Seq"),
+    "loss gives nothing": (lambda: mlp(lambda y, p: None), TypeError, "`<lambda>` returned None; expected a tensor"),
+    "metric gives nothing": (lambda: mlp(metrics=[lambda y, p: None]), TypeError, "`<lambda>` returned None;"),
+    "None among inputs": (lambda: mlp().predict([None]), ValueError, "received None for one of the inputs ['first_inp"),
+    "array as generator": (lambda: mlp().fit_generator(X, 3), TypeError, "received a ndarray. For arrays there are"),
+    "workers": (lambda: mlp().fit_generator(batches(), 3, workers=-1), ValueError, "0 for none of them; received -1."),
     "forgot super": (forgot_super, RuntimeError, "you forgot to call `super(YourClass, self).__init__()`"),
     # order of things
     "fit first": (lambda: bare().fit(X, Y), RuntimeError, COMPILE_FIRST),

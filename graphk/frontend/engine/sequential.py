@@ -31,6 +31,9 @@ class Sequential(Model):
         super().__init__(name=name)
         self._stack: list[Any] = []
         self._build_input_shape: Any = None
+        if isinstance(layers, Layer):
+            raise TypeError(f"Sequential takes a list of layers; received the layer `{layers.name}`. Write "
+                            "Sequential([layer]).")
         for layer in layers or []:
             self.add(layer)
 

@@ -272,6 +272,8 @@ class Model(TrainingSetup, Network):
             self._set_inputs(x)
         x = standardize_input_data(x, self._feed_input_names, self._feed_input_shapes, check_batch_axis=False,
                                    exception_prefix="input")
+        if any(a is None for a in x):
+            raise ValueError(f"predict() received None for one of the inputs {self._feed_input_names}. Pass an array.")
         check_array_length_consistency(x, [], [])
         if self.stateful and batch_size and x and x[0].shape[0] > batch_size and x[0].shape[0] % batch_size:
             raise ValueError("In a stateful network, you should only pass inputs with a number of samples that can be "

@@ -60,10 +60,13 @@ def _steps(generator: Any, steps: float | None, name: str) -> int:
 def drawing(generator: Any, max_queue_size: int = 10, workers: int | None = 1, use_multiprocessing: bool = False,
             shuffle: bool = False) -> Iterator[Callable[[], Any]]:
     """What gives the next batch, computed ahead by `workers`; StopIteration after the last one of a generator."""
-    if not is_sequence(generator) and not hasattr(generator, "__next__"):
+    if isinstance(generator, np.ndarray) or not is_sequence(generator) and not hasattr(generator, "__next__"):
         raise TypeError(f"Expected a generator of batches, or a keras.utils.Sequence; received a "
                         f"{type(generator).__name__}. For arrays there are `fit`, `evaluate` and `predict`.")
     workers = 1 if workers is None else workers
+    if not isinstance(workers, (int, np.integer)) or workers < 0:
+        raise ValueError(f"`workers` must be a number of threads or processes, 0 for none of them; "
+                         f"received {workers!r}.")
     if not is_sequence(generator) and use_multiprocessing and workers > 1:
         warnings.warn("With `use_multiprocessing=True` and several workers each process has its own copy of the "
                       "generator, which may duplicate your data. Use a keras.utils.Sequence.", stacklevel=5)

@@ -389,9 +389,20 @@ def weighted_masked_objective(fn: Callable[..., Tensor] | None) -> Any:
     return None if fn is None else partial(_objective, fn)
 
 
+def _scores(fn: Callable[..., Any], y_true: Tensor, y_pred: Tensor) -> Tensor:
+    """What the loss or metric `fn` gives; a number as a tensor."""
+    score = fn(y_true, y_pred)
+    if isinstance(score, Tensor):
+        return score
+    if not isinstance(score, (int, float, np.number)):
+        raise TypeError(f"The loss or metric `{getattr(fn, '__name__', fn)}` returned {score!r}; expected a tensor of "
+                        "one value per sample. Compute it with functions of K.")
+    return K.constant(score)
+
+
 def _renormalized(fn: Callable[..., Tensor], y_true: Tensor, y_pred: Tensor, weights: Tensor | None,
                   mask: Tensor | None = None) -> Tensor:
-    score = fn(y_true, y_pred)
+    score = _scores(fn, y_true, y_pred)
     if mask is not None:
         mask = K.cast(mask, score.dtype)
         score = score * mask / K.mean(mask)
@@ -404,7 +415,7 @@ def _renormalized(fn: Callable[..., Tensor], y_true: Tensor, y_pred: Tensor, wei
 
 def _plain(fn: Callable[..., Tensor], y_true: Tensor, y_pred: Tensor, weights: Tensor | None,
            mask: Tensor | None = None) -> Tensor:
-    score = fn(y_true, y_pred)
+    score = _scores(fn, y_true, y_pred)
     for w in (mask, weights):
         if w is not None:
             score = score * widened(K.cast(w, score.dtype), score.ndim)

@@ -314,7 +314,7 @@ class ModelCheckpoint(Callback):
         if self.epochs_since_last_save < self.period:
             return
         self.epochs_since_last_save = 0
-        path = os.fspath(self.filepath).format(epoch=epoch + 1, **(logs or {}))
+        path = self._path(epoch, logs or {})
         if not self.save_best_only:
             self._save(epoch, path, "saving model to %s" % path)
             return
@@ -329,6 +329,13 @@ class ModelCheckpoint(Callback):
             self._save(epoch, path, text)
         elif self.verbose > 0:
             print("\nEpoch %05d: %s did not improve from %0.5f" % (epoch + 1, self.monitor, self.best))
+
+    def _path(self, epoch: int, logs: dict[str, Any]) -> str:
+        try:
+            return os.fspath(self.filepath).format(epoch=epoch + 1, **logs)
+        except KeyError as e:
+            raise KeyError(f"ModelCheckpoint: the file name {self.filepath!r} holds {e}, which is not logged. Known: "
+                           f"{['epoch', *logs]}. val_ names need validation data.") from None
 
     def _save(self, epoch: int, path: str, text: str) -> None:
         if self.verbose > 0:

@@ -335,6 +335,10 @@ CASES = {
     "phase": (lambda: K.set_learning_phase(3), ValueError, "Expected learning phase to be 0 or 1. Received: 3"),
     "floatx": (lambda: K.set_floatx("float7"), ValueError, "Unknown floatx type: float7"),
     # callbacks and helpers
+    "name in a checkpoint": (lambda: mlp().fit(X, Y, verbose=0, callbacks=[callbacks.ModelCheckpoint("{val_loss}.h5")]),
+                             KeyError, "holds 'val_loss', which is not logged. Known: ['epoch', 'loss']"),
+    "name of a late input": (lambda: (lambda m: (m.compile("sgd", "mse"), m.train_on_batch(X, Y), m.predict(X[:, :2])))(
+        Sequential([L.Dense(2)], name="late")), ValueError, "expected late_input to have shape (3,)"),
     "class for callback": (lambda: mlp().fit(X, Y, verbose=0, callbacks=[callbacks.EarlyStopping]), TypeError,
                            "received the class `EarlyStopping`"),
     "function for callback": (lambda: mlp().fit(X, Y, verbose=0, callbacks=[print]), TypeError, "LambdaCallback"),

@@ -122,7 +122,7 @@ class Sequential(Model):
             return
         self._build_input_shape = tuple(input_shape)
         stack, self._stack = self._stack, []
-        self._begin(Input(batch_shape=tuple(input_shape), name=(stack[0].name if stack else self.name) + "_input"))
+        self._begin(Input(batch_shape=tuple(input_shape), name=self.name + "_input"))
         for layer in stack:
             self._extend(layer)
 

@@ -23,7 +23,8 @@ every = pytest.mark.parametrize("case", list(CASES))
 FIXED = {"LocallyConnected1D", "LocallyConnected2D", "Flatten", "PReLU"}      # these must know the sizes of samples
 NOISE = re.compile(r"Dropout|Noise|dropout=")
 # Base classes, what Input makes, and layers whose use is a warning.
-NO_CASE = {"Layer", "Wrapper", "InputLayer", "Merge", "Recurrent", "TimeDistributedDense"}     # bases, and what is tested elsewhere
+# (Recurrent: what programs derive from.)
+NO_CASE = {"Layer", "Wrapper", "InputLayer", "Merge", "Recurrent", "TimeDistributedDense"}
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,6 @@ import hashlib
 import json
 import os
 import stat
-import tempfile
 import threading
 import time
 import warnings
@@ -68,6 +67,7 @@ def directory() -> Path:
     try:
         home = Path.home()
     except RuntimeError:                        # this user has no home
+        import tempfile
         home = Path(tempfile.gettempdir())
     return home / ".graphk" / "cache"
 

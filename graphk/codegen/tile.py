@@ -72,6 +72,11 @@ class Panels:
     def dims(self) -> tuple[Dim, ...]:
         return self.base, self.rs, self.cs, self.k, self.n, self.few
 
+    @staticmethod
+    def wanted(k: int, n: int, few: int) -> bool:
+        """Whether there is anything to pack, and the kernel will not read B in place."""
+        return k * n > 0 and not 0 < few <= GEMV_ROWS
+
 
 # slots: B, its strides of rows and columns, rows, columns, the panels
 PACK_SOURCE = """
@@ -439,5 +444,5 @@ def dim_of(d: Dim) -> str:
     return dim_code(d, "s_max")
 
 
-__all__ = ["BLOCK_ROWS", "GEMV_ROWS", "PACK_SOURCE", "Panels", "Tile", "Workspace", "panel_elements",
+__all__ = ["BLOCK_ROWS", "PACK_SOURCE", "Panels", "Tile", "Workspace", "panel_elements",
            "workspace_elements"]

@@ -14,7 +14,7 @@ import numpy as np
 
 from graphk.codegen import cache
 from graphk.codegen.cpu import Source, print_kernel
-from graphk.codegen.tile import GEMV_ROWS, panel_elements, workspace_elements
+from graphk.codegen.tile import panel_elements, workspace_elements
 from graphk.codegen.target import Target, host_target
 from graphk.ir.dims import Dim, DimExpr, compile_dims, evaluate, substitute, symbols
 from graphk.ir.effects import root_of
@@ -247,7 +247,7 @@ class Executable:
             if source.panels is not None and id(s) in self.packable:
                 where = compile_dims(self._tile_dims(s)[-len(source.panels.dims()):])(env)
                 *place, k, n, few = where
-                if not 0 < few <= GEMV_ROWS:
+                if source.panels.wanted(k, n, few):
                     count = panel_elements(self.target.tile_shape(source.dtype), k, n)
                     out[s.buffers[source.panels.param], where[:-1]] = count * ITEMSIZE[source.dtype]
         return sum(out.values())
@@ -358,9 +358,9 @@ class _Binder:
         """The address of panels packed before the step runs; 0 where it packs them itself, or reads in place."""
         base, rs, cs, k, n, few = values
         lasting = self.exe.packable.get(id(s))
-        if lasting is None or not k * n or 0 < few <= GEMV_ROWS:
-            return 0
         assert source.panels is not None
+        if lasting is None or not source.panels.wanted(k, n, few):
+            return 0
         name = s.buffers[source.panels.param]
         exe, at = self.exe, Matrix(self.addresses[name] + base * ITEMSIZE[source.dtype], rs, cs, k, n)
         panels = exe.executor.panels.get((at, source.dtype)) if lasting else None

@@ -15,6 +15,7 @@ from graphk.frontend import activations, config, constraints, initializers, regu
 from graphk.frontend import backend as K
 from graphk.frontend.backend.random_ops import inside_loop, step_node
 from graphk.frontend.engine.base_layer import Layer, _initial
+from graphk.frontend.layers.arguments import size
 from graphk.frontend.tensor import Tensor
 
 # What LSTM and GRU take where nothing is given.
@@ -80,9 +81,7 @@ class Cell(Layer):
                  bias_regularizer: Any = None, kernel_constraint: Any = None, recurrent_constraint: Any = None,
                  bias_constraint: Any = None, dropout: float = 0., recurrent_dropout: float = 0., **kwargs: Any):
         super().__init__(**kwargs)
-        if not isinstance(units, (int, float, np.number)) or units < 1:
-            raise ValueError(f"{type(self).__name__}: `units` must be a positive integer; received {units!r}.")
-        self.units = int(units)
+        self.units = size(self, "units", units)
         self.activation = activations.get(activation)
         self.use_bias = use_bias
         self.kernel_initializer = initializers.get(kernel_initializer)

@@ -1,5 +1,4 @@
 """Calls of `K` give what tf_keras 2.21 gives (`calls/record.py`), for known sizes and for sizes open until the call."""
-import os
 import subprocess
 
 import numpy as np
@@ -61,12 +60,9 @@ def test_with_open_sizes(expected, case, monkeypatch):
 
 
 @pytest.mark.peers
-def test_recorded_numbers_are_what_the_peer_computes(expected, tmp_path):
+def test_recorded_numbers_are_what_the_peer_computes(expected, tmp_path, peer):
     """Records again; GRAPHK_PEER names a Python that has tf_keras."""
-    python = os.environ.get("GRAPHK_PEER")
-    if not python:
-        pytest.skip("GRAPHK_PEER names no Python with tf_keras")
-    subprocess.run([python, "-W", "ignore", "-m", "tests.frontend.calls.record", "--out", str(tmp_path / "again.npz")],
+    subprocess.run([peer, "-W", "ignore", "-m", "tests.frontend.calls.record", "--out", str(tmp_path / "again.npz")],
                    check=True, capture_output=True)
     again = load(tmp_path / "again.npz")
     assert set(again) == set(expected) == set(CASES)

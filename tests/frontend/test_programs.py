@@ -1,6 +1,5 @@
 """Whole programs, run by the interpreter and by compiled code, against what tf_keras computes."""
 import json
-import os
 import pathlib
 import subprocess
 
@@ -42,12 +41,9 @@ def test_program(name, executor, expected, monkeypatch):
 
 
 @pytest.mark.peers
-def test_recorded_numbers_are_what_the_peer_computes(expected, tmp_path):
+def test_recorded_numbers_are_what_the_peer_computes(expected, tmp_path, peer):
     """Runs every program on tf_keras; GRAPHK_PEER names a Python that has it."""
-    python = os.environ.get("GRAPHK_PEER")
-    if not python:
-        pytest.skip("GRAPHK_PEER names no Python with tf_keras")
     out = tmp_path / "expected.json"
-    subprocess.run([python, "-W", "ignore", "-m", "tests.frontend.programs.record", "--out", str(out)], check=True,
+    subprocess.run([peer, "-W", "ignore", "-m", "tests.frontend.programs.record", "--out", str(out)], check=True,
                    capture_output=True)
     compare(json.loads(out.read_text()), expected, "expected")

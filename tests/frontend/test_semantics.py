@@ -110,12 +110,9 @@ def test_this_process_has_the_semantics_of_2_2():
 
 
 @pytest.mark.peers
-def test_the_recorded_numbers_are_tf_keras_own():
+def test_the_recorded_numbers_are_tf_keras_own(peer):
     """Records again; GRAPHK_PEER names a Python that has tf_keras."""
-    python = os.environ.get("GRAPHK_PEER")
-    if not python:
-        pytest.skip("GRAPHK_PEER names no Python with tf_keras")
-    done = subprocess.run([python, str(HERE / "semantics.py"), "tf_keras"], capture_output=True, text=True, check=True)
+    done = subprocess.run([peer, str(HERE / "semantics.py"), "tf_keras"], capture_output=True, text=True, check=True)
     want, got = json.loads((HERE / "semantics.json").read_text()), json.loads(done.stdout)
     for key in want["history"]:
         np.testing.assert_allclose(got["history"][key], want["history"][key], rtol=1e-5)

@@ -12,7 +12,9 @@ from typing import Any, Callable, Iterable
 
 import numpy as np
 
+from graphk.frontend.backend.creation import kept_uids
 from graphk.frontend.utils.advice import keywords
+from graphk.frontend.utils.blame import naming
 
 # old name -> new names, tried in order; the first that the class takes
 RENAMED: dict[str, tuple[str, ...]] = {
@@ -162,7 +164,10 @@ def translated(init: Callable[..., None], owner: type | None = None) -> Callable
             args, kwargs, changed = translate(cls, args, kwargs)
             if changed:
                 _warn(cls.__name__, args, kwargs)
-        init(self, *args, **kwargs)
+        name = kwargs.get("name")
+        where = f"in {cls.__name__}" + (f" `{name}`" if name else "")
+        with kept_uids(), naming(str(name or cls.__name__), lambda: where):
+            init(self, *args, **kwargs)
     keras1.keras1 = True                                                      # type: ignore[attr-defined]
     return keras1
 

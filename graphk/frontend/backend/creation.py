@@ -52,6 +52,18 @@ def reset_uids() -> None:
     _uids.clear()
 
 
+@contextmanager
+def kept_uids() -> Iterator[None]:
+    """Where an error is raised inside, the name counters are again what they were."""
+    before = dict(_uids)
+    try:
+        yield
+    except BaseException:
+        _uids.clear()
+        _uids.update(before)
+        raise
+
+
 def clear_session() -> None:
     """Forget name counters, the frozen learning phase and what the session has compiled.
 

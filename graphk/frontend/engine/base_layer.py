@@ -16,6 +16,7 @@ from graphk.frontend.engine.node import Node
 from graphk.frontend.legacy import shape_first
 from graphk.frontend.tensor import Tensor, Variable
 from graphk.frontend.utils.advice import advice, keywords
+from graphk.frontend.utils.blame import naming, unchanged
 from graphk.frontend.utils.generic_utils import has_arg, is_all_none, to_list, to_snake_case, unpack_singleton
 from graphk.ir.node import origin
 
@@ -190,7 +191,7 @@ class Layer(LayerState, LayerAccessors):
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         if isinstance(inputs, tuple) and inputs and all(isinstance(x, Tensor) for x in inputs):
             inputs = list(inputs)
-        with K.name_scope(self.name), origin(layer=self.name):
+        with K.name_scope(self.name), origin(layer=self.name), naming(self.name, lambda: self._called_on(inputs)):
             self._maybe_build(inputs)
             self.assert_input_compatibility(inputs)
             previous_mask = collect_previous_mask(inputs)
@@ -210,10 +211,16 @@ class Layer(LayerState, LayerAccessors):
         if self.built:
             return
         self.assert_input_compatibility(inputs)
-        self.build(unpack_singleton([K.int_shape(x) for x in to_list(inputs)]))
-        self.built = True
-        if self._initial_weights is not None:
-            self.set_weights(self._initial_weights)
+        with unchanged(self):
+            self.build(unpack_singleton([K.int_shape(x) for x in to_list(inputs)]))
+            self.built = True
+            if self._initial_weights is not None:
+                self.set_weights(self._initial_weights)
+
+    def _called_on(self, inputs: Any) -> str:
+        shapes = [K.int_shape(x) for x in to_list(inputs) if isinstance(x, Tensor)]
+        return f"in the {type(self).__name__} layer `{self.name}`" + (
+            f", called on inputs of shape {', '.join(map(str, shapes))}" if shapes else "")
 
     def _check_output(self, output: Any) -> None:
         for x in to_list(output, allow_tuple=True):

@@ -116,14 +116,14 @@ class VarianceScaling(Initializer):
 
     def __init__(self, scale: float = 1.0, mode: str = "fan_in", distribution: str = "normal", seed: int | None = None):
         if scale <= 0.:
-            raise ValueError("`scale` must be a positive float. Got:", scale)
+            raise ValueError(f"`scale` must be a positive float. Got: {scale!r}")
         mode, distribution = mode.lower(), distribution.lower()
         if mode not in ("fan_in", "fan_out", "fan_avg"):
-            raise ValueError('Invalid `mode` argument: expected on of {"fan_in", "fan_out", "fan_avg"} but got', mode)
+            raise ValueError('Invalid `mode` argument: expected one of {"fan_in", "fan_out", "fan_avg"} but got '
+                             + mode)
         if distribution not in ("normal", "uniform"):
-            raise ValueError(
-                'Invalid `distribution` argument: expected one of {"normal", "uniform"} but got', distribution
-            )
+            raise ValueError('Invalid `distribution` argument: expected one of {"normal", "uniform"} but got '
+                             + distribution)
         self.scale, self.mode, self.distribution, self.seed = scale, mode, distribution, seed
 
     def __call__(self, shape: Sequence[int], dtype: str | None = None) -> np.ndarray:

@@ -292,8 +292,9 @@ def test_config_round_trip(kind):
 
 
 def test_config_keeps_what_was_given():
-    layer = L.LSTM(4, activation="relu", recurrent_activation="sigmoid", use_bias=False, kernel_regularizer="l2",
-                   dropout=.2, recurrent_dropout=1.5, implementation=2, unit_forget_bias=False, go_backwards=True)
+    with pytest.warns(UserWarning, match="`recurrent_dropout` is a fraction from 0 to 1; received 1.5"):
+        layer = L.LSTM(4, activation="relu", recurrent_activation="sigmoid", use_bias=False, kernel_regularizer="l2",
+                       dropout=.2, recurrent_dropout=1.5, implementation=2, unit_forget_bias=False, go_backwards=True)
     config = L.LSTM.from_config(layer.get_config()).get_config()
     assert config == layer.get_config()
     assert (config["activation"], config["recurrent_activation"], config["dropout"], config["recurrent_dropout"],

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from graphk.frontend import config
+from graphk.frontend.utils.advice import advice
 from graphk.ir.types import DTYPES, SHORT
 
 
@@ -55,7 +56,10 @@ def set_floatx(floatx: str) -> None:
 
 def computed_dtype(dtype: Any, what: str) -> str:
     """The name of a dtype that graphs may hold; TypeError naming `what` for any other."""
-    name = str(np.dtype(dtype).name)
+    try:
+        name = str(np.dtype(dtype).name)
+    except TypeError:
+        raise TypeError(f"{what} was asked for in {dtype!r}, which is no dtype" + advice(dtype, DTYPES)) from None
     if name not in DTYPES:
         raise TypeError(f"{what} was asked for in the dtype {name}, which graphk does not compute in; expected one of "
                         f"{', '.join(SHORT)}. Use another, for example "
@@ -101,11 +105,11 @@ def normalize_data_format(value: str | None) -> str:
     """
     if value is None:
         return image_data_format()
-    value = value.lower()
-    if value not in ("channels_first", "channels_last"):
+    name = str(value).lower()
+    if name not in ("channels_first", "channels_last"):
         raise ValueError('The `data_format` argument must be one of "channels_first", "channels_last". Received: '
                          + str(value))
-    return value
+    return name
 
 
 def image_dim_ordering() -> str:

@@ -15,7 +15,7 @@ from graphk.frontend import activations, config, constraints, initializers, regu
 from graphk.frontend import backend as K
 from graphk.frontend.backend.random_ops import inside_loop, step_node
 from graphk.frontend.engine.base_layer import Layer, _initial
-from graphk.frontend.layers.arguments import size
+from graphk.frontend.layers.arguments import fraction, size
 from graphk.frontend.tensor import Tensor
 
 # What LSTM and GRU take where nothing is given.
@@ -93,8 +93,8 @@ class Cell(Layer):
         self.kernel_constraint = constraints.get(kernel_constraint)
         self.recurrent_constraint = constraints.get(recurrent_constraint)
         self.bias_constraint = constraints.get(bias_constraint)
-        self.dropout = min(1., max(0., dropout))
-        self.recurrent_dropout = min(1., max(0., recurrent_dropout))
+        self.dropout = fraction(self, "dropout", dropout)
+        self.recurrent_dropout = fraction(self, "recurrent_dropout", recurrent_dropout)
         self.implementation = 2
         self.state_size: Any = self.units
         self.output_size = self.units

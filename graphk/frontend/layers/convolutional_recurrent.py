@@ -13,6 +13,7 @@ import numpy as np
 from graphk.frontend import activations
 from graphk.frontend import backend as K
 from graphk.frontend.engine.base_layer import InputSpec
+from graphk.frontend.layers.arguments import windows_fit
 from graphk.frontend.layers.cells import Cell, forget_bias, show_gates
 from graphk.frontend.layers.recurrent import CellRNN
 from graphk.frontend.layers.rnn_base import RNN, sizes
@@ -73,6 +74,7 @@ class ConvRNN2D(RNN):
             input_shape = input_shape[0]
         spec = InputSpec(shape=(input_shape[0] if self.stateful else None, None, *input_shape[2:5]))
         self.input_spec = [spec, *self.input_spec[1:]]
+        windows_fit(self.cell, input_shape, self._state_shapes(input_shape)[0])
         self._build_cell((input_shape[0], *input_shape[2:]), constants)
         axis = 1 if self.cell.data_format == "channels_first" else 3
         if self.state_spec is None:

@@ -11,7 +11,7 @@ import numpy as np
 from graphk.frontend import activations, constraints, initializers, regularizers
 from graphk.frontend import backend as K
 from graphk.frontend.engine.base_layer import InputSpec, Layer
-from graphk.frontend.layers.arguments import number, size
+from graphk.frontend.layers.arguments import fraction, size
 from graphk.frontend.layers.lambda_layer import Lambda               # noqa: F401
 from graphk.frontend.tensor import Tensor
 
@@ -50,7 +50,7 @@ class Dropout(Layer):
 
     def __init__(self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
-        self.rate = min(1., max(0., number(self, "rate", rate)))
+        self.rate = fraction(self, "rate", rate)
         self.noise_shape, self.seed = noise_shape, seed
         self.supports_masking = True
 
@@ -203,12 +203,10 @@ class Permute(Layer):
 
     def __init__(self, dims: Sequence[int], **kwargs: Any):
         super().__init__(**kwargs)
-        self.dims = tuple(dims)
-        if sorted(self.dims) != list(range(1, len(self.dims) + 1)):
-            raise ValueError(
-                "Invalid permutation `dims` for Permute Layer: " + str(self.dims) + ". The set of indices in "
-                "`dims` must be consecutive and start from 1."
-            )
+        self.dims = tuple(dims) if isinstance(dims, (list, tuple)) else (dims,)
+        if set(self.dims) != set(range(1, len(self.dims) + 1)):
+            raise ValueError(f"Invalid permutation `dims` for Permute Layer: {dims!r}. The set of indices in `dims` "
+                             "must be consecutive and start from 1, as in Permute((2, 1)).")
         self.input_spec = InputSpec(ndim=len(self.dims) + 1)
 
     def compute_output_shape(self, input_shape: Any) -> Any:

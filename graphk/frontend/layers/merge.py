@@ -9,6 +9,7 @@ from typing import Any, Sequence
 
 from graphk.frontend import backend as K
 from graphk.frontend.engine.base_layer import Layer
+from graphk.frontend.layers import arguments
 from graphk.frontend.tensor import Tensor
 
 
@@ -68,8 +69,8 @@ class _Merge(Layer):
         return out
 
     def call(self, inputs: Any) -> Tensor:
-        if not isinstance(inputs, list):
-            raise ValueError("A merge layer should be called on a list of inputs. (layer " + self.name + ")")
+        if not isinstance(inputs, list) or len(inputs) < 2:
+            raise ValueError("A merge layer should be called on a list of at least 2 inputs. (layer " + self.name + ")")
         rank = max(x.ndim for x in inputs)
         wide = []
         for x in inputs:
@@ -196,7 +197,7 @@ class Concatenate(_Merge):
 
     def __init__(self, axis: int = -1, **kwargs: Any):
         super().__init__(**kwargs)
-        self.axis = axis
+        self.axis = arguments.axis(self, "axis", axis)
 
     def build(self, input_shape: Any) -> None:
         if not isinstance(input_shape, list) or len(input_shape) < 2:
@@ -264,9 +265,9 @@ class Dot(_Merge):
         super().__init__(**kwargs)
         if not isinstance(axes, int):
             if not isinstance(axes, (list, tuple)):
-                raise TypeError("Invalid type for `axes` - should be a list or an int.")
+                raise TypeError(f"Invalid type for `axes` - should be a list or an int. Received: {axes!r:.200}")
             if len(axes) != 2:
-                raise ValueError("Invalid format for `axes` - should contain two elements.")
+                raise ValueError(f"Invalid format for `axes` - should contain two elements. Received: {axes!r:.200}")
             if not all(isinstance(a, int) for a in axes):
                 raise ValueError("Invalid format for `axes` - list elements should be \"int\".")
         self.axes, self.normalize = axes, normalize

@@ -10,6 +10,7 @@ import numpy as np
 
 from graphk.frontend import backend as K
 from graphk.frontend.engine.base_layer import Layer
+from graphk.frontend.layers.arguments import fraction, number
 from graphk.frontend.tensor import Tensor
 
 
@@ -31,7 +32,7 @@ class GaussianNoise(_Noise):
 
     def __init__(self, stddev: float, **kwargs: Any):
         super().__init__(**kwargs)
-        self.stddev = stddev
+        self.stddev = number(self, "stddev", stddev)
 
     def call(self, inputs: Tensor, training: Any = None) -> Tensor:
         def noised() -> Tensor:
@@ -51,7 +52,7 @@ class GaussianDropout(_Noise):
 
     def __init__(self, rate: float, **kwargs: Any):
         super().__init__(**kwargs)
-        self.rate = rate
+        self.rate = fraction(self, "rate", rate)
 
     def call(self, inputs: Tensor, training: Any = None) -> Tensor:
         if not 0 < self.rate < 1:
@@ -75,7 +76,8 @@ class AlphaDropout(_Noise):
 
     def __init__(self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
-        self.rate, self.noise_shape, self.seed = rate, noise_shape, seed
+        self.rate = fraction(self, "rate", rate)
+        self.noise_shape, self.seed = noise_shape, seed
 
     def call(self, inputs: Tensor, training: Any = None) -> Tensor:
         if not 0. < self.rate < 1.:

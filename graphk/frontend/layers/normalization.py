@@ -10,6 +10,7 @@ from typing import Any
 from graphk.frontend import backend as K
 from graphk.frontend import constraints, initializers, regularizers
 from graphk.frontend.engine.base_layer import InputSpec, Layer
+from graphk.frontend.layers import arguments
 from graphk.frontend.tensor import Tensor
 from graphk.ir.dims import product
 from graphk.ir.ops.shape import dim_value
@@ -32,7 +33,8 @@ class BatchNormalization(Layer):
                  gamma_constraint: Any = None, **kwargs: Any):
         super().__init__(**kwargs)
         self.supports_masking = True
-        self.axis, self.momentum, self.epsilon, self.center, self.scale = axis, momentum, epsilon, center, scale
+        self.axis = arguments.axis(self, "axis", axis)
+        self.momentum, self.epsilon, self.center, self.scale = momentum, epsilon, center, scale
         self.beta_initializer = initializers.get(beta_initializer)
         self.gamma_initializer = initializers.get(gamma_initializer)
         self.moving_mean_initializer = initializers.get(moving_mean_initializer)
@@ -48,15 +50,9 @@ class BatchNormalization(Layer):
                              f"{tuple(input_shape)} (batch axis included).")
         dim = input_shape[self.axis]
         if dim is None:
-            raise ValueError(
-                "Axis "
-                + str(self.axis)
-                + " of input tensor should have a defined dimension but the layer "
-                + self.name
-                + " received an input with shape "
-                + str(input_shape)
-                + "."
-            )
+            raise ValueError(f"Axis {self.axis} of input tensor should have a defined dimension but the layer "
+                             f"{self.name} received an input with shape {input_shape}. Give Input (or `input_shape`) a "
+                             "size there.")
         self.input_spec = InputSpec(ndim=len(input_shape), axes={self.axis: dim})
         self.gamma = (
             self.add_weight(

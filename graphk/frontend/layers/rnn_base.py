@@ -65,10 +65,7 @@ class StackedRNNCells(Layer):
 
     def __init__(self, cells: Sequence[Any], **kwargs: Any):
         for cell in cells:
-            if not hasattr(cell, "call"):
-                raise ValueError("All cells must have a `call` method. received cells:", cells)
-            if not hasattr(cell, "state_size"):
-                raise ValueError("All cells must have a `state_size` attribute. received cells:", cells)
+            _check_cell(cell)
         if not cells:
             raise ValueError("StackedRNNCells received no cells; expected a list of at least one.")
         self.cells = list(cells)
@@ -161,6 +158,19 @@ class StackedRNNCells(Layer):
         return cls([deserialize(c, custom_objects=custom_objects) for c in config.pop("cells")], **config)
 
 
+def _check_cell(cell: Any) -> None:
+    """ValueError unless `cell` can do a step of an RNN."""
+    if isinstance(cell, type):
+        raise ValueError(f"`cell` must be an instance; received the class {cell.__name__}. Write "
+                         f"{cell.__name__}(units).")
+    if not hasattr(cell, "call"):
+        raise ValueError(f"`cell` should have a `call` method. The RNN was passed: {cell!r}. Write "
+                         "RNN(LSTMCell(units)), or RNN of a list of cells.")
+    if not hasattr(cell, "state_size"):
+        raise ValueError("The RNN cell should have an attribute `state_size` (tuple of integers, one integer per RNN "
+                         f"state). Received: {cell!r}")
+
+
 def build_cell(cell: Any, step_shape: Any, constants: list[Any]) -> None:
     """Build a cell that is a layer for steps of `step_shape`, once."""
     if not isinstance(cell, Layer) or cell.built:
@@ -228,11 +238,7 @@ class RNN(Layer):
                  go_backwards: bool = False, stateful: bool = False, unroll: bool = False, **kwargs: Any):
         if isinstance(cell, (list, tuple)):
             cell = StackedRNNCells(cell)
-        if not hasattr(cell, "call"):
-            raise ValueError("`cell` should have a `call` method. The RNN was passed:", cell)
-        if not hasattr(cell, "state_size"):
-            raise ValueError("The RNN cell should have an attribute `state_size` (tuple of integers, one integer per "
-                             "RNN state).")
+        _check_cell(cell)
         self.cell = cell
         self._init_sequence(return_sequences, return_state, go_backwards, stateful, unroll, kwargs)
 
@@ -308,7 +314,7 @@ class RNN(Layer):
 
     # ---------------------------------------------------------------- calling
     def build(self, input_shape: Any) -> None:
-        constants: list[Any] = []
+        constants = [spec.shape for spec in self.constants_spec or []]
         if isinstance(input_shape, list):
             constants = input_shape[-self._num_constants:] if self._num_constants else []
             input_shape = input_shape[0]

@@ -17,7 +17,7 @@ def normalize_tuple(value: Any, n: int, name: str, least: int | None = None) -> 
     >>> normalize_tuple(3, 2, "kernel_size")
     (3, 3)
     """
-    complaint = f"The `{name}` argument must be a tuple of {n} integers. Received: {value}"
+    complaint = f"The `{name}` argument must be a tuple of {n} integers. Received: {value!r}"
     if isinstance(value, (int, np.integer)):
         value = (value,) * n
     try:
@@ -39,7 +39,7 @@ def normalize_padding(value: str) -> str:
     padding = str(value).lower()
     if padding not in ("valid", "same", "causal"):
         raise ValueError('The `padding` argument must be one of "valid", "same" (or "causal" for Conv1D). Received: '
-                         + str(padding))
+                         f"{value}")
     return padding
 
 

@@ -48,11 +48,12 @@ class Facts:
 
     @cached_property
     def samples(self) -> list[dict[str, int]]:
-        """Values of the program's dims that its guards let pass (maybe none)."""
+        """Values of the program's dims that its guards let pass, and that make no size negative (maybe none)."""
         guards = compile_dims(tuple(a - b for a, b in self.program.guards))
+        sizes = compile_dims(tuple(d for b in self.program.buffers for d in b.type.shape))
         envs = [{name: s + 3 * i for i, name in enumerate(self.program.dims)} for s in SAMPLES]
         envs += [dict.fromkeys(self.program.dims, s) for s in (range(1, 13) if self.program.guards else (1, 3))]
-        return [e for e in envs if not any(guards(e))]
+        return [e for e in envs if not any(guards(e)) and min(sizes(e), default=0) >= 0]
 
     @cached_property
     def shared(self) -> dict[str, set[str]]:

@@ -160,12 +160,15 @@ def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 
 
 def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The mean along `axis`: an int, several, or None for all; ints and bools give `floatx`.
+    """The mean along `axis`: an int, several, or None for all; of integers an integer, of bools a share in `floatx`.
 
     >>> K.eval(K.mean(K.constant([[1., 2.], [3., 4.]]), axis=1)).tolist()
     [1.5, 3.5]
     """
-    return Tensor(red.mean(_real(x), axes=_axes(axis), keepdims=keepdims))
+    node = node_of(x)
+    whole = not node.t.is_float and node.dtype != "bool"
+    out = red.mean(ew.cast(node, "float64") if whole else _real(x), axes=_axes(axis), keepdims=keepdims)
+    return Tensor(ew.cast(out, node.dtype) if whole else out)
 
 
 def var(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
@@ -412,14 +415,15 @@ def minimum(x: Any, y: Any) -> Tensor:
 
 
 # ------------------------------------------------------------------ gradients
-def gradients(loss: Tensor, variables: Any) -> list[Any]:
-    """d loss / d variable for each variable; None where the loss does not depend on it.
+def gradients(loss: Any, variables: Any) -> list[Any]:
+    """d loss / d variable for each variable, of the sum if there are several losses; None where none depends on it.
 
     >>> x = K.placeholder((None,))
     >>> K.function([x], K.gradients(K.sum(K.square(x)), [x]))([[1., 3.]])[0].tolist()
     [2.0, 6.0]
     """
     from graphk.passes.autodiff import gradients as ir_gradients
+    loss = builtins.sum(sum(part) for part in loss) if isinstance(loss, (list, tuple)) else loss
     listed: Sequence[Tensor] = variables if isinstance(variables, (list, tuple)) else [variables]
     return [None if g is None else Tensor(g) for g in ir_gradients(node_of(loss), [node_of(v) for v in listed])]
 

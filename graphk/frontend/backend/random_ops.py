@@ -132,9 +132,10 @@ def truncated_normal(shape: Any, mean: float = 0.0, stddev: float = 1.0, dtype: 
     >>> bool(K.eval(K.max(K.abs(K.truncated_normal((1000,), seed=1)))) <= 2.)
     True
     """
-    u = rnd.uniform(step_node(), _seed(seed), as_shape(shape), 0.022750131948179195, 0.9772498680518208,
-                    dtype or floatx())
-    return Tensor(_quantile(u)) * stddev + mean
+    dtype = dtype or floatx()
+    fine = "float32" if dtype == "float16" else dtype             # a probability near 1 has too few places in float16
+    u = rnd.uniform(step_node(), _seed(seed), as_shape(shape), 0.022750131948179195, 0.9772498680518208, fine)
+    return Tensor(ew.cast(_quantile(u), dtype)) * stddev + mean
 
 
 _A = (-3.969683028665376e+01, 2.209460984245205e+02, -2.759285104469687e+02, 1.383577518672690e+02,

@@ -19,13 +19,16 @@ from graphk.ir.node import Graph
 def eval(x: Any) -> Any:
     """The value of a tensor that needs no inputs, as an array; ValueError naming the input it needs.
 
-    Random numbers are drawn anew each time.
+    Random numbers are drawn anew each time.  Of an update: it is made, and its new value returned.
 
     >>> float(K.eval(K.constant(2.) * 3))
     6.0
     """
     if isinstance(x, Variable):
         return x.get_value()
+    if isinstance(x, Update):
+        from graphk.frontend.function import Function
+        return Function([], [x])([])[0]
     if not isinstance(x, Tensor):
         return np.asarray(x) if not hasattr(x, "eval") else x.eval()
     graph = Graph((), (x.node,))

@@ -1,0 +1,41 @@
+"""Corners of `K` that programs rely on, numpy or arithmetic by hand being the oracle."""
+import numpy as np
+import pytest
+
+from graphk import backend as K
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_the_mean_of_integers_is_an_integer(dtype):
+    x = K.constant([[1, 2], [4, 5], [-8, 0]], dtype=dtype)
+    assert K.dtype(K.mean(x)) == dtype
+    assert K.eval(K.mean(x, axis=0)).tolist() == [-1, 2]                    # towards 0, as TensorFlow has it
+    assert K.eval(K.mean(x, axis=[0, 1], keepdims=True)).tolist() == [[0]]
+    assert K.dtype(K.mean(K.constant([True, False], dtype="bool"))) == "float32"
+
+
+def test_evaluating_an_update_makes_it():
+    v = K.variable([1., 2.])
+    assert K.eval(K.update_add(v, [1., 1.])).tolist() == [2., 3.] == K.get_value(v).tolist()
+
+
+def test_gradients_of_several_losses_are_those_of_their_sum():
+    x = K.variable([1., 2., 3.])
+    grad, = K.gradients([K.sum(x), K.sum(x * x)], [x])
+    assert K.eval(grad).tolist() == [3., 5., 7.]
+
+
+def test_truncated_normal_numbers_of_float16_keep_their_limits():
+    x = K.eval(K.truncated_normal((200, 200), mean=1., stddev=2., dtype="float16", seed=1))
+    assert x.dtype == "float16" and x.min() >= -3.01 and x.max() <= 5.01
+
+
+def test_a_scalar_transposed_is_the_scalar():
+    assert float(K.eval(K.transpose(K.variable(3.)))) == 3.
+
+
+def test_windows_over_sizes_that_only_a_call_knows():
+    """Trial sizes at which a window would not fit say nothing of the program."""
+    x = K.placeholder((None, 3, None))
+    f = K.function([x], [K.conv1d(x, K.ones((3, 3, 4)), data_format="channels_first", dilation_rate=2)])
+    np.testing.assert_allclose(f([np.ones((2, 3, 9))])[0], np.full((2, 4, 5), 9.))

@@ -89,7 +89,7 @@ def test_a_depthwise_convolution_derived_from_conv2d():
                 dilation_rate=self.dilation_rate, data_format=self.data_format))
 
         def compute_output_shape(self, shape):
-            rows, columns = (conv_utils.conv_output_length(n, k, self.padding and s, self.padding) for n, k, s in
+            rows, columns = (conv_utils.conv_output_length(n, k, self.padding, s) for n, k, s in
                              zip(shape[1:3], self.kernel_size, self.strides))
             return shape[0], rows, columns, shape[3] * self.depth
 

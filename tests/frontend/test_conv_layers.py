@@ -140,10 +140,10 @@ def test_mistakes(make, match):
 def test_conv_utils():
     for padding in ("valid", "same"):
         for k, s in ((3, 1), (2, 2), (3, 2), (5, 3)):
-            assert [conv_utils.conv_output_length(d, k, s, padding) for d in (5, 6, 11, None)] == \
+            assert [conv_utils.conv_output_length(d, k, padding, s) for d in (5, 6, 11, None)] == \
                 [len(range(0, d - k + 1 if padding == "valid" else d, s)) for d in (5, 6, 11)] + [None]
     assert conv_utils.deconv_length(4, 2, 3, "valid", 1) == 10 and conv_utils.deconv_length(4, 2, 3, "same", 1) == 8
-    assert conv_utils.conv_input_length(4, 3, 2, "valid") == 9
+    assert conv_utils.conv_input_length(4, 3, "valid", 2) == 9
     kernel = wave((3, 2, 4, 5))
     np.testing.assert_array_equal(conv_utils.convert_kernel(kernel), kernel[::-1, ::-1])
     with pytest.raises(ValueError, match="Invalid kernel shape"):

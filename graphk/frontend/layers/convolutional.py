@@ -142,7 +142,7 @@ class _Conv(Layer):
 
     # ---------------------------------------------------------------- shapes and config
     def _lengths(self, space: Any) -> list[Any]:
-        return [conv_output_length(d, k, s, self.padding, r)
+        return [conv_output_length(d, k, self.padding, s, r)
                 for d, k, s, r in zip(space, self.kernel_size, self.strides, self.dilation_rate)]
 
     def compute_output_shape(self, input_shape: Any) -> Any:

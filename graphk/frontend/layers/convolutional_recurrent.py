@@ -55,7 +55,7 @@ class ConvRNN2D(RNN):
     def _state_shapes(self, input_shape: Any) -> list[tuple[Any, ...]]:
         cell = self.cell
         space = input_shape[3:] if cell.data_format == "channels_first" else input_shape[2:4]
-        space = [conv_output_length(d, k, s, cell.padding, r) for d, k, s, r in
+        space = [conv_output_length(d, k, cell.padding, s, r) for d, k, s, r in
                  zip(space, cell.kernel_size, cell.strides, cell.dilation_rate)]
         return [self._image(input_shape[0], space, n) for n in sizes(cell)]
 

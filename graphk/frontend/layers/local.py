@@ -47,7 +47,7 @@ class _LocallyConnected(Layer):
         first = self.data_format == "channels_first"
         space = input_shape[2:] if first else input_shape[1:-1]
         return input_shape[1 if first else -1], tuple(
-            conv_output_length(d, k, s, "valid") for d, k, s in zip(space, self.kernel_size, self.strides))
+            conv_output_length(d, k, "valid", s) for d, k, s in zip(space, self.kernel_size, self.strides))
 
     def build(self, input_shape: Any) -> None:
         if None in input_shape[1:]:

@@ -40,7 +40,7 @@ class _Pooling(Layer):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         at = 2 if self.data_format == "channels_first" else 1
-        space = [conv_output_length(d, k, s, self.padding)
+        space = [conv_output_length(d, k, self.padding, s)
                  for d, k, s in zip(input_shape[at:], self.pool_size, self.strides)]
         return (*input_shape[:at], *space, *input_shape[at + self.rank:])
 

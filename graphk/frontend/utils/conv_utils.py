@@ -51,10 +51,10 @@ def convert_kernel(kernel: Any) -> np.ndarray:
     return np.copy(np.flip(kernel, tuple(range(kernel.ndim - 2))))
 
 
-def conv_output_length(input_length: Any, filter_size: int, stride: int, padding: str, dilation: int = 1) -> Any:
+def conv_output_length(input_length: Any, filter_size: int, padding: str, stride: int, dilation: int = 1) -> Any:
     """How many windows a convolution sees along an axis of `input_length`.
 
-    >>> conv_output_length(9, 3, 2, "same"), conv_output_length(9, 3, 2, "valid")
+    >>> conv_output_length(9, 3, "same", 2), conv_output_length(9, 3, "valid", 2)
     (5, 4)
     """
     _known(padding, ("same", "valid", "full", "causal"))
@@ -65,7 +65,7 @@ def conv_output_length(input_length: Any, filter_size: int, stride: int, padding
     return (input_length + extra + stride - 1) // stride
 
 
-def conv_input_length(output_length: Any, filter_size: int, stride: int, padding: str) -> Any:
+def conv_input_length(output_length: Any, filter_size: int, padding: str, stride: int) -> Any:
     """The least input length that gives `output_length` windows."""
     _known(padding, ("same", "valid", "full"))
     if output_length is None:

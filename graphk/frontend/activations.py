@@ -10,7 +10,7 @@ from typing import Any, Callable
 from graphk.frontend import backend as K
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.families import members
-from graphk.frontend.utils.generic_utils import deserialize_keras_object
+from graphk.frontend.utils.generic_utils import deserialize_keras_object, lookup
 
 
 def softmax(x: Tensor, axis: int = -1) -> Tensor:
@@ -77,7 +77,12 @@ def serialize(activation: Callable[..., Any]) -> str:
 
 def deserialize(name: Any, custom_objects: dict[str, Any] | None = None) -> Any:
     """The activation function called `name`; ValueError if there is none."""
-    return deserialize_keras_object(name, module_objects=members(_TABLE, globals()), custom_objects=custom_objects,
+    table = members(_TABLE, globals())
+    layer = _LAYERS.get(name.lower()) if isinstance(name, str) else None
+    if layer and lookup(str(name), table, custom_objects) is None:
+        raise ValueError(f"Unknown activation function:{name}. It has weights or arguments, so it is a layer of its "
+                         f"own: add {layer}() after this one.")
+    return deserialize_keras_object(name, module_objects=table, custom_objects=custom_objects,
                                     printable_module_name="activation function")
 
 
@@ -92,6 +97,10 @@ def get(identifier: Any) -> Callable[..., Any]:
         return linear
     if isinstance(identifier, (str, dict)):
         return deserialize(identifier)
+    if isinstance(identifier, type) and issubclass(identifier, Layer):
+        name = identifier.__name__
+        raise ValueError(f"The layer class {name} is no activation function. Add {name}() as a layer of its own, after "
+                         "this one.")
     if callable(identifier):
         if isinstance(identifier, Layer):
             warnings.warn(
@@ -105,6 +114,7 @@ def get(identifier: Any) -> Callable[..., Any]:
                      f"{type(identifier).__name__}). Expected a name ({', '.join(_TABLE)}) or a function.")
 
 
+_LAYERS = {name.lower(): name for name in ("LeakyReLU", "PReLU", "ThresholdedReLU")}
 _TABLE = {
     f.__name__: f
     for f in (softmax, elu, selu, softplus, softsign, relu, tanh, sigmoid, hard_sigmoid, exponential, linear)

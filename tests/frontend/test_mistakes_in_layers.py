@@ -5,7 +5,7 @@ import pytest
 
 from graphk import backend as K
 from graphk import layers as L
-from graphk.models import Sequential
+from graphk.models import Model, Sequential
 
 
 def inp(*shape):
@@ -15,6 +15,15 @@ def inp(*shape):
 class WrongCall(L.Layer):
     def call(self, x):
         return K.dot(x, K.ones((7, 2)))
+
+
+def own(**methods):
+    return type("Own", (L.Layer,), methods)
+
+
+def called(layer):
+    layer(inp(3))
+    return layer
 
 
 CASES = {
@@ -48,6 +57,54 @@ CASES = {
     "cell": (lambda: L.RNN(3), ValueError, "`cell` should have a `call` method. The RNN was passed: 3."),
     "class of a cell": (lambda: L.RNN(L.LSTMCell), ValueError, "received the class LSTMCell. Write LSTMCell(units)."),
     "axes of Dot": (lambda: L.Dot("1", name="dot"), TypeError, "list or an int. Received: '1' (in Dot `dot`)"),
+    "layer for activation": (lambda: L.Dense(3, activation=L.LeakyReLU), ValueError,
+                             "Add LeakyReLU() as a layer of its"),
+    "name of a layer for activation": (lambda: L.Activation("leakyrelu"), ValueError,
+                                       "add LeakyReLU() after this one."),
+    "name": (lambda: L.Dense(3, name=5), TypeError, "The `name` of a layer or model must be a text; received 5."),
+    "layers one by one": (lambda: Sequential(L.Flatten(), L.Dense(3)), TypeError, "`name` of a layer or model must be"),
+    # shapes
+    "sequences wanted": (lambda: Sequential([L.LSTM(3, input_shape=(4, 3), name="a"), L.LSTM(3, name="b")]), ValueError,
+                         "layer b: expected ndim=3, found ndim=2 (shape (None, 3), the output of a). Set "
+                         "return_sequences=True in the layer a."),
+    "an axis too few": (lambda: L.Conv2D(2, 3, name="conv")(inp(28, 28)), ValueError,
+                        "Declare inputs of 3 axes, not counting the batch: input_shape=(..., ..., ...)."),
+    "an axis too few inside": (lambda: L.GRU(3)(L.Dense(2)(inp(3))), ValueError, "with Reshape or RepeatVector."),
+    "an axis too many": (lambda: L.RepeatVector(3, name="r")(inp(4, 3)), ValueError,
+                         "Put Flatten, Reshape or a global"),
+    "inputs too many": (lambda: L.Dense(3, name="d")([inp(3), inp(3)]), ValueError,
+                        "Join them first, with concatenate"),
+    "layer for tensor": (lambda: L.Dense(3)(L.Dense(2, name="e")), ValueError, "For the layer `e`, pass its output."),
+    "mask": (lambda: L.Flatten(name="f")(L.Embedding(5, 3, mask_zero=True)(inp(4))), TypeError,
+             "mask_zero=True before"),
+    # layers of the user's own
+    "open weight": (lambda: own(build=lambda s, shape: s.add_weight("w", shape))(name="mine")(inp(3)), ValueError,
+                    "Layer mine: the weight `w` was asked for in the shape (None, 3); expected integers."),
+    "initializer": (lambda: L.Dense(3, kernel_initializer=lambda s: np.ones((2, 2)), name="d")(inp(3)), ValueError,
+                    "Layer d: the initializer of the weight `kernel` gave an array of shape (2, 2); expected (3, 3)."),
+    "no super": (lambda: own(__init__=lambda s: None)()(inp(3)), RuntimeError,
+                 "Begin it with `super(Own, self).__init__"),
+    "weight before super": (lambda: own(__init__=lambda s: s.add_weight("w", (3,)) and None)(), RuntimeError,
+                            "The layer class Own has an `__init__` that did not call the one of Layer."),
+    "no shape": (lambda: own(compute_output_shape=lambda s, shape: None)(name="mine")(inp(3)), TypeError,
+                 "Layer mine: its `compute_output_shape` returned None; expected a tuple with the batch axis"),
+    # models
+    "no outputs": (lambda: Model(inp(3), []), ValueError, "A Model needs at least one output; received outputs=[]."),
+    "layer for output": (lambda: Model(inp(3), L.Dense(2, name="d")), ValueError, "Call `d` on a tensor and pass what"),
+    "layer for input": (lambda: Model(L.Dense(2, name="d"), inp(3)), ValueError, "Pass its tensor: `d`.input."),
+    "array for tensor": (lambda: L.Input(tensor=np.ones((2, 3))), TypeError, "The tensor of an input must be symbolic"),
+    "no list": (lambda: Sequential(3), TypeError, "Sequential takes a list of layers; received 3."),
+    "class": (lambda: Sequential([L.Dense]), TypeError, "Make one: Dense(...)."),
+    "function for layer": (lambda: Sequential(["relu"]), TypeError, "Found: relu. A function is a layer as Activation"),
+    "tensor for layer": (lambda: Sequential([inp(3)]), TypeError, "layers called on tensors make a Model"),
+    "several outputs": (lambda: Sequential([L.LSTM(3, return_state=True, input_shape=(4, 3), name="m")]), ValueError,
+                        "The layer m gave 3 tensors."),
+    "shape to build": (lambda: Sequential([L.Dense(3)], "s").build(3), ValueError, "such as (None, 3); received 3."),
+    "no weights": (lambda: L.Dense(3, name="d").set_weights(None), TypeError,
+                   "set_weights of the layer d takes a list"),
+    "weights too early": (lambda: L.Dense(3).set_weights([1]), ValueError, "The layer has none before it is called."),
+    "text for weights": (lambda: called(L.Dense(3, name="d")).set_weights([[["a"] * 3] * 3, np.ones(3)]), ValueError,
+                         "(for the weights of the layer `d`)"),
     "function": (lambda: L.Lambda(lambda x, k: x * k, name="lam")(inp(3)), TypeError, "in the Lambda layer `lam`"),
 }
 
@@ -82,3 +139,27 @@ def test_a_build_that_failed_leaves_no_weights():
 def test_a_rate_in_percent_is_told(make):
     with pytest.warns(UserWarning, match="`rate` is a fraction from 0 to 1; received 50, which counts as 1.0"):
         assert make(50, name="dr").rate == 1.
+
+
+def test_a_layer_that_does_not_fit_is_not_added():
+    m = Sequential()
+    with pytest.raises(ValueError, match="expected ndim=3"):
+        m.add(L.LSTM(3, input_shape=(3,)))
+    m.add(L.Dense(4, input_shape=(5,)))
+    with pytest.raises(ValueError, match="expected ndim=3"):
+        m.add(L.LSTM(3))
+    with pytest.raises(ValueError, match="used 2 times"):
+        m.add(L.Dense(2, name=m.layers[0].name))
+    m.add(L.Dense(1))
+    assert m.input_shape == (None, 5) and len(m.layers) == 2 and m.output_shape == (None, 1)
+    m.pop()
+    assert m.output_shape == (None, 4)
+
+
+def test_weights_that_do_not_fit_change_none():
+    m = Sequential([L.Dense(2, input_shape=(3,)), L.Dense(1)])
+    before = m.get_weights()
+    for wrong in ([np.ones((3, 2)), np.ones(2), np.ones((2, 1)), np.ones(4)], [np.ones((3, 2))]):
+        with pytest.raises(ValueError, match="not compatible|expecting 4 weights"):
+            m.set_weights(wrong)
+    assert all((a == b).all() for a, b in zip(before, m.get_weights()))

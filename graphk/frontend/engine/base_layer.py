@@ -91,7 +91,7 @@ class Layer(LayerState, LayerAccessors):
         self.input_spec: Any = None
         self.supports_masking = False
         self.stateful = False
-        self.name = kwargs.get("name") or self._default_name()
+        self.name = checked_name(kwargs.get("name")) or self._default_name()
         self.trainable = kwargs.get("trainable", True)
         if "input_shape" in kwargs or "batch_input_shape" in kwargs:
             shape = kwargs.get("batch_input_shape")
@@ -135,7 +135,8 @@ class Layer(LayerState, LayerAccessors):
         if not self.supports_masking:
             if mask is not None and not is_all_none(mask):
                 raise TypeError("Layer " + self.name + " does not support masking, but was passed an input_mask: "
-                                + str(mask))
+                                + str(mask) + ". Leave out the Masking layer or mask_zero=True before it, or let a "
+                                "layer that ends the mask come between, such as an LSTM(return_sequences=False).")
             return None
         return mask
 
@@ -178,8 +179,17 @@ class Layer(LayerState, LayerAccessors):
         from graphk.frontend import constraints, initializers, regularizers
         make = initializers.get(initializer if initializer is not None else "glorot_uniform")
         dtype = dtype or K.floatx()
-        shape = tuple(int(d) for d in (shape if shape is not None else ()))
+        self._check_begun()
+        shape = tuple(shape if shape is not None else ())
+        if any(not isinstance(d, (int, float, np.number)) for d in shape):
+            raise ValueError(f"Layer {self.name}: the weight `{name}` was asked for in the shape {shape}; expected "
+                             "integers. Sizes that are open, such as the batch's, are none of weights: use "
+                             "input_shape[-1], and declare it in Input.")
+        shape = tuple(int(d) for d in shape)
         weight = K.variable(_initial(make, shape, dtype), dtype, name, constraints.get(constraint))
+        if weight.array.shape != shape:
+            raise ValueError(f"Layer {self.name}: the initializer of the weight `{name}` gave an array of shape "
+                             f"{weight.array.shape}; expected {shape}. Make it of the shape that it is called with.")
         weight.trainable = trainable
         if regularizer is not None:
             with origin(layer=self.name):
@@ -191,6 +201,7 @@ class Layer(LayerState, LayerAccessors):
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         if isinstance(inputs, tuple) and inputs and all(isinstance(x, Tensor) for x in inputs):
             inputs = list(inputs)
+        self._check_begun()
         with K.name_scope(self.name), origin(layer=self.name), naming(self.name, lambda: self._called_on(inputs)):
             self._maybe_build(inputs)
             self.assert_input_compatibility(inputs)
@@ -222,6 +233,12 @@ class Layer(LayerState, LayerAccessors):
         return f"in the {type(self).__name__} layer `{self.name}`" + (
             f", called on inputs of shape {', '.join(map(str, shapes))}" if shapes else "")
 
+    def _check_begun(self) -> None:
+        if "_inbound_nodes" not in vars(self):
+            name = type(self).__name__
+            raise RuntimeError(f"The layer class {name} has an `__init__` that did not call the one of Layer. Begin it "
+                               f"with `super({name}, self).__init__(**kwargs)`.")
+
     def _check_output(self, output: Any) -> None:
         for x in to_list(output, allow_tuple=True):
             if not isinstance(x, Tensor):
@@ -250,18 +267,20 @@ class Layer(LayerState, LayerAccessors):
                 raise ValueError("Layer " + self.name + " was called with an input that isn't a symbolic tensor. "
                                  "Received type: " + str(type(x)) + ". Full input: " + str(inputs)[:300] +
                                  ". All inputs to the layer should be tensors: call layers on Input(shape) and pass "
-                                 "arrays to the model's `predict`, or use K.constant(array).")
+                                 "arrays to the model's `predict`, or use K.constant(array)."
+                                 + (f" For the layer `{x.name}`, pass its output." if isinstance(x, Layer) else ""))
         if not self.input_spec:
             return
         specs = to_list(self.input_spec, allow_tuple=True)
         if len(inputs) != len(specs):
             raise ValueError("Layer " + self.name + " expects " + str(len(specs)) + " inputs, but it received "
-                             + str(len(inputs)) + " input tensors. Input received: " + str(inputs))
+                             + str(len(inputs)) + " input tensors. Input received: " + str(inputs)
+                             + ". Join them first, with concatenate or another merge layer, or call it on each.")
         for i, (x, spec) in enumerate(zip(inputs, specs)):
             wrong = spec.complaint(x) if spec is not None else None
             if wrong:
                 raise ValueError(f"Input {i} is incompatible with layer {self.name}: {wrong} (shape "
-                                 f"{K.int_shape(x)}{_made_by(x)})")
+                                 f"{K.int_shape(x)}{_made_by(x)}){_fix(x, spec)}")
 
     def _output_shapes(self, inputs: list[Tensor], outputs: list[Tensor]) -> list[Any]:
         """Static shapes of the outputs: what the layer declares, or what the nodes say if it declares nothing."""
@@ -269,6 +288,9 @@ class Layer(LayerState, LayerAccessors):
             return [K.int_shape(x) for x in outputs] if any(hasattr(x, "_keras_shape") for x in outputs) \
                 else [x.shape for x in outputs]
         shape = self.compute_output_shape(unpack_singleton([K.int_shape(x) for x in inputs]))
+        if not isinstance(shape, (list, tuple)):
+            raise TypeError(f"Layer {self.name}: its `compute_output_shape` returned {shape!r}; expected a tuple with "
+                            "the batch axis, or a list of them.")
         return [tuple(s) for s in shape] if isinstance(shape, list) else [tuple(shape)]
 
     def _add_inbound_node(self, input_tensors: Any, output_tensors: Any, input_masks: Any, output_masks: Any,
@@ -300,6 +322,27 @@ def _kind(x: Any) -> str:
 def _made_by(x: Tensor) -> str:
     layer = getattr(x, "_keras_history", (None,))[0]
     return f", the output of {layer.name}" if layer is not None else ""
+
+
+def _fix(x: Tensor, spec: InputSpec) -> str:
+    """What to do about an input with too few or too many axes."""
+    made: Any = getattr(x, "_keras_history", (None,))[0]
+    n, want = K.ndim(x), spec.ndim or spec.min_ndim or 0
+    if want > n and getattr(made, "return_sequences", True) is False:
+        return f". Set return_sequences=True in the layer {made.name}."
+    if want > n and hasattr(made, "is_placeholder"):
+        axes = ", ".join(["..."] * (want - 1))
+        return f". Declare inputs of {want - 1} axes, not counting the batch: input_shape=({axes})."
+    if want > n:
+        return ". Add the axes that are missing, with Reshape or RepeatVector."
+    return ". Put Flatten, Reshape or a global pooling before it." if n > (spec.ndim or spec.max_ndim or n) else "."
+
+
+def checked_name(name: Any) -> Any:
+    """`name`; TypeError if it is neither a text nor None."""
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"The `name` of a layer or model must be a text; received {name!r:.100}.")
+    return name
 
 
 def _tuple(shape: Any) -> tuple[Any, ...]:

@@ -33,6 +33,9 @@ class InputLayer(Layer):
         if input_shape is not None and batch_input_shape is not None:
             raise ValueError("Only provide the input_shape OR batch_input_shape argument to InputLayer, not both at "
                              "the same time.")
+        if input_tensor is not None and not isinstance(input_tensor, Tensor):
+            raise TypeError(f"The tensor of an input must be symbolic; received a {type(input_tensor).__name__}. Use "
+                            "K.constant(array), or Input(shape) and pass the array to fit or predict.")
         super().__init__(dtype=dtype or (K.dtype(input_tensor) if input_tensor is not None else None),
                          name=name or "input_" + str(K.get_uid("input")))
         self.trainable = False

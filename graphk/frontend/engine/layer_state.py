@@ -12,6 +12,7 @@ import numpy as np
 
 from graphk.frontend import backend as K
 from graphk.frontend.tensor import Update, Variable
+from graphk.frontend.utils.blame import naming
 from graphk.frontend.utils.generic_utils import object_list_uid, to_list, unpack_singleton
 
 
@@ -84,6 +85,8 @@ class LayerState:
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Set the values of `weights`; ValueError naming the layer if count or shapes differ."""
         params = self.weights
+        if weights is None:
+            raise TypeError(f"set_weights of the layer {self.name} takes a list of arrays; received None.")
         if len(params) != len(weights):
             raise ValueError(
                 'You called `set_weights(weights)` on layer "'
@@ -95,17 +98,20 @@ class LayerState:
                 + f" weights, of shapes {[p.array.shape for p in params]}. Provided weights: "
                 + str(weights)[:50]
                 + "..."
+                + ("" if self.built else " The layer has none before it is called.")
             )
-        for p, w in zip(params, weights):
+        K.batch_set_value(self._weight_values(weights))
+
+    def _weight_values(self, weights: Sequence[Any]) -> list[tuple[Variable, np.ndarray]]:
+        """Each weight with its new value; ValueError naming the layer if one does not fit."""
+        pairs = []
+        for p, w in zip(self.weights, weights):
             if p.array.shape != np.shape(w):
-                raise ValueError(
-                    "Layer weight shape "
-                    + str(p.array.shape)
-                    + " not compatible with provided weight shape "
-                    + str(np.shape(w))
-                    + f" (weight `{p.name}` of layer {self.name})"
-                )
-        K.batch_set_value(list(zip(params, weights)))
+                raise ValueError(f"Layer weight shape {p.array.shape} not compatible with provided weight shape "
+                                 f"{np.shape(w)} (weight `{p.name}` of layer {self.name})")
+            with naming(self.name, lambda: f"for the weights of the layer `{self.name}`"):
+                pairs.append((p, np.asarray(w, dtype=p.array.dtype)))
+        return pairs
 
     def count_params(self) -> int:
         """How many numbers the weights hold; RuntimeError before `build`."""

@@ -10,7 +10,7 @@ import copy
 from typing import Any, Callable, Sequence
 
 from graphk.frontend import backend as K
-from graphk.frontend.engine.base_layer import Layer
+from graphk.frontend.engine.base_layer import Layer, checked_name
 from graphk.frontend.engine.graph_map import GraphMap, node_key
 from graphk.frontend.engine.input_layer import InputLayer
 from graphk.frontend.engine.network_config import NetworkConfig
@@ -47,7 +47,7 @@ class Network(NetworkConfig, Subclassed):
             self.trainable = trainable
 
     def _init_network(self, name: str | None) -> None:
-        self.name = name or self._default_name()
+        self.name = checked_name(name) or self._default_name()
         self.trainable = True
         self.supports_masking = False
         self.optimizer: Any = None
@@ -73,6 +73,9 @@ class Network(NetworkConfig, Subclassed):
     def _init_graph(self, inputs: Any, outputs: Any) -> None:
         self._is_graph_network = True
         self.inputs, self.outputs = to_list(inputs, allow_tuple=True), to_list(outputs, allow_tuple=True)
+        if not self.outputs:
+            raise ValueError("A Model needs at least one output; received outputs=[]. Pass the tensors that the last "
+                             "layers gave.")
         self._check_ends()
         self._input_coordinates = [x._keras_history for x in self.inputs]
         self._output_coordinates = [x._keras_history for x in self.outputs]
@@ -103,8 +106,9 @@ class Network(NetworkConfig, Subclassed):
             self._check_history(
                 x,
                 "Input tensors to a " + type(self).__name__ + " must come from `keras.layers.Input`. "
-                "Received: " + str(x)[:200] + " (missing previous layer metadata). Make it with Input(shape), or with "
-                "Input(tensor=x) if it is a placeholder.",
+                "Received: " + str(x)[:200] + " (missing previous layer metadata). "
+                + (f"Pass its tensor: `{x.name}`.input." if isinstance(x, Layer) else "Make it with Input(shape), or "
+                   "with Input(tensor=x) if it is a placeholder."),
             )
             if not isinstance(x._keras_history[0], InputLayer):
                 raise ValueError(
@@ -120,8 +124,9 @@ class Network(NetworkConfig, Subclassed):
             self._check_history(
                 x,
                 "Output tensors to a " + type(self).__name__ + " must be the output of a Keras `Layer` "
-                "(thus holding past layer metadata). Found: " + str(x)[:200] + ". Wrap backend operations in a Lambda "
-                "layer.",
+                "(thus holding past layer metadata). Found: " + str(x)[:200] + ". "
+                + (f"Call `{x.name}` on a tensor and pass what it gives." if isinstance(x, Layer) else "Wrap backend "
+                   "operations in a Lambda layer."),
             )
 
     @staticmethod
@@ -205,11 +210,11 @@ class Network(NetworkConfig, Subclassed):
             raise ValueError(f'You called `set_weights(weights)` on model "{self.name}" with a weight list of length '
                              f"{len(weights)}, but the model was expecting {want} weights, of shapes "
                              f"{[w.shape for layer in self.layers for w in layer.weights]}.")
-        at = 0
-        for layer in self.layers:
-            count = len(layer.weights)
-            Layer.set_weights(layer, weights[at:at + count])      # in the order of `weights`, also of an inner model
-            at += count
+        left, pairs = list(weights), []
+        for layer in self.layers:                                 # in the order of `weights`, also of an inner model
+            pairs += layer._weight_values(left)
+            del left[:len(layer.weights)]
+        K.batch_set_value(pairs)
 
     # ---------------------------------------------------------------- losses, updates, state
     def _own_nodes(self) -> list[Any]:

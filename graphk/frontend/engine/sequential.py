@@ -16,6 +16,8 @@ from graphk.frontend.engine.base_layer import Layer
 from graphk.frontend.engine.input_layer import Input, InputLayer
 from graphk.frontend.engine.network import Network
 from graphk.frontend.engine.training import Model
+from graphk.frontend.tensor import Tensor
+from graphk.frontend.utils.blame import unchanged
 
 
 class Sequential(Model):
@@ -34,6 +36,8 @@ class Sequential(Model):
         if isinstance(layers, Layer):
             raise TypeError(f"Sequential takes a list of layers; received the layer `{layers.name}`. Write "
                             "Sequential([layer]).")
+        if layers is not None and not hasattr(layers, "__iter__"):
+            raise TypeError(f"Sequential takes a list of layers; received {layers!r:.200}.")
         for layer in layers or []:
             self.add(layer)
 
@@ -52,7 +56,11 @@ class Sequential(Model):
     def add(self, layer: Any) -> None:
         """Put a layer on top; TypeError if it is none, ValueError if it has several outputs."""
         if not isinstance(layer, Layer):
-            raise TypeError("The added layer must be an instance of class Layer. Found: " + str(layer))
+            raise TypeError("The added layer must be an instance of class Layer. Found: " + str(layer) + _fix(layer))
+        with unchanged(self):
+            self._add(layer)
+
+    def _add(self, layer: Any) -> None:
         if not self._stack and self.outputs is None:
             if isinstance(layer, InputLayer):
                 self._build_input_shape = layer.batch_input_shape
@@ -80,7 +88,7 @@ class Sequential(Model):
         if isinstance(out, list):
             raise ValueError(
                 "All layers in a Sequential model should have a single output tensor. For multi-output layers, "
-                "use the functional API."
+                f"use the functional API. The layer {layer.name} gave {len(out)} tensors."
             )
         self._stack.append(layer)
         self._rebuild(out)
@@ -120,6 +128,9 @@ class Sequential(Model):
                     "give the first layer `input_shape`."
                 )
             return
+        if not isinstance(input_shape, (list, tuple)):
+            raise ValueError(f"The input shape of the Sequential model `{self.name}` must be a tuple with the batch "
+                             f"axis, such as (None, 3); received {input_shape!r}.")
         self._build_input_shape = tuple(input_shape)
         stack, self._stack = self._stack, []
         self._begin(Input(batch_shape=tuple(input_shape), name=self.name + "_input"))
@@ -180,6 +191,15 @@ class Sequential(Model):
         if layers and not model.inputs and shape:
             model.build(shape)
         return model
+
+
+def _fix(x: Any) -> str:
+    """What to do about something that is no layer."""
+    if isinstance(x, type):
+        return f". Make one: {x.__name__}(...)."
+    if isinstance(x, Tensor):
+        return ". Add the layers, not what they give; layers called on tensors make a Model(inputs, outputs)."
+    return ". A function is a layer as Activation(f) or Lambda(f)." if callable(x) or isinstance(x, str) else "."
 
 
 def _first_shape(layer: Any) -> tuple[Any, Any]:

@@ -4,7 +4,6 @@ In: JSON or YAML text, configs, models.  Out: models.  What always holds: loadin
 """
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from graphk.frontend.engine.input_layer import Input, InputLayer
@@ -25,15 +24,14 @@ def model_from_config(config: dict[str, Any], custom_objects: dict[str, Any] | N
 
 def model_from_json(json_string: str, custom_objects: dict[str, Any] | None = None) -> Any:
     """A model from `model.to_json()`."""
-    return model_from_config(json.loads(json_string), custom_objects)
+    from graphk.frontend.saving.text import load_json
+    return model_from_config(load_json(json_string), custom_objects)
 
 
 def model_from_yaml(yaml_string: str, custom_objects: dict[str, Any] | None = None) -> Any:
     """A model from `model.to_yaml()`."""
-    reader = getattr(saving(), "load_yaml", None)
-    if reader is None:
-        raise NotImplementedError("model_from_yaml: the saving module has no YAML reader; use model_from_json")
-    return model_from_config(reader(yaml_string), custom_objects)
+    from graphk.frontend.saving.text import load_yaml
+    return model_from_config(load_yaml(yaml_string), custom_objects)
 
 
 def load_model(filepath: Any, custom_objects: dict[str, Any] | None = None, compile: bool = True) -> Any:
@@ -55,7 +53,7 @@ def clone_model(model: Any, input_tensors: Any = None) -> Any:
     (None, 2)
     """
     if not isinstance(model, Model):
-        raise ValueError("Expected `model` argument to be a `Model` instance, got ", model)
+        raise ValueError(f"Expected `model` argument to be a `Model` instance, got {model!r}.")
     if isinstance(model, Sequential):
         return _clone_sequential(model, input_tensors)
     copies: dict[int, Any] = {}

@@ -356,6 +356,14 @@ class Nadam(Optimizer):
             self._assign(p, p - lr * bar / (K.sqrt(v_hat) + self.epsilon))
         return self.updates
 
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Set the state, and the momentum schedule, where it is no part of the state, to what it is after its steps."""
+        super().set_weights(weights)
+        if not any(w is self.m_schedule for w in self.weights):
+            steps = np.arange(1., float(K.get_value(self.iterations)) + 1.)
+            momenta = float(K.get_value(self.beta_1)) * (1. - 0.5 * 0.96 ** (steps * self.schedule_decay))
+            K.set_value(self.m_schedule, np.prod(momenta))
+
     def get_config(self) -> dict[str, Any]:
         return self._config(("lr", "beta_1", "beta_2"), epsilon=self.epsilon, schedule_decay=self.schedule_decay)
 

@@ -24,7 +24,7 @@ from graphk.ir.ops import shape as sh
 from graphk.ir.ops.contract import dot as ir_dot
 from graphk.ir.ops.leaves import new_variable
 from graphk.ir.types import TensorType
-from graphk.runtime.writes import write
+from graphk.runtime.writes import Unwritten, write
 
 Shape = tuple[Any, ...]
 
@@ -440,11 +440,12 @@ class Variable(Tensor):
 
     def __init__(self, value: Any, dtype: str | None = None, name: str | None = None, constraint: Any = None,
                  trainable: bool = True):
-        data = np.asarray(value, dtype=dtype)
-        node = new_variable(TensorType(data.dtype.name, tuple(int(d) for d in data.shape)), name or "Variable")
+        data = value if isinstance(value, Unwritten) else np.asarray(value, dtype=dtype)
+        self.array = aligned(data.shape, np.dtype(data.dtype).name)
+        if isinstance(data, np.ndarray):
+            self.array[...] = data
+        node = new_variable(TensorType(self.array.dtype.name, self.array.shape), name or "Variable")
         super().__init__(node, name or "Variable")
-        self.array = aligned(data.shape, data.dtype.name)
-        self.array[...] = data
         self.constraint = constraint
         self.trainable = trainable
         _arrays[node] = self.array

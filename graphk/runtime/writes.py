@@ -8,7 +8,7 @@ and finds the same number later, would read the same values again.
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Any, NamedTuple
 
 new_number = itertools.count(1).__next__
 
@@ -16,6 +16,12 @@ new_number = itertools.count(1).__next__
 class Writes:
     """`last`: the latest number."""
     last = 0
+
+
+class Unwritten(NamedTuple):
+    """The first value of a variable that is written before anything reads it."""
+    shape: tuple[int, ...]
+    dtype: str
 
 
 def note_write() -> int:

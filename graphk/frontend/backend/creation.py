@@ -23,6 +23,7 @@ from graphk.ir.ops import elementwise as ew
 from graphk.ir.ops import shape as sh
 from graphk.ir.ops.leaves import new_input
 from graphk.ir.types import TensorType
+from graphk.runtime.writes import Unwritten
 
 BATCH = sym("n")                             # the batch size that all Input layers share
 _fresh = itertools.count(1)
@@ -153,8 +154,8 @@ def variable(value: Any, dtype: str | None = None, name: str | None = None, cons
     if isinstance(value, Tensor):
         value = eval(value)
     full = "/".join([*_scopes, name or "Variable"])
-    v = Variable(np.asarray(dense(value), dtype=dtype or floatx()), name=full if full.endswith(":0") else full + ":0",
-                 constraint=constraint)
+    data = value if isinstance(value, Unwritten) else np.asarray(dense(value), dtype=dtype or floatx())
+    v = Variable(data, name=full if full.endswith(":0") else full + ":0", constraint=constraint)
     v._keras_shape = tuple(v.shape)
     v._uses_learning_phase = False
     return mark_sparse(v) if is_sparse_matrix(value) else v

@@ -6,7 +6,8 @@ layer's name as its origin; weights are listed trainable first.
 """
 from __future__ import annotations
 
-from typing import Any, Sequence
+import contextlib
+from typing import Any, Iterator, Sequence
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from graphk.frontend.utils.advice import advice, keywords
 from graphk.frontend.utils.blame import naming, unchanged
 from graphk.frontend.utils.generic_utils import has_arg, is_all_none, to_list, to_snake_case, unpack_singleton
 from graphk.ir.node import origin
+from graphk.runtime.writes import Unwritten
 
 
 class InputSpec:
@@ -186,7 +188,8 @@ class Layer(LayerState, LayerAccessors):
                              "integers. Sizes that are open, such as the batch's, are none of weights: use "
                              "input_shape[-1], and declare it in Input.")
         shape = tuple(int(d) for d in shape)
-        weight = K.variable(_initial(make, shape, dtype), dtype, name, constraints.get(constraint))
+        first = Unwritten(shape, dtype) if _unwritten else _initial(make, shape, dtype)
+        weight = K.variable(first, dtype, name, constraints.get(constraint))
         if weight.array.shape != shape:
             raise ValueError(f"Layer {self.name}: the initializer of the weight `{name}` gave an array of shape "
                              f"{weight.array.shape}; expected {shape}. Make it of the shape that it is called with.")
@@ -313,6 +316,19 @@ class Layer(LayerState, LayerAccessors):
             x._keras_history = (self, index, i)
         Node(self, [h[0] for h in history], [h[1] for h in history], [h[2] for h in history], inputs, outputs,
              in_masks, masks, [K.int_shape(x) for x in inputs], shapes, arguments)
+
+
+_unwritten: list[bool] = []
+
+
+@contextlib.contextmanager
+def unwritten_weights() -> Iterator[None]:
+    """Layers built inside have weights of any value: whoever builds them here gives them theirs before use."""
+    _unwritten.append(True)
+    try:
+        yield
+    finally:
+        _unwritten.pop()
 
 
 def _kind(x: Any) -> str:

@@ -83,7 +83,7 @@ class NetworkConfig:
             raise ImportError("Requires yaml module installed: pip install pyyaml") from None
         return yaml.safe_dump(json.loads(self.to_json()), **kwargs)
 
-    # ---------------------------------------------------------------- files: graphk.frontend.saving does the work
+    # ---------------------------------------------------------------- files, by graphk.frontend.saving.model_files
     def save(self, filepath: Any, overwrite: bool = True, include_optimizer: bool = True) -> None:
         """Write architecture, weights and optimizer state to an HDF5 file."""
         saving().save_model(self, filepath, overwrite, include_optimizer)
@@ -113,12 +113,8 @@ class NetworkConfig:
 
 
 def saving() -> Any:
-    """The module that reads and writes files."""
-    try:
-        return importlib.import_module("graphk.frontend.saving")
-    except ImportError:
-        raise NotImplementedError("saving and loading models is not part of this build of graphk; use get_weights(), "
-                                  "set_weights() and to_json()") from None
+    """The module that reads and writes files: imported with the first file, since h5py takes its time."""
+    return importlib.import_module("graphk.frontend.saving.model_files")
 
 
 def json_value(x: Any) -> Any:

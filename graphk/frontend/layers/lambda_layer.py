@@ -5,6 +5,7 @@ keeps the functions themselves for this process, and their names alone for files
 """
 from __future__ import annotations
 
+import os
 from typing import Any, Callable
 
 import numpy as np
@@ -26,8 +27,8 @@ class Lambda(Layer):
 
     output_shape: tuple without the batch axis, or a function of the input shape; by default what the tensor says.
     mask: a tensor or a function (inputs, mask) -> mask; arguments: further keyword arguments of the function.
-    Configs hold the functions for this process, and their names for files: pass a function in custom_objects to load
-    a saved model.
+    Configs hold the functions for this process, files their names: pass a function in custom_objects, by its name or
+    the layer's, to load a model that another process saved.
 
     >>> K.eval(Lambda(lambda x: K.sum(x, axis=1, keepdims=True))(K.variable([[1., 2.]]))).tolist()
     [[3.0]]
@@ -98,7 +99,7 @@ class Lambda(Layer):
         config = {k: v for k, v in config.items() if k not in ("module", "output_shape_module", "mask_module")}
         for key in ("function", "output_shape", "mask"):
             kind, stored = config.pop(key + "_type", "raw"), config.get(key)
-            if key == "output_shape" and kind == "lambda" and not isinstance(stored, _FunctionName):
+            if key == "output_shape" and kind == "lambda" and str(stored) not in _made_here:
                 config[key] = None                             # lost in a file, but tensors know their shapes
             elif kind != "raw":
                 name = config.get("name")
@@ -124,13 +125,24 @@ class _FunctionName(str):
         return str, (str(self),)
 
 
+# What files written by this process call its functions -> the functions; None for names that two of them share.
+_made_here: dict[str, Any] = {}
+_process = os.urandom(8).hex()
+
+
 def _described(x: Any) -> tuple[Any, str]:
     """What a config says of a function, or of anything else, and its kind."""
     if not callable(x):
         return x, "raw"
-    name = _FunctionName(getattr(x, "__name__", type(x).__name__))
+    own = getattr(x, "__name__", type(x).__name__)
+    if own == "<lambda>":
+        name = next((_FunctionName(n) for n, f in _made_here.items() if f is x), None) \
+            or _FunctionName(f"<lambda> {len(_made_here)} of {_process}")
+    else:
+        name = _FunctionName(own)
     name.function = x
-    return name, "lambda" if name == "<lambda>" else "function"
+    _made_here[name] = x if _made_here.get(name, x) is x else None
+    return name, "lambda" if own == "<lambda>" else "function"
 
 
 def _given_function(stored: Any, layer: str | None, kind: str, custom_objects: dict[str, Any] | None) -> Any:
@@ -140,6 +152,8 @@ def _given_function(stored: Any, layer: str | None, kind: str, custom_objects: d
         return given[layer]
     if isinstance(stored, _FunctionName):
         return given.get(stored, stored.function)
+    if isinstance(stored, str) and stored not in given and _made_here.get(stored) is not None:
+        return _made_here[stored]
     if kind == "function" and isinstance(stored, str):
         return deserialize_keras_object(
             stored, custom_objects=custom_objects, printable_module_name="function in Lambda layer"

@@ -1,0 +1,309 @@
+"""HDF5 files, read with suspicion and written whole or not at all.
+
+In: a path, an open h5py file or group, a file object.  Out: `Place`, a group whose attributes and arrays are checked
+before they are read; a group to write into.  What always holds: reading follows hard links only, never leaves the
+file, and takes no more memory than the file stores; an interrupted write leaves the old file as it was.
+"""
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import stat
+from typing import Any, Iterator, Sequence
+
+import h5py
+import numpy as np
+
+from graphk.frontend.saving.errors import GraphkFormatError, malformed
+
+# Larger attributes do not fit into an object's header: Keras splits lists of names into `name0`, `name1`, …
+HEADER_LIMIT = 64512
+# deflate, shuffle, fletcher32, szip, nbit, scaleoffset, lzf: what comes with HDF5 and h5py.  Others are plugins: code.
+_FILTERS = {1, 2, 3, 4, 5, 6, 32000}
+_COMPRESSION = 1100                 # deflate makes at most 1032 bytes of one
+_KINDS = {"f", "i", "u", "b"}
+
+
+class Place:
+    """A group of an open file.
+
+    file: what messages call the file; path: the group's path in it.
+    """
+
+    def __init__(self, group: Any, file: str, path: str = ""):
+        self._group, self.file, self.path = group, file, path
+
+    def error(self, reason: str, name: str = "") -> GraphkFormatError:
+        """An error about something in this group."""
+        return GraphkFormatError(self.file, self._at(name), reason)
+
+    def _at(self, name: str) -> str:
+        return "/".join(part for part in (self.path, name) if part) or "/"
+
+    # ---------------------------------------------------------------- attributes
+    def has_attribute(self, name: str) -> bool:
+        """Whether the group has the attribute `name`."""
+        with malformed(self.file, self._at(name), "the attribute cannot be looked up"):
+            return name in self._group.attrs
+
+    def text(self, name: str) -> str | None:
+        """A text attribute, None if there is none."""
+        if not self.has_attribute(name):
+            return None
+        with malformed(self.file, self._at(name), "the attribute cannot be read as text"):
+            return self._string(self._group.attrs[name], name)
+
+    def texts(self, name: str) -> list[str] | None:
+        """A list of texts, which may be split into `name0`, `name1`, …; None if there is none."""
+        if self.has_attribute(name):
+            parts = [name]
+        else:
+            parts = [f"{name}0"] if self.has_attribute(f"{name}0") else []
+            while parts and self.has_attribute(f"{name}{len(parts)}"):
+                parts.append(f"{name}{len(parts)}")
+        if not parts:
+            return None
+        found: list[str] = []
+        for part in parts:
+            with malformed(self.file, self._at(part), "the attribute cannot be read as a list of texts"):
+                value = self._group.attrs[part]
+                found += [self._string(x, part) for x in np.asarray(value).reshape(-1).tolist()] \
+                    if not isinstance(value, h5py.Empty) else []
+        return found
+
+    def _string(self, value: Any, name: str) -> str:
+        if isinstance(value, np.ndarray) and value.size == 1:
+            value = value.reshape(-1)[0]
+        if isinstance(value, bytes):
+            return value.decode("utf-8")
+        if isinstance(value, str):
+            return value.encode("utf-8", "surrogateescape").decode("utf-8")     # h5py lets wrong bytes through
+        raise self.error(f"expected text, found {type(value).__name__}", name)
+
+    # ---------------------------------------------------------------- groups and arrays
+    def keys(self) -> list[str]:
+        """The names in this group."""
+        with malformed(self.file, self.path, "the group cannot be listed"):
+            return list(self._group)
+
+    def __contains__(self, name: str) -> bool:
+        with malformed(self.file, self._at(name), "the name cannot be looked up"):
+            return name in self._group
+
+    def _open(self, name: str) -> Any:
+        """The object at `name`, every step of whose path is a hard link."""
+        found = self._group
+        with malformed(self.file, self._at(name), "the object cannot be opened"):
+            for step in [s for s in name.split("/") if s]:
+                if not isinstance(found, h5py.Group):
+                    raise self.error(f"`{step}` is looked for in something that is not a group", name)
+                link = found.get(step, getlink=True)
+                if link is None:
+                    raise self.error("there is nothing by this name", name)
+                if not isinstance(link, h5py.HardLink):
+                    raise self.error(f"`{step}` is a {type(link).__name__}; links are refused, since they lead to "
+                                     "other places and files. Copy the data into the file", name)
+                found = found[step]
+        return found
+
+    def group(self, name: str) -> "Place":
+        """The group at `name`."""
+        found = self._open(name)
+        if not isinstance(found, h5py.Group):
+            raise self.error(f"expected a group, found {type(found).__name__}", name)
+        return Place(found, self.file, self._at(name))
+
+    def array(self, name: str) -> "Stored":
+        """The array at `name`, not yet read."""
+        found = self._open(name)
+        if not isinstance(found, h5py.Dataset):
+            raise self.error(f"expected an array, found {type(found).__name__}", name)
+        return Stored(found, self, name)
+
+
+class Stored:
+    """An array in a file.  shape, dtype: what reading gives."""
+
+    def __init__(self, dataset: Any, place: Place, name: str):
+        self._dataset, self._place, self.name = dataset, place, name
+        with malformed(place.file, place._at(name), "the array cannot be described"):
+            self._check()
+            self.shape: tuple[int, ...] = tuple(dataset.shape)
+            self.dtype: np.dtype = dataset.dtype
+        self.ndim = len(self.shape)
+
+    def _check(self) -> None:
+        data = self._dataset
+        if data.shape is None:
+            raise self.error("the array is empty (it has a null data space)")
+        if data.dtype.kind not in _KINDS or data.dtype.hasobject or data.dtype.names:
+            raise self.error(f"expected numbers, found data of type {data.dtype}")
+        if data.is_virtual or data.external:
+            raise self.error("its data lies in other files, which is refused. Copy it into the file")
+        layout = data.id.get_create_plist()
+        filters = {layout.get_filter(i)[0] for i in range(layout.get_nfilters())}
+        if not filters <= _FILTERS:
+            raise self.error(f"it is stored by the filters {sorted(filters - _FILTERS)}, which are plug-ins: refused")
+        stored, declared = data.id.get_storage_size(), data.size * data.dtype.itemsize
+        if declared > stored * (_COMPRESSION if filters else 1):
+            raise self.error(f"it declares the shape {data.shape} of {data.dtype}, {declared} bytes, but the file "
+                             f"stores {stored}")
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return self.read().astype(dtype or self.dtype, copy=False)
+
+    def error(self, reason: str) -> GraphkFormatError:
+        return self._place.error(reason, self.name)
+
+    @property
+    def size(self) -> int:
+        """How many numbers it holds."""
+        return int(self._dataset.size)
+
+    def lies_plain(self) -> bool:
+        """Whether the numbers lie as they are, all within the file: reading them fails only where the disk does."""
+        data = self._dataset
+        with malformed(self._place.file, self._place._at(self.name), "the array cannot be described"):
+            start, end = data.id.get_offset(), data.file.id.get_filesize()
+            return data.id.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS and start is not None and \
+                start + self.size * self.dtype.itemsize <= end
+
+    def read(self) -> np.ndarray:
+        """The values."""
+        with malformed(self._place.file, self._place._at(self.name), "the array cannot be read"):
+            return np.asarray(self._dataset[()])
+
+    def read_into(self, array: np.ndarray) -> None:
+        """The values, converted to the type of `array`, which has the same shape."""
+        with malformed(self._place.file, self._place._at(self.name), "the array cannot be read"):
+            if array.ndim == 0 or array.size == 0:
+                array[...] = self._dataset[()]
+            else:
+                self._dataset.read_direct(array)
+
+
+@contextlib.contextmanager
+def reading(filepath: Any) -> Iterator[Place]:
+    """The root of the file (or the group) that `filepath` stands for.
+
+    Raises FileNotFoundError if there is no such file and GraphkFormatError if it is not HDF5.
+    """
+    if isinstance(filepath, h5py.Group):
+        yield Place(filepath, getattr(filepath.file, "filename", "<memory>") or "<memory>", filepath.name.strip("/"))
+        return
+    name = file_name(filepath)
+    if isinstance(filepath, (str, os.PathLike)):
+        _refuse_foreign(os.fspath(filepath))
+    elif not hasattr(filepath, "read"):
+        raise TypeError(f"expected a path, an h5py file or group, or a file object open for reading; received "
+                        f"{filepath!r:.80}, a {type(filepath).__name__}")
+    with malformed(name, "", "the file cannot be opened as HDF5"):
+        file = h5py.File(filepath, "r")
+    try:
+        yield Place(file, name)
+    finally:
+        file.close()
+
+
+def file_name(filepath: Any) -> str:
+    """What messages call a file."""
+    if isinstance(filepath, (str, os.PathLike)):
+        return os.fspath(filepath)
+    return str(getattr(filepath, "name", f"<{type(filepath).__name__}>"))
+
+
+def _refuse_foreign(path: str) -> None:
+    """Say what a file that is not HDF5 is, before h5py says that it is not."""
+    if not os.path.exists(path):
+        raise FileNotFoundError(2, f"Unable to open file (no such file, looked for in {os.getcwd()})", path)
+    if os.path.isdir(path):
+        inside = sorted(os.listdir(path))[:5]
+        what = "a TensorFlow SavedModel, which graphk does not read: save it as HDF5 (`model.save('model.h5')`)" \
+            if "saved_model.pb" in inside else f"a folder; it holds {inside}"
+        raise GraphkFormatError(path, "", f"expected an HDF5 file, found {what}")
+    if not h5py.is_hdf5(path):
+        with open(path, "rb") as f:
+            head = f.read(16)
+        raise GraphkFormatError(path, "", f"it is not an HDF5 file (or is damaged): {os.path.getsize(path)} bytes, "
+                                          f"beginning with {head!r}. Expected a file written by `model.save` or "
+                                          "`model.save_weights`")
+
+
+# ------------------------------------------------------------------ writing
+@contextlib.contextmanager
+def writing(filepath: Any) -> Iterator[Any]:
+    """An empty group; what has been put into it stands at `filepath` when the block ends without an error."""
+    if isinstance(filepath, h5py.Group):
+        yield filepath
+    elif isinstance(filepath, (str, os.PathLike)):
+        with replacing(os.fspath(filepath)) as aside, h5py.File(aside, "w") as file:
+            yield file
+    elif hasattr(filepath, "write"):
+        memory = io.BytesIO()
+        with h5py.File(memory, "w") as file:
+            yield file
+        filepath.write(memory.getvalue())
+    else:
+        raise TypeError(f"expected a path, an h5py file or group, or a file object open for writing; received "
+                        f"{filepath!r:.80}, a {type(filepath).__name__}")
+
+
+@contextlib.contextmanager
+def replacing(path: str) -> Iterator[str]:
+    """A path beside `path`; the file made there takes the place of `path`, durably, when the block ends well."""
+    path = os.path.realpath(path)                      # a link stays, the file it leads to is replaced
+    folder = os.path.dirname(path)
+    if os.path.isdir(path):
+        raise IsADirectoryError(21, "cannot write a file here: there is a folder by this name", path)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(2, "cannot write a file here: there is no such folder. Make it first", folder)
+    mode = stat.S_IMODE(os.stat(path).st_mode) if os.path.exists(path) else None
+    aside = os.path.join(folder, f".{os.path.basename(path)[:200]}.{os.getpid()}.{os.urandom(4).hex()}")
+    try:
+        yield aside
+        if mode is not None:
+            os.chmod(aside, mode)
+        _sync(aside)
+        os.replace(aside, path)
+        _sync(folder)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(aside)
+
+
+def _sync(path: str) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as e:                               # some file systems cannot sync a folder
+        if not os.path.isdir(path):
+            raise e
+    finally:
+        os.close(handle)
+
+
+def put_texts(group: Any, name: str, texts: Sequence[str]) -> None:
+    """A list of texts as an attribute, split where it does not fit into a header; RuntimeError for too long a text."""
+    data = [t.encode("utf-8") for t in texts]
+    long = [t for t in data if len(t) > HEADER_LIMIT]
+    if long:
+        raise RuntimeError(f"The following attributes cannot be saved to an HDF5 file because they are larger than "
+                           f"{HEADER_LIMIT} bytes: {long!r:.200}")
+    whole = np.array(data, dtype=f"S{max(map(len, data), default=1) or 1}")
+    if whole.nbytes <= HEADER_LIMIT:
+        group.attrs[name] = whole
+        return
+    per_part = HEADER_LIMIT // whole.itemsize
+    for i, at in enumerate(range(0, len(whole), per_part)):
+        group.attrs[f"{name}{i}"] = whole[at:at + per_part]
+
+
+def put_array(group: Any, name: str, value: np.ndarray) -> None:
+    """An array as a dataset."""
+    dataset = group.create_dataset(name, value.shape, dtype=value.dtype)
+    if value.size:
+        dataset[() if not value.shape else slice(None)] = value
+
+
+__all__ = ["HEADER_LIMIT", "Place", "Stored", "file_name", "put_array", "put_texts", "reading", "replacing", "writing"]

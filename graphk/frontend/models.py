@@ -52,10 +52,12 @@ def clone_model(model: Any, input_tensors: Any = None) -> Any:
     >>> clone_model(m).output_shape
     (None, 2)
     """
-    if not isinstance(model, Model):
-        raise ValueError(f"Expected `model` argument to be a `Model` instance, got {model!r}.")
-    if isinstance(model, Sequential):
-        return _clone_sequential(model, input_tensors)
+    return (_clone_sequential_model if isinstance(model, Sequential) else _clone_functional_model)(model, input_tensors)
+
+
+def _clone_functional_model(model: Any, input_tensors: Any = None) -> Any:
+    if not isinstance(model, Model) or isinstance(model, Sequential):
+        raise ValueError(f"Expected `model` argument to be a `Model` instance that is no Sequential, got {model!r}.")
     copies: dict[int, Any] = {}
     table: dict[int, tuple[Any, Any]] = {}
     given = to_list(input_tensors) if input_tensors is not None else [None] * len(model.inputs)
@@ -78,7 +80,9 @@ def clone_model(model: Any, input_tensors: Any = None) -> Any:
     return model.__class__(inputs, [table[id(x)] for x in model.outputs], name=model.name)
 
 
-def _clone_sequential(model: Any, input_tensors: Any) -> Any:
+def _clone_sequential_model(model: Any, input_tensors: Any = None) -> Any:
+    if not isinstance(model, Sequential):
+        raise ValueError(f"Expected `model` argument to be a `Sequential` model instance, got {model!r}.")
     layers = [clone_model(la) if isinstance(la, Model) else la.__class__.from_config(model._config_of(la))
               for la in model._stack]
     out = Sequential(name=model.name)

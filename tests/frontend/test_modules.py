@@ -69,6 +69,17 @@ def test_a_star_import_of_layers_brings_layers_alone():
 @pytest.mark.parametrize("module, names", [
     ("layers.convolutional", "_Conv _ZeroPadding _Cropping _UpSampling"), ("layers", "Recurrent"),
     ("legacy.layers", "AtrousConvolution1D AtrousConvolution2D Recurrent"), ("utils", "get_source_inputs"),
-    ("utils.layer_utils", "get_source_inputs"), ("utils.conv_utils", "normalize_data_format")])
+    ("utils.layer_utils", "get_source_inputs"), ("utils.conv_utils", "normalize_data_format"),
+    ("engine.training", "_make_batches _batch_shuffle _slice_arrays _standardize_input_data _standardize_weights "
+     "_standardize_sample_or_class_weights _standardize_class_weights _standardize_sample_weights _check_array_lengths "
+     "_check_array_length_consistency _check_loss_and_target_compatibility _check_num_samples _collect_metrics "
+     "_weighted_masked_objective _fit_loop _test_loop _predict_loop"),
+    ("engine.training_utils", "standardize_single_array check_generator_arguments is_sequence iter_sequence_infinite"),
+    ("engine.topology", "_collect_input_shape _collect_previous_mask _to_snake_case _is_all_none _object_list_uid "
+     "_to_list save_weights_to_hdf5_group load_weights_from_hdf5_group preprocess_weights_for_loading"),
+    ("engine.base_layer", "_collect_input_shape _collect_previous_mask _to_snake_case"),
+    ("engine.network", "_make_node_key InputLayer"), ("layers.recurrent", "_standardize_args"),
+    ("models", "_clone_functional_model _clone_sequential_model"), ("utils", "convert_all_kernels_in_model"),
+    ("utils.generic_utils", "check_for_unexpected_keys")])
 def test_names_that_libraries_import(module, names):
     assert all(hasattr(importlib.import_module(f"graphk.{module}"), name) for name in names.split())

@@ -226,7 +226,7 @@ class Layer(LayerState, LayerAccessors):
             return
         self.assert_input_compatibility(inputs)
         with unchanged(self):
-            self.build(unpack_singleton([K.int_shape(x) for x in to_list(inputs)]))
+            self.build(collect_input_shape(inputs))
             self.built = True
             if self._initial_weights is not None:
                 self.set_weights(self._initial_weights)
@@ -373,3 +373,8 @@ def _initial(make: Any, shape: tuple[int, ...], dtype: str) -> Any:
 def collect_previous_mask(input_tensors: Any) -> Any:
     """The masks of layer outputs, one per tensor (None where there is none)."""
     return unpack_singleton([getattr(x, "_keras_mask", None) for x in to_list(input_tensors)])
+
+
+def collect_input_shape(input_tensors: Any) -> Any:
+    """The static shape of a tensor; of a list the list of its tensors' shapes."""
+    return unpack_singleton([K.int_shape(x) for x in to_list(input_tensors)])

@@ -169,6 +169,14 @@ def is_all_none(iterable_or_element: Any) -> bool:
     return all(x is None for x in to_list(iterable_or_element, allow_tuple=True))
 
 
+def check_for_unexpected_keys(name: str, input_dict: dict[str, Any], expected_values: Sequence[str]) -> None:
+    """ValueError if `input_dict`, the argument `name`, has a key that is not among `expected_values`."""
+    for key in input_dict:
+        if key not in expected_values:
+            raise ValueError(f'Unknown entry in {name} dictionary: "{key}". Only expected the following keys: '
+                             f"{list(expected_values)}{advice(key, expected_values)}")
+
+
 def to_snake_case(name: str) -> str:
     """`MaxPooling2D` -> `max_pooling2d`."""
     s = re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z0-9]+)", r"\1_\2", name)).lower()

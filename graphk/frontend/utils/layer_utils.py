@@ -1,7 +1,7 @@
-"""The printed summary of a model, and counts of weights.
+"""The printed summary of a model, counts of weights, and weights brought from other layouts.
 
-In: a model.  Out: lines of text in Keras's layout.  What always holds: a weight shared by several layers is
-counted once in the totals.
+In: a model or a layer.  Out: lines of text in Keras's layout; layers with their weights changed in place.  What always
+holds: a weight shared by several layers is counted once in the totals.
 """
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Callable, Sequence
 import numpy as np
 
 from graphk.frontend import backend as K
+from graphk.frontend.utils.conv_utils import convert_kernel
 
 
 def count_params(weights: Sequence[Any]) -> int:
@@ -84,3 +85,38 @@ def _sequential_like(model: Any) -> bool:
             return False
     known = {id(n) for nodes in by_depth for n in nodes}
     return all(sum(id(n) in known for n in layer._inbound_nodes) <= 1 for layer in model.layers)
+
+
+# ------------------------------------------------------------------ weights of another layout
+_WITH_WINDOWS = ("Conv1D", "Conv2D", "Conv3D", "Conv2DTranspose")
+
+
+def convert_all_kernels_in_model(model: Any) -> None:
+    """Turn the windows of all convolution kernels around: weights trained on Theano become TensorFlow's, and back."""
+    K.batch_set_value([(layer.kernel, convert_kernel(K.get_value(layer.kernel))) for layer in model.layers
+                       if type(layer).__name__ in _WITH_WINDOWS])
+
+
+def convert_dense_weights_data_format(dense: Any, previous_feature_map_shape: Sequence[int],
+                                      target_data_format: str = "channels_first") -> None:
+    """Reorder the rows of the Dense layer after a Flatten, for feature maps in the other data format.
+
+    previous_feature_map_shape: what Flatten gets from now on, without the batch axis; target_data_format: its format.
+
+    >>> from graphk.layers import Dense
+    >>> layer = Dense(1, use_bias=False, weights=[np.arange(4.).reshape(4, 1)], input_shape=(4,))
+    >>> _ = layer(K.placeholder((None, 4)))
+    >>> convert_dense_weights_data_format(layer, (2, 2, 1), "channels_first")
+    >>> layer.get_weights()[0].ravel().tolist()
+    [0.0, 2.0, 1.0, 3.0]
+    """
+    first = K.normalize_data_format(target_data_format) == "channels_first"
+    kernel, *rest = dense.get_weights()
+    shape = tuple(previous_feature_map_shape)
+    before = shape[1:] + shape[:1] if first else shape[-1:] + shape[:-1]
+    if kernel.shape[0] != np.prod(shape):
+        raise ValueError(f"The layer `{dense.name}` has a kernel of {kernel.shape[0]} rows, but feature maps of shape "
+                         f"{shape} have {np.prod(shape)} values; pass the shape of Flatten's input.")
+    axes = (len(shape) - 1, *range(len(shape) - 1)) if first else (*range(1, len(shape)), 0)
+    rows = np.transpose(np.arange(len(kernel)).reshape(before), axes)
+    dense.set_weights([kernel[rows.ravel()], *rest])

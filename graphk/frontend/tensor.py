@@ -80,11 +80,15 @@ class Tensor:
         self.__dict__["_phase_flag"] = bool(value)
 
     def __repr__(self) -> str:
-        return f"<graphk.Tensor '{self.name}' shape={self.shape} dtype={self.dtype}>"
+        return f"<graphk.{type(self).__name__} '{self.name}' shape={self.shape} dtype={self.dtype}>"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Tensor":
         from graphk.frontend.engine.copying import copied_tensor
         return copied_tensor(self, memo)
+
+    def __reduce__(self) -> Any:
+        from graphk.frontend.engine.copying import tensor_state
+        return tensor_state(self)
 
     # ---------------------------------------------------------------- what a symbol cannot do
     def _no_value(self, what: str) -> TypeError:
@@ -446,8 +450,7 @@ class Variable(Tensor):
             self.array[...] = data
         node = new_variable(TensorType(self.array.dtype.name, self.array.shape), name or "Variable")
         super().__init__(node, name or "Variable")
-        self.constraint = constraint
-        self.trainable = trainable
+        self.constraint, self.trainable = constraint, trainable
         _arrays[node] = self.array
         _handles[node] = weakref.ref(self)
 
@@ -465,9 +468,6 @@ class Variable(Tensor):
 
     def eval(self, session: Any = None) -> np.ndarray:      # type: ignore[override]    # a variable's takes no values
         return self.get_value()
-
-    def __repr__(self) -> str:
-        return f"<graphk.Variable '{self.name}' shape={self.shape} dtype={self.dtype}>"
 
 
 def variable_of(node: Node) -> Variable:

@@ -26,6 +26,19 @@ def test_order_of_calls():
     assert calls == names[:2] + names[2:4] * 2 + names[4:]
 
 
+@pytest.mark.parametrize("layers", [[], [L.Dropout(.5)]])
+def test_validation_data_ends_with_the_phase_where_the_model_asks_for_it(layers):
+    m = Sequential([L.Dense(1, input_shape=(1,)), *layers])
+    m.compile("sgd", "mse")
+    seen = []
+    spy = C.LambdaCallback(on_train_begin=lambda logs: seen.append(spy.validation_data))
+    m.fit(X, X, verbose=0, validation_data=(X, X), callbacks=[spy])
+    m.fit(X, X, verbose=0, validation_split=.5, callbacks=[spy])
+    m.fit_generator(((X, X) for _ in range(2)), 1, verbose=0, validation_data=(X, X), callbacks=[spy])
+    assert [len(data) for data in seen] == [3 + len(layers)] * 3
+    assert all(data[3:] == [0.] * len(layers) for data in seen)
+
+
 def test_early_stopping_restores_the_best_weights():
     m = model()
     values = iter([3., 1., 2., 2., 2.])

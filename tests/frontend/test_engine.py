@@ -167,11 +167,20 @@ def test_a_model_without_shape_is_built_by_whatever_comes_first():
     assert config["build_input_shape"] == (None, 3) and Sequential.from_config(config).built
 
 
+def test_build_without_a_shape_leaves_the_layers_waiting():
+    m = Sequential([L.Dense(2)])
+    m.build()
+    assert not m.built and m.weights == []
+    m.build((None, 3))
+    m.build()
+    assert m.built and m.output_shape == (None, 2)
+
+
 def test_a_model_without_layers():
     m = Sequential(name="bare")
     m.compile("sgd", "mse")
     assert Sequential.from_config(m.get_config()).layers == []
-    for call in (m.build, lambda: m.build((None, 3)), lambda: m.predict(X), lambda: m.fit(X, Y)):
+    for call in (lambda: m.build((None, 3)), lambda: m.predict(X), lambda: m.fit(X, Y)):
         with pytest.raises(ValueError, match="Cannot build the Sequential model `bare`: it has no layers"):
             call()
 
@@ -299,7 +308,7 @@ def test_target_tensors_in_every_form():
     assert seq(target_tensors=K.placeholder((None, 2))).train_on_batch(X, Y) > 0
     with pytest.raises(ValueError, match="it should have one entry per model output. The model has 2 outputs"):
         two(target_tensors=a)
-    with pytest.raises(ValueError, match='Unknown entry in `target_tensors` dictionary: "c"'):
+    with pytest.raises(ValueError, match='Unknown entry in target_tensors dictionary: "c"'):
         two(target_tensors={"c": a})
 
 
@@ -313,7 +322,7 @@ def test_metrics_in_every_form():
     m = two(metrics={"a": ["mae"]}, weighted_metrics={"b": "mae", "a": "mae"})
     assert m.metrics_names == [*rest, "a_mean_absolute_error", "a_weighted_mean_absolute_error",
                                "b_weighted_mean_absolute_error"]
-    with pytest.raises(ValueError, match="list of lists as `metrics`, it should have one entry per model output"):
+    with pytest.raises(ValueError, match="passing a list as metrics, it should have one entry per model output"):
         two(metrics=[["mae"]])
     with pytest.raises(TypeError, match="Type of `metrics` argument not understood"):
         two(metrics="mae")

@@ -254,6 +254,10 @@ def test_stopping_and_epochs(capsys):
     m = line()
     h = m.fit_generator(loop(), 3, epochs=5, initial_epoch=2, verbose=0, callbacks=[Stops()], validation_data=Rows())
     assert h.epoch == [2] and "val_loss" not in h.history
+    h = m.fit_generator(loop(), 2, epochs=5, verbose=0, callbacks=[Stops()], validation_data=Rows())
+    assert h.epoch == [0] and len(h.history["val_loss"]) == 1        # the epoch was whole
+    h = m.fit(X, Y, batch_size=4, epochs=5, verbose=0, callbacks=[Stops()], validation_data=(X, Y))
+    assert h.epoch == [0] and "val_loss" not in h.history
     m.fit_generator(loop(), 3, epochs=1, verbose=1)
     out = capsys.readouterr().out
     assert out.startswith("Epoch 1/1\n") and "3/3 [====" in out

@@ -1,8 +1,9 @@
 """Deep copies and pickles of layers and models.
 
 In: a layer, a model (compiled or not), a tensor.  Out: one like it with variables of its own, also in another process.
-What always holds: a copied layer has been called on nothing yet; a copied model is made again from its config, with
-its weights, flags, compilation and the optimizer's state, so that it goes on training as the original would.
+What always holds: a copied layer has been called on nothing yet; a copied model is made again from its config (from its
+attributes, where `call` is the user's), with its weights, flags, compilation and the optimizer's state, so that it goes
+on training as the original would.
 """
 from __future__ import annotations
 
@@ -34,6 +35,20 @@ def copied_tensor(x: Tensor, memo: dict[int, Any]) -> Tensor:
     if hasattr(x, "_keras_shape"):
         out._keras_shape = x._keras_shape
     return out
+
+
+def tensor_state(x: Tensor) -> tuple[Any, ...]:
+    """How to make a variable or a placeholder again elsewhere; TypeError for what is computed from them."""
+    if isinstance(x, Variable):
+        return Variable, (x.array, x.dtype, x.name, x.constraint, x.trainable)
+    if not K.is_placeholder(x):
+        raise TypeError(f"The symbolic tensor `{x.name}` of shape {x.shape} cannot be pickled: it is computed from "
+                        "others. Pickle the model or the layer that makes it, or its value, K.eval(x).")
+    return _made_placeholder, (K.int_shape(x), K.dtype(x), x.name)
+
+
+def _made_placeholder(shape: Any, dtype: str, name: str) -> Tensor:
+    return K.placeholder(shape, dtype=dtype, name=name)
 
 
 # ------------------------------------------------------------------ layers
@@ -107,20 +122,36 @@ def _networks(network: Any) -> list[Any]:
                        for n in _networks(layer))]
 
 
-_COMPILED = ("loss", "metrics", "loss_weights", "sample_weight_mode", "weighted_metrics")
+_COMPILED = {"loss": "loss", "metrics": "metrics", "loss_weights": "loss_weights",
+             "sample_weight_mode": "sample_weight_mode", "weighted_metrics": "weighted_metrics",
+             "target_tensors": "_target_tensors_given"}
+_REMADE = {                             # what compiling a subclassed model and calling its layers give it anew
+    *_COMPILED.values(), *_OF_CALLS, *_PER_INPUT, *_PER_INPUT.values(), "built", "history", "input_names", "inputs",
+    "loss_functions", "loss_weights_list", "metrics_names", "metrics_tensors", "metrics_updates", "optimizer",
+    "output_names", "outputs", "predict_function", "sample_weight_modes", "sample_weights", "stateful_metric_functions",
+    "stateful_metric_names", "stop_training", "targets", "test_function", "total_loss", "total_loss_ready",
+    "train_function", "_calls", "_collected_trainable_weights", "_compiled_later", "_consistent_at",
+    "_feed_input_names", "_feed_input_shapes", "_feed_inputs", "_feed_loss_fns", "_feed_output_names",
+    "_feed_output_shapes", "_feed_outputs", "_feed_sample_weight_modes", "_feed_sample_weights", "_feed_targets",
+    "_loss_weights_list", "_output_masks", "_plain_weights", "_unit_axes"}
 
 
 def model_state(model: Any) -> tuple[Any, ...]:
     """How to make a model again elsewhere; see `__reduce__` in the documentation of `pickle`."""
-    config = model.get_config()
-    if getattr(model, "_target_tensors_given", None) is not None:
-        raise ValueError(f"The model `{model.name}` was compiled with target_tensors, which cannot be copied. "
-                         "Compile it without them first.")
-    state = {"flags": [n.trainable for n in _networks(model)], "weights": model.get_weights()}
+    state: dict[str, Any] = {"flags": [n.trainable for n in _networks(model)], "weights": model.get_weights()}
     if getattr(model, "optimizer", None) is not None:
-        state["compiled"] = {key: getattr(model, key) for key in _COMPILED}
+        state["compiled"] = {key: getattr(model, name) for key, name in _COMPILED.items()}
         state["optimizer"] = _optimizer_state(model.optimizer)
+    if model._is_subclassed:
+        shapes = [K.int_shape(x)[1:] for x in model.inputs] if model.inputs else None
+        return _made_subclassed, (model.__class__, own_attributes(model), shapes, state)
+    config = model.get_config()
     return _made_model, (model.__class__, config, custom_objects([model]), state)
+
+
+def own_attributes(model: Any) -> dict[str, Any]:
+    """What the user's `__init__` made of a subclassed model, its layers in order included."""
+    return {name: value for name, value in vars(model).items() if name not in _REMADE}
 
 
 def portable(state: Any) -> Any:
@@ -141,11 +172,26 @@ def _optimizer_state(optimizer: Any) -> tuple[Any, ...]:
 
 
 def _made_model(cls: Any, config: Any, objects: dict[str, Any], state: dict[str, Any]) -> Any:
-    from graphk.frontend import layers, optimizers
+    from graphk.frontend import layers
     from graphk.frontend.utils.generic_utils import CustomObjectScope
     with CustomObjectScope({name: thing for name, thing in objects.items() if not isinstance(thing, str)}):
         model = layers.deserialize({"class_name": cls, "config": config}) if isinstance(cls, str) else \
             cls.from_config(config)
+    return _restored(model, state)
+
+
+def _made_subclassed(cls: Any, attributes: dict[str, Any], shapes: Any, state: dict[str, Any]) -> Any:
+    model = cls.__new__(cls)
+    model._init_network(attributes["name"])
+    model.__dict__.update(attributes)
+    if shapes is not None:
+        model._call_on_shapes(shapes)
+    return _restored(model, state)
+
+
+def _restored(model: Any, state: dict[str, Any]) -> Any:
+    """The model with flags, weights, compilation and the optimizer's state."""
+    from graphk.frontend import optimizers
     for network, flag in zip(_networks(model), state["flags"]):
         network.trainable = flag
     if state["weights"]:
@@ -163,4 +209,5 @@ def _made_model(cls: Any, config: Any, objects: dict[str, Any], state: dict[str,
     return model
 
 
-__all__ = ["copied_layer", "copied_tensor", "custom_objects", "layer_state", "model_state", "portable"]
+__all__ = ["copied_layer", "copied_tensor", "custom_objects", "layer_state", "model_state",
+           "own_attributes", "portable", "tensor_state"]

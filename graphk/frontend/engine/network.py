@@ -160,7 +160,8 @@ class Network(NetworkConfig, Subclassed):
 
     def __reduce__(self) -> Any:
         from graphk.frontend.engine.copying import model_state, portable
-        return portable(model_state(self))
+        state = model_state(self)
+        return state if self._is_subclassed else portable(state)
 
     # ---------------------------------------------------------------- layers and weights
     @property
@@ -184,7 +185,7 @@ class Network(NetworkConfig, Subclassed):
         for layer in self.layers:
             if layer.name == name:
                 return layer
-        raise ValueError("No such layer: " + name + f". The layers are {names}" + advice(name, names))
+        raise ValueError("No such layer: " + name + f". The layers are {names}" + advice(name, names, None))
 
     @property
     def trainable_weights(self) -> list[Any]:

@@ -116,26 +116,20 @@ class Sequential(Model):
         self._rebuild(call.input_tensors[0])
 
     def build(self, input_shape: Any = None) -> None:
-        """Make all weights for inputs of `input_shape` (batch axis included)."""
-        if self.built and self.outputs is not None:
+        """Make all weights for inputs of `input_shape` (batch axis included); without one, layers go on waiting."""
+        if self.built and self.outputs is not None or not input_shape:
             return
         if not self._stack:
             raise ValueError(f"Cannot build the Sequential model `{self.name}`: it has no layers. Add one first.")
-        if not input_shape:
-            if self.outputs is None:
-                raise ValueError(
-                    "Cannot build the Sequential model `" + self.name + "` without an input shape: pass one, or "
-                    "give the first layer `input_shape`."
-                )
-            return
         if not isinstance(input_shape, (list, tuple)):
             raise ValueError(f"The input shape of the Sequential model `{self.name}` must be a tuple with the batch "
                              f"axis, such as (None, 3); received {input_shape!r}.")
-        self._build_input_shape = tuple(input_shape)
-        stack, self._stack = self._stack, []
-        self._begin(Input(batch_shape=tuple(input_shape), name=self.name + "_input"))
-        for layer in stack:
-            self._extend(layer)
+        with unchanged(self):
+            self._build_input_shape = tuple(input_shape)
+            stack, self._stack = self._stack, []
+            self._begin(Input(batch_shape=tuple(input_shape), name=self.name + "_input"))
+            for layer in stack:
+                self._extend(layer)
 
     def call(self, inputs: Any, mask: Any = None, training: Any = None) -> Any:
         """The outputs for new inputs."""

@@ -6,16 +6,33 @@ whole epoch weight each batch by its size; outputs of prediction are allocated o
 """
 from __future__ import annotations
 
+import warnings
 from functools import partial
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterator, Sequence
 
 import numpy as np
 
 from graphk.frontend.engine.training_loop import run_epochs
-from graphk.frontend.engine.training_utils import (batch_shuffle, check_num_samples, make_batches, once,
-                                                   warn_of_bad_numbers)
+from graphk.frontend.engine.training_utils import batch_shuffle, check_num_samples, make_batches
 from graphk.frontend.sparse import is_sparse_matrix
 from graphk.frontend.utils.generic_utils import Progbar, unpack_singleton
+
+
+def _once(f: Callable[..., None]) -> Callable[..., None]:
+    """`f`, but only the first call does something."""
+    left = [f]
+    return lambda *args: left.pop()(*args) if left else None
+
+
+def _warn_of_bad_numbers(loss: float, arrays: Sequence[Any], names: Sequence[str]) -> None:
+    """Where the loss is NaN or infinite: a warning that names the first array that holds such numbers, if one does."""
+    for name, a in zip(names, arrays):
+        if isinstance(a, np.ndarray) and a.dtype.kind == "f" and not np.isfinite(a).all():
+            bad = np.argwhere(~np.isfinite(a))
+            warnings.warn(f"The loss became {loss}: the array for `{name}` holds {len(bad)} numbers that are NaN or "
+                          f"infinite, the first at {tuple(int(i) for i in bad[0])}. Remove or replace them before "
+                          "training (np.nan_to_num, or a mask).", stacklevel=5)
+            return
 
 
 def fit_loop(model: Any, ins: list[Any], val_ins: list[Any] | None, epochs: range, *, batch_size: int | None,
@@ -23,12 +40,13 @@ def fit_loop(model: Any, ins: list[Any], val_ins: list[Any] | None, epochs: rang
              ) -> Any:
     """Train on the arrays `ins` (inputs, targets, sample weights); returns the model's History."""
     samples = check_num_samples(ins, batch_size, steps_per_epoch, "steps_per_epoch")
-    blame = once(warn_of_bad_numbers)
+    blame = _once(_warn_of_bad_numbers)
 
-    def train(logger: Any) -> None:
+    def train(logger: Any) -> bool:
         loss = _epoch(model, ins, samples, batch_size, steps_per_epoch, shuffle, logger)
         if not np.isfinite(loss):
             blame(loss, ins, [x.name for x in model._all_feeds()])
+        return not model.stop_training
 
     def validate() -> Any:
         return test_loop(model, val_ins or [], batch_size=batch_size if steps_per_epoch is None else None, verbose=0,

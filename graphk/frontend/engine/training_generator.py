@@ -26,7 +26,8 @@ def is_generator(x: Any) -> bool:
     return isinstance(x, Sequence) or hasattr(x, "__next__")
 
 
-def check_generator_arguments(y: Any, sample_weight: Any, validation_split: Any, batch_size: Any) -> None:
+def check_generator_arguments(y: Any = None, sample_weight: Any = None, validation_split: Any = None,
+                              batch_size: Any = None) -> None:
     """ValueError for what a generator must say itself."""
     if y is not None:
         raise ValueError("`y` argument is not supported when data is a generator or Sequence instance. Instead pass "
@@ -62,7 +63,9 @@ def drawing(generator: Any, max_queue_size: int = 10, workers: int | None = 1, u
     """What gives the next batch, computed ahead by `workers`; StopIteration after the last one of a generator."""
     if isinstance(generator, np.ndarray) or not is_sequence(generator) and not hasattr(generator, "__next__"):
         raise TypeError(f"Expected a generator of batches, or a keras.utils.Sequence; received a "
-                        f"{type(generator).__name__}. For arrays there are `fit`, `evaluate` and `predict`.")
+                        f"{type(generator).__name__}. For arrays there are `fit`, `evaluate` and `predict`"
+                        + ("; a function that yields batches is called: generator()." if callable(generator) else "."))
+    check_counts(max_queue_size=max_queue_size)
     workers = 1 if workers is None else workers
     if not isinstance(workers, (int, np.integer)) or workers < 0:
         raise ValueError(f"`workers` must be a number of threads or processes, 0 for none of them; "
@@ -87,7 +90,7 @@ def drawing(generator: Any, max_queue_size: int = 10, workers: int | None = 1, u
 
 
 def _unpack(item: Any) -> tuple[Any, Any, Any]:
-    if not hasattr(item, "__len__") or len(item) not in (2, 3):
+    if not hasattr(item, "__len__") or isinstance(item, (dict, str)) or len(item) not in (2, 3):
         raise ValueError(
             "Output of generator should be a tuple `(x, y, sample_weight)` or `(x, y)`. Found: " + str(item)[:200]
         )
@@ -99,6 +102,8 @@ def _size(x: Any) -> int:
     first = next(iter(x.values()), None) if isinstance(x, dict) else x[0] if isinstance(x, (list, tuple)) and x else x
     if first is None or (isinstance(first, list) and not first):
         return 1
+    if np.ndim(first) == 0:
+        raise ValueError(f"Expected a batch of arrays with one row per sample; received {first!r:.100}.")
     size = int(np.shape(first)[0])
     if size == 0:
         raise ValueError("Received an empty batch. Batches should contain at least one item.")
@@ -123,11 +128,12 @@ def fit_generator(model: Any, generator: Any, steps_per_epoch: float | None = No
             following = _with_first(following, lambda x, y, w: model._standardize_user_data(x, y))
         model._need_compile("training/testing")
 
-        def train(logger: Any) -> None:
+        def train(logger: Any) -> bool:
             for step in range(steps):
                 sizes[-1] = _train_step(model, step, following(), class_weight, logger)
                 if model.stop_training:
-                    break
+                    return step + 1 == steps           # stopped by the last batch, an epoch is whole
+            return True
         arrays = model._validation_arrays(validation_data, None) if isinstance(validation_data, (tuple, list)) else None
         validate: Callable[[], list[float]] | None = None
         if arrays:

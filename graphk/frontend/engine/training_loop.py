@@ -10,18 +10,22 @@ from typing import Any, Callable, Sequence
 from graphk.frontend import callbacks as cbks
 
 
-def run_epochs(model: Any, epochs: range, train: Callable[[Any], None], validate: Callable[[], Sequence[Any]] | None, *,
+def run_epochs(model: Any, epochs: range, train: Callable[[Any], bool], validate: Callable[[], Sequence[Any]] | None, *,
                callbacks: Any, verbose: int, params: dict[str, Any], validation_data: Any = None,
                count_mode: str = "steps") -> Any:
-    """Call `train(logger)` and `validate()` once per epoch; returns the model's History.
+    """Call `train(logger)`, which says whether the epoch is to be validated, and `validate()` once per epoch; returns
+    the model's History.
 
-    params: what callbacks find in `params` besides what this function knows; validation_data: what they find there.
+    params: what callbacks find in `params` besides what this function knows; validation_data: what they find there,
+    followed by the test phase where the model asks for the phase.
     """
     names = list(model.metrics_names)
     log_names = names + (["val_" + n for n in names] if validate else [])
     logger = cbks.make_callbacks(model, callbacks, verbose, count_mode)
     logger.set_params({**params, "epochs": epochs.stop, "verbose": verbose, "do_validation": validate is not None,
                        "metrics": log_names})
+    if validation_data and model._phase():
+        validation_data = [*validation_data, 0.]
     for c in logger:
         c.validation_data = validation_data
     model.stop_training = False
@@ -30,8 +34,7 @@ def run_epochs(model: Any, epochs: range, train: Callable[[Any], None], validate
         model.reset_stateful_metrics()
         logs: dict[str, Any] = {}
         logger.on_epoch_begin(epoch)
-        train(logger)
-        if validate and not model.stop_training:
+        if train(logger) and validate:
             logs.update(("val_" + n, v) for n, v in zip(names, validate()))
         logger.on_epoch_end(epoch, logs)
         if model.stop_training:

@@ -14,6 +14,7 @@ from typing import Any, Callable, Iterable, Iterator, Sequence
 import numpy as np
 
 from graphk.frontend import backend as K
+from graphk.frontend.utils.blame import naming
 from graphk.frontend.utils.generic_utils import Progbar
 
 
@@ -348,17 +349,22 @@ class LearningRateScheduler(Callback):
 
     def __init__(self, schedule: Callable[..., float], verbose: int = 0):
         super().__init__()
+        if not callable(schedule):
+            raise TypeError("`schedule` of LearningRateScheduler must be a function of the epoch that returns a "
+                            f"learning rate; received {schedule!r}.")
         self.schedule, self.verbose = schedule, verbose
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         if not hasattr(self.model.optimizer, "lr"):
             raise ValueError('Optimizer must have a "lr" attribute.')
-        try:
-            lr = self.schedule(epoch, float(K.get_value(self.model.optimizer.lr)))
-        except TypeError:
-            lr = self.schedule(epoch)
+        with naming("schedule", lambda: "in the `schedule` of LearningRateScheduler, which is called with the epoch"):
+            try:
+                lr = self.schedule(epoch, float(K.get_value(self.model.optimizer.lr)))
+            except TypeError:
+                lr = self.schedule(epoch)
         if not isinstance(lr, (float, np.float32, np.float64)):
-            raise ValueError('The output of the "schedule" function should be float.')
+            raise ValueError(f'The output of the "schedule" function should be float. Received {lr!r} for the epoch '
+                             f"{epoch}.")
         K.set_value(self.model.optimizer.lr, lr)
         if self.verbose > 0:
             print("\nEpoch %05d: LearningRateScheduler setting learning rate to %s." % (epoch + 1, lr))
@@ -482,5 +488,7 @@ class LambdaCallback(Callback):
         given = {"on_epoch_begin": on_epoch_begin, "on_epoch_end": on_epoch_end, "on_batch_begin": on_batch_begin,
                  "on_batch_end": on_batch_end, "on_train_begin": on_train_begin, "on_train_end": on_train_end}
         for name, fn in given.items():
+            if fn is not None and not callable(fn):
+                raise TypeError(f"`{name}` of LambdaCallback must be a function; received {fn!r}.")
             if fn is not None:
                 setattr(self, name, fn)

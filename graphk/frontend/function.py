@@ -49,6 +49,10 @@ class Function:
         inputs = [*inputs, *self._fed]
         self._single = not isinstance(outputs, (list, tuple)) or isinstance(outputs, Update)
         outputs = [outputs] if self._single else list(outputs)
+        if any(x is None for x in outputs):
+            raise ValueError(f"The output number {[x is None for x in outputs].index(True)} of the function "
+                             f"`{name or 'function'}` is None. K.gradients gives None for a variable that the loss "
+                             "does not depend on.")
         self.inputs, self.outputs = inputs, outputs
         self.name = name or "function"
         self._phase_at = self._find_phase(inputs)

@@ -13,8 +13,9 @@ from typing import Any, Callable, Iterable
 import numpy as np
 
 from graphk.frontend.backend.creation import kept_uids
-from graphk.frontend.utils.advice import keywords
+from graphk.frontend.utils.advice import advice, keywords, keywords_of
 from graphk.frontend.utils.blame import naming
+from graphk.frontend.utils.generic_utils import has_arg
 
 # old name -> new names, tried in order; the first that the class takes
 RENAMED: dict[str, tuple[str, ...]] = {
@@ -174,6 +175,9 @@ def translated(init: Callable[..., None], owner: type | None = None) -> Callable
 
 def renamed(function: Callable[..., Any], names: dict[str, str]) -> Callable[..., Any]:
     """A method, or a constructor, that also takes arguments by their old names; `show_accuracy` is dropped."""
+    known = {"show_accuracy", *names, *keywords_of(function)}
+    takes_all = has_arg(function, "", accept_all=True)
+
     @functools.wraps(function)
     def keras1(self: Any, *args: Any, **kwargs: Any) -> Any:
         if "show_accuracy" in kwargs:
@@ -189,6 +193,10 @@ def renamed(function: Callable[..., Any], names: dict[str, str]) -> Callable[...
                 kwargs["steps_per_epoch"] = _steps(kwargs["steps_per_epoch"],
                                                    args[0] if args else kwargs.get("generator"))
             _warn(name, args, kwargs)
+        for k in kwargs:
+            if k not in known and not takes_all:
+                raise TypeError(f"{function.__name__}() got an unexpected keyword argument '{k}'"
+                                + advice(k, keywords_of(function), "arguments"))
         return function(self, *args, **kwargs)
     return keras1
 

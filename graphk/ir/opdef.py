@@ -216,6 +216,8 @@ def normalize_axes(axes: Any, ndim: int) -> tuple[int, ...]:
     if axes is None:
         return tuple(range(ndim))
     axes = (axes,) if isinstance(axes, (int, np.integer)) else tuple(axes)
+    if not all(isinstance(a, (int, np.integer)) for a in axes):
+        raise TypeError(f"axes are integers, or None for all; received {axes} for a tensor of {ndim} axes")
     out = sorted({int(a) + ndim if a < 0 else int(a) for a in axes})
     if any(a < 0 or a >= ndim for a in out):
         raise ValueError(f"axis out of range: received {axes} for a tensor of {ndim} axes "

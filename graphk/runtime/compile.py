@@ -177,8 +177,8 @@ class Executable:
         for b, a in zip(self.inputs, arrays):
             want = compile_dims(b.type.shape)(env)
             if want != a.shape:
-                raise ValueError(f"the input `{b.name}` of {self.program.name} has shape {a.shape}, expected {b.type}"
-                                 + (f" = {want} with {env}" if env else ""))
+                raise ValueError(f"the input `{b.name}` of {self.program.name} has shape {a.shape}, expected {want}: "
+                                 f"what is computed from it needs {b.type}" + (f", with {env}" if env else ""))
         for x, y in self.program.guards:
             p, q = compile_dims((x, y))(env)
             if p != q:

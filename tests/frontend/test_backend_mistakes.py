@@ -14,6 +14,13 @@ STEP = lambda x, states: (x + states[0], [x + states[0]])           # noqa: E731
 
 REFUSED = {
     "reduction axis": (lambda: K.sum(c(2, 3), axis=2), ValueError, "axis out of range"),
+    "axis of text": (lambda: K.sum(c(2, 3), axis="a"), TypeError, "axes are integers, or None for all; received"),
+    "eval": (lambda: K.eval(K.placeholder((2,), name="p") * 2), ValueError, "depends on the placeholder `p`"),
+    "floatx": (lambda: K.set_floatx("float7"), ValueError, "Unknown floatx type: float7"),
+    "no gradient": (lambda: K.function([], K.gradients(K.sum(c(2)), [K.zeros((2,))])), ValueError,
+                    "output number 0 of the function `function` is None. K.gradients gives None for"),
+    "update of a number": (lambda: K.update(3, 4), TypeError, "only variables can be updated; received 3"),
+    "rank for ctc": (lambda: K.ctc_batch_cost([[0]], c(2, 4), [[1]], [[1]]), ValueError, "`y_pred` must have the"),
     "argmax axis": (lambda: K.argmax(c(2, 3), axis=5), ValueError, "axis out of range"),
     "cumsum axis": (lambda: K.cumsum(c(2, 3), axis=2), ValueError, "axis 2 is out of range for a tensor of 2 axes"),
     "softmax axis": (lambda: K.softmax(c(2, 3), 4), ValueError, "axis"),
@@ -180,3 +187,20 @@ def test_updates_in_the_forms_scripts_use():
     K.batch_set_value(zip([v], [[5., 6.]]))
     assert K.batch_get_value([v])[0].tolist() == [5., 6.] and K.batch_get_value([]) == []
     assert K.eval(K.gradients(K.square(v), v)[0]).tolist() == [10., 12.]
+
+
+def test_a_placeholder_listed_twice_is_named():
+    x = K.placeholder((None, 2), name="twice")
+    with pytest.raises(ValueError, match="`twice` twice"):
+        K.function([x, x], [x * 2])
+
+
+@pytest.mark.parametrize("shape", [(None, 2), (None, None)])
+def test_an_update_of_another_shape_is_refused_at_the_call(shape):
+    p, w = K.placeholder(shape), K.variable(np.zeros((2, 2)))
+    f = K.function([p], [], updates=[(w, p)])
+    f([np.arange(4).reshape(2, 2)])
+    for bad in ((3, 2), (4, 1)):
+        with pytest.raises(ValueError, match=r"\(%d, %d\)" % bad):
+            f([np.ones(bad)])
+    assert K.get_value(w).tolist() == [[0, 1], [2, 3]]

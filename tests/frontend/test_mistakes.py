@@ -45,8 +45,14 @@ def doubled():
     return K.function([p], [p * 2])
 
 
-def images():
-    return Sequential([L.Flatten(input_shape=(4, 4), name="flat"), L.Dense(2)])
+def images(shape=(4, 4)):
+    return Sequential([L.Flatten(input_shape=shape, name="flat"), L.Dense(2)])
+
+
+def unflattened():
+    m = Sequential([L.Conv1D(2, 1, input_shape=(4, 4)), L.Dense(2)])
+    m.compile("sgd", "mse")
+    return m
 
 
 def batches():
@@ -169,6 +175,24 @@ CASES = {
     "None in objects": (lambda: mlp().fit(np.array([[1, 2, None]] * 6, object), Y), ValueError, "None at (0, 2)"),
     "rows of lists": (lambda: mlp().fit([[1, 2, 3], [1, 2]], Y[:2]), ValueError,
                       "the list passed for `first_input` has rows of different lengths"),
+    "channels first": (lambda: images((8, 8, 3)).predict(np.ones((2, 3, 8, 8))), ValueError,
+                       "Is an axis in another place? np.moveaxis(x, 1, -1) has the shape (None, 8, 8, 3)."),
+    "no Flatten": (lambda: unflattened().fit(np.ones((6, 4, 4)), Y), ValueError,
+                   "the output's shape (None, 4, 2). If "
+                   "the output should have fewer axes, put Flatten or a global pooling before the last layer"),
+    "rows in a list": (lambda: mlp().fit([[1, 2, 3]] * 6, Y), ValueError, "pass np.array(...) of the list."),
+    "texts in a list": (lambda: mlp().fit(X, ["a", "b"] * 3), ValueError, "of the list, after numbering the texts."),
+    "sequences in a list": (lambda: mlp().fit([X, X[:2]], Y), ValueError, "has rows of different lengths"),
+    "no inputs": (lambda: mlp().fit(None, Y), ValueError, "Error when checking input: received None for first_input."),
+    "None among targets": (lambda: mlp().fit(X, [None]), ValueError, "checking target: received None for last."),
+    "no targets to validate": (lambda: mlp().fit(X, Y, validation_data=(X, None), verbose=0), ValueError,
+                               "validation_data needs targets `y` for the outputs ['last']"),
+    "no epochs": (lambda: mlp().fit(X, Y, epochs=None), TypeError, "`epochs` must be an integer that is not negative"),
+    "weight for all": (lambda: mlp().fit(X, Y, sample_weight=3), TypeError,
+                       "one weight per sample, or a dict; received 3"),
+    "weights by name": (lambda: mlp().fit(X, Y, sample_weight={"z": X[:, 0]}), ValueError, "sample_weight dictionary: "
+                        "['z']. Only expected the following keys: ['last']"),
+    "keys of classes": (lambda: mlp().fit(X, Y, class_weight={"0": 1}), ValueError, "Its keys are ['0']."),
     # several inputs and outputs
     "one of two": (lambda: two().predict(X), ValueError,
                    "Expected to see 2 array(s), but instead got the following list of 1 arrays"),
@@ -291,10 +315,19 @@ CASES = {
     "no list of layers": (lambda: Sequential(L.Dense(3, name="d")), TypeError, "received the layer `d`. Write Seq"),
     "loss gives nothing": (lambda: mlp(lambda y, p: None), TypeError, "`<lambda>` returned None; expected a tensor"),
     "metric gives nothing": (lambda: mlp(metrics=[lambda y, p: None]), TypeError, "`<lambda>` returned None;"),
-    "None among inputs": (lambda: mlp().predict([None]), ValueError, "received None for one of the inputs ['first_inp"),
+    "None among inputs": (lambda: mlp().predict([None]), ValueError, "received None for first_input. Pass an arr"),
     "array as generator": (lambda: mlp().fit_generator(X, 3), TypeError, "received a ndarray. For arrays there are"),
     "workers": (lambda: mlp().fit_generator(batches(), 3, workers=-1), ValueError, "0 for none of them; received -1."),
     "forgot super": (forgot_super, RuntimeError, "you forgot to call `super(YourClass, self).__init__()`"),
+    "a function of one": (lambda: mlp(lambda y: y), TypeError,
+                          "(in the loss or metric `<lambda>`, which is called with "
+                          "y_true of shape (None, None) and y_pred of shape (None, 2))"),
+    "a loss that fails": (lambda: mlp(lambda y, p: K.dot(p, K.ones((5, 2)))), ValueError,
+                          "in the loss or metric `<lam"),
+    "metric alone": (lambda: mlp(metrics="acc"), TypeError, "found: acc. Write metrics=['acc']."),
+    "near output": (lambda: mlp(loss_weights={"lst": 1}), ValueError, "keys: ['last']. Did you mean `last`?"),
+    "weight of a loss": (lambda: mlp(loss_weights=3), TypeError,
+                         "expected a list or a dict of numbers, one for each of"),
     # order of things
     "fit first": (lambda: bare().fit(X, Y), RuntimeError, COMPILE_FIRST),
     "evaluate first": (lambda: bare().evaluate(X, Y), RuntimeError, COMPILE_FIRST),
@@ -314,6 +347,16 @@ CASES = {
                        "The generator ended before the requested number of steps"),
     "generator of x": (lambda: mlp().fit_generator(iter([X] * 3), 3, verbose=0), ValueError,
                        "Output of generator should be a tuple `(x, y, sample_weight)` or `(x, y)`"),
+    "dict from a generator": (lambda: mlp().fit_generator(iter([{"x": X, "y": Y}]), 1, verbose=0), ValueError,
+                              "should be a tuple `(x, y, sample_weight)` or `(x, y)`. Found: {'x'"),
+    "number for a batch": (lambda: mlp().fit_generator(iter([(3., Y)]), 1, verbose=0), ValueError,
+                           "Expected a batch of arrays with one row per sample; received 3.0."),
+    "function for generator": (lambda: mlp().fit_generator(batches, 1), TypeError,
+                               "that yields batches is called: gen"),
+    "queue": (lambda: mlp().fit_generator(batches(), 1, max_queue_size="a"), TypeError, "`max_queue_size` must be"),
+    "near generator's keyword": (lambda: mlp().fit_generator(batches(), 1, epoch=3), TypeError,
+                                 "fit_generator() got an unexpected keyword argument 'epoch'. Did you mean `epochs`?"),
+    "near evaluate keyword": (lambda: mlp().evaluate(X, Y, batchsize=3), TypeError, "Did you mean `batch_size`?"),
     "no steps": (lambda: mlp().fit_generator(batches()), ValueError, "Please specify `steps_per_epoch`"),
     # weights
     "set_weights shape": (lambda: mlp().layers[0].set_weights([np.ones((2, 4)), np.ones(4)]), ValueError,
@@ -330,10 +373,6 @@ CASES = {
     "phase 2": (lambda: phased()([X, 2]), ValueError, "expected 0 (test) or 1 (train), received 2."),
     "function shape": (lambda: (lambda m: K.function([m.input], [m.output])([np.ones((2, 7))]))(mlp()), ValueError,
                        "axis 1 has size 7, expected 3"),
-    "eval": (lambda: K.eval(K.placeholder((2,), name="p") * 2), ValueError, "depends on the placeholder `p`"),
-    "dot": (lambda: K.dot(K.ones((2, 3)), K.ones((2, 3))), ValueError, "they must be equal"),
-    "phase": (lambda: K.set_learning_phase(3), ValueError, "Expected learning phase to be 0 or 1. Received: 3"),
-    "floatx": (lambda: K.set_floatx("float7"), ValueError, "Unknown floatx type: float7"),
     # callbacks and helpers
     "name in a checkpoint": (lambda: mlp().fit(X, Y, verbose=0, callbacks=[callbacks.ModelCheckpoint("{val_loss}.h5")]),
                              KeyError, "holds 'val_loss', which is not logged. Known: ['epoch', 'loss']"),
@@ -344,6 +383,12 @@ CASES = {
     "function for callback": (lambda: mlp().fit(X, Y, verbose=0, callbacks=[print]), TypeError, "LambdaCallback"),
     "schedule": (lambda: mlp().fit(X, Y, verbose=0, callbacks=[callbacks.LearningRateScheduler(lambda e: "x")]),
                  ValueError, 'The output of the "schedule" function should be float.'),
+    "no schedule": (lambda: callbacks.LearningRateScheduler(.1), TypeError, "must be a function of the epoch that"),
+    "schedule of nothing": (lambda: mlp().fit(X, Y, verbose=0, callbacks=[callbacks.LearningRateScheduler(lambda: 1.)]),
+                            TypeError, "in the `schedule` of LearningRateScheduler, which is called with the epoch"),
+    "number for a function": (lambda: callbacks.LambdaCallback(on_epoch_end=3), TypeError,
+                              "`on_epoch_end` of LambdaCal"),
+    "names of classes": (lambda: utils.to_categorical(["cat", "dog"]), ValueError, "Number other labels first"),
     "fit keyword": (lambda: mlp().fit(X, Y, epoch=3), TypeError,
                     "Unrecognized keyword arguments: {'epoch': 3}. Did you mean `epochs`?"),
     "compile keyword": (lambda: bare().compile("sgd", "mse", metric=["acc"]), ValueError, "Did you mean `metrics`?"),
@@ -367,6 +412,29 @@ def test_a_wrong_call_changes_nothing():
         with pytest.raises(ValueError, match="Error when checking|same number of samples|passing a target array"):
             m.train_on_batch(x, y)
     assert all((a == b).all() for a, b in zip(before, m.get_weights()))
+
+
+def test_a_compile_that_failed_leaves_the_old_one():
+    m = mlp(metrics=["acc"])
+    m.train_on_batch(X, Y)
+    before = m.optimizer, m.loss, m.total_loss, m.metrics_names, m.train_function
+    for args in (("adamm", "mse"), ("adam", "typo"), ("adam", "mse", ["typo"]), ("adam", lambda y, p: None)):
+        with pytest.raises((ValueError, TypeError)):
+            m.compile(*args)
+    assert before == (m.optimizer, m.loss, m.total_loss, m.metrics_names, m.train_function)
+    assert len(m.train_on_batch(X, Y)) == 2
+
+
+def test_data_that_a_waiting_model_cannot_take_leaves_it_waiting():
+    m = Sequential([L.Dense(2), L.LSTM(3)])
+    with pytest.raises(ValueError, match="expected ndim=3"):
+        m.predict(X)
+    assert len(m.layers) == 2 and not m.built and m.predict(np.ones((2, 4, 3))).shape == (2, 3)
+
+
+def test_weights_for_no_output_are_told():
+    with pytest.warns(UserWarning, match=r"`class_weight` is ignored: its keys \[0\] are none of the outputs"):
+        two().fit([X, X[:, :2]], [X[:, :1]] * 2, class_weight={0: 1}, verbose=0)
 
 
 def test_dtypes_that_are_not_computed_in_are_named():
@@ -424,20 +492,3 @@ def test_a_row_out_of_range_is_refused_after_good_batches_too():
         m.predict_on_batch(np.zeros((1, 3), "float32"))
     with pytest.raises(ValueError, match="indices"):
         m.predict_on_batch(np.full((1, 3), 5, "float32"))
-
-
-def test_a_placeholder_listed_twice_is_named():
-    x = K.placeholder((None, 2), name="twice")
-    with pytest.raises(ValueError, match="`twice` twice"):
-        K.function([x, x], [x * 2])
-
-
-@pytest.mark.parametrize("shape", [(None, 2), (None, None)])
-def test_an_update_of_another_shape_is_refused_at_the_call(shape):
-    p, w = K.placeholder(shape), K.variable(np.zeros((2, 2)))
-    f = K.function([p], [], updates=[(w, p)])
-    f([np.arange(4).reshape(2, 2)])
-    for bad in ((3, 2), (4, 1)):
-        with pytest.raises(ValueError, match=r"\(%d, %d\)" % bad):
-            f([np.ones(bad)])
-    assert K.get_value(w).tolist() == [[0, 1], [2, 3]]

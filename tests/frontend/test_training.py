@@ -138,7 +138,7 @@ def test_output_without_loss_takes_no_target():
             {"loss": {"c": "mse"}},
             'Unknown entry in loss dictionary: "c". Only expected the following keys: [\'a\', \'b\']',
         ),
-        ({"loss": ["mse"]}, "it should have one entry per model outputs. The model has 2 outputs"),
+        ({"loss": ["mse"]}, "it should have one entry per model output. The model has 2 outputs"),
         ({"loss": "mse", "loss_weights": [1.0]}, "it should have one entry per model output. The model has 2 outputs"),
         ({"loss": "mse", "loss_weights": {"c": 1.0}}, "Unknown entry in loss_weights dictionary"),
         ({"loss": None}, "The model cannot be compiled because it has no loss to optimize."),

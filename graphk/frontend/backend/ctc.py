@@ -40,6 +40,9 @@ def ctc_batch_cost(y_true: Any, y_pred: Any, input_length: Any, label_length: An
     [[0.75]]
     """
     logs = nn.log_softmax(_logs(y_pred), -1)
+    if logs.ndim != 3:
+        raise ValueError(f"K.ctc_batch_cost: `y_pred` must have the shape (samples, time, classes); received "
+                         f"{logs.t}.")
     steps, count = _column(input_length), _column(label_length)
     labels = _counted(y_true, count)
     classes, width = logs.shape[-1], labels.shape[1]

@@ -94,7 +94,7 @@ def update(x: Variable, new_x: Any) -> Update:
     >>> K.get_value(v).tolist()
     [5.0, 5.0]
     """
-    return Update(x, new_x if isinstance(new_x, Tensor) else Tensor(node_of(new_x, x.dtype)))
+    return Update(x, new_x if isinstance(new_x, Tensor) else Tensor(node_of(new_x, getattr(x, "dtype", None))))
 
 
 def update_add(x: Variable, increment: Any) -> Update:

@@ -28,6 +28,7 @@ from graphk.frontend.function import SEEN_LIMIT, Function
 from graphk.frontend.legacy import modernize_methods
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.advice import advice, keywords_of
+from graphk.frontend.utils.blame import unchanged
 from graphk.frontend.utils.generic_utils import has_arg, unpack_singleton
 from graphk.ir.node import topological
 
@@ -59,6 +60,15 @@ class Model(TrainingSetup, Network):
             name = sorted(kwargs)[0]
             raise ValueError(f"compile() does not understand `{name}`: arguments of a TensorFlow session have no "
                              "meaning here" + advice(name, keywords_of(Model.compile), "arguments"))
+        with unchanged(self):
+            self._keep_arguments(optimizer, loss, metrics, loss_weights, sample_weight_mode, weighted_metrics,
+                                 target_tensors)
+            self._compiled_later = not self.built  # a Sequential without input shape: see `_set_inputs`
+            if self.built:
+                self._setup_training()
+
+    def _keep_arguments(self, optimizer: Any, loss: Any, metrics: Any, loss_weights: Any, sample_weight_mode: Any,
+                        weighted_metrics: Any, target_tensors: Any) -> None:
         self.optimizer = optimizers.get(optimizer)
         self.loss = loss if loss is not None else []
         self.metrics = metrics or []
@@ -67,11 +77,6 @@ class Model(TrainingSetup, Network):
         self.weighted_metrics = weighted_metrics
         self._target_tensors_given = target_tensors
         self._unit_axes: dict[str, Any] = {}       # see `_fit_targets`
-        if not self.built:
-            self._compiled_later = True            # a Sequential without input shape: see `_set_inputs`
-            return
-        self._compiled_later = False
-        self._setup_training()
 
     # ---------------------------------------------------------------- compiled functions
     def _check_trainable_weights_consistency(self) -> None:
@@ -161,11 +166,13 @@ class Model(TrainingSetup, Network):
             self._need_compile("training/testing")
         x = standardize_input_data(x, self._feed_input_names, self._feed_input_shapes, check_batch_axis=False,
                                    exception_prefix="input")
+        self._check_given(x, self._feed_input_names, "input")
         if y is None:
             self._check_batch_of_stateful(x, batch_size)
             return x, [], []
         y = standardize_input_data(y, self._feed_output_names, [None] * len(self._feed_output_names),
                                    check_batch_axis=False, exception_prefix="target")
+        self._check_given(y, self._feed_output_names, "target")
         check_loss_and_target_compatibility(y, self._feed_loss_fns, [x.shape for x in self._feed_outputs],
                                             self._feed_output_names, self._feed_output_shapes)
         self._fit_targets(y)
@@ -175,15 +182,22 @@ class Model(TrainingSetup, Network):
         self._check_batch_of_stateful(x, batch_size)
         return x, y, weights
 
+    @staticmethod
+    def _check_given(arrays: list[Any], names: list[str], what: str) -> None:
+        for a, name in zip(arrays, names):
+            if a is None:
+                raise ValueError(f"Error when checking {what}: received None for {name}. Pass an array, or a list or "
+                                 f"dict of one array for each of {names}.")
+
     def _standardize_all_weights(self, y: list[Any], sample_weight: Any, class_weight: Any) -> list[Any]:
         sw = standardize_sample_weights(sample_weight, self._feed_output_names)
         cw = standardize_class_weights(class_weight, self._feed_output_names)
         return [standardize_weights(a, s, c, mode) for a, s, c, mode in zip(y, sw, cw, self._feed_sample_weight_modes)]
 
     def _check_batch_of_stateful(self, x: list[Any], batch_size: int | None) -> None:
-        if self.stateful and batch_size and x and x[0] is not None and x[0].shape[0] % batch_size:
+        if self.stateful and batch_size and x and x[0].shape[0] % batch_size:
             raise ValueError("In a stateful network, you should only pass inputs with a number of samples that can be "
-                             "divided by the batch size. Found: " + str(x[0].shape[0]) + " samples")
+                             f"divided by the batch size. Found: {x[0].shape[0]} samples. Batch size: {batch_size}.")
 
     # ---------------------------------------------------------------- whole data sets
     def fit(self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1, verbose: int = 1,
@@ -206,7 +220,7 @@ class Model(TrainingSetup, Network):
             raise ValueError("If fitting from data tensors, you should specify the `steps_per_epoch` argument.")
         batch_size = 32 if batch_size is None and steps_per_epoch is None else batch_size
         parts = list(self._standardize_user_data(x, y, sample_weight, class_weight, batch_size=batch_size))
-        self._check_targets(parts[1], "fit")
+        self._check_targets(parts[1], "fit()")
         check_not_empty(parts[0], self._feed_input_names, "fit")
         val = None
         if validation_data is not None and not (isinstance(validation_data, (list, tuple)) and not validation_data):
@@ -225,7 +239,7 @@ class Model(TrainingSetup, Network):
     def _check_targets(self, y: list[Any], what: str) -> None:
         self._need_compile("training/testing")
         if not y and self._feed_targets:
-            raise ValueError(f"{what}() needs targets `y` for the outputs {self._feed_output_names}; received None.")
+            raise ValueError(f"{what} needs targets `y` for the outputs {self._feed_output_names}; received None.")
 
     def _prepare_fit(self, ins: list[Any], val: list[Any] | None) -> None:
         """Make the functions, and check row and class numbers in all data, before the first step changes a weight."""
@@ -243,6 +257,7 @@ class Model(TrainingSetup, Network):
                                  type(data).__name__))
         x, y, w = self._standardize_user_data(data[0], data[1], data[2] if len(data) == 3 else None,
                                               batch_size=batch_size)
+        self._check_targets(y, "validation_data")
         return [*x, *y, *w]
 
     def evaluate(self, x: Any = None, y: Any = None, batch_size: int | None = None, verbose: int = 1,
@@ -254,7 +269,7 @@ class Model(TrainingSetup, Network):
         check_counts(batch_size=batch_size, steps=steps)
         batch_size = 32 if batch_size is None and steps is None else batch_size
         x, y, w = self._standardize_user_data(x, y, sample_weight, batch_size=batch_size)
-        self._check_targets(y, "evaluate")
+        self._check_targets(y, "evaluate()")
         check_not_empty(x, self._feed_input_names, "evaluate")
         self._make_test_function()
         return training_arrays.test_loop(self, [*x, *y, *w], batch_size=batch_size, verbose=verbose, steps=steps)
@@ -272,13 +287,10 @@ class Model(TrainingSetup, Network):
             self._set_inputs(x)
         x = standardize_input_data(x, self._feed_input_names, self._feed_input_shapes, check_batch_axis=False,
                                    exception_prefix="input")
-        if any(a is None for a in x):
-            raise ValueError(f"predict() received None for one of the inputs {self._feed_input_names}. Pass an array.")
+        self._check_given(x, self._feed_input_names, "input")
         check_array_length_consistency(x, [], [])
-        if self.stateful and batch_size and x and x[0].shape[0] > batch_size and x[0].shape[0] % batch_size:
-            raise ValueError("In a stateful network, you should only pass inputs with a number of samples that can be "
-                             "divided by the batch size. Found: " + str(x[0].shape[0]) + " samples. Batch size: "
-                             + str(batch_size) + ".")
+        if batch_size and x and x[0].shape[0] > batch_size:
+            self._check_batch_of_stateful(x, batch_size)
         check_num_samples(x, batch_size, steps, "steps")
         self._make_predict_function()
         return training_arrays.predict_loop(self, x, batch_size=batch_size, verbose=verbose, steps=steps)
@@ -296,7 +308,7 @@ class Model(TrainingSetup, Network):
                 return _scalars(self.train_function.run((x, y, ones), 1))
         given = x, y
         x, y, w = self._standardize_user_data(x, y, sample_weight, class_weight)
-        self._check_targets(y, "train_on_batch")
+        self._check_targets(y, "train_on_batch()")
         self._make_train_function()
         out = _scalars(self.train_function.run([*x, *y, *w], 1))
         if plain and len(x) == len(y) == len(w) == 1 and x[0] is given[0] and y[0] is given[1] \
@@ -309,7 +321,7 @@ class Model(TrainingSetup, Network):
         if reset_metrics:
             self.reset_stateful_metrics()
         x, y, w = self._standardize_user_data(x, y, sample_weight)
-        self._check_targets(y, "test_on_batch")
+        self._check_targets(y, "test_on_batch()")
         self._make_test_function()
         return _scalars(self.test_function.run([*x, *y, *w], 0))
 

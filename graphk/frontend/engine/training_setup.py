@@ -14,7 +14,7 @@ from graphk.frontend import losses
 from graphk.frontend import metrics as metrics_module
 from graphk.frontend.backend.creation import fresh_dim
 from graphk.frontend.engine.streaming import STREAMING, Mean, streaming
-from graphk.frontend.engine.training_utils import collect_metrics, weighted_masked_objective
+from graphk.frontend.engine.training_utils import by_output, collect_metrics, weighted_masked_objective
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.advice import advice
 from graphk.frontend.utils.generic_utils import lookup, to_list
@@ -60,56 +60,24 @@ class TrainingSetup:
     # ---------------------------------------------------------------- losses
     def _make_losses(self, loss: Any) -> list[Any]:
         names = self.output_names
-        if isinstance(loss, dict):
-            for name in loss:
-                if name not in names:
-                    raise ValueError(
-                        'Unknown entry in loss dictionary: "'
-                        + name
-                        + '". Only expected the following keys: '
-                        + str(names)
-                        + advice(name, names)
-                    )
-            for name in names:
-                if name not in loss:
-                    warnings.warn(
-                        'Output "' + name + '" missing from loss dictionary. We assume this was done on purpose, '
-                        'and we will not be expecting any data to be passed to "' + name + '" during training.',
-                        stacklevel=4,
-                    )
-            return [losses.get(loss.get(name)) for name in names]
-        if isinstance(loss, (list, tuple)) and not (len(loss) == 0):
-            if len(loss) != len(names):
-                raise ValueError(
-                    "When passing a list as loss, it should have one entry per model outputs. The model has "
-                    + str(len(names))
-                    + " outputs, but you passed loss="
-                    + str(loss)
-                )
-            return [losses.get(x) for x in loss]
-        fn = losses.get(loss if not isinstance(loss, (list, tuple)) else None)
-        return [fn for _ in names]
+        if not isinstance(loss, (dict, list, tuple)) or not loss:
+            return [losses.get(loss or None if loss != "" else loss)] * len(names)
+        found = [losses.get(x) for x in by_output(loss, names, "loss")]
+        for name in names if isinstance(loss, dict) else ():
+            if name not in loss:
+                warnings.warn(f'Output "{name}" missing from loss dictionary. We assume this was done on purpose, and '
+                              f'we will not be expecting any data to be passed to "{name}" during training.',
+                              stacklevel=6)
+        return found
 
     def _make_loss_weights(self, weights: Any) -> list[float]:
         names = self.output_names
         if weights is None:
             return [1.0] * len(names)
-        if isinstance(weights, dict):
-            for name in weights:
-                if name not in names:
-                    raise ValueError(
-                        'Unknown entry in loss_weights dictionary: "' + name + '". Only expected the following '
-                        "keys: " + str(names)
-                    )
-            return [weights.get(name, 1.0) for name in names]
-        if isinstance(weights, (list, tuple)):
-            if len(weights) != len(names):
-                raise ValueError(
-                    "When passing a list as loss_weights, it should have one entry per model output. The model "
-                    "has " + str(len(names)) + " outputs, but you passed loss_weights=" + str(weights)
-                )
-            return list(weights)
-        raise TypeError("Could not interpret loss_weights argument: " + str(weights) + " - expected a list of dicts.")
+        if isinstance(weights, (dict, list, tuple)):
+            return by_output(weights, names, "loss_weights", 1.0)
+        raise TypeError(f"Could not interpret loss_weights argument: {weights} - expected a list or a dict of numbers, "
+                        f"one for each of the outputs {names}.")
 
     # ---------------------------------------------------------------- targets
     def _make_targets(self) -> None:
@@ -148,19 +116,7 @@ class TrainingSetup:
         names = self.output_names
         if given is None:
             return [None] * len(names)
-        if isinstance(given, dict):
-            for name in given:
-                if name not in names:
-                    raise ValueError('Unknown entry in `target_tensors` dictionary: "' + name + '". Only expected the '
-                                     "following keys: " + str(names))
-            return [given.get(name) for name in names]
-        given = to_list(given)
-        if len(given) != len(names):
-            raise ValueError(
-                "When passing a list as `target_tensors`, it should have one entry per model output. The model "
-                "has " + str(len(names)) + " outputs, but you passed target_tensors=" + str(given)
-            )
-        return given
+        return by_output(given if isinstance(given, dict) else to_list(given), names, "target_tensors")
 
     # ---------------------------------------------------------------- sample weights
     def _make_sample_weights(self) -> None:
@@ -188,23 +144,11 @@ class TrainingSetup:
     def _weight_modes(self, mode: Any) -> list[str | None]:
         names = self.output_names
         if isinstance(mode, dict):
-            for name in mode:
-                if name not in names:
-                    raise ValueError(
-                        'Unknown entry in sample_weight_mode dictionary: "' + name + '". Only expected the '
-                        "following keys: " + str(names)
-                    )
             for name, fn in zip(names, self.loss_functions):
                 if fn is not None and name not in mode:
                     raise ValueError('Output "' + name + '" missing from sample_weight_modes dictionary')
-            return [mode.get(name) for name in names]
-        if isinstance(mode, (list, tuple)):
-            if len(mode) != len(names):
-                raise ValueError(
-                    "When passing a list as sample_weight_mode, it should have one entry per model output. The "
-                    "model has " + str(len(names)) + " outputs, but you passed sample_weight_mode=" + str(mode)
-                )
-            return list(mode)
+        if isinstance(mode, (dict, list, tuple)):
+            return by_output(mode, names, "sample_weight_mode")
         return ["temporal" if mode == "temporal" else None] * len(names)
 
     # ---------------------------------------------------------------- total loss and metrics
@@ -226,7 +170,8 @@ class TrainingSetup:
             total = scaled if total is None else total + scaled
         if total is None:
             if not self.losses:
-                raise ValueError("The model cannot be compiled because it has no loss to optimize.")
+                raise ValueError("The model cannot be compiled because it has no loss to optimize. Pass `loss`, or add "
+                                 "penalties with add_loss().")
             total = 0.0
         for penalty in self.losses:
             total = total + penalty

@@ -6,7 +6,6 @@ holds: errors are ValueErrors in Keras's wording, raised before any computation 
 from __future__ import annotations
 
 import warnings
-from collections import OrderedDict
 from functools import partial
 from typing import Any, Callable, Sequence
 
@@ -16,6 +15,8 @@ from graphk.frontend import backend as K
 from graphk.frontend import config, losses
 from graphk.frontend.sparse import dense, with_rows
 from graphk.frontend.tensor import Tensor
+from graphk.frontend.utils.advice import advice
+from graphk.frontend.utils.blame import naming
 from graphk.frontend.utils.generic_utils import slice_arrays
 
 
@@ -114,18 +115,24 @@ def check_split(split: Any) -> bool:
 
 
 def _complain_count(arrays: list[Any], names: Sequence[str], prefix: str, data: Any) -> None:
-    if len(names) == 1 and arrays and isinstance(data[0], (list, tuple)) and len({np.shape(a) for a in arrays}) > 1:
+    sizes = {np.shape(a) for a in arrays}
+    if len(names) == 1 and arrays and not isinstance(data, dict) and hasattr(data[0], "__len__") and len(sizes) > 1:
         raise ValueError(f"Error when checking model {prefix}: the list passed for `{names[0]}` has rows of different "
                          f"lengths, so it is no array: {str(data)[:200]}. Pad them to one length.")
+    rows = len(names) == 1 and len(sizes) == 1
+    fix = ". If these are the rows of one array, pass np.array(...) of the list" if rows \
+        else f". Pass one array for each of {list(names)}"
     if arrays and hasattr(arrays[0], "shape"):
         raise ValueError(
             "Error when checking model " + prefix + ": the list of Numpy arrays that you are passing to your "
             "model is not the size the model expected. Expected to see " + str(len(names)) + " array(s), but "
-            "instead got the following list of " + str(len(arrays)) + " arrays: " + str(data)[:200] + "..."
+            "instead got the following list of " + str(len(arrays)) + " arrays: " + str(data)[:200] + "..." + fix
+            + "."
         )
     raise ValueError(
         "Error when checking model " + prefix + ": you are passing a list as input to your model, but the model "
         "expects a list of " + str(len(names)) + " Numpy arrays instead. The list you passed was: " + str(data)[:200]
+        + fix + (", after numbering the texts." if any(isinstance(a, str) for a in arrays) else ".")
     )
 
 
@@ -145,6 +152,10 @@ def _check_shape(name: str, got: tuple[int, ...], want: tuple[Any, ...], check_b
 def _shape_advice(got: tuple[int, ...], want: tuple[Any, ...]) -> str:
     """What to do about an array of shape `got` where `want` (batch axis included) is expected."""
     rest = want[1:]
+    if len(got) == len(want) > 2 and None not in rest and got[1:] != rest:
+        for source, target in ((1, -1), (-1, 1)):
+            if tuple(np.moveaxis(np.empty((0, *got[1:])), source, target).shape[1:]) == rest:
+                return f". Is an axis in another place? np.moveaxis(x, {source}, {target}) has the shape {want}."
     if got in (rest, (*rest, 1)):
         return ". One sample needs an axis of samples, too: x[np.newaxis]."
     if None not in rest and np.prod(got[1:]) == np.prod(rest):
@@ -153,14 +164,16 @@ def _shape_advice(got: tuple[int, ...], want: tuple[Any, ...]) -> str:
 
 
 def check_counts(**counts: Any) -> None:
-    """TypeError or ValueError for a number of batches, epochs, … that is no integer, or too small.  None is fine."""
+    """TypeError or ValueError for a number of batches, epochs, … that is no integer, or too small.  None is fine, but
+    for epochs."""
     for name, n in counts.items():
-        if n is None:
-            continue
         least = 0 if "epoch" in name and "steps" not in name else 1
+        if n is None and least:
+            continue
         words = "a positive integer" if least else "an integer that is not negative"
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
-            raise TypeError(f"`{name}` must be {words}; received {n!r}, a {type(n).__name__}. Write {name}=int(...).")
+            raise TypeError(f"`{name}` must be {words}; received {n!r:.80}, a {type(n).__name__}. Write "
+                            f"{name}=int(...).")
         if n < least:
             raise ValueError(f"`{name}` must be {words}; received {n}.")
 
@@ -190,25 +203,11 @@ def split_off(parts: Sequence[list[Any]], split: float) -> tuple[list[list[Any]]
     return [slice_arrays(p, 0, at) for p in parts], [a for p in parts for a in slice_arrays(p, at)]
 
 
-def once(f: Callable[..., None]) -> Callable[..., None]:
-    """`f`, but only the first call does something."""
-    left = [f]
-    return lambda *args: left.pop()(*args) if left else None
-
-
-def warn_of_bad_numbers(loss: float, arrays: Sequence[Any], names: Sequence[str]) -> None:
-    """Where the loss is NaN or infinite: a warning that names the first array that holds such numbers, if one does."""
-    for name, a in zip(names, arrays):
-        if isinstance(a, np.ndarray) and a.dtype.kind == "f" and not np.isfinite(a).all():
-            bad = np.argwhere(~np.isfinite(a))
-            warnings.warn(f"The loss became {loss}: the array for `{name}` holds {len(bad)} numbers that are NaN or "
-                          f"infinite, the first at {tuple(int(i) for i in bad[0])}. Remove or replace them before "
-                          "training (np.nan_to_num, or a mask).", stacklevel=5)
-            return
-
-
 def standardize_sample_or_class_weights(x_weight: Any, output_names: Sequence[str], weight_type: str) -> list[Any]:
     """One weight (array, dict or None) per output."""
+    if x_weight is not None and not hasattr(x_weight, "__len__"):
+        raise TypeError(f"`{weight_type}` must be an array with one weight per sample, or a dict; received "
+                        f"{x_weight!r}.")
     if x_weight is None or len(x_weight) == 0:
         return [None] * len(output_names)
     if len(output_names) == 1:
@@ -216,28 +215,23 @@ def standardize_sample_or_class_weights(x_weight: Any, output_names: Sequence[st
             return x_weight
         if isinstance(x_weight, dict) and output_names[0] in x_weight:
             return [x_weight[output_names[0]]]
+        if isinstance(x_weight, dict) and weight_type == "sample_weight":
+            raise ValueError(f"Unknown entry in sample_weight dictionary: {list(x_weight)}. Only expected the "
+                             f"following keys: {list(output_names)}")
         return [x_weight]
     if isinstance(x_weight, list):
         if len(x_weight) != len(output_names):
-            raise ValueError(
-                "Provided `" + weight_type + "` was a list of " + str(len(x_weight)) + " elements, but the "
-                "model has "
-                + str(len(output_names))
-                + " outputs. You should provide one `"
-                + weight_type
-                + "` array per model output."
-            )
+            raise ValueError(f"Provided `{weight_type}` was a list of {len(x_weight)} elements, but the model has "
+                             f"{len(output_names)} outputs. You should provide one `{weight_type}` array per model "
+                             "output.")
         return x_weight
     if isinstance(x_weight, dict):
+        if not set(x_weight) & set(output_names):
+            warnings.warn(f"`{weight_type}` is ignored: its keys {str(list(x_weight))[:100]} are none of the outputs "
+                          f"{list(output_names)}.", stacklevel=6)
         return [x_weight.get(name) for name in output_names]
-    raise TypeError(
-        "The model has multiple outputs, so `"
-        + weight_type
-        + "` should be either a list or a dict. Provided `"
-        + weight_type
-        + "` type not understood: "
-        + str(x_weight)
-    )
+    raise TypeError(f"The model has multiple outputs, so `{weight_type}` should be either a list or a dict. Provided "
+                    f"`{weight_type}` type not understood: {x_weight}")
 
 
 def standardize_class_weights(class_weight: Any, output_names: Sequence[str]) -> list[Any]:
@@ -279,6 +273,8 @@ _HINT = ("If your targets are integer classes, you can convert them to the expec
          "`sparse_categorical_crossentropy` instead, which does expect integer targets.")
 
 
+_FLATTEN = ". If the output should have fewer axes, put Flatten or a global pooling before the last layer, or give " \
+    "the last recurrent layer return_sequences=False."
 _OF_OUTPUT_SHAPE = (losses.mean_squared_error, losses.binary_crossentropy, losses.categorical_crossentropy)
 
 
@@ -308,9 +304,9 @@ def _loss_advice(loss: Any, got: tuple[int, ...], out: tuple[Any, ...]) -> str:
     if loss is losses.sparse_categorical_crossentropy:
         return ". The loss `sparse_categorical_crossentropy` takes one class number per sample" + (
             ": use `categorical_crossentropy` for one-hot targets, or pass y.argmax(-1)." if got == (got[0], *out[1:])
-            else f" for the output of shape {out}.")
+            else f" for the output of shape {out}" + _FLATTEN)
     return f". The loss `{getattr(loss, '__name__', loss)}` takes targets of the output's shape {out}" + (
-        "; change the units of the last layer, or the targets." if len(got) == len(out) else ".")
+        "; change the units of the last layer, or the targets." if len(got) == len(out) else _FLATTEN)
 
 
 # ------------------------------------------------------------------ weights
@@ -377,7 +373,7 @@ def _class_weights(y: Any, class_weight: dict[Any, float]) -> np.ndarray:
     if missing:
         raise ValueError(
             "`class_weight` must contain all classes in the data. The classes %s exist in the data but not in "
-            "`class_weight`." % missing
+            "`class_weight`. Its keys are %s." % (missing, list(class_weight))
         )
     return np.asarray([class_weight[c] for c in classes.tolist()])
 
@@ -391,11 +387,14 @@ def weighted_masked_objective(fn: Callable[..., Tensor] | None) -> Any:
 
 def _scores(fn: Callable[..., Any], y_true: Tensor, y_pred: Tensor) -> Tensor:
     """What the loss or metric `fn` gives; a number as a tensor."""
-    score = fn(y_true, y_pred)
+    name = str(getattr(fn, "__name__", type(fn).__name__))
+    with naming(name, lambda: f"in the loss or metric `{name}`, which is called with y_true of shape "
+                f"{K.int_shape(y_true)} and y_pred of shape {K.int_shape(y_pred)}"):
+        score = fn(y_true, y_pred)
     if isinstance(score, Tensor):
         return score
     if not isinstance(score, (int, float, np.number)):
-        raise TypeError(f"The loss or metric `{getattr(fn, '__name__', fn)}` returned {score!r}; expected a tensor of "
+        raise TypeError(f"The loss or metric `{name}` returned {score!r}; expected a tensor of "
                         "one value per sample. Compute it with functions of K.")
     return K.constant(score)
 
@@ -436,21 +435,27 @@ def collect_metrics(metrics: Any, output_names: Sequence[str]) -> list[list[Any]
     """One list of metrics per output, from a list (for all), a list of lists, or a dict by output name."""
     if not metrics:
         return [[] for _ in output_names]
-    if isinstance(metrics, (list, tuple)) and all(isinstance(m, (list, tuple)) for m in metrics):
-        if len(metrics) != len(output_names):
-            raise ValueError("When passing a list of lists as `metrics`, it should have one entry per model output. "
-                             f"The model has {len(output_names)} outputs, but you passed metrics={metrics}")
-        return [list(m) for m in metrics]
-    if isinstance(metrics, (list, tuple)):
+    if isinstance(metrics, (list, tuple)) and not all(isinstance(m, (list, tuple)) for m in metrics):
         return [list(metrics) for _ in output_names]
-    if isinstance(metrics, dict):
-        unknown = set(metrics) - set(output_names)
-        if unknown:
-            raise ValueError("Unknown entry in metrics dictionary: \"" + sorted(unknown)[0] + "\". Only expected the "
-                             "following keys: " + str(list(output_names)))
-        found = [metrics.get(name, []) for name in output_names]
+    if isinstance(metrics, (list, tuple, dict)):
+        found = by_output(metrics, output_names, "metrics", [])
         return [list(m) if isinstance(m, (list, tuple)) else [m] for m in found]
-    raise TypeError("Type of `metrics` argument not understood. Expected a list or dictionary, found: " + str(metrics))
+    raise TypeError("Type of `metrics` argument not understood. Expected a list or dictionary, found: " + str(metrics)
+                    + f". Write metrics=[{metrics!r:.100}].")
+
+
+def by_output(given: Any, names: Sequence[str], what: str, missing: Any = None) -> list[Any]:
+    """One entry per output, from a list or from a dict by output name; ValueError for other names and counts."""
+    if isinstance(given, dict):
+        for name in given:
+            if name not in names:
+                raise ValueError(f'Unknown entry in {what} dictionary: "{name}". Only expected the following keys: '
+                                 + str(list(names)) + advice(name, names, None))
+        return [given.get(name, missing) for name in names]
+    if len(given) != len(names):
+        raise ValueError(f"When passing a list as {what}, it should have one entry per model output. The model has "
+                         f"{len(names)} outputs, but you passed {what}={given}")
+    return list(given)
 
 
 # ------------------------------------------------------------------ batches
@@ -485,8 +490,3 @@ def check_num_samples(ins: Any, batch_size: int | None = None, steps: int | None
                              + "` argument (instead of the `batch_size` argument).")
         return None
     return int(ins[0].shape[0]) if hasattr(ins[0], "shape") else None
-
-
-def unique_in_order(items: Sequence[Any]) -> list[Any]:
-    """The items without repetitions, by identity."""
-    return list(OrderedDict((id(x), x) for x in items).values())

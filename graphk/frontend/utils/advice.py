@@ -10,8 +10,9 @@ import inspect
 from typing import Any, Iterable
 
 
-def advice(name: Any, known: Iterable[Any], what: str = "names") -> str:
-    """The end of an error about `name`: the nearest of the `known` ones, or all of them if none is near.
+def advice(name: Any, known: Iterable[Any], what: str | None = "names") -> str:
+    """The end of an error about `name`: the nearest of the `known` ones, or all of them if none is near
+    (what: what they are, None if the error lists them already).
 
     >>> advice("rellu", ["relu", "tanh"])
     '. Did you mean `relu`?'
@@ -19,9 +20,11 @@ def advice(name: Any, known: Iterable[Any], what: str = "names") -> str:
     '. Known names: relu, tanh.'
     """
     by_lower = {k.lower(): k for k in sorted(map(str, known))}          # `relu` rather than `ReLU`
-    near = difflib.get_close_matches(str(name).lower(), by_lower, 1)
+    near = difflib.get_close_matches(str(name).lower(), by_lower, 1, .7)
     if near:
         return f". Did you mean `{by_lower[near[0]]}`?"
+    if what is None:
+        return "."
     names = sorted(set(by_lower.values()))
     return f". Known {what}: {', '.join(names) or 'none'}."
 

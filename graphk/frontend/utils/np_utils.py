@@ -15,7 +15,11 @@ def to_categorical(y: Any, num_classes: int | None = None, dtype: str = "float32
     >>> to_categorical([0, 2]).tolist()
     [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
     """
-    y = np.array(y, dtype="int")
+    try:
+        y = np.array(y, dtype="int")
+    except (TypeError, ValueError) as e:
+        raise type(e)(f"to_categorical takes class numbers from 0, as integers ({e}). Number other labels first: "
+                      "np.unique(labels, return_inverse=True)[1].") from None
     shape = y.shape[:-1] if y.ndim > 1 and y.shape[-1] == 1 else y.shape
     flat = y.ravel()
     n = int(num_classes) if num_classes else int(np.max(flat)) + 1

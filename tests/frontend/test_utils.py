@@ -1,4 +1,6 @@
 """`graphk.utils`: helpers that programs call themselves."""
+import pickle
+
 import numpy as np
 import pytest
 
@@ -42,3 +44,14 @@ def test_unexpected_keys():
     generic_utils.check_for_unexpected_keys("metrics", {"a": 1}, ["a", "b"])
     with pytest.raises(ValueError, match='Unknown entry in metrics dictionary: "c"'):
         generic_utils.check_for_unexpected_keys("metrics", {"c": 1}, ["a", "b"])
+
+
+def test_functions_taken_apart_and_put_together():
+    def scaled(factor):
+        return lambda x, shift=1: factor * x + shift
+    code, defaults, closure = generic_utils.func_dump(scaled(5))
+    assert (defaults, closure) == ((1,), (5,))
+    assert generic_utils.func_load((code, defaults, closure))(2) == 11
+    assert generic_utils.func_load(code, defaults=[2], closure=[7])(2) == 16
+    with pytest.raises(NotImplementedError, match="executes no code from files"):
+        generic_utils.func_load(pickle.loads(pickle.dumps(code)), defaults, closure)

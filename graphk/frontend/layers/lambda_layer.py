@@ -14,6 +14,7 @@ from graphk.frontend import backend as K
 from graphk.frontend.engine.base_layer import Layer
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.generic_utils import (
+    FunctionName,
     deserialize_keras_object,
     get_custom_objects,
     has_arg,
@@ -110,22 +111,6 @@ class Lambda(Layer):
         return cls(**config)
 
 
-class _FunctionName(str):
-    """The name of a function, which is what files hold of a config, and the function itself."""
-
-    function: Any
-
-    def __copy__(self) -> "_FunctionName":
-        return self
-
-    def __deepcopy__(self, memo: Any) -> "_FunctionName":
-        return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return str, (str(self),)
-
-
-# What files written by this process call its functions -> the functions; None for names that two of them share.
 _made_here: dict[str, Any] = {}
 _process = os.urandom(8).hex()
 
@@ -136,10 +121,10 @@ def _described(x: Any) -> tuple[Any, str]:
         return x, "raw"
     own = getattr(x, "__name__", type(x).__name__)
     if own == "<lambda>":
-        name = next((_FunctionName(n) for n, f in _made_here.items() if f is x), None) \
-            or _FunctionName(f"<lambda> {len(_made_here)} of {_process}")
+        name = next((FunctionName(n) for n, f in _made_here.items() if f is x), None) \
+            or FunctionName(f"<lambda> {len(_made_here)} of {_process}")
     else:
-        name = _FunctionName(own)
+        name = FunctionName(own)
     name.function = x
     _made_here[name] = x if _made_here.get(name, x) is x else None
     return name, "lambda" if own == "<lambda>" else "function"
@@ -150,7 +135,7 @@ def _given_function(stored: Any, layer: str | None, kind: str, custom_objects: d
     given = {**get_custom_objects(), **(custom_objects or {})}
     if layer in given:
         return given[layer]
-    if isinstance(stored, _FunctionName):
+    if isinstance(stored, FunctionName):
         return given.get(stored, stored.function)
     if isinstance(stored, str) and stored not in given and _made_here.get(stored) is not None:
         return _made_here[stored]

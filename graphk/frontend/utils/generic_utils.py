@@ -10,6 +10,7 @@ import inspect
 import re
 import sys
 import time
+import types
 from functools import lru_cache
 from typing import Any, Callable, Iterable, Sequence
 
@@ -112,20 +113,45 @@ def _from_dict(config: dict[str, Any], module_objects: dict[str, Any], custom_ob
         return cls.from_config(config["config"])
 
 
-def func_dump(func: Callable[..., Any]) -> Any:
-    """Not supported: raises NotImplementedError (byte code in files executes when loaded)."""
-    raise NotImplementedError(
-        "func_dump is not supported: graphk stores no byte code. Give the function a name and pass "
-        "it through custom_objects when loading."
-    )
+class FunctionName(str):
+    """The name of a function, which is what files hold of a config, and the function itself."""
+
+    function: Any
+
+    def __copy__(self) -> "FunctionName":
+        return self
+
+    def __deepcopy__(self, memo: Any) -> "FunctionName":
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return str, (str(self),)
+
+
+def func_dump(func: Callable[..., Any]) -> tuple[FunctionName, tuple[Any, ...] | None, tuple[Any, ...] | None]:
+    """Code, defaults and closure of a function, for `func_load` in this process: what a file keeps of the code is the
+    function's name."""
+    code = FunctionName(func.__name__)
+    code.function = func
+    cells = getattr(func, "__closure__", None)
+    return code, getattr(func, "__defaults__", None), tuple(c.cell_contents for c in cells) if cells else None
 
 
 def func_load(code: Any, defaults: Any = None, closure: Any = None, globs: Any = None) -> Any:
-    """Not supported: raises NotImplementedError (it would execute code from a file)."""
-    raise NotImplementedError(
-        "func_load is not supported: graphk executes no code from files. Pass the function through "
-        "custom_objects when loading."
-    )
+    """The function that `func_dump` took apart; NotImplementedError for byte code, which would execute code of a file.
+
+    >>> func_load(func_dump(lambda x, y=2: x * y))(3)
+    6
+    """
+    if isinstance(code, (list, tuple)):
+        code, defaults, closure = code
+    if not isinstance(code, FunctionName):
+        raise NotImplementedError(f"func_load takes what func_dump gave in this process; received {str(code)[:60]!r}. "
+                                  "graphk executes no code from files: pass the function through custom_objects.")
+    func = code.function
+    cells = tuple(c if isinstance(c, types.CellType) else types.CellType(c) for c in closure or ()) or None
+    return types.FunctionType(func.__code__, globs or func.__globals__, func.__name__,
+                              tuple(defaults) if defaults is not None else None, cells)
 
 
 # ------------------------------------------------------------------ arguments and lists

@@ -166,8 +166,8 @@ def translated(init: Callable[..., None], owner: type | None = None) -> Callable
             if changed:
                 _warn(cls.__name__, args, kwargs)
         name = kwargs.get("name")
-        where = f"in {cls.__name__}" + (f" `{name}`" if name else "")
-        with kept_uids(), naming(str(name or cls.__name__), lambda: where):
+        kind = type(self).__name__
+        with kept_uids(), naming(str(name or kind), lambda: f"in {kind}" + (f" `{name}`" if name else "")):
             init(self, *args, **kwargs)
     keras1.keras1 = True                                                      # type: ignore[attr-defined]
     return keras1

@@ -300,6 +300,10 @@ class Network(NetworkConfig, Subclassed):
     # ---------------------------------------------------------------- calling
     def build(self, input_shape: Any = None) -> None:
         """A model made of tensors is built already; a subclassed one is called on inputs of `input_shape`."""
+        if not self.built and not self._is_subclassed:
+            raise NotImplementedError(f"The model `{self.name}` of the class {type(self).__name__} has neither tensors "
+                                      "nor a `call`. Make it as Model(inputs, outputs), or write call(self, inputs) in "
+                                      "its class.")
         if self._is_subclassed and not self.built and input_shape is not None:
             shapes = input_shape if isinstance(input_shape, list) else [input_shape]
             self._call_on_shapes([tuple(s)[1:] for s in shapes])

@@ -20,7 +20,7 @@ def advice(name: Any, known: Iterable[Any], what: str | None = "names") -> str:
     '. Known names: relu, tanh.'
     """
     by_lower = {k.lower(): k for k in sorted(map(str, known))}          # `relu` rather than `ReLU`
-    near = difflib.get_close_matches(str(name).lower(), by_lower, 1, .7)
+    near = difflib.get_close_matches(str(name).lower(), by_lower, 1, .65)
     if near:
         return f". Did you mean `{by_lower[near[0]]}`?"
     if what is None:

@@ -1,4 +1,4 @@
-"""Data sets, as numpy arrays: `graphk.datasets.digits` comes with the package and needs no download."""
-from graphk.datasets import digits
+"""Data sets, as numpy arrays: `digits` comes with the package, the others are downloaded once."""
+from graphk.datasets import boston_housing, cifar10, cifar100, digits, fashion_mnist, imdb, mnist, reuters
 
-__all__ = ["digits"]
+__all__ = ["boston_housing", "cifar10", "cifar100", "digits", "fashion_mnist", "imdb", "mnist", "reuters"]

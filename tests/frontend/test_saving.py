@@ -441,3 +441,28 @@ def test_save_model_is_the_method(tmp_path):
     model = classifier()
     save_model(model, tmp_path / "m.h5")
     assert same(state(load_model(tmp_path / "m.h5")), state(model))
+
+
+class Mixed:
+    """A loss that has arguments, and thus a config."""
+
+    def __init__(self, share):
+        self.share = share
+
+    def __call__(self, y_true, y_pred):
+        return self.share * K.mean(K.square(y_true - y_pred), -1)
+
+    def get_config(self):
+        return {"share": self.share}
+
+
+@pytest.mark.parametrize("loss", [Mixed(.3), {"last": Mixed(.3)}, [Mixed(.3)]])
+def test_a_loss_with_a_config(tmp_path, loss):
+    model = Sequential([L.Dense(2, input_shape=(4,), name="last")])
+    model.compile("sgd", loss)
+    model.save(tmp_path / "model.h5")
+    again = load_model(tmp_path / "model.h5", custom_objects={"Mixed": Mixed})
+    assert [fn.share for fn in again.loss_functions] == [.3]
+    assert again.evaluate(X, Y, verbose=0) == pytest.approx(model.evaluate(X, Y, verbose=0))
+    with pytest.raises(ValueError, match="Unknown loss or metric: Mixed"):
+        load_model(tmp_path / "model.h5")

@@ -14,7 +14,7 @@ import numpy as np
 
 from graphk.frontend import config
 from graphk.frontend.engine.graph_map import node_key
-from graphk.frontend.utils.generic_utils import unpack_singleton
+from graphk.frontend.utils.generic_utils import serialize_keras_object, unpack_singleton
 
 # The version whose files and configs these are.
 KERAS_VERSION = "2.3.1" if config.keras_semantics() == "2.3" else "2.2.4"
@@ -118,11 +118,13 @@ def saving() -> Any:
 
 
 def json_value(x: Any) -> Any:
-    """numpy values and types as JSON values."""
+    """numpy values, types, and objects that have a config as JSON values."""
     if isinstance(x, np.ndarray):
         return x.tolist()
     if isinstance(x, np.generic):
         return x.item()
+    if hasattr(x, "get_config") and not isinstance(x, type):
+        return serialize_keras_object(x)
     if isinstance(x, type) or callable(x):
         return x.__name__
     raise TypeError(f"Not JSON Serializable: {x!r}")

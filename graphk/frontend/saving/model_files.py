@@ -18,7 +18,7 @@ from graphk.frontend.saving.errors import malformed
 from graphk.frontend.saving.hdf5 import Place, reading, writing
 from graphk.frontend.saving.text import load_json
 from graphk.frontend.saving.weights import load_by_name, load_in_order, put_named, write_weights
-from graphk.frontend.utils.generic_utils import CustomObjectScope
+from graphk.frontend.utils.generic_utils import CustomObjectScope, deserialize_keras_object
 from graphk.frontend.utils.io_utils import ask_to_proceed_with_overwrite
 
 
@@ -122,6 +122,8 @@ def _compile(model: Any, root: Place, custom_objects: dict[str, Any]) -> None:
     def own(x: Any) -> Any:
         if isinstance(x, (list, tuple)):
             return [own(v) for v in x]
+        if isinstance(x, dict) and set(x) == {"class_name", "config"}:          # a loss or metric with a config
+            return deserialize_keras_object(x, {}, custom_objects, "loss or metric")
         if isinstance(x, dict):
             return {k: own(v) for k, v in x.items()}
         return custom_objects.get(x, x) if isinstance(x, str) else x

@@ -223,6 +223,10 @@ def test_states_and_constants_survive_nesting_and_configs():
     again.set_weights(model.get_weights())
     np.testing.assert_array_equal(again.predict(a), want)
     assert again.get_layer("fed").get_config()["num_constants"] == 1
+    first = L.RNN(Fed(3))
+    whole = first(x, initial_state=K.variable(a[1]), constants=K.variable(a[2]))       # built by what no layer made
+    first.set_weights(model.get_weights())
+    np.testing.assert_allclose(Model(x, whole).predict(a[0]), want, rtol=1e-5, atol=1e-6)
     ends = [L.Input((None, 2)), L.Input((3,)), L.Input((2,))]
     np.testing.assert_array_equal(Model(ends, model(ends)).predict(a), want)
 

@@ -6,6 +6,7 @@ from graphk import backend as K
 from graphk import layers as L
 from graphk import regularizers
 from graphk.models import Model, Sequential
+from graphk.utils.generic_utils import object_list_uid
 
 
 def data(*shape, at=0):
@@ -90,6 +91,8 @@ def test_inner_updates_and_penalties():
                                .1 * (w ** 2).sum() + .1 * ((a @ w) ** 2).sum(), rtol=1e-4)
     model.train_on_batch(a, np.zeros((5, 4, 3)))
     np.testing.assert_allclose(norm.get_weights()[2], .5 * (a @ w).mean((0, 1)), rtol=1e-3, atol=1e-6)
+    merged = norm._input_map[object_list_uid(norm.input)]        # as Keras keeps it: what the inner layer was called on
+    assert K.int_shape(merged) == (None, 3) and norm.layer.get_updates_for(merged) == norm.get_updates_for(norm.input)
     x = L.Input((4, 2))
     assert len(Model(x, model(x)).updates) == 2 and len(Model(x, model(x)).losses) == 2
     model.trainable = False

@@ -30,7 +30,7 @@ class Wrapper(Layer):
             hint = f" Write {layer.__name__}(…), with its arguments." if isinstance(layer, type) else ""
             raise ValueError(f"{type(self).__name__} wraps a layer; received {layer!r}.{hint}")
         self.layer = layer
-        self._input_map: dict[str, list[tuple[Any, Any]]] = {}
+        self._input_map: dict[str, Any] = {}       # by the identity of a call's inputs: what inner layers were called on
         super().__init__(**{"trainable": getattr(layer, "trainable", True), **kwargs})
 
     def _inner(self) -> list[Any]:
@@ -71,15 +71,10 @@ class Wrapper(Layer):
         self.layer.set_weights(weights)
 
     # ---------------------------------------------------------------- losses and updates
-    def _called(self, inputs: Any, layer: Any, inner_inputs: Any) -> None:
-        """Remember which inputs of an inner layer belong to a call of this one."""
-        self._input_map.setdefault(object_list_uid(inputs), []).append((layer, inner_inputs))
-
     def _of_call(self, getter: str, inputs: Any) -> list[Any]:
-        calls = [(layer, inputs) for layer in self._inner()]
         if inputs is not None:
-            calls = self._input_map.get(object_list_uid(inputs), calls)
-        return [x for layer, args in calls if hasattr(layer, getter) for x in getattr(layer, getter)(args)]
+            inputs = self._input_map.get(object_list_uid(inputs), inputs)
+        return [x for layer in self._inner() if hasattr(layer, getter) for x in getattr(layer, getter)(inputs)]
 
     @property
     def updates(self) -> list[Any]:
@@ -170,17 +165,17 @@ class TimeDistributed(Wrapper):
         x._keras_shape = (None, *shape[2:])
         if mask is not None and has_arg(self.layer.call, "mask"):
             kwargs["mask"] = _merged(mask)
-        self._called(inputs, self.layer, x)
+        self._input_map[object_list_uid(inputs)] = x
         y = self.layer.call(x, **kwargs)
         batch, time = inputs.node.shape[:2]
         return [_split(z, batch, time) for z in y] if isinstance(y, (list, tuple)) else _split(y, batch, time)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """The inner layer's mask of each step; where it has none, whether any part of the step was there."""
-        called = self._input_map.get(object_list_uid(inputs))
-        if not called:
+        merged = self._input_map.get(object_list_uid(inputs))
+        if merged is None:
             return mask
-        out = self.layer.compute_mask(called[-1][1], None if mask is None else _merged(mask))
+        out = self.layer.compute_mask(merged, None if mask is None else _merged(mask))
         batch, time = inputs.node.shape[:2]
         if isinstance(out, list):
             return [None if m is None else _split(m, batch, time) for m in out]
@@ -322,13 +317,13 @@ class Bidirectional(Wrapper):
         x = inputs
         if isinstance(inputs, list):
             x, initial_state, constants = standardize_args(inputs, initial_state, constants, self._num_constants)
+        self._input_map[object_list_uid(inputs)] = x
         given = {"mask": mask, "training": training, "constants": constants}
         outs: list[Any] = []
         states: list[Any] = []
         for layer, half in zip(self._inner(), self._halves(initial_state)):
             kwargs = {k: v for k, v in {**given, "initial_state": half}.items()
                       if v is not None and has_arg(layer.call, k)}
-            self._called(inputs, layer, x)
             y = layer.call(x, **kwargs)
             outs.append(y[0] if self.return_state else y)
             states += y[1:] if self.return_state else []

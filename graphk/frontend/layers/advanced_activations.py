@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphk.frontend import activations, constraints, initializers, regularizers
+from graphk.frontend import activations
 from graphk.frontend import backend as K
 from graphk.frontend.engine.base_layer import InputSpec, Layer
+from graphk.frontend.layers.settings import add_kernel, adopt, described, settings_of
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.generic_utils import to_list
 
@@ -52,9 +53,8 @@ class PReLU(_Elementwise):
     def __init__(self, alpha_initializer: Any = "zeros", alpha_regularizer: Any = None, alpha_constraint: Any = None,
                  shared_axes: Any = None, **kwargs: Any):
         super().__init__(**kwargs)
-        self.alpha_initializer = initializers.get(alpha_initializer)
-        self.alpha_regularizer = regularizers.get(alpha_regularizer)
-        self.alpha_constraint = constraints.get(alpha_constraint)
+        adopt(self, alpha_initializer=alpha_initializer, alpha_regularizer=alpha_regularizer,
+              alpha_constraint=alpha_constraint)
         self.shared_axes = None if shared_axes is None else to_list(shared_axes, allow_tuple=True)
 
     def build(self, input_shape: Any) -> None:
@@ -69,8 +69,7 @@ class PReLU(_Elementwise):
                 f"The layer {self.name} needs the sizes of all axes but the batch; received {input_shape}. Share "
                 f"open axes with shared_axes."
             )
-        self.alpha = self.add_weight("alpha", tuple(shape), initializer=self.alpha_initializer,
-                                     regularizer=self.alpha_regularizer, constraint=self.alpha_constraint)
+        self.alpha = add_kernel(self, "alpha", tuple(shape))
         shared = set(self.shared_axes or [])
         self.input_spec = InputSpec(ndim=len(input_shape),
                                     axes={i: input_shape[i] for i in range(1, len(input_shape)) if i not in shared})
@@ -80,9 +79,7 @@ class PReLU(_Elementwise):
         return K.relu(inputs) - self.alpha * K.relu(-inputs)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "alpha_initializer": initializers.serialize(self.alpha_initializer),
-                "alpha_regularizer": regularizers.serialize(self.alpha_regularizer),
-                "alpha_constraint": constraints.serialize(self.alpha_constraint), "shared_axes": self.shared_axes}
+        return {**super().get_config(), **described(self, *settings_of("alpha")), "shared_axes": self.shared_axes}
 
 
 class ELU(_Elementwise):

@@ -11,11 +11,12 @@ from typing import Any, Iterator, Sequence
 
 import numpy as np
 
-from graphk.frontend import activations, config, constraints, initializers, regularizers
+from graphk.frontend import config, initializers
 from graphk.frontend import backend as K
 from graphk.frontend.backend.random_ops import inside_loop, step_node
 from graphk.frontend.engine.base_layer import Layer, _initial
 from graphk.frontend.layers.arguments import fraction, size
+from graphk.frontend.layers.settings import add_kernel, adopt, described, settings_of
 from graphk.frontend.tensor import Tensor
 
 # What LSTM and GRU take where nothing is given.
@@ -72,6 +73,11 @@ class Cell(Layer):
     """
 
     gates = 1
+    activation: Any
+    recurrent_activation: Any
+    recurrent_initializer: Any
+    bias_initializer: Any
+    bias: Any
     _dropout_mask = _recurrent_dropout_mask = None         # for subclasses that keep masks there, as Keras's cells do
     unit_forget_bias = False
 
@@ -82,17 +88,12 @@ class Cell(Layer):
                  bias_constraint: Any = None, dropout: float = 0., recurrent_dropout: float = 0., **kwargs: Any):
         super().__init__(**kwargs)
         self.units = size(self, "units", units)
-        self.activation = activations.get(activation)
         self.use_bias = use_bias
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.recurrent_initializer = initializers.get(recurrent_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.recurrent_regularizer = regularizers.get(recurrent_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.kernel_constraint = constraints.get(kernel_constraint)
-        self.recurrent_constraint = constraints.get(recurrent_constraint)
-        self.bias_constraint = constraints.get(bias_constraint)
+        adopt(self, activation=activation, kernel_initializer=kernel_initializer, bias_initializer=bias_initializer,
+              recurrent_initializer=recurrent_initializer, kernel_regularizer=kernel_regularizer,
+              recurrent_regularizer=recurrent_regularizer, bias_regularizer=bias_regularizer,
+              kernel_constraint=kernel_constraint, recurrent_constraint=recurrent_constraint,
+              bias_constraint=bias_constraint)
         self.dropout = fraction(self, "dropout", dropout)
         self.recurrent_dropout = fraction(self, "recurrent_dropout", recurrent_dropout)
         self.implementation = 2
@@ -106,14 +107,11 @@ class Cell(Layer):
             raise ValueError(f"The last dimension of the inputs to {self.name} should be defined. Found `None` in the "
                              f"shape of one step, {tuple(input_shape)}.")
         width = self.gates * self.units
-        self.kernel = self.add_weight("kernel", (input_shape[-1], width), initializer=self.kernel_initializer,
-                                      regularizer=self.kernel_regularizer, constraint=self.kernel_constraint)
-        self.recurrent_kernel = self.add_weight(
-            "recurrent_kernel", (self.units, width), initializer=self._first_recurrent,
-            regularizer=self.recurrent_regularizer, constraint=self.recurrent_constraint)
-        self.bias: Any = self.add_weight("bias", self._bias_shape(), initializer=self._first_bias,
-                                         regularizer=self.bias_regularizer, constraint=self.bias_constraint) \
-            if self.use_bias else None
+        self.kernel = add_kernel(self, "kernel", (input_shape[-1], width))
+        self.recurrent_kernel = add_kernel(self, "recurrent", (self.units, width), "recurrent_kernel",
+                                           initializer=self._first_recurrent)
+        self.bias = add_kernel(self, "bias", self._bias_shape(), initializer=self._first_bias) if self.use_bias \
+            else None
         self.built = True
 
     def _bias_shape(self) -> tuple[int, ...]:
@@ -183,17 +181,9 @@ class Cell(Layer):
         return self._masks[key]
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "units": self.units, "activation": activations.serialize(self.activation),
-                "use_bias": self.use_bias, "kernel_initializer": initializers.serialize(self.kernel_initializer),
-                "recurrent_initializer": initializers.serialize(self.recurrent_initializer),
-                "bias_initializer": initializers.serialize(self.bias_initializer),
-                "kernel_regularizer": regularizers.serialize(self.kernel_regularizer),
-                "recurrent_regularizer": regularizers.serialize(self.recurrent_regularizer),
-                "bias_regularizer": regularizers.serialize(self.bias_regularizer),
-                "kernel_constraint": constraints.serialize(self.kernel_constraint),
-                "recurrent_constraint": constraints.serialize(self.recurrent_constraint),
-                "bias_constraint": constraints.serialize(self.bias_constraint), "dropout": self.dropout,
-                "recurrent_dropout": self.recurrent_dropout}
+        return {**super().get_config(), "units": self.units, "use_bias": self.use_bias, "dropout": self.dropout,
+                "recurrent_dropout": self.recurrent_dropout,
+                **described(self, "activation", *settings_of("kernel", "recurrent", "bias"))}
 
 
 def initial(make: Any, shape: Any, dtype: str | None) -> Any:
@@ -246,7 +236,7 @@ class GRUCell(Cell):
         super().__init__(units, activation, use_bias, kernel_initializer, recurrent_initializer, bias_initializer,
                          kernel_regularizer, recurrent_regularizer, bias_regularizer, kernel_constraint,
                          recurrent_constraint, bias_constraint, dropout, recurrent_dropout, **kwargs)
-        self.recurrent_activation = activations.get(recurrent_activation)
+        adopt(self, recurrent_activation=recurrent_activation)
         self.implementation, self.reset_after = implementation, reset_after
 
     def _bias_shape(self) -> tuple[int, ...]:
@@ -286,7 +276,7 @@ class GRUCell(Cell):
         return h, [h]
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "recurrent_activation": activations.serialize(self.recurrent_activation),
+        return {**super().get_config(), **described(self, "recurrent_activation"),
                 "implementation": self.implementation, "reset_after": self.reset_after}
 
 
@@ -312,7 +302,7 @@ class LSTMCell(Cell):
         super().__init__(units, activation, use_bias, kernel_initializer, recurrent_initializer, bias_initializer,
                          kernel_regularizer, recurrent_regularizer, bias_regularizer, kernel_constraint,
                          recurrent_constraint, bias_constraint, dropout, recurrent_dropout, **kwargs)
-        self.recurrent_activation = activations.get(recurrent_activation)
+        adopt(self, recurrent_activation=recurrent_activation)
         self.implementation, self.unit_forget_bias = implementation, unit_forget_bias
         self.state_size = (self.units, self.units)
 
@@ -330,7 +320,7 @@ class LSTMCell(Cell):
         return h, [h, c]
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "recurrent_activation": activations.serialize(self.recurrent_activation),
+        return {**super().get_config(), **described(self, "recurrent_activation"),
                 "unit_forget_bias": self.unit_forget_bias, "implementation": self.implementation}
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphk.frontend import activations, constraints, initializers, regularizers
 from graphk.frontend import backend as K
 from graphk.frontend.engine.base_layer import InputSpec, Layer
 from graphk.frontend.layers.arguments import size, windows_fit
@@ -31,35 +30,9 @@ from graphk.frontend.layers.pooling import (
     MaxPooling2D,
     MaxPooling3D,
 )
+from graphk.frontend.layers.settings import add_kernel, adopt, described, settings_of
 from graphk.frontend.tensor import Tensor, node_of
 from graphk.frontend.utils.conv_utils import conv_output_length, deconv_length, normalize_padding, normalize_tuple
-
-_FAMILIES: dict[str, Any] = {"initializer": initializers, "regularizer": regularizers, "constraint": constraints,
-                             "activation": activations}
-
-
-def adopt(layer: Layer, **settings: Any) -> None:
-    """Set attributes such as `kernel_initializer` to what names or configs stand for, by their last word."""
-    for name, value in settings.items():
-        setattr(layer, name, _FAMILIES[name.rsplit("_")[-1]].get(value))
-
-
-def described(layer: Layer, *names: str) -> dict[str, Any]:
-    """What `adopt` has set, as names or configs."""
-    return {name: _FAMILIES[name.rsplit("_")[-1]].serialize(getattr(layer, name)) for name in names}
-
-
-def add_kernel(layer: Layer, role: str, shape: tuple[Any, ...], name: str | None = None) -> Any:
-    """A weight with the initializer, regularizer and constraint that `adopt` has set for `role`."""
-    return layer.add_weight(name or role, shape, initializer=getattr(layer, role + "_initializer"),
-                            regularizer=getattr(layer, role + "_regularizer"),
-                            constraint=getattr(layer, role + "_constraint"))
-
-
-def settings_of(*roles: str) -> list[str]:
-    """The names of the settings of weights."""
-    return [f"{role}_{kind}" for kind in ("initializer", "regularizer", "constraint") for role in roles]
-
 
 class _Conv(Layer):
     """activation(convolution of x and kernel + bias) over `rank` spatial axes.
@@ -70,6 +43,7 @@ class _Conv(Layer):
     """
 
     rank: int
+    activation: Any
 
     def __init__(self, filters: int, kernel_size: Any, strides: Any = 1, padding: str = "valid",
                  data_format: str | None = None, dilation_rate: Any = 1, activation: Any = None, use_bias: bool = True,
@@ -138,7 +112,7 @@ class _Conv(Layer):
         out = self._convolve(inputs)
         if self.use_bias:
             out = K.bias_add(out, self.bias, data_format=self.data_format)
-        return self.activation(out)                                                # type: ignore[attr-defined]
+        return self.activation(out)
 
     # ---------------------------------------------------------------- shapes and config
     def _lengths(self, space: Any) -> list[Any]:

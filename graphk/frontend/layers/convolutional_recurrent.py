@@ -10,13 +10,13 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from graphk.frontend import activations
 from graphk.frontend import backend as K
 from graphk.frontend.engine.base_layer import InputSpec
 from graphk.frontend.layers.arguments import windows_fit
 from graphk.frontend.layers.cells import Cell, forget_bias, show_gates
 from graphk.frontend.layers.recurrent import CellRNN
 from graphk.frontend.layers.rnn_base import RNN, sizes
+from graphk.frontend.layers.settings import add_kernel, adopt, described
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.conv_utils import conv_output_length, normalize_padding, normalize_tuple
 from graphk.frontend.utils.generic_utils import to_list
@@ -146,7 +146,7 @@ class ConvLSTM2DCell(Cell):
         self.padding = normalize_padding(padding)
         self.data_format = K.normalize_data_format(data_format)
         self.dilation_rate = normalize_tuple(dilation_rate, 2, "dilation_rate", 1)
-        self.recurrent_activation = activations.get(recurrent_activation)
+        adopt(self, recurrent_activation=recurrent_activation)
         self.unit_forget_bias = unit_forget_bias
         self.implementation = 1
         self.state_size = (self.filters, self.filters)
@@ -159,13 +159,10 @@ class ConvLSTM2DCell(Cell):
                              f"{self.name}, shape of one step {tuple(input_shape)}, {self.data_format}).")
         width = 4 * self.filters
         self.kernel_shape = (*self.kernel_size, channels, width)
-        self.kernel = self.add_weight("kernel", self.kernel_shape, initializer=self.kernel_initializer,
-                                      regularizer=self.kernel_regularizer, constraint=self.kernel_constraint)
-        self.recurrent_kernel = self.add_weight(
-            "recurrent_kernel", (*self.kernel_size, self.filters, width), initializer=self.recurrent_initializer,
-            regularizer=self.recurrent_regularizer, constraint=self.recurrent_constraint)
-        self.bias = self.add_weight("bias", (width,), initializer=self._first_bias, regularizer=self.bias_regularizer,
-                                    constraint=self.bias_constraint) if self.use_bias else None
+        self.kernel = add_kernel(self, "kernel", self.kernel_shape)
+        self.recurrent_kernel = add_kernel(self, "recurrent", (*self.kernel_size, self.filters, width),
+                                           "recurrent_kernel")
+        self.bias = add_kernel(self, "bias", (width,), initializer=self._first_bias) if self.use_bias else None
         self.built = True
 
     def _first_bias(self, shape: Any, dtype: str | None = None) -> Any:
@@ -232,8 +229,7 @@ class ConvLSTM2DCell(Cell):
 
     def get_config(self) -> dict[str, Any]:
         config = {**super().get_config(), **{name: getattr(self, name) for name in _GEOMETRY},
-                  "recurrent_activation": activations.serialize(self.recurrent_activation),
-                  "unit_forget_bias": self.unit_forget_bias}
+                  **described(self, "recurrent_activation"), "unit_forget_bias": self.unit_forget_bias}
         config.pop("units")
         return config
 

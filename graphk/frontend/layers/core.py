@@ -8,11 +8,12 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from graphk.frontend import activations, constraints, initializers, regularizers
+from graphk.frontend import activations, regularizers
 from graphk.frontend import backend as K
 from graphk.frontend.engine.base_layer import InputSpec, Layer
 from graphk.frontend.layers.arguments import fraction, size
 from graphk.frontend.layers.lambda_layer import Lambda               # noqa: F401
+from graphk.frontend.layers.settings import add_kernel, adopt, described, settings_of
 from graphk.frontend.tensor import Tensor
 
 
@@ -282,33 +283,22 @@ class Dense(Layer):
     (None, 4)
     """
 
-    def __init__(
-        self,
-        units: int,
-        activation: Any = None,
-        use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        kernel_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        activity_regularizer: Any = None,
-        kernel_constraint: Any = None,
-        bias_constraint: Any = None,
-        **kwargs: Any,
-    ):
+    activation: Any
+    bias: Any
+
+    def __init__(self, units: int, activation: Any = None, use_bias: bool = True,
+                 kernel_initializer: Any = "glorot_uniform", bias_initializer: Any = "zeros",
+                 kernel_regularizer: Any = None, bias_regularizer: Any = None, activity_regularizer: Any = None,
+                 kernel_constraint: Any = None, bias_constraint: Any = None, **kwargs: Any):
         if "input_shape" not in kwargs and "input_dim" in kwargs:
             kwargs["input_shape"] = (kwargs.pop("input_dim"),)
         super().__init__(**kwargs)
         self.units = size(self, "units", units)
-        self.activation = activations.get(activation)
         self.use_bias = use_bias
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.activity_regularizer = regularizers.get(activity_regularizer)
-        self.kernel_constraint = constraints.get(kernel_constraint)
-        self.bias_constraint = constraints.get(bias_constraint)
+        adopt(self, activation=activation, kernel_initializer=kernel_initializer, bias_initializer=bias_initializer,
+              kernel_regularizer=kernel_regularizer, bias_regularizer=bias_regularizer,
+              activity_regularizer=activity_regularizer, kernel_constraint=kernel_constraint,
+              bias_constraint=bias_constraint)
         self.input_spec = InputSpec(min_ndim=2)
         self.supports_masking = True
 
@@ -319,11 +309,8 @@ class Dense(Layer):
                 f"The last dimension of the inputs to the layer {self.name} should be defined. Found `None` in "
                 f"{input_shape}. Give Input (or `input_shape`) a size there, or reduce that axis first."
             )
-        self.kernel = self.add_weight("kernel", (dim, self.units), initializer=self.kernel_initializer,
-                                      regularizer=self.kernel_regularizer, constraint=self.kernel_constraint)
-        self.bias: Any = self.add_weight("bias", (self.units,), initializer=self.bias_initializer,
-                                         regularizer=self.bias_regularizer, constraint=self.bias_constraint) \
-            if self.use_bias else None
+        self.kernel = add_kernel(self, "kernel", (dim, self.units))
+        self.bias = add_kernel(self, "bias", (self.units,)) if self.use_bias else None
         self.input_spec = InputSpec(min_ndim=2, axes={-1: dim})
         self.built = True
 
@@ -337,14 +324,8 @@ class Dense(Layer):
         return tuple(input_shape[:-1]) + (self.units,)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "units": self.units, "activation": activations.serialize(self.activation),
-                "use_bias": self.use_bias, "kernel_initializer": initializers.serialize(self.kernel_initializer),
-                "bias_initializer": initializers.serialize(self.bias_initializer),
-                "kernel_regularizer": regularizers.serialize(self.kernel_regularizer),
-                "bias_regularizer": regularizers.serialize(self.bias_regularizer),
-                "activity_regularizer": regularizers.serialize(self.activity_regularizer),
-                "kernel_constraint": constraints.serialize(self.kernel_constraint),
-                "bias_constraint": constraints.serialize(self.bias_constraint)}
+        return {**super().get_config(), "units": self.units, "use_bias": self.use_bias,
+                **described(self, "activation", "activity_regularizer", *settings_of("kernel", "bias"))}
 
 
 class ActivityRegularization(Layer):

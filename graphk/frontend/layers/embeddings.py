@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from graphk.frontend import backend as K
-from graphk.frontend import constraints, initializers, regularizers
 from graphk.frontend.engine.base_layer import Layer
 from graphk.frontend.layers.arguments import size
+from graphk.frontend.layers.settings import add_kernel, adopt, described, settings_of
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.generic_utils import to_list
 
@@ -25,39 +25,21 @@ class Embedding(Layer):
     (None, 7, 4)
     """
 
-    def __init__(
-        self,
-        input_dim: int,
-        output_dim: int,
-        embeddings_initializer: Any = "uniform",
-        embeddings_regularizer: Any = None,
-        activity_regularizer: Any = None,
-        embeddings_constraint: Any = None,
-        mask_zero: bool = False,
-        input_length: Any = None,
-        **kwargs: Any,
-    ):
+    def __init__(self, input_dim: int, output_dim: int, embeddings_initializer: Any = "uniform",
+                 embeddings_regularizer: Any = None, activity_regularizer: Any = None,
+                 embeddings_constraint: Any = None, mask_zero: bool = False, input_length: Any = None, **kwargs: Any):
         if "input_shape" not in kwargs and "batch_input_shape" not in kwargs:
             kwargs["input_shape"] = tuple(to_list(input_length, allow_tuple=True)) if input_length else (None,)
         super().__init__(**kwargs)
         self.input_dim, self.output_dim = size(self, "input_dim", input_dim), size(self, "output_dim", output_dim)
-        self.embeddings_initializer = initializers.get(embeddings_initializer)
-        self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
-        self.activity_regularizer = regularizers.get(activity_regularizer)
-        self.embeddings_constraint = constraints.get(embeddings_constraint)
+        adopt(self, embeddings_initializer=embeddings_initializer, embeddings_regularizer=embeddings_regularizer,
+              activity_regularizer=activity_regularizer, embeddings_constraint=embeddings_constraint)
         self.mask_zero = mask_zero
         self.supports_masking = mask_zero
         self.input_length = input_length
 
     def build(self, input_shape: Any) -> None:
-        self.embeddings = self.add_weight(
-            "embeddings",
-            (self.input_dim, self.output_dim),
-            dtype=self.dtype,
-            initializer=self.embeddings_initializer,
-            regularizer=self.embeddings_regularizer,
-            constraint=self.embeddings_constraint,
-        )
+        self.embeddings = add_kernel(self, "embeddings", (self.input_dim, self.output_dim), dtype=self.dtype)
         self.built = True
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
@@ -67,24 +49,16 @@ class Embedding(Layer):
     def compute_output_shape(self, input_shape: Any) -> Any:
         if self.input_length is None:
             return tuple(input_shape) + (self.output_dim,)
-        lengths = to_list(self.input_length, allow_tuple=True)
-        if len(lengths) != len(input_shape) - 1:
-            raise ValueError('"input_length" is %s, but received input has shape %s' % (str(self.input_length),
-                                                                                       str(input_shape)))
-        for i, (a, b) in enumerate(zip(lengths, input_shape[1:])):
-            if a is not None and b is not None and a != b:
-                raise ValueError('"input_length" is %s, but received input has shape %s' % (str(self.input_length),
-                                                                                           str(input_shape)))
-            lengths = lengths[:i] + [b if a is None else a] + lengths[i + 1:]
-        return (input_shape[0],) + tuple(lengths) + (self.output_dim,)
+        lengths, given = to_list(self.input_length, allow_tuple=True), tuple(input_shape[1:])
+        if len(lengths) != len(given) or any(None not in (a, b) and a != b for a, b in zip(lengths, given)):
+            raise ValueError(f'"input_length" is {self.input_length}, but received input has shape {input_shape}. Give '
+                             "it the length of the sequences, or leave it out.")
+        return (input_shape[0], *(b if a is None else a for a, b in zip(lengths, given)), self.output_dim)
 
     def call(self, inputs: Tensor) -> Tensor:
         return K.gather(self.embeddings, inputs if inputs.dtype == "int32" else K.cast(inputs, "int32"))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "input_dim": self.input_dim, "output_dim": self.output_dim,
-                "embeddings_initializer": initializers.serialize(self.embeddings_initializer),
-                "embeddings_regularizer": regularizers.serialize(self.embeddings_regularizer),
-                "activity_regularizer": regularizers.serialize(self.activity_regularizer),
-                "embeddings_constraint": constraints.serialize(self.embeddings_constraint),
+                **described(self, "activity_regularizer", *settings_of("embeddings")),
                 "mask_zero": self.mask_zero, "input_length": self.input_length}

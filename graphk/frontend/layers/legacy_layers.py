@@ -9,13 +9,14 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from graphk.frontend import activations, constraints, initializers, regularizers
+from graphk.frontend import activations
 from graphk.frontend import backend as K
 from graphk.frontend.engine.base_layer import InputSpec, Layer
 from graphk.frontend.engine.sources import get_source_inputs
 from graphk.frontend.layers.core import Dense
 from graphk.frontend.layers.lambda_layer import Lambda, _described, _given_function
 from graphk.frontend.layers.merge import Add, Average, Concatenate, Dot, Maximum, Multiply
+from graphk.frontend.layers.settings import adopt, described
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.advice import advice
 from graphk.frontend.utils.generic_utils import has_arg
@@ -24,15 +25,19 @@ from graphk.frontend.utils.generic_utils import has_arg
 class _Legacy(Layer):
     """Weights W and b with Keras 1's arguments."""
 
+    init: Any
+    W_regularizer: Any
+    b_regularizer: Any
+    W_constraint: Any
+    b_constraint: Any
+
     def __init__(self, init: Any, weights: Any, W_regularizer: Any, b_regularizer: Any, activity_regularizer: Any,
                  W_constraint: Any, b_constraint: Any, bias: bool, input_dim: int | None, kwargs: dict[str, Any]):
         if input_dim:
             kwargs["input_shape"] = (input_dim,)
         super().__init__(**kwargs)
-        self.init = initializers.get(init)
-        self.W_regularizer, self.b_regularizer = regularizers.get(W_regularizer), regularizers.get(b_regularizer)
-        self.activity_regularizer = regularizers.get(activity_regularizer)
-        self.W_constraint, self.b_constraint = constraints.get(W_constraint), constraints.get(b_constraint)
+        adopt(self, init=init, W_regularizer=W_regularizer, b_regularizer=b_regularizer, W_constraint=W_constraint,
+              activity_regularizer=activity_regularizer, b_constraint=b_constraint)
         self.bias, self.input_dim = bias, input_dim
         self.initial_weights = weights
         self.input_spec = InputSpec(ndim=2)
@@ -60,12 +65,8 @@ class _Legacy(Layer):
         self.built = True
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "init": initializers.serialize(self.init),
-                "W_regularizer": regularizers.serialize(self.W_regularizer),
-                "b_regularizer": regularizers.serialize(self.b_regularizer),
-                "activity_regularizer": regularizers.serialize(self.activity_regularizer),
-                "W_constraint": constraints.serialize(self.W_constraint),
-                "b_constraint": constraints.serialize(self.b_constraint),
+        return {**super().get_config(), **described(self, "init", "W_regularizer", "b_regularizer",
+                                                    "activity_regularizer", "W_constraint", "b_constraint"),
                 "bias": self.bias, "input_dim": self.input_dim}
 
 

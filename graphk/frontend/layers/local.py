@@ -11,7 +11,7 @@ from typing import Any
 from graphk.frontend import backend as K
 from graphk.frontend.engine.base_layer import InputSpec, Layer
 from graphk.frontend.layers.arguments import size, windows_fit
-from graphk.frontend.layers.convolutional import add_kernel, adopt, described, settings_of
+from graphk.frontend.layers.settings import add_kernel, adopt, described, settings_of
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.conv_utils import conv_output_length, normalize_padding, normalize_tuple
 
@@ -20,6 +20,7 @@ class _LocallyConnected(Layer):
     """activation(window · its own kernel + its own bias) over `rank` spatial axes."""
 
     rank: int
+    activation: Any
 
     def __init__(self, filters: int, kernel_size: Any, strides: Any = 1, padding: str = "valid",
                  data_format: str | None = None, activation: Any = None, use_bias: bool = True,
@@ -68,7 +69,7 @@ class _LocallyConnected(Layer):
             K.local_conv2d(inputs, self.kernel, self.kernel_size, self.strides, self._counts, self.data_format)
         if self.use_bias:
             out = K.bias_add(out, self.bias, data_format=self.data_format)
-        return self.activation(out)                                                # type: ignore[attr-defined]
+        return self.activation(out)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         space = self._split(input_shape)[1]

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from graphk.frontend import backend as K
-from graphk.frontend import constraints, initializers, regularizers
 from graphk.frontend.engine.base_layer import InputSpec, Layer
 from graphk.frontend.layers import arguments
+from graphk.frontend.layers.settings import add_kernel, adopt, described, settings_of
 from graphk.frontend.tensor import Tensor
 from graphk.ir.dims import product
 from graphk.ir.ops.shape import dim_value
@@ -26,6 +26,9 @@ class BatchNormalization(Layer):
     ['b/gamma:0', 'b/beta:0', 'b/moving_mean:0', 'b/moving_variance:0']
     """
 
+    moving_mean_initializer: Any
+    moving_variance_initializer: Any
+
     def __init__(self, axis: int = -1, momentum: float = 0.99, epsilon: float = 1e-3, center: bool = True,
                  scale: bool = True, beta_initializer: Any = "zeros", gamma_initializer: Any = "ones",
                  moving_mean_initializer: Any = "zeros", moving_variance_initializer: Any = "ones",
@@ -35,14 +38,10 @@ class BatchNormalization(Layer):
         self.supports_masking = True
         self.axis = arguments.axis(self, "axis", axis)
         self.momentum, self.epsilon, self.center, self.scale = momentum, epsilon, center, scale
-        self.beta_initializer = initializers.get(beta_initializer)
-        self.gamma_initializer = initializers.get(gamma_initializer)
-        self.moving_mean_initializer = initializers.get(moving_mean_initializer)
-        self.moving_variance_initializer = initializers.get(moving_variance_initializer)
-        self.beta_regularizer = regularizers.get(beta_regularizer)
-        self.gamma_regularizer = regularizers.get(gamma_regularizer)
-        self.beta_constraint = constraints.get(beta_constraint)
-        self.gamma_constraint = constraints.get(gamma_constraint)
+        adopt(self, beta_initializer=beta_initializer, gamma_initializer=gamma_initializer,
+              moving_mean_initializer=moving_mean_initializer, moving_variance_initializer=moving_variance_initializer,
+              beta_regularizer=beta_regularizer, gamma_regularizer=gamma_regularizer, beta_constraint=beta_constraint,
+              gamma_constraint=gamma_constraint)
 
     def build(self, input_shape: Any) -> None:
         if not -len(input_shape) <= self.axis < len(input_shape):
@@ -54,22 +53,10 @@ class BatchNormalization(Layer):
                              f"{self.name} received an input with shape {input_shape}. Give Input (or `input_shape`) a "
                              "size there.")
         self.input_spec = InputSpec(ndim=len(input_shape), axes={self.axis: dim})
-        self.gamma = (
-            self.add_weight(
-                "gamma",
-                (dim,),
-                initializer=self.gamma_initializer,
-                constraint=self.gamma_constraint,
-                regularizer=self.gamma_regularizer,
-            )
-            if self.scale
-            else None
-        )
-        self.beta = self.add_weight("beta", (dim,), initializer=self.beta_initializer, constraint=self.beta_constraint,
-                                    regularizer=self.beta_regularizer) if self.center else None
-        self.moving_mean = self.add_weight(
-            "moving_mean", (dim,), initializer=self.moving_mean_initializer, trainable=False
-        )
+        self.gamma = add_kernel(self, "gamma", (dim,)) if self.scale else None
+        self.beta = add_kernel(self, "beta", (dim,)) if self.center else None
+        self.moving_mean = self.add_weight("moving_mean", (dim,), initializer=self.moving_mean_initializer,
+                                           trainable=False)
         self.moving_variance = self.add_weight("moving_variance", (dim,), initializer=self.moving_variance_initializer,
                                                trainable=False)
         self.built = True
@@ -108,11 +95,5 @@ class BatchNormalization(Layer):
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "axis": self.axis, "momentum": self.momentum, "epsilon": self.epsilon,
                 "center": self.center, "scale": self.scale,
-                "beta_initializer": initializers.serialize(self.beta_initializer),
-                "gamma_initializer": initializers.serialize(self.gamma_initializer),
-                "moving_mean_initializer": initializers.serialize(self.moving_mean_initializer),
-                "moving_variance_initializer": initializers.serialize(self.moving_variance_initializer),
-                "beta_regularizer": regularizers.serialize(self.beta_regularizer),
-                "gamma_regularizer": regularizers.serialize(self.gamma_regularizer),
-                "beta_constraint": constraints.serialize(self.beta_constraint),
-                "gamma_constraint": constraints.serialize(self.gamma_constraint)}
+                **described(self, *settings_of("beta", "gamma"), "moving_mean_initializer",
+                            "moving_variance_initializer")}

@@ -110,6 +110,9 @@ class Optimizer:
     def _variables(self, **values: float) -> None:
         with K.name_scope(self.__class__.__name__):
             for name, value in values.items():
+                if np.ndim(value) == 0 and not isinstance(value, (int, float, np.number, np.ndarray, Tensor)):
+                    raise TypeError(f"{self.__class__.__name__}: `{name}` must be a number; received {value!r} (a "
+                                    f"{type(value).__name__}).")
                 setattr(self, name, K.variable(value, name=name, dtype="int64" if name == "iterations" else None))
 
     def set_weights(self, weights: Sequence[Any]) -> None:

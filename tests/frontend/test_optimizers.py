@@ -140,3 +140,6 @@ def test_mistakes():
     assert not isinstance(optimizers.get("sgd"), optimizers.TFOptimizer)
     with pytest.raises(NotImplementedError, match="must define get_updates"):
         optimizers.Optimizer().get_updates(None, [])
+    for value in (None, "fast"):
+        with pytest.raises(TypeError, match=f"Adam: `lr` must be a number; received {value!r}"):
+            optimizers.Adam(lr=value)

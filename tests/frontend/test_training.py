@@ -25,6 +25,13 @@ def classifier():
     return m
 
 
+@pytest.mark.parametrize("weights", [["high", 1.], [None, 1.], {"a": [1.]}])
+def test_weights_of_losses_are_numbers(weights):
+    with pytest.raises(TypeError, match="Could not interpret loss_weights argument: .* a list or a dict of numbers"):
+        two_outputs(loss="mse", loss_weights=weights)
+    two_outputs(loss="mse", loss_weights=[K.variable(.5), np.float32(2.)])
+
+
 def test_mlp_learns():
     x = np.random.randn(200, 4)
     y = np.eye(3)[x[:, :3].argmax(1)]

@@ -9,6 +9,8 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import numpy as np
+
 from graphk.frontend import backend as K
 from graphk.frontend import losses
 from graphk.frontend import metrics as metrics_module
@@ -75,7 +77,9 @@ class TrainingSetup:
         if weights is None:
             return [1.0] * len(names)
         if isinstance(weights, (dict, list, tuple)):
-            return by_output(weights, names, "loss_weights", 1.0)
+            found = by_output(weights, names, "loss_weights", 1.0)
+            if all(isinstance(w, (int, float, np.number, Tensor)) for w in found):
+                return found
         raise TypeError(f"Could not interpret loss_weights argument: {weights} - expected a list or a dict of numbers, "
                         f"one for each of the outputs {names}.")
 

@@ -39,3 +39,14 @@ def test_windows_over_sizes_that_only_a_call_knows():
     x = K.placeholder((None, 3, None))
     f = K.function([x], [K.conv1d(x, K.ones((3, 3, 4)), data_format="channels_first", dilation_rate=2)])
     np.testing.assert_allclose(f([np.ones((2, 3, 9))])[0], np.full((2, 4, 5), 9.))
+
+
+@pytest.mark.parametrize("make", [
+    lambda kind: K.random_uniform((2,), dtype=kind), lambda kind: K.random_normal((2,), dtype=kind),
+    lambda kind: K.random_binomial((2,), .5, dtype=kind), lambda kind: K.truncated_normal((2,), dtype=kind),
+    lambda kind: K.arange(3, dtype=kind), lambda kind: K.zeros((2,), dtype=kind), lambda kind: K.cast([1.], kind)])
+def test_dtypes_by_numpy_s_names(make):
+    for kind in (np.float64, np.dtype("float64"), "float64"):
+        assert K.dtype(make(kind)) == "float64"
+    with pytest.raises(TypeError, match="complex"):
+        make("complex64")

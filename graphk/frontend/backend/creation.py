@@ -195,7 +195,7 @@ def ones(shape: Any, dtype: str | None = None, name: str | None = None) -> Tenso
 
 def _filled(value: int, shape: Any, dtype: str | None, name: str | None) -> Tensor:
     dims = as_shape(shape)
-    dtype = dtype or floatx()
+    dtype = computed_dtype(dtype or floatx(), f"the variable `{name or ''}`")
     if all(isinstance(d, int) for d in dims):
         return variable(np.full(dims, value, dtype), dtype, name)
     return Tensor(sh.broadcast_to(const(value, dtype), dims), name)

@@ -14,7 +14,7 @@ from typing import Any, Iterable, Iterator
 
 import numpy as np
 
-from graphk.frontend.backend.common import floatx
+from graphk.frontend.backend.common import computed_dtype, floatx
 from graphk.frontend.tensor import Tensor, Variable, as_shape, variable_of
 from graphk.ir.dims import Dim
 from graphk.ir.node import Node
@@ -80,6 +80,10 @@ def next_draw(x: Tensor, nodes: Iterable[Node]) -> dict[Node, np.ndarray]:
     return {c.node: np.asarray((int(c.array) + times * 0x85EBCA6B) & 0xFFFFFFFF, np.uint32) for c in counters}
 
 
+def _kind(dtype: Any) -> str:
+    return computed_dtype(dtype or floatx(), "a random tensor")
+
+
 def _seed(seed: int | None) -> int:
     return int(np.random.randint(2 ** 31 - 1)) if seed is None else int(seed)
 
@@ -91,7 +95,7 @@ def random_uniform(shape: Any, minval: Any = 0.0, maxval: Any = 1.0, dtype: str 
     >>> K.random_uniform((2, 3), -1., 1., seed=1).shape
     (2, 3)
     """
-    dtype = dtype or floatx()
+    dtype = _kind(dtype)
     whole = not dtype.startswith("float")
     u = Tensor(rnd.uniform01(step_node(), _seed(seed), as_shape(shape), "float64" if whole else dtype))
     out = u * (maxval - minval) + minval
@@ -105,7 +109,7 @@ def random_normal(shape: Any, mean: float = 0.0, stddev: float = 1.0, dtype: str
     >>> bool(abs(K.eval(K.mean(K.random_normal((1000,), mean=5., seed=1))) - 5.) < 0.2)
     True
     """
-    z = rnd.normal_op(step_node(), seed=_seed(seed) & 0xFFFFFFFF, shape=as_shape(shape), dtype=dtype or floatx())
+    z = rnd.normal_op(step_node(), seed=_seed(seed) & 0xFFFFFFFF, shape=as_shape(shape), dtype=_kind(dtype))
     return Tensor(z) * stddev + mean
 
 
@@ -115,7 +119,7 @@ def random_binomial(shape: Any, p: Any = 0.0, dtype: str | None = None, seed: in
     >>> sorted(set(K.eval(K.random_binomial((100,), p=.5, seed=1)).tolist()))
     [0.0, 1.0]
     """
-    return Tensor(bernoulli(as_shape(shape), p, dtype or floatx(), seed))
+    return Tensor(bernoulli(as_shape(shape), p, _kind(dtype), seed))
 
 
 def bernoulli(shape: Any, p: Any, dtype: str, seed: int | None) -> Node:
@@ -132,7 +136,7 @@ def truncated_normal(shape: Any, mean: float = 0.0, stddev: float = 1.0, dtype: 
     >>> bool(K.eval(K.max(K.abs(K.truncated_normal((1000,), seed=1)))) <= 2.)
     True
     """
-    dtype = dtype or floatx()
+    dtype = _kind(dtype)
     fine = "float32" if dtype == "float16" else dtype             # a probability near 1 has too few places in float16
     u = rnd.uniform(step_node(), _seed(seed), as_shape(shape), 0.022750131948179195, 0.9772498680518208, fine)
     return Tensor(ew.cast(_quantile(u), dtype)) * stddev + mean

@@ -10,7 +10,7 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from graphk.frontend.backend.common import floatx, normalize_data_format
+from graphk.frontend.backend.common import computed_dtype, floatx, normalize_data_format
 from graphk.frontend.backend.creation import is_sparse, mark_sparse
 from graphk.frontend.tensor import ShapeTensor, Tensor, as_dim, as_shape, node_of
 from graphk.ir.dims import floordiv, product
@@ -99,6 +99,7 @@ def arange(start: Any, stop: Any = None, step: int = 1, dtype: str = "int32") ->
     >>> K.eval(K.arange(1, 10, 3)).tolist(), K.dtype(K.arange(3))
     ([1, 4, 7], 'int32')
     """
+    dtype = computed_dtype(dtype, "K.arange")
     if stop is None:
         start, stop = 0, start
     if builtins.any(isinstance(v, (float, np.floating)) for v in (start, stop, step)):

@@ -15,9 +15,8 @@ from graphk.frontend import backend as K
 from graphk.frontend import config, losses
 from graphk.frontend.sparse import dense, with_rows
 from graphk.frontend.tensor import Tensor
-from graphk.frontend.utils.advice import advice
 from graphk.frontend.utils.blame import naming
-from graphk.frontend.utils.generic_utils import slice_arrays
+from graphk.frontend.utils.generic_utils import check_for_unexpected_keys, slice_arrays
 
 
 # ------------------------------------------------------------------ data
@@ -447,10 +446,7 @@ def collect_metrics(metrics: Any, output_names: Sequence[str]) -> list[list[Any]
 def by_output(given: Any, names: Sequence[str], what: str, missing: Any = None) -> list[Any]:
     """One entry per output, from a list or from a dict by output name; ValueError for other names and counts."""
     if isinstance(given, dict):
-        for name in given:
-            if name not in names:
-                raise ValueError(f'Unknown entry in {what} dictionary: "{name}". Only expected the following keys: '
-                                 + str(list(names)) + advice(name, names, None))
+        check_for_unexpected_keys(what, given, names)
         return [given.get(name, missing) for name in names]
     if len(given) != len(names):
         raise ValueError(f"When passing a list as {what}, it should have one entry per model output. The model has "

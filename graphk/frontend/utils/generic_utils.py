@@ -200,7 +200,7 @@ def check_for_unexpected_keys(name: str, input_dict: dict[str, Any], expected_va
     for key in input_dict:
         if key not in expected_values:
             raise ValueError(f'Unknown entry in {name} dictionary: "{key}". Only expected the following keys: '
-                             f"{list(expected_values)}{advice(key, expected_values)}")
+                             f"{list(expected_values)}{advice(key, expected_values, None)}")
 
 
 def to_snake_case(name: str) -> str:

@@ -132,7 +132,8 @@ def test_configs():
     assert Merge.from_config(config).mode is summed
     config = json.loads(json.dumps(config))
     assert Merge.from_config(config, {"summed": summed}).mode is summed
-    with pytest.raises(ValueError, match="summed"):
+    config["mode"] = "summed_elsewhere"
+    with pytest.raises(ValueError, match="summed_elsewhere"):
         Merge.from_config(config)
 
 

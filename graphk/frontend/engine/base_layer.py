@@ -188,7 +188,7 @@ class Layer(LayerState, LayerAccessors):
                              "integers. Sizes that are open, such as the batch's, are none of weights: use "
                              "input_shape[-1], and declare it in Input.")
         shape = tuple(int(d) for d in shape)
-        first = Unwritten(shape, dtype) if _unwritten else _initial(make, shape, dtype)
+        first = Unwritten(shape, dtype) if _unwritten else initial(make, shape, dtype)
         weight = K.variable(first, dtype, name, constraints.get(constraint))
         if weight.array.shape != shape:
             raise ValueError(f"Layer {self.name}: the initializer of the weight `{name}` gave an array of shape "
@@ -365,9 +365,9 @@ def _tuple(shape: Any) -> tuple[Any, ...]:
     return (shape,) if isinstance(shape, (int, np.integer)) or shape is None else tuple(shape)
 
 
-def _initial(make: Any, shape: tuple[int, ...], dtype: str) -> Any:
-    """The first value; initializers of the user's own may take a shape only."""
-    return make(shape, dtype=dtype) if has_arg(make, "dtype", accept_all=True) else make(shape)
+def initial(make: Any, shape: tuple[int, ...], dtype: str | None = None) -> Any:
+    """The first value that an initializer gives; one of the user's own may take a shape only."""
+    return make(shape, dtype=dtype or K.floatx()) if has_arg(make, "dtype", accept_all=True) else make(shape)
 
 
 def collect_previous_mask(input_tensors: Any) -> Any:

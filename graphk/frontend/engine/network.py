@@ -7,6 +7,7 @@ in layer order; `layers` are in the order they run.
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any, Callable, Sequence
 
 from graphk.frontend import backend as K
@@ -18,6 +19,7 @@ from graphk.frontend.engine.subclassed import Subclassed
 from graphk.frontend.legacy import ENDS, modernize_methods
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.advice import advice
+from graphk.frontend.utils.blame import naming
 from graphk.frontend.utils.generic_utils import has_arg, object_list_uid, to_list, unpack_singleton
 from graphk.ir.node import origin
 
@@ -102,37 +104,23 @@ class Network(NetworkConfig, Subclassed):
         if len({id(x) for x in self.inputs}) != len(self.inputs):
             raise ValueError("The list of inputs passed to the model is redundant. All inputs should only appear once. "
                              "Found: " + str(self.inputs))
+        kind = type(self).__name__
         for x in self.inputs:
-            self._check_history(
-                x,
-                "Input tensors to a " + type(self).__name__ + " must come from `keras.layers.Input`. "
-                "Received: " + str(x)[:200] + " (missing previous layer metadata). "
-                + (f"Pass its tensor: `{x.name}`.input." if isinstance(x, Layer) else "Make it with Input(shape), or "
-                   "with Input(tensor=x) if it is a placeholder."),
-            )
+            if not hasattr(x, "_keras_history"):
+                fix = f"Pass its tensor: `{x.name}`.input." if isinstance(x, Layer) else \
+                    "Make it with Input(shape), or with Input(tensor=x) if it is a placeholder."
+                raise ValueError(f"Input tensors to a {kind} must come from `keras.layers.Input`. Received: "
+                                 f"{str(x)[:200]} (missing previous layer metadata). {fix}")
             if not isinstance(x._keras_history[0], InputLayer):
-                raise ValueError(
-                    "Input tensors to a "
-                    + type(self).__name__
-                    + " must come from `keras.layers.Input`; `"
-                    + str(x)
-                    + "` is the output of the layer \""
-                    + x._keras_history[0].name
-                    + "\". Build the model from that layer's own inputs, or call the layers on a new Input."
-                )
+                raise ValueError(f"Input tensors to a {kind} must come from `keras.layers.Input`; `{x}` is the output "
+                                 f'of the layer "{x._keras_history[0].name}". Build the model from that layer\'s own '
+                                 "inputs, or call the layers on a new Input.")
         for x in self.outputs:
-            self._check_history(
-                x,
-                "Output tensors to a " + type(self).__name__ + " must be the output of a Keras `Layer` "
-                "(thus holding past layer metadata). Found: " + str(x)[:200] + ". "
-                + (f"Call `{x.name}` on a tensor and pass what it gives." if isinstance(x, Layer) else "Wrap backend "
-                   "operations in a Lambda layer."),
-            )
-
-    @staticmethod
-    def _check_history(x: Any, message: str) -> None:
-        if not isinstance(x, Tensor) or not hasattr(x, "_keras_history"):
-            raise ValueError(message)
+            if not hasattr(x, "_keras_history"):
+                fix = f"Call `{x.name}` on a tensor and pass what it gives." if isinstance(x, Layer) else \
+                    "Wrap backend operations in a Lambda layer."
+                raise ValueError(f"Output tensors to a {kind} must be the output of a Keras `Layer` (thus holding past "
+                                 f"layer metadata). Found: {str(x)[:200]}. {fix}")
 
     def _compute_feeds(self) -> None:
         """Names and shapes of what is fed and returned."""
@@ -218,10 +206,6 @@ class Network(NetworkConfig, Subclassed):
         K.batch_set_value(pairs)
 
     # ---------------------------------------------------------------- losses, updates, state
-    def _own_nodes(self) -> list[Any]:
-        return [node for layer in self.layers for i, node in enumerate(layer._inbound_nodes)
-                if node_key(layer, i) in self._network_nodes]
-
     def _collect(self, getter: str) -> list[Any]:
         out: list[Any] = []
         for layer in self.layers:
@@ -366,7 +350,7 @@ class Network(NetworkConfig, Subclassed):
         for node in self._running_order():
             layer = node.outbound_layer
             args = [table[id(x)] for x in node.input_tensors]
-            with origin(layer=layer.name):
+            with origin(layer=layer.name), naming(layer.name, partial(layer._called_on, [a for a, _ in args])):
                 outs, out_masks = _call_layer(
                     layer, [a for a, _ in args], [m for _, m in args], node.arguments, training
                 )

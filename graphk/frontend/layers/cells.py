@@ -14,7 +14,7 @@ import numpy as np
 from graphk.frontend import config, initializers
 from graphk.frontend import backend as K
 from graphk.frontend.backend.random_ops import inside_loop, step_node
-from graphk.frontend.engine.base_layer import Layer, _initial
+from graphk.frontend.engine.base_layer import Layer, initial
 from graphk.frontend.layers.arguments import fraction, size
 from graphk.frontend.layers.settings import add_kernel, adopt, described, settings_of
 from graphk.frontend.tensor import Tensor
@@ -184,11 +184,6 @@ class Cell(Layer):
         return {**super().get_config(), "units": self.units, "use_bias": self.use_bias, "dropout": self.dropout,
                 "recurrent_dropout": self.recurrent_dropout,
                 **described(self, "activation", *settings_of("kernel", "recurrent", "bias"))}
-
-
-def initial(make: Any, shape: Any, dtype: str | None) -> Any:
-    """The first value that an initializer gives; one of the user's own may take a shape only."""
-    return _initial(make, shape, dtype or K.floatx())
 
 
 def _along_time(mask: Tensor, x: Tensor) -> Tensor:

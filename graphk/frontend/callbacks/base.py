@@ -1,0 +1,106 @@
+"""What a callback is, and a list of them.
+
+In: the moments of a training run and their logs.  Out: the same, to each callback.  What always holds: callbacks are
+called in the order of the list, with one and the same dictionary of logs.
+"""
+from __future__ import annotations
+
+from typing import Any, Iterator, Sequence
+
+
+class Callback:
+    """Base class: override what you need.  `model` and `params` are set before training.
+
+    >>> class Count(Callback):
+    ...     n = 0
+    ...     def on_epoch_end(self, epoch, logs=None): self.n += 1
+    """
+
+    def __init__(self) -> None:
+        self.validation_data: Any = None
+        self.model: Any = None
+        self.params: dict[str, Any] = {}
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        """epochs, batch_size, samples or steps, verbose, do_validation, metrics."""
+        self.params = params
+
+    def set_model(self, model: Any) -> None:
+        """The model being trained."""
+        self.model = model
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Before the first epoch."""
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """After the last epoch."""
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Before an epoch (counted from 0)."""
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """After an epoch; `logs` has its averages and val_ values."""
+
+    def on_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Before a batch; `logs` has batch and size."""
+
+    def on_batch_end(self, batch: int, logs: Any = None) -> None:
+        """After a batch; `logs` has its loss and metrics."""
+
+
+class CallbackList:
+    """Callbacks called one after another."""
+
+    def __init__(self, callbacks: Sequence[Callback] | None = None, queue_length: int = 10):
+        self.callbacks = list(callbacks or [])
+
+    def append(self, callback: Callback) -> None:
+        """Add a callback at the end."""
+        self.callbacks.append(callback)
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        """Pass params to all."""
+        for c in self.callbacks:
+            c.set_params(params)
+
+    def set_model(self, model: Any) -> None:
+        """Pass the model to all."""
+        for c in self.callbacks:
+            c.set_model(model)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Call all."""
+        for c in self.callbacks:
+            c.on_train_begin({} if logs is None else logs)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Call all."""
+        for c in self.callbacks:
+            c.on_train_end({} if logs is None else logs)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Call all."""
+        logs = {} if logs is None else logs
+        for c in self.callbacks:
+            c.on_epoch_begin(epoch, logs)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Call all."""
+        logs = {} if logs is None else logs
+        for c in self.callbacks:
+            c.on_epoch_end(epoch, logs)
+
+    def on_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Call all."""
+        logs = {} if logs is None else logs
+        for c in self.callbacks:
+            c.on_batch_begin(batch, logs)
+
+    def on_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Call all."""
+        logs = {} if logs is None else logs
+        for c in self.callbacks:
+            c.on_batch_end(batch, logs)
+
+    def __iter__(self) -> Iterator[Callback]:
+        return iter(self.callbacks)

@@ -58,49 +58,41 @@ class CallbackList:
         """Add a callback at the end."""
         self.callbacks.append(callback)
 
+    def _each(self, method: str, *args: Any) -> None:
+        for c in self.callbacks:
+            getattr(c, method)(*args)
+
     def set_params(self, params: dict[str, Any]) -> None:
         """Pass params to all."""
-        for c in self.callbacks:
-            c.set_params(params)
+        self._each("set_params", params)
 
     def set_model(self, model: Any) -> None:
         """Pass the model to all."""
-        for c in self.callbacks:
-            c.set_model(model)
+        self._each("set_model", model)
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Call all."""
-        for c in self.callbacks:
-            c.on_train_begin({} if logs is None else logs)
+        self._each("on_train_begin", {} if logs is None else logs)
 
     def on_train_end(self, logs: Any = None) -> None:
         """Call all."""
-        for c in self.callbacks:
-            c.on_train_end({} if logs is None else logs)
+        self._each("on_train_end", {} if logs is None else logs)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Call all."""
-        logs = {} if logs is None else logs
-        for c in self.callbacks:
-            c.on_epoch_begin(epoch, logs)
+        self._each("on_epoch_begin", epoch, {} if logs is None else logs)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Call all."""
-        logs = {} if logs is None else logs
-        for c in self.callbacks:
-            c.on_epoch_end(epoch, logs)
+        self._each("on_epoch_end", epoch, {} if logs is None else logs)
 
     def on_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Call all."""
-        logs = {} if logs is None else logs
-        for c in self.callbacks:
-            c.on_batch_begin(batch, logs)
+        self._each("on_batch_begin", batch, {} if logs is None else logs)
 
     def on_batch_end(self, batch: int, logs: Any = None) -> None:
         """Call all."""
-        logs = {} if logs is None else logs
-        for c in self.callbacks:
-            c.on_batch_end(batch, logs)
+        self._each("on_batch_end", batch, {} if logs is None else logs)
 
     def __iter__(self) -> Iterator[Callback]:
         return iter(self.callbacks)

@@ -1,7 +1,8 @@
-"""`import keras` gives graphk.
+"""`import keras` gives graphk; `import tensorflow.keras` too, where that is asked for.
 
-In: a call of `install_as_keras()`.  Out: `keras` and every `keras.x` are the modules `graphk` and `graphk.x`,
-the same objects.  What always holds: a Keras that was imported already is never replaced.
+In: a call of `install_as_keras()`.  Out: every `keras.x` is the module `graphk.x`, the same object; `keras` itself is a
+face of graphk with Keras's version, which programs ask for.  What always holds: a Keras or TensorFlow that was imported
+already is never replaced; processes that this one spawns find the same.
 """
 from __future__ import annotations
 
@@ -9,10 +10,43 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Sequence
 
-ALIAS, REAL = "keras", "graphk"
+from graphk.frontend.engine.network_config import KERAS_VERSION
+
+REAL = "graphk"
+_FOLDER = Path(__file__).parent.parent              # the folders `as_…` there hold the names for spawned processes
+_OF_TENSORFLOW = ("tensorflow.keras", "tensorflow.python.keras")
+
+
+class _Face(ModuleType):
+    """graphk under another name and version: what is not in it is in graphk."""
+
+    def __init__(self, name: str, version: str):
+        real = importlib.import_module(REAL)
+        super().__init__(name, real.__doc__)
+        self.__version__, self.__path__, self.__all__ = version, list(real.__path__), list(real.__all__)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.modules[REAL], name)
+
+    def __dir__(self) -> list[str]:
+        return dir(sys.modules[REAL])
+
+
+class _NoTensorFlow(ModuleType):
+    """`tensorflow`, of which only `keras` is here."""
+
+    __path__: list[str] = []
+    __version__ = "2.0.0"                              # whose Keras was 2.2.4
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("keras", "python") and name not in self.__name__:
+            return importlib.import_module(f"{self.__name__}.{name}")
+        raise AttributeError(f"`{self.__name__}.{name}` is TensorFlow's own: graphk stands for tensorflow.keras alone. "
+                             "Write it with functions of keras.backend.")
 
 
 class _Loader(importlib.abc.Loader):
@@ -25,38 +59,61 @@ class _Loader(importlib.abc.Loader):
         return self.module
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__spec__ = self.spec                 # the import system has put the alias's spec there
+        if self.spec is not None:
+            module.__spec__ = self.spec                # the import system has put the alias's spec there
 
 
 class _Finder(importlib.abc.MetaPathFinder):
+    """Finds modules under the names that stand for graphk, and those above them."""
+
+    def __init__(self, aliases: Sequence[str]):
+        self.aliases = tuple(aliases)
+
     def find_spec(self, fullname: str, path: Sequence[str] | None = None,
                   target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
-        if fullname != ALIAS and not fullname.startswith(ALIAS + "."):
+        alias = next((a for a in self.aliases if f"{fullname}.".startswith(f"{a}.")), None)
+        if alias is None:
+            if any(a.startswith(f"{fullname}.") for a in self.aliases):
+                return _spec(fullname, _NoTensorFlow(fullname))
             return None
-        real = REAL + fullname[len(ALIAS):]
+        if fullname == alias:
+            return _spec(fullname, _Face(fullname, KERAS_VERSION + ("-tf" if "." in alias else "")))
+        real = REAL + fullname[len(alias):]
         try:
-            module = importlib.import_module(real)
+            return _spec(fullname, importlib.import_module(real))
         except ModuleNotFoundError as e:
             if e.name != real:
                 raise
-            raise ModuleNotFoundError(f"No module named '{fullname}': graphk stands for keras here and has no `{real}`",
-                                      name=fullname) from None
-        return importlib.machinery.ModuleSpec(fullname, _Loader(module), is_package=hasattr(module, "__path__"))
+            raise ModuleNotFoundError(f"No module named '{fullname}': graphk stands for {alias} here and has no "
+                                      f"`{real}`", name=fullname) from None
 
 
-def install_as_keras() -> None:
-    """Make `import keras` import graphk in this process; RuntimeError if another keras is imported already.
+def _spec(fullname: str, module: ModuleType) -> importlib.machinery.ModuleSpec:
+    return importlib.machinery.ModuleSpec(fullname, _Loader(module), is_package=hasattr(module, "__path__"))
+
+
+def install_as_keras(tensorflow: bool = False) -> None:
+    """Make `import keras` import graphk, in this process and those it spawns.
+
+    tensorflow: `tensorflow.keras`, too.  Raises RuntimeError if another keras (or tensorflow) is imported already.
 
     >>> install_as_keras()
     >>> import keras.layers, graphk.layers
-    >>> keras.layers is graphk.layers
-    True
+    >>> keras.layers is graphk.layers, keras.__version__
+    (True, '2.2.4')
     """
-    present = sys.modules.get(ALIAS)
-    if present is not None and present is not sys.modules.get(REAL):
-        raise RuntimeError(
-            "install_as_keras() was called after another `keras` had been imported from "
-            f"{getattr(present, '__file__', 'an unknown place')}; call it before the first `import keras`."
-        )
-    if not any(isinstance(f, _Finder) for f in sys.meta_path):
-        sys.meta_path.insert(0, _Finder())
+    for aliases, folder in [(("keras",), "as_keras"), (_OF_TENSORFLOW, "as_keras_of_tensorflow")][:1 + tensorflow]:
+        root = aliases[0].split(".")[0]
+        present = sys.modules.get(root)
+        if present is not None and not isinstance(present, (_Face, _NoTensorFlow)):
+            raise RuntimeError(
+                f"install_as_keras() was called after another `{root}` had been imported from "
+                f"{getattr(present, '__file__', 'an unknown place')}; call it before the first `import {root}`.")
+        if not any(isinstance(f, _Finder) and f.aliases == aliases for f in sys.meta_path):
+            sys.meta_path.insert(0, _Finder(aliases))
+        path = str(_FOLDER / folder)
+        if path not in sys.path:
+            sys.path.insert(1, path)                   # spawned processes get this path, but not this finder
+
+
+__all__ = ["install_as_keras"]

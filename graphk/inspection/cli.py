@@ -17,6 +17,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
     run = commands.add_parser("run", help="run a script with `import keras` giving graphk",
                               description="Run a script as python would, with `import keras` giving graphk.")
+    run.add_argument("--tensorflow", action="store_true", help="let `tensorflow.keras` mean graphk, too")
     _script(run)
     dump = commands.add_parser("dump", help="run a script and write every stage of every graph that it compiles",
                                description="Run a script with `import keras` giving graphk, and write every stage of "
@@ -54,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from graphk.inspection.script import ScriptError, run_script
     try:
         if args.command == "run":
-            run_script(args.script, args.arguments)
+            run_script(args.script, args.arguments, args.tensorflow)
             return 0
         return _dump(args)
     except ScriptError as e:

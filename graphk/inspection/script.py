@@ -17,11 +17,17 @@ class ScriptError(Exception):
     """The script cannot be started."""
 
 
-def run_script(path: str, arguments: Sequence[str] = ()) -> None:
-    """Run `path` as `__main__`; what it raises is raised, after its traceback has been printed."""
+def run_script(path: str, arguments: Sequence[str] = (), tensorflow: bool = False) -> None:
+    """Run `path` as `__main__`; what it raises is raised, after its traceback has been printed.
+
+    tensorflow: `tensorflow.keras` means graphk, too.
+    """
     from graphk.frontend.compat import install_as_keras
     source = _read(path)
-    install_as_keras()
+    before = set(sys.path)
+    install_as_keras(tensorflow)
+    added = [p for p in sys.path if p not in before]       # other programs that the script starts find graphk there
+    os.environ["PYTHONPATH"] = os.pathsep.join([*added, *filter(None, [os.environ.get("PYTHONPATH")])])
     module = _main_module(path)
     sys.argv = [path, *arguments]
     if not getattr(sys.flags, "safe_path", False):

@@ -188,7 +188,8 @@ def test_keras_alias():
     import keras
     import keras.layers.core
     from keras import backend
-    assert keras is graphk and backend is K and keras.layers is L and keras.layers.core.Dense is L.Dense
+    assert keras.Sequential is graphk.Sequential and backend is K and keras.layers is L
+    assert keras.layers.core.Dense is L.Dense and keras.__version__ == "2.2.4" != graphk.__version__
     assert graphk.__spec__.name == "graphk"
     with pytest.raises(ModuleNotFoundError, match="No module named 'keras.nope': graphk stands for keras"):
         import keras.nope  # noqa: F401

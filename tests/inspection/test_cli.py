@@ -18,7 +18,7 @@ import beside
 import graphk
 
 assert __name__ == "__main__" and sys.modules["__main__"].__dict__ is globals() and __file__ == sys.argv[0]
-assert keras is graphk and keras.layers is graphk.layers
+assert keras.__version__ == "2.2.4" and keras.layers is graphk.layers
 print(beside.HERE, sys.argv[1:])
 
 
@@ -63,6 +63,46 @@ def test_run_shows_the_scripts_traceback(folder):
 def test_run_dies_of_an_interrupt_as_python_does(folder):
     run = graphk("run", "sub/script.py", "interrupt", cwd=folder)
     assert run.returncode == -signal.SIGINT and run.stderr.endswith("\nKeyboardInterrupt\n")
+
+
+SPAWNS = """
+import multiprocessing, subprocess, sys
+import keras
+from keras.models import Sequential
+from keras.layers import Dense
+
+def width(n):
+    import keras.backend
+    return Sequential([Dense(n, input_shape=(2,))]).output_shape[1], keras.__version__, keras.backend.__name__
+
+if __name__ == "__main__":
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        print(pool.map(width, [3]))
+    print(subprocess.run([sys.executable, "-c", "import keras; print(keras.layers.__name__)"], capture_output=True,
+                         text=True).stdout)
+"""
+OF_TENSORFLOW = """
+import tensorflow as tf
+from tensorflow.keras import layers, models
+from tensorflow.python.keras.layers import Dense
+print(tf.keras.models.Sequential is models.Sequential, Dense is layers.Dense, tf.keras.__version__)
+try:
+    tf.Session()
+except AttributeError as e:
+    print(e)
+"""
+
+
+def test_spawned_processes_find_graphk_too(folder):
+    (folder / "spawns.py").write_text(SPAWNS)
+    run = graphk("run", "spawns.py", cwd=folder)
+    assert run.stdout.split("\n")[:2] == ["[(3, '2.2.4', 'graphk.frontend.backend')]", "graphk.layers"], run.stderr
+
+
+def test_tensorflows_keras_on_request(folder):
+    (folder / "tf.py").write_text(OF_TENSORFLOW)
+    run = graphk("run", "--tensorflow", "tf.py", cwd=folder)
+    assert run.stdout.startswith("True True 2.2.4-tf\n`tensorflow.Session` is TensorFlow's own"), run.stderr
 
 
 def test_run_without_script(folder):

@@ -37,6 +37,8 @@ def test_validation_data_ends_with_the_phase_where_the_model_asks_for_it(layers)
     m.fit_generator(((X, X) for _ in range(2)), 1, verbose=0, validation_data=(X, X), callbacks=[spy])
     assert [len(data) for data in seen] == [3 + len(layers)] * 3
     assert all(data[3:] == [0.] * len(layers) for data in seen)
+    m.fit(X, X, verbose=0, callbacks=[spy])
+    assert seen[-1] == []
 
 
 def test_early_stopping_restores_the_best_weights():

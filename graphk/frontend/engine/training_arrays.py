@@ -54,7 +54,8 @@ def fit_loop(model: Any, ins: list[Any], val_ins: list[Any] | None, epochs: rang
     if verbose and val_ins is not None and samples is not None:
         print("Train on %d samples, validate on %d samples" % (samples, val_ins[0].shape[0]))
     return run_epochs(model, epochs, train, validate if val_ins is not None else None, callbacks=callbacks,
-                      verbose=verbose, validation_data=val_ins, count_mode="steps" if steps_per_epoch else "samples",
+                      verbose=verbose, validation_data=val_ins or [],
+                      count_mode="steps" if steps_per_epoch else "samples",
                       params={"batch_size": batch_size, "steps": steps_per_epoch, "samples": samples})
 
 

@@ -30,7 +30,7 @@ class Wrapper(Layer):
             hint = f" Write {layer.__name__}(…), with its arguments." if isinstance(layer, type) else ""
             raise ValueError(f"{type(self).__name__} wraps a layer; received {layer!r}.{hint}")
         self.layer = layer
-        self._input_map: dict[str, Any] = {}      # by the identity of a call's inputs: what inner layers were called on
+        self._input_map: dict[str, Any] = {}       # by the identity of a call's inputs: what inner layers received
         super().__init__(**{"trainable": getattr(layer, "trainable", True), **kwargs})
 
     def _inner(self) -> list[Any]:

@@ -1,4 +1,5 @@
 """Keras's `layers.pooling` module; see `graphk.frontend.layers.pooling`."""
+from graphk.frontend.engine.base_layer import InputSpec, Layer  # noqa: F401
 from graphk.frontend.layers.pooling import *           # noqa: F401,F403
 from graphk.frontend.layers.pooling import (  # noqa: F401
     _GlobalPooling1D,

@@ -80,6 +80,8 @@ def test_a_star_import_of_layers_brings_layers_alone():
     ("engine.base_layer", "_collect_input_shape _collect_previous_mask _to_snake_case"),
     ("engine.network", "_make_node_key InputLayer"), ("layers.recurrent", "_standardize_args"),
     ("models", "_clone_functional_model _clone_sequential_model"), ("utils", "convert_all_kernels_in_model"),
-    ("utils.generic_utils", "check_for_unexpected_keys")])
+    ("utils.generic_utils", "check_for_unexpected_keys"),
+    *((f"layers.{name}", "Layer InputSpec") for name in ("core", "convolutional", "convolutional_recurrent", "local",
+                                                         "normalization", "pooling", "recurrent", "wrappers"))])
 def test_names_that_libraries_import(module, names):
     assert all(hasattr(importlib.import_module(f"graphk.{module}"), name) for name in names.split())

@@ -37,6 +37,7 @@ class Optimizer:
                 known = keywords(type(self)) | {"clipnorm", "clipvalue", "learning_rate"}
                 raise TypeError(f"Unexpected keyword argument passed to optimizer: {k} (in {type(self).__name__})"
                                 + advice(k, known, "arguments"))
+            self._check_number(k, kwargs[k] or 0)
         self.__dict__.update(kwargs)
         self.updates: list[Any] = []
         self.weights: list[Variable] = []
@@ -110,10 +111,13 @@ class Optimizer:
     def _variables(self, **values: float) -> None:
         with K.name_scope(self.__class__.__name__):
             for name, value in values.items():
-                if np.ndim(value) == 0 and not isinstance(value, (int, float, np.number, np.ndarray, Tensor)):
-                    raise TypeError(f"{self.__class__.__name__}: `{name}` must be a number; received {value!r} (a "
-                                    f"{type(value).__name__}).")
+                self._check_number(name, value)
                 setattr(self, name, K.variable(value, name=name, dtype="int64" if name == "iterations" else None))
+
+    def _check_number(self, name: str, value: Any) -> None:
+        if np.ndim(value) == 0 and not isinstance(value, (int, float, np.number, np.ndarray, Tensor)):
+            raise TypeError(f"{self.__class__.__name__}: `{name}` must be a number; received {value!r} (a "
+                            f"{type(value).__name__}).")
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Set the state; ValueError if count or shapes differ."""

@@ -204,3 +204,13 @@ def test_an_update_of_another_shape_is_refused_at_the_call(shape):
         with pytest.raises(ValueError, match=r"\(%d, %d\)" % bad):
             f([np.ones(bad)])
     assert K.get_value(w).tolist() == [[0, 1], [2, 3]]
+
+
+def test_numpy_operators_give_tensors():
+    p = K.placeholder((2,))
+    a = np.array([1., 4.], "float32")
+    made = [a + p, a - p, np.float32(2) * p, a / p, np.add(p, a), K.cast(a < p, "float32"), K.cast(a >= p, "float32"),
+            p - a, K.cast(np.less(p, a), "float32")]
+    assert [r.tolist() for r in K.function([p], made)([[2., 4.]])] == [
+        [3, 8], [-1, 0], [4, 8], [.5, 1], [3, 8], [1, 0], [0, 1], [1, 0], [0, 0]]
+    assert (a == p) is False and (p != a) is True

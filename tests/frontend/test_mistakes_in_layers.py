@@ -93,6 +93,8 @@ CASES = {
     "layer for output": (lambda: Model(inp(3), L.Dense(2, name="d")), ValueError, "Call `d` on a tensor and pass what"),
     "layer for input": (lambda: Model(L.Dense(2, name="d"), inp(3)), ValueError, "Pass its tensor: `d`.input."),
     "array for tensor": (lambda: L.Input(tensor=np.ones((2, 3))), TypeError, "The tensor of an input must be symbolic"),
+    "inside a model": (lambda: Sequential([L.Dense(4, input_shape=(3,), name="first")], "m")(inp(5)), ValueError,
+                       "(in the Dense layer `first`, called on inputs of shape (None, 5)) (in the Sequential layer"),
     "no call": (lambda: type("Net", (Model,), {})(name="net").predict(np.ones((2, 3))), NotImplementedError,
                 "The model `net` of the class Net has neither tensors nor a `call`."),
     "wrapped class": (lambda: L.TimeDistributed(L.Dense), ValueError, "Write Dense(…), with its arguments."),

@@ -154,7 +154,8 @@ def variable(value: Any, dtype: str | None = None, name: str | None = None, cons
     if isinstance(value, Tensor):
         value = eval(value)
     full = "/".join([*_scopes, name or "Variable"])
-    data = value if isinstance(value, Unwritten) else np.asarray(dense(value), dtype=dtype or floatx())
+    kind = computed_dtype(dtype or floatx(), f"the variable `{name or ''}`")
+    data = value if isinstance(value, Unwritten) else np.asarray(dense(value), dtype=kind)
     v = Variable(data, name=full if full.endswith(":0") else full + ":0", constraint=constraint)
     v._keras_shape = tuple(v.shape)
     v._uses_learning_phase = False

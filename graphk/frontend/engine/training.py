@@ -309,6 +309,7 @@ class Model(TrainingSetup, Network):
         given = x, y
         x, y, w = self._standardize_user_data(x, y, sample_weight, class_weight)
         self._check_targets(y, "train_on_batch()")
+        check_not_empty(x, self._feed_input_names, "train_on_batch")
         self._make_train_function()
         out = _scalars(self.train_function.run([*x, *y, *w], 1))
         if plain and len(x) == len(y) == len(w) == 1 and x[0] is given[0] and y[0] is given[1] \

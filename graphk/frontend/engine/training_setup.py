@@ -63,7 +63,7 @@ class TrainingSetup:
     def _make_losses(self, loss: Any) -> list[Any]:
         names = self.output_names
         if not isinstance(loss, (dict, list, tuple)) or not loss:
-            return [losses.get(loss or None if loss != "" else loss)] * len(names)
+            return [losses.get(None if isinstance(loss, (dict, list, tuple)) else loss)] * len(names)
         found = [losses.get(x) for x in by_output(loss, names, "loss")]
         for name in names if isinstance(loss, dict) else ():
             if name not in loss:

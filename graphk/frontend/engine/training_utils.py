@@ -115,12 +115,13 @@ def check_split(split: Any) -> bool:
 
 def _complain_count(arrays: list[Any], names: Sequence[str], prefix: str, data: Any) -> None:
     sizes = {np.shape(a) for a in arrays}
-    if len(names) == 1 and arrays and not isinstance(data, dict) and hasattr(data[0], "__len__") and len(sizes) > 1:
+    if len(names) == 1 and arrays and isinstance(data[0], (list, tuple)) and len(sizes) > 1:
         raise ValueError(f"Error when checking model {prefix}: the list passed for `{names[0]}` has rows of different "
                          f"lengths, so it is no array: {str(data)[:200]}. Pad them to one length.")
-    rows = len(names) == 1 and len(sizes) == 1
-    fix = ". If these are the rows of one array, pass np.array(...) of the list" if rows \
-        else f". Pass one array for each of {list(names)}"
+    fix = f". Pass one array for each of {list(names)}"
+    if len(names) == 1 and arrays:
+        fix = ". If these are the rows of one array, pass np.array(...) of the list" \
+            + (", padded to one length" if len(sizes) > 1 else "")
     if arrays and hasattr(arrays[0], "shape"):
         raise ValueError(
             "Error when checking model " + prefix + ": the list of Numpy arrays that you are passing to your "
@@ -340,7 +341,7 @@ def standardize_weights(y: Any, sample_weight: Any = None, class_weight: Any = N
         warnings.warn("Found both `sample_weight` and `class_weight`: `class_weight` argument will be ignored.",
                       stacklevel=5)
     if sample_weight is not None:
-        sample_weight = np.asarray(sample_weight)
+        sample_weight = _numbers("sample_weight", np.asarray(sample_weight), "weights")
         _check_weight_shape(y, sample_weight)
         return sample_weight * _class_weights(y, class_weight) if both and CLASSES_TOO else sample_weight
     if isinstance(class_weight, dict):
@@ -374,7 +375,7 @@ def _class_weights(y: Any, class_weight: dict[Any, float]) -> np.ndarray:
             "`class_weight` must contain all classes in the data. The classes %s exist in the data but not in "
             "`class_weight`. Its keys are %s." % (missing, list(class_weight))
         )
-    return np.asarray([class_weight[c] for c in classes.tolist()])
+    return _numbers("class_weight", np.asarray([class_weight[c] for c in classes.tolist()]), "weights")
 
 
 # ------------------------------------------------------------------ objectives

@@ -14,7 +14,8 @@ _TEXTS = (ValueError, TypeError, AttributeError, IndexError, RuntimeError, Asser
 
 @contextmanager
 def naming(name: str, where: Callable[[], str]) -> Iterator[None]:
-    """Errors raised inside whose message lacks `name` end with `where()`.
+    """Errors raised inside whose message does not name `name` (at its beginning, in quotes, or as a layer) end with
+    `where()`.
 
     >>> with naming("first", lambda: "in the layer `first`"):
     ...     raise ValueError("Expected 3.")
@@ -24,7 +25,9 @@ def naming(name: str, where: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except _TEXTS as e:
-        if len(e.args) == 1 and isinstance(e.args[0], str) and not re.search(rf"\b{re.escape(name)}(?!\w)", e.args[0]):
+        own = re.escape(name)
+        named = rf"""^{own} |([`"']|layer ){own}(?!\w)"""
+        if len(e.args) == 1 and isinstance(e.args[0], str) and not re.search(named, e.args[0], re.IGNORECASE):
             e.args = (f"{e.args[0]} ({where()})",)
         raise
 

@@ -1,4 +1,11 @@
-"""The engine, as `keras.engine`."""
+"""The engine, as `keras.engine`.
+
+In: nothing.  Out: its classes and modules.  What always holds: `saving`, which imports h5py, is loaded when it is
+asked for.
+"""
+import importlib
+from typing import Any
+
 from graphk.engine import (
     base_layer,
     input_layer,
@@ -39,3 +46,9 @@ __all__ = [
     "training_generator",
     "training_utils",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "saving":
+        return importlib.import_module("graphk.engine.saving")
+    raise AttributeError(f"graphk.engine has no `{name}`")

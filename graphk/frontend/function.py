@@ -15,6 +15,7 @@ import numpy as np
 
 from graphk.frontend import execute
 from graphk.frontend.bounds import bounds_of, check_bounds
+from graphk.frontend.later import Outputs, is_later
 from graphk.frontend.printing import reached
 from graphk.frontend.slices import check_cuts, cuts_of
 from graphk.frontend.sparse import dense
@@ -64,7 +65,8 @@ class Function:
                              f"{self._names}; list it once.")
         pairs = [u for u in (*outputs, *fetches) if isinstance(u, Update)] + list(updates or [])
         out_nodes = tuple(x.node if isinstance(x, Update) else node_of(x) for x in outputs)
-        self._graph = Graph(in_nodes, out_nodes, combine_updates(pairs), re.sub(r"\W|^(?=\d)", "_", self.name))
+        self._results = Outputs(out_nodes)
+        self._graph = Graph(in_nodes, self._results.nodes, combine_updates(pairs), re.sub(r"\W|^(?=\d)", "_", self.name))
         self.uses_learning_phase = any(depends_on_phase(n) for n in self._graph.roots())
         self._check_inputs_are_enough()
         self._executables: dict[int, execute.Executable] = {}
@@ -87,6 +89,10 @@ class Function:
     def _check_inputs_are_enough(self) -> None:
         known = set(self._graph.inputs)
         for node in self._graph.nodes():
+            if is_later(node):
+                raise NotImplementedError(f"The function `{self.name}` computes with {node.attr('name')}, which is "
+                                          "known only after its compiled part has run. Make it an output, and go on "
+                                          "with the array.")
             if node.op.name == "input" and node not in known:
                 raise ValueError(
                     f"The function `{self.name}` depends on the placeholder `{node.attr('name') or node.id}` of "
@@ -130,7 +136,8 @@ class Function:
                 self._seen.add(key)
         if self._bounds:
             check_bounds(self._bounds, inputs)
-        return (self._executables.get(phase) or self.executable(phase))(inputs)
+        values = (self._executables.get(phase) or self.executable(phase))(inputs)
+        return values if self._results.direct else self._results(values)
 
     def check_ranges(self, inputs: Sequence[Any]) -> None:
         """ValueError if row or class numbers among `inputs` (which may be a whole data set) are out of range."""

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from graphk import backend as K
+from graphk import layers as L
+from graphk.models import Model
 
 
 def collapse(path, blank):
@@ -107,7 +109,24 @@ def test_beam_search_finds_the_likeliest_labellings():
 
 
 def test_beam_search_says_what_it_cannot_do():
-    with pytest.raises(NotImplementedError, match="greedy=True"):
-        K.ctc_decode(K.placeholder((None, None, 4)), [1], greedy=False)
+    x = K.placeholder((None, None, 4))
+    paths, _ = K.ctc_decode(x, [1], greedy=False)
+    with pytest.raises(NotImplementedError, match=r"computes with what K.ctc_decode\(greedy=False\) finds"):
+        K.function([x], [paths[0] + 1])
     with pytest.raises(ValueError, match="top_paths=9"):
         K.ctc_decode(predictions(1, 1), [1], greedy=False, top_paths=9)
+
+
+def test_beam_search_as_output_of_a_function_and_of_a_model():
+    p, steps = predictions(3, 4), np.array([[4], [4], [2]])
+    want, scores = K.ctc_decode(p, steps, greedy=False, beam_width=20, top_paths=2)
+    x, n = L.Input((None, 4)), L.Input((1,))
+    found, chances = K.ctc_decode(x, n, greedy=False, beam_width=20, top_paths=2)
+    assert K.int_shape(chances) == (None, 2) and K.dtype(found[1]) == "int64"
+    twice, second, chance, first = K.function([x, n], [x * 2, found[1], chances, found[0]])([p, steps])
+    np.testing.assert_array_equal(twice, 2 * p.astype("float32"))
+    np.testing.assert_array_equal(first, K.eval(want[0]))
+    np.testing.assert_array_equal(second, K.eval(want[1]))
+    np.testing.assert_allclose(chance, K.eval(scores), rtol=1e-5)
+    best = L.Lambda(lambda a: K.ctc_decode(a[0], a[1], greedy=False, beam_width=20)[0][0])([x, n])
+    np.testing.assert_array_equal(Model([x, n], best).predict([p, steps]), first)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from graphk.frontend.backend import creation
 from graphk.frontend.backend import math_ops as m
 from graphk.frontend.backend.common import epsilon
 from graphk.frontend.backend.control import cumsum, loop
+from graphk.frontend.later import later
 from graphk.frontend.tensor import Tensor, node_of
 from graphk.ir.node import Node, topological
 from graphk.ir.opdef import const
@@ -23,6 +25,7 @@ from graphk.ir.ops import elementwise as ew
 from graphk.ir.ops import nn
 from graphk.ir.ops import reduce as red
 from graphk.ir.ops import shape as sh
+from graphk.ir.types import TensorType
 
 _NEVER = -1e30                               # log 0 that can be subtracted from itself
 
@@ -132,9 +135,10 @@ def ctc_decode(y_pred: Any, input_length: Any, greedy: bool = True, beam_width: 
 
     greedy: the best class of each step, and minus the sum of their logs (samples, 1); else a beam search for the
     `top_paths` likeliest labellings, best first, and their log probabilities (samples, top_paths).  Labels are int64
-    (samples, longest), with -1 after the last.  Where `y_pred` or `input_length` depends on a placeholder, labels are
-    (samples, time) instead, because the longest is not known before the values are; a beam search then raises
-    NotImplementedError.  What needs no placeholder is decoded at once, with the values variables have at that time.
+    (samples, longest), with -1 after the last.  Where `y_pred` or `input_length` depends on a placeholder, the greedy
+    labels are (samples, time) instead, because the longest is not known before the values are; what a beam search finds
+    can be an output of a function then, and nothing can be computed from it.  What needs no placeholder is decoded at
+    once, with the values variables have at that time.
 
     >>> from graphk import backend as K
     >>> p = K.one_hot(K.constant([[0, 0, 2, 0, 1, 2]], dtype='int32'), 3)
@@ -150,14 +154,22 @@ def ctc_decode(y_pred: Any, input_length: Any, greedy: bool = True, beam_width: 
             longest = int((values >= 0).sum(axis=1).max()) if values.size else 0
             labels, cost = _constant(values[:, :longest]), _constant(cost)
         return [labels], cost
-    if not known:
-        raise NotImplementedError("K.ctc_decode(greedy=False) was given tensors that depend on a placeholder; a beam "
-                                  "search runs on values only. Compute the predictions first (model.predict) and pass "
-                                  "the arrays, or use greedy=True.")
-    p, lengths = creation.eval(Tensor(nn.log_softmax(logs, -1))), creation.eval(Tensor(lengths))
+    p = nn.log_softmax(logs, -1)
+    search = partial(_search, beam_width, top_paths)
+    if known:
+        *paths, scores = map(_constant, search(creation.eval(Tensor(p)), creation.eval(Tensor(lengths))))
+    else:
+        kinds = [TensorType("int64", (p.shape[0], creation.fresh_dim())) for _ in range(top_paths)]
+        *paths, scores = later(search, (p, lengths), [*kinds, TensorType(p.dtype, (p.shape[0], top_paths))],
+                               "what K.ctc_decode(greedy=False) finds")
+    return paths, scores
+
+
+def _search(beam_width: int, top_paths: int, p: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
+    """The best labels of all samples, the second best, …, and the log probabilities."""
     found = [_beam(row[:int(n[0])], beam_width, top_paths) for row, n in zip(p, lengths)]
-    paths = [_constant(_padded([f[k][0] for f in found])) for k in range(top_paths)]
-    return paths, _constant(np.array([[score for _, score in f] for f in found], p.dtype).reshape(-1, top_paths))
+    paths = [_padded([f[k][0] for f in found]) for k in range(top_paths)]
+    return [*paths, np.array([[score for _, score in f] for f in found], p.dtype).reshape(-1, top_paths)]
 
 
 def _constant(value: np.ndarray) -> Tensor:

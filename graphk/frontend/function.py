@@ -66,7 +66,8 @@ class Function:
         pairs = [u for u in (*outputs, *fetches) if isinstance(u, Update)] + list(updates or [])
         out_nodes = tuple(x.node if isinstance(x, Update) else node_of(x) for x in outputs)
         self._results = Outputs(out_nodes)
-        self._graph = Graph(in_nodes, self._results.nodes, combine_updates(pairs), re.sub(r"\W|^(?=\d)", "_", self.name))
+        symbol = re.sub(r"\W|^(?=\d)", "_", self.name)
+        self._graph = Graph(in_nodes, self._results.nodes, combine_updates(pairs), symbol)
         self.uses_learning_phase = any(depends_on_phase(n) for n in self._graph.roots())
         self._check_inputs_are_enough()
         self._executables: dict[int, execute.Executable] = {}

@@ -150,6 +150,15 @@ def test_weights_of_an_inner_model_go_back_where_they_came_from():
     m.set_weights(m.get_weights())
 
 
+def test_sizes_of_numpy_print_as_integers():
+    lines = []
+    m = Sequential([L.Reshape((np.int64(2), -1), input_shape=(np.int64(6),)), L.LSTM(np.int32(2))])
+    m.summary(print_fn=lines.append)
+    assert "(None, 2, 3)" in lines[3] and m.input_shape == (None, 6)
+    assert all(type(d) is int for s in (m.input_shape, *(la.output_shape for la in m.layers)) for d in s[1:])
+    assert model_from_json(m.to_json()).output_shape == (None, 2)
+
+
 def test_summary_text():
     lines = []
     m = Sequential([L.Dense(4, input_shape=(3,)), L.BatchNormalization()])

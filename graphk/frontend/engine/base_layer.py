@@ -294,7 +294,7 @@ class Layer(LayerState, LayerAccessors):
         if not isinstance(shape, (list, tuple)):
             raise TypeError(f"Layer {self.name}: its `compute_output_shape` returned {shape!r}; expected a tuple with "
                             "the batch axis, or a list of them.")
-        return [tuple(s) for s in shape] if isinstance(shape, list) else [tuple(shape)]
+        return [plain_shape(s) for s in (shape if isinstance(shape, list) else [shape])]
 
     def _add_inbound_node(self, input_tensors: Any, output_tensors: Any, input_masks: Any, output_masks: Any,
                           arguments: dict[str, Any] | None = None, output_shapes: Any = None) -> None:
@@ -359,6 +359,11 @@ def checked_name(name: Any) -> Any:
     if name is not None and not isinstance(name, str):
         raise TypeError(f"The `name` of a layer or model must be a text; received {name!r:.100}.")
     return name
+
+
+def plain_shape(shape: Any) -> tuple[Any, ...]:
+    """The shape in Python's integers, which print as such."""
+    return tuple(int(d) if isinstance(d, np.integer) else d for d in shape)
 
 
 def _tuple(shape: Any) -> tuple[Any, ...]:

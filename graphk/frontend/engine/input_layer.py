@@ -12,7 +12,7 @@ import numpy as np
 from graphk.frontend import backend as K
 from graphk.frontend.backend.common import computed_dtype
 from graphk.frontend.backend.creation import BATCH, fresh_dim, mark_sparse
-from graphk.frontend.engine.base_layer import Layer, _tuple
+from graphk.frontend.engine.base_layer import Layer, _tuple, plain_shape
 from graphk.frontend.engine.node import Node
 from graphk.frontend.tensor import Tensor
 from graphk.ir.ops.leaves import new_input
@@ -49,7 +49,7 @@ class InputLayer(Layer):
                 raise ValueError("An Input layer should be passed either a `batch_input_shape` or an `input_shape`.")
             else:
                 batch_input_shape = K.int_shape(input_tensor)
-        self.batch_input_shape = tuple(batch_input_shape)
+        self.batch_input_shape = plain_shape(batch_input_shape)
         if any(d is not None and (not isinstance(d, (int, np.integer)) or d < 0) for d in self.batch_input_shape):
             raise ValueError(f"The input `{self.name}` has the shape {self.batch_input_shape} (batch axis first). "
                              "Expected integers, or None for open sizes.")

@@ -88,18 +88,10 @@ class LayerState:
         if weights is None:
             raise TypeError(f"set_weights of the layer {self.name} takes a list of arrays; received None.")
         if len(params) != len(weights):
-            raise ValueError(
-                'You called `set_weights(weights)` on layer "'
-                + self.name
-                + '" with a  weight list of length '
-                + str(len(weights))
-                + ", but the layer was expecting "
-                + str(len(params))
-                + f" weights, of shapes {[p.array.shape for p in params]}. Provided weights: "
-                + str(weights)[:50]
-                + "..."
-                + ("" if self.built else " The layer has none before it is called.")
-            )
+            raise ValueError(f'You called `set_weights(weights)` on layer "{self.name}" with a  weight list of length '
+                             f"{len(weights)}, but the layer was expecting {len(params)} weights, of shapes "
+                             f"{[p.array.shape for p in params]}. Provided weights: {str(weights)[:50]}..."
+                             + ("" if self.built else " The layer has none before it is called."))
         K.batch_set_value(self._weight_values(weights))
 
     def _weight_values(self, weights: Sequence[Any]) -> list[tuple[Variable, np.ndarray]]:
@@ -116,10 +108,8 @@ class LayerState:
     def count_params(self) -> int:
         """How many numbers the weights hold; RuntimeError before `build`."""
         if not self.built:
-            raise RuntimeError(
-                "You tried to call `count_params` on " + self.name + ", but the layer isn't built. You can "
-                "build it manually via: `" + self.name + ".build(batch_input_shape)`."
-            )
+            raise RuntimeError(f"You tried to call `count_params` on {self.name}, but the layer isn't built. You can "
+                               f"build it manually via: `{self.name}.build(batch_input_shape)`.")
         return sum(K.count_params(p) for p in self.weights)
 
     # ---------------------------------------------------------------- losses and updates
@@ -175,25 +165,19 @@ class LayerAccessors:
 
     def _at(self, node_index: int, attr: str, what: str) -> Any:
         if not self._inbound_nodes:
-            raise RuntimeError("The layer has never been called and thus has no defined " + what + ".")
+            raise RuntimeError(f"The layer {self.name} has never been called and thus has no defined {what}.")
         if not -len(self._inbound_nodes) <= node_index < len(self._inbound_nodes):
-            raise ValueError("Asked to get " + what + " at node " + str(node_index) + ", but the layer " + self.name
-                             + " has only " + str(len(self._inbound_nodes)) + " inbound nodes.")
+            raise ValueError(f"Asked to get {what} at node {node_index}, but the layer {self.name} has only "
+                             f"{len(self._inbound_nodes)} inbound nodes.")
         return unpack_singleton(getattr(self._inbound_nodes[node_index], attr))
 
     def _only(self, attr: str, what: str) -> Any:
         if not self._inbound_nodes:
-            raise AttributeError("Layer " + self.name + " is not connected, no " + what + " to return.")
+            raise AttributeError(f"Layer {self.name} is not connected, no {what} to return. Call it on a tensor first; "
+                                 "a Sequential model has one once its input shape is known.")
         if len(self._inbound_nodes) > 1:
-            raise AttributeError(
-                "Layer "
-                + self.name
-                + " has multiple inbound nodes, hence the notion of \"layer "
-                + what
-                + "\" is ill-defined. Use `get_"
-                + what.replace(" ", "_")
-                + "_at(node_index)` instead."
-            )
+            raise AttributeError(f'Layer {self.name} has multiple inbound nodes, hence the notion of "layer {what}" is '
+                                 f"ill-defined. Use `get_{what.replace(' ', '_')}_at(node_index)` instead.")
         return self._at(0, attr, what)
 
     def get_input_at(self, node_index: int) -> Any:
@@ -270,16 +254,10 @@ class LayerAccessors:
 
     def _agreed(self, attr: str, what: str) -> Any:
         if not self._inbound_nodes:
-            raise AttributeError("The layer \"" + self.name + "\" has never been called and thus has no defined " + what
-                                 + ".")
+            raise AttributeError(f'The layer "{self.name}" has never been called and thus has no defined {what}.')
         shapes = {str(getattr(n, attr)) for n in self._inbound_nodes}
         if len(shapes) == 1:
             return self._at(0, attr, what)
-        raise AttributeError(
-            'The layer "' + self.name + '" has multiple inbound nodes with different ' + what + "s. Hence "
-            "the notion of \""
-            + what
-            + "\" is ill-defined for the layer. Use `get_"
-            + what.replace(" ", "_")
-            + "_at(node_index)` instead."
-        )
+        raise AttributeError(f'The layer "{self.name}" has multiple inbound nodes with different {what}s. Hence the '
+                             f'notion of "{what}" is ill-defined for the layer. Use '
+                             f"`get_{what.replace(' ', '_')}_at(node_index)` instead.")

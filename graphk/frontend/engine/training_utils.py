@@ -33,8 +33,8 @@ def as_columns(x: Any) -> Any:
 def _by_name(data: dict[str, Any], names: Sequence[str]) -> list[Any]:
     for name in names:
         if name not in data:
-            raise ValueError('No data provided for "' + name + '". Need data for each key in: ' + str(list(names))
-                             + f". Received the keys {list(data)}.")
+            raise ValueError(f'No data provided for "{name}". Need data for each key in: {list(names)}. Received the '
+                             f"keys {list(data)}.")
     return [data[name] for name in names]
 
 
@@ -68,10 +68,8 @@ def standardize_input_data(data: Any, names: Sequence[str], shapes: Sequence[Any
         _complain_count(arrays, names, prefix, data)
     for x in arrays:
         if x is not None and not hasattr(x, "shape"):
-            raise TypeError(
-                "Error when checking model " + prefix + ": data should be a Numpy array, or list/dict of Numpy "
-                "arrays. Found: " + str(data)[:200] + "..."
-            )
+            raise TypeError(f"Error when checking model {prefix}: data should be a Numpy array, or list/dict of Numpy "
+                            f"arrays. Found: {str(data)[:200]}...")
     arrays = [_numbers(name, x, prefix) for name, x in zip(names, arrays)]
     for name, x, shape in zip(names, arrays, shapes or [None] * len(names)):
         if shape is not None and x is not None and not isinstance(x, Tensor):
@@ -91,9 +89,9 @@ def _numbers(name: str, x: Any, prefix: str) -> Any:
             raise TypeError(f"None at {at}; use np.nan for what is missing, or leave these samples out")
         return x.astype(K.floatx())
     except (TypeError, ValueError) as e:
-        raise ValueError("Error when checking " + prefix + ": expected " + name + " to hold numbers, but got array of "
-                         "dtype " + str(x.dtype) + " with shape " + str(x.shape) + f" ({e}). Convert it to numbers "
-                         "first, such as class indices.") from None
+        raise ValueError(f"Error when checking {prefix}: expected {name} to hold numbers, but got array of dtype "
+                         f"{x.dtype} with shape {x.shape} ({e}). Convert it to numbers first, such as class indices."
+                         ) from None
 
 
 def check_not_empty(arrays: Sequence[Any], names: Sequence[str], what: str) -> None:
@@ -123,30 +121,26 @@ def _complain_count(arrays: list[Any], names: Sequence[str], prefix: str, data: 
         fix = ". If these are the rows of one array, pass np.array(...) of the list" \
             + (", padded to one length" if len(sizes) > 1 else "")
     if arrays and hasattr(arrays[0], "shape"):
-        raise ValueError(
-            "Error when checking model " + prefix + ": the list of Numpy arrays that you are passing to your "
-            "model is not the size the model expected. Expected to see " + str(len(names)) + " array(s), but "
-            "instead got the following list of " + str(len(arrays)) + " arrays: " + str(data)[:200] + "..." + fix
-            + "."
-        )
-    raise ValueError(
-        "Error when checking model " + prefix + ": you are passing a list as input to your model, but the model "
-        "expects a list of " + str(len(names)) + " Numpy arrays instead. The list you passed was: " + str(data)[:200]
-        + fix + (", after numbering the texts." if any(isinstance(a, str) for a in arrays) else ".")
-    )
+        raise ValueError(f"Error when checking model {prefix}: the list of Numpy arrays that you are passing to your "
+                         f"model is not the size the model expected. Expected to see {len(names)} array(s), but "
+                         f"instead got the following list of {len(arrays)} arrays: {str(data)[:200]}...{fix}.")
+    texts = ", after numbering the texts" if any(isinstance(a, str) for a in arrays) else ""
+    raise ValueError(f"Error when checking model {prefix}: you are passing a list as input to your model, but the "
+                     f"model expects a list of {len(names)} Numpy arrays instead. The list you passed was: "
+                     f"{str(data)[:200]}{fix}{texts}.")
 
 
 def _check_shape(name: str, got: tuple[int, ...], want: tuple[Any, ...], check_batch_axis: bool, prefix: str,
                  also: str | None = None) -> None:
     also = _shape_advice(tuple(got), want) if also is None else also
     if len(got) != len(want):
-        raise ValueError("Error when checking " + prefix + ": expected " + name + " to have " + str(len(want))
-                         + " dimensions, but got array with shape " + str(tuple(got)) + also)
+        raise ValueError(f"Error when checking {prefix}: expected {name} to have {len(want)} dimensions, but got array "
+                         f"with shape {tuple(got)}{also}")
     if not check_batch_axis:
         got, want = got[1:], want[1:]
     if any(w and g != w for g, w in zip(got, want)):
-        raise ValueError("Error when checking " + prefix + ": expected " + name + " to have shape " + str(want)
-                         + " but got array with shape " + str(tuple(got)) + also)
+        raise ValueError(f"Error when checking {prefix}: expected {name} to have shape {want} but got array with shape "
+                         f"{tuple(got)}{also}")
 
 
 def _shape_advice(got: tuple[int, ...], want: tuple[Any, ...]) -> str:
@@ -253,19 +247,14 @@ def check_array_length_consistency(inputs: Any, targets: Any, weights: Any = Non
     for what, found, arrays in (("input arrays (x)", set_x, inputs), ("target arrays (y)", set_y, targets),
                                 ("sample_weight arrays", set_w, weights)):
         if len(found) > 1:
-            raise ValueError("All " + what + " should have the same number of samples. Got array shapes: "
-                             + str([x.shape for x in arrays if x is not None]))
+            raise ValueError(f"All {what} should have the same number of samples. Got array shapes: "
+                             f"{[x.shape for x in arrays if x is not None]}")
     if set_x and set_y and set_x != set_y:
-        raise ValueError(
-            "Input arrays should have the same number of samples as target arrays. Found "
-            + str(min(set_x))
-            + " input samples and "
-            + str(min(set_y))
-            + " target samples."
-        )
+        raise ValueError("Input arrays should have the same number of samples as target arrays. Found "
+                         f"{min(set_x)} input samples and {min(set_y)} target samples.")
     if set_y and set_w and set_y != set_w:
         raise ValueError("Sample_weight arrays should have the same number of samples as target arrays. Got "
-                         + str(min(set_y)) + " input samples and " + str(min(set_w)) + " target samples.")
+                         f"{min(set_y)} input samples and {min(set_w)} target samples.")
 
 
 _HINT = ("If your targets are integer classes, you can convert them to the expected format via:\n```\nfrom keras.utils "
@@ -320,22 +309,16 @@ def standardize_weights(y: Any, sample_weight: Any = None, class_weight: Any = N
         raise ValueError('"sample_weight_mode should be None or "temporal". Found: ' + str(sample_weight_mode))
     if sample_weight_mode == "temporal":
         if y.ndim < 3:
-            raise ValueError(
-                "Found a sample_weight array for an input with shape " + str(y.shape) + ". Timestep-wise sample "
-                "weighting (use of sample_weight_mode=\"temporal\") is restricted to outputs that are at least "
-                "3D, i.e. that have a time dimension."
-            )
+            raise ValueError(f"Found a sample_weight array for an input with shape {y.shape}. Timestep-wise sample "
+                             'weighting (use of sample_weight_mode="temporal") is restricted to outputs that are at '
+                             "least 3D, i.e. that have a time dimension.")
         if sample_weight is not None and np.ndim(sample_weight) != 2:
-            raise ValueError(
-                "Found a sample_weight array with shape " + str(np.shape(sample_weight)) + ". In order to use "
-                "timestep-wise sample weighting, you should pass a 2D sample_weight array."
-            )
+            raise ValueError(f"Found a sample_weight array with shape {np.shape(sample_weight)}. In order to use "
+                             "timestep-wise sample weighting, you should pass a 2D sample_weight array.")
     elif sample_weight is not None and np.ndim(sample_weight) != 1:
-        raise ValueError(
-            "Found a sample_weight array with shape " + str(np.shape(sample_weight)) + ". In order to use "
-            "timestep-wise sample weights, you should specify sample_weight_mode=\"temporal\" in compile(). If "
-            "you just mean to use sample-wise weights, make sure your sample_weight array is 1D."
-        )
+        raise ValueError(f"Found a sample_weight array with shape {np.shape(sample_weight)}. In order to use "
+                         'timestep-wise sample weights, you should specify sample_weight_mode="temporal" in compile(). '
+                         "If you just mean to use sample-wise weights, make sure your sample_weight array is 1D.")
     both = sample_weight is not None and class_weight is not None
     if both and not CLASSES_TOO:
         warnings.warn("Found both `sample_weight` and `class_weight`: `class_weight` argument will be ignored.",
@@ -354,13 +337,11 @@ def standardize_weights(y: Any, sample_weight: Any = None, class_weight: Any = N
 
 def _check_weight_shape(y: Any, w: np.ndarray) -> None:
     if w.ndim > y.ndim:
-        raise ValueError(
-            "Found a sample_weight with shape" + str(w.shape) + ".Expected sample_weight with rank less than or "
-            "equal to " + str(y.ndim)
-        )
+        raise ValueError(f"Found a sample_weight with shape {w.shape}. Expected sample_weight with rank less than or "
+                         f"equal to {y.ndim}")
     if y.shape[:w.ndim] != w.shape:
-        raise ValueError("Found a sample_weight array with shape " + str(w.shape) + " for an input with shape "
-                         + str(y.shape) + ". sample_weight cannot be broadcast: expected one weight per "
+        raise ValueError(f"Found a sample_weight array with shape {w.shape} for an input with shape {y.shape}. "
+                         "sample_weight cannot be broadcast: expected one weight per "
                          + ("sample" if w.ndim == 1 else "timestep") + f", shape {y.shape[:w.ndim]}.")
 
 
@@ -371,10 +352,8 @@ def _class_weights(y: Any, class_weight: dict[Any, float]) -> np.ndarray:
     classes = np.argmax(y, axis=1) if y.ndim == 2 and y.shape[1] > 1 else np.reshape(y, (y.shape[0],))
     missing = set(np.unique(classes).tolist()) - set(class_weight)
     if missing:
-        raise ValueError(
-            "`class_weight` must contain all classes in the data. The classes %s exist in the data but not in "
-            "`class_weight`. Its keys are %s." % (missing, list(class_weight))
-        )
+        raise ValueError(f"`class_weight` must contain all classes in the data. The classes {missing} exist in the "
+                         f"data but not in `class_weight`. Its keys are {list(class_weight)}.")
     return _numbers("class_weight", np.asarray([class_weight[c] for c in classes.tolist()]), "weights")
 
 

@@ -37,8 +37,8 @@ class _Merge(Layer):
             elif i == 1 or j == 1:
                 out.append(j if i == 1 else i)
             elif i != j:
-                raise ValueError("Operands could not be broadcast together with shapes " + str(a) + " " + str(b)
-                                 + " (layer " + self.name + "): sizes must be equal, or 1")
+                raise ValueError(f"Operands could not be broadcast together with shapes {a} {b} (layer {self.name}): "
+                                 "sizes must be equal, or 1")
             else:
                 out.append(i)
         return tuple(out)
@@ -48,13 +48,8 @@ class _Merge(Layer):
             raise ValueError("A merge layer should be called on a list of inputs. (layer " + self.name + "): pass at "
                              "least 2, as in layer([a, b])")
         if len(input_shape) < 2:
-            raise ValueError(
-                "A merge layer should be called on a list of at least 2 inputs. Got "
-                + str(len(input_shape))
-                + " inputs. (layer "
-                + self.name
-                + ")"
-            )
+            raise ValueError("A merge layer should be called on a list of at least 2 inputs. Got "
+                             f"{len(input_shape)} inputs. (layer {self.name})")
         batches = {s[0] for s in input_shape if s is not None} - {None}
         if len(batches) > 1:
             raise ValueError("Can not merge tensors with different batch sizes. Got tensors with shapes : "

@@ -130,6 +130,16 @@ def test_a_layer_that_was_not_made_takes_no_name():
     assert [la.name for la in (L.Dense(3), L.LSTM(3), L.Conv2D(3, 3))] == ["dense_1", "lstm_1", "conv2d_1"]
 
 
+def test_a_model_that_was_not_made_takes_no_name():
+    K.clear_session()
+    x, sequences = L.Input((3,)), L.LSTM(3)
+    for wrong in (lambda: Model(x, []), lambda: Model(x, x + 1), lambda: Sequential([x]),
+                  lambda: Sequential([L.InputLayer((3,), name="i"), sequences])):
+        with pytest.raises((ValueError, TypeError)):
+            wrong()
+    assert Model(x, L.Dense(2)(x)).name == "model_1" and Sequential([L.Dense(3)]).name == "sequential_1"
+
+
 def test_a_build_that_failed_leaves_no_weights():
     d = L.Dense(3, weights=[np.ones((2, 3)), np.ones(3)], name="d")
     with pytest.raises(ValueError, match="not compatible with provided weight shape"):

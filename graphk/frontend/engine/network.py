@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Callable, Sequence
 
 from graphk.frontend import backend as K
+from graphk.frontend.backend.creation import kept_uids
 from graphk.frontend.engine.base_layer import Layer, checked_name
 from graphk.frontend.engine.graph_map import GraphMap, node_key
 from graphk.frontend.engine.input_layer import InputLayer
@@ -27,6 +28,7 @@ from graphk.ir.node import origin
 class Network(NetworkConfig, Subclassed):
     """A directed acyclic graph of layers; `Model` adds training to it."""
 
+    @kept_uids()
     def __init__(self, *args: Any, **kwargs: Any):
         name = kwargs.pop("name", None)
         trainable = kwargs.pop("trainable", None)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from graphk.frontend import backend as K
+from graphk.frontend.backend.creation import kept_uids
 from graphk.frontend.engine.base_layer import Layer
 from graphk.frontend.engine.input_layer import Input, InputLayer
 from graphk.frontend.engine.network import Network
@@ -29,6 +30,7 @@ class Sequential(Model):
     (None, 1)
     """
 
+    @kept_uids()
     def __init__(self, layers: Any = None, name: str | None = None):
         super().__init__(name=name)
         self._stack: list[Any] = []

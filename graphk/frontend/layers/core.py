@@ -174,8 +174,8 @@ class Reshape(Layer):
         if len(unknown) > 1:
             raise ValueError(f"Can only specify one unknown dimension. Received: {self.target_shape}")
         if (unknown and (known == 0 or total % known)) or (not unknown and total != known):
-            raise ValueError(f"total size of new array must be unchanged: the layer {self.name} reshapes samples of shape "
-                             f"{tuple(input_shape[1:])} to {self.target_shape}")
+            raise ValueError(f"total size of new array must be unchanged: the layer {self.name} reshapes samples of "
+                             f"shape {tuple(input_shape[1:])} to {self.target_shape}")
         return (input_shape[0],) + tuple(total // known if d < 0 else d for d in self.target_shape)
 
     def call(self, inputs: Tensor) -> Tensor:
@@ -228,9 +228,9 @@ class Flatten(Layer):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         if not all(input_shape[1:]):
-            raise ValueError(f'The shape of the input to "Flatten" is not fully defined (got {tuple(input_shape[1:])}). '
-                             'Make sure to pass a complete "input_shape" or "batch_input_shape" argument to the first '
-                             "layer in your model.")
+            raise ValueError('The shape of the input to "Flatten" is not fully defined (got '
+                             f'{tuple(input_shape[1:])}). Make sure to pass a complete "input_shape" or '
+                             '"batch_input_shape" argument to the first layer in your model.')
         return (input_shape[0], int(np.prod(input_shape[1:])))
 
     def call(self, inputs: Tensor) -> Tensor:

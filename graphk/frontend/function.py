@@ -149,7 +149,7 @@ class Function:
         if len(inputs) != len(self._graph.inputs):
             raise ValueError(f"The function `{self.name}` takes {len(self._graph.inputs)} inputs "
                              f"({', '.join(self._names) or 'none'}), received {len(inputs)}.")
-        arrays = [self._array(n, name, x) for n, name, x in zip(self._graph.inputs, self._names, inputs)]
+        arrays = [self._array(n, name, x) for n, name, x in zip(self._graph.inputs, self._names, _computed(inputs))]
         env: dict[str, int] = {}
         owner: dict[str, str] = {}
         for node, name, a in zip(self._graph.inputs, self._names, arrays):
@@ -162,11 +162,6 @@ class Function:
         return arrays
 
     def _array(self, node: Node, name: str, value: Any) -> np.ndarray:
-        if isinstance(value, Tensor):
-            raise TypeError(
-                f"The input `{name}` of the function `{self.name}` was given the symbolic tensor {value!r}; "
-                f"expected an array. Use K.eval(x) to compute it first."
-            )
         value = dense(value)
         if hasattr(value, "values") and not isinstance(value, np.ndarray):
             value = value.values() if callable(value.values) else value.values
@@ -200,6 +195,16 @@ class Function:
                     f"The input `{name}` of the function `{self.name}` expects shape {_text(node.shape)}; "
                     f"received an array of shape {a.shape}: axis {axis} has size {size}, expected {want}{also}."
                 )
+
+
+def _computed(inputs: Sequence[Any]) -> Sequence[Any]:
+    """`inputs` with the values of those that are symbolic, computed together: random numbers that they share agree."""
+    tensors = [x for x in inputs if isinstance(x, Tensor)]
+    if not tensors:
+        return inputs
+    from graphk.frontend.backend.session import get_session
+    values = iter(get_session().run(tensors))
+    return [next(values) if isinstance(x, Tensor) else x for x in inputs]
 
 
 def _check_whole(array: np.ndarray, dtype: str) -> None:

@@ -340,3 +340,24 @@ def test_targets_have_the_axes_that_a_lambda_declares():
     assert model.output_shape == (None, 1)
     x = np.ones((4, 3))
     assert model.test_on_batch(x, np.zeros((4, 1))) == model.test_on_batch(x, np.zeros(4)) == 6
+
+
+def test_data_may_be_symbolic():
+    m = line(metrics=["mae"])
+    x = K.random_uniform((6, 1))
+    y = 2. * x + 1.                                        # drawn together: the line fits each batch
+    h = m.fit(x, y, steps_per_epoch=3, epochs=2, verbose=0, validation_data=(x, y), validation_steps=2)
+    np.testing.assert_allclose([*h.history["loss"], *h.history["val_loss"]], 0., atol=1e-10)
+    np.testing.assert_allclose([m.evaluate(x, y, steps=2, verbose=0), m.train_on_batch(x, y), m.test_on_batch(x, y)],
+                               0., atol=1e-6)
+    drawn = m.predict(x, steps=2)
+    assert drawn.shape == (12, 1) and (drawn[:6] != drawn[6:]).all()
+    assert m.predict_on_batch(K.ones((2, 1))).shape == (2, 1)
+    for call in (lambda: m.fit(x, y), lambda: m.fit(x, y, batch_size=2), lambda: m.evaluate(x, y),
+                 lambda: m.predict(x, batch_size=2)):
+        with pytest.raises(ValueError, match="symbolic tensors, you should specify the `steps"):
+            call()
+    with pytest.raises(ValueError, match="symbolic tensors, you cannot use `validation_split`"):
+        m.fit(x, y, steps_per_epoch=2, validation_split=.5)
+    with pytest.raises(ValueError, match="`target`"):
+        m.train_on_batch(x, K.placeholder((6, 1), name="target"))

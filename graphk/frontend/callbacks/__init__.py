@@ -17,6 +17,7 @@ from graphk.frontend.callbacks.steering import (
     ReduceLROnPlateau,
     monitored,
 )
+from graphk.frontend.callbacks.tensorboard import TensorBoard
 from graphk.frontend.callbacks.watching import BaseLogger, History, LambdaCallback, ProgbarLogger, TerminateOnNaN
 
 
@@ -40,5 +41,5 @@ def make_callbacks(model: Any, callbacks: Any, verbose: int, count_mode: str) ->
 
 
 __all__ = ["BaseLogger", "CSVLogger", "Callback", "CallbackList", "EarlyStopping", "History", "LambdaCallback",
-           "LearningRateScheduler", "ModelCheckpoint", "ProgbarLogger", "ReduceLROnPlateau", "TerminateOnNaN",
-           "make_callbacks", "monitored"]
+           "LearningRateScheduler", "ModelCheckpoint", "ProgbarLogger", "ReduceLROnPlateau", "TensorBoard",
+           "TerminateOnNaN", "make_callbacks", "monitored"]

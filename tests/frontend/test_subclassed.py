@@ -87,6 +87,14 @@ def test_several_inputs_and_outputs():
     np.testing.assert_allclose(Model([a, b], L.add([p, q])).predict([X, X]), sum(m.predict([X, X])), rtol=1e-5)
 
 
+@pytest.mark.parametrize("make", [Outer, lambda: Sequential([L.Dense(2)])])
+def test_symbolic_data_tell_the_shape(make):
+    m = make()
+    m.compile("sgd", "mse")
+    m.fit(K.zeros((4, 3)), K.zeros((4, 2)), steps_per_epoch=1, verbose=0)
+    assert K.int_shape(m.inputs[0]) == (None, 3) and m.predict(X).shape == (8, 2)
+
+
 def test_weights_go_to_another_instance():
     m, twin = Outer(), Outer()
     m.build((None, 3))

@@ -45,9 +45,9 @@ class Subclassed(Layer):
             type(self).call is not Network.call
 
     def _call_on_data(self, x: Any) -> None:
-        """Inputs like the arrays `x`, and the outputs that `call` gives for them."""
-        arrays = [np.asarray(getattr(a, "values", a)) for a in (x if isinstance(x, (list, tuple)) else [x])]
-        self._call_on_shapes([a.shape[1:] if a.ndim > 1 else (1,) for a in arrays])
+        """Inputs like the data `x`, and the outputs that `call` gives for them."""
+        shapes = [np.shape(getattr(a, "values", a)) for a in (x if isinstance(x, (list, tuple)) else [x])]
+        self._call_on_shapes([s[1:] or (1,) for s in shapes])
 
     def _call_on_shapes(self, shapes: list[Any]) -> None:
         self.inputs = [Input(shape, name=f"input_{i + 1}") for i, shape in enumerate(shapes)]

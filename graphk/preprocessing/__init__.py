@@ -1,4 +1,4 @@
 """Data made ready for models: sequences, texts and images."""
-from graphk.preprocessing import sequence, text
+from graphk.preprocessing import image, sequence, text
 
-__all__ = ["sequence", "text"]
+__all__ = ["image", "sequence", "text"]

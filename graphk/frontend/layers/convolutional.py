@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphk.frontend import backend as K
-from graphk.frontend.engine.base_layer import InputSpec, Layer
+from graphk.frontend.engine.base_layer import InputSpec
 from graphk.frontend.layers.arguments import size, windows_fit
 from graphk.frontend.layers.padding import (
     Cropping1D,
@@ -31,10 +31,11 @@ from graphk.frontend.layers.pooling import (
     MaxPooling3D,
 )
 from graphk.frontend.layers.settings import add_kernel, adopt, described, settings_of
+from graphk.frontend.layers.spatial import Spatial
 from graphk.frontend.tensor import Tensor, node_of
 from graphk.frontend.utils.conv_utils import conv_output_length, deconv_length, normalize_padding, normalize_tuple
 
-class _Conv(Layer):
+class _Conv(Spatial):
     """activation(convolution of x and kernel + bias) over `rank` spatial axes.
 
     filters: channels of the output; kernel_size, strides, dilation_rate: an int or one per axis; padding: 'valid',
@@ -42,7 +43,6 @@ class _Conv(Layer):
     subclass of the user's gives `rank`, by keyword.
     """
 
-    rank: int
     activation: Any
 
     def __init__(self, filters: int, kernel_size: Any, strides: Any = 1, padding: str = "valid",
@@ -78,7 +78,7 @@ class _Conv(Layer):
     # ---------------------------------------------------------------- weights
     def _channels(self, input_shape: Any) -> int:
         """The number of input channels, which the input spec then asks for."""
-        axis = 1 if self.data_format == "channels_first" else -1
+        axis = self._channel_axis
         if len(input_shape) != self.rank + 2:
             raise ValueError(f"Inputs should have rank {self.rank + 2}; Received input shape: {input_shape}")
         if input_shape[axis] is None:
@@ -120,9 +120,8 @@ class _Conv(Layer):
                 for d, k, s, r in zip(space, self.kernel_size, self.strides, self.dilation_rate)]
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        if self.data_format == "channels_first":
-            return (input_shape[0], self._filters(input_shape[1]), *self._lengths(input_shape[2:]))
-        return (input_shape[0], *self._lengths(input_shape[1:-1]), self._filters(input_shape[-1]))
+        return self._shape(input_shape[0], self._lengths(self._space(input_shape)),
+                           self._filters(input_shape[self._channel_axis]))
 
     def get_config(self) -> dict[str, Any]:
         given = {} if hasattr(type(self), "rank") else {"rank": self.rank}

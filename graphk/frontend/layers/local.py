@@ -9,17 +9,17 @@ import math
 from typing import Any
 
 from graphk.frontend import backend as K
-from graphk.frontend.engine.base_layer import InputSpec, Layer
+from graphk.frontend.engine.base_layer import InputSpec
 from graphk.frontend.layers.arguments import size, windows_fit
 from graphk.frontend.layers.settings import add_kernel, adopt, described, settings_of
+from graphk.frontend.layers.spatial import Spatial
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.conv_utils import conv_output_length, normalize_padding, normalize_tuple
 
 
-class _LocallyConnected(Layer):
+class _LocallyConnected(Spatial):
     """activation(window · its own kernel + its own bias) over `rank` spatial axes."""
 
-    rank: int
     activation: Any
 
     def __init__(self, filters: int, kernel_size: Any, strides: Any = 1, padding: str = "valid",
@@ -43,25 +43,22 @@ class _LocallyConnected(Layer):
               bias_constraint=bias_constraint)
         self.input_spec = InputSpec(ndim=self.rank + 2)
 
-    def _split(self, input_shape: Any) -> tuple[Any, tuple[Any, ...]]:
-        """(channels, numbers of windows)."""
-        first = self.data_format == "channels_first"
-        space = input_shape[2:] if first else input_shape[1:-1]
-        return input_shape[1 if first else -1], tuple(
-            conv_output_length(d, k, "valid", s) for d, k, s in zip(space, self.kernel_size, self.strides))
+    def _windows(self, input_shape: Any) -> tuple[Any, ...]:
+        """The number of windows along each axis."""
+        return tuple(conv_output_length(d, k, "valid", s)
+                     for d, k, s in zip(self._space(input_shape), self.kernel_size, self.strides))
 
     def build(self, input_shape: Any) -> None:
         if None in input_shape[1:]:
             raise ValueError(f"The spatial dimensions of the inputs to a LocallyConnected{self.rank}D layer should be "
                              f"fully-defined, but layer received the inputs shape {input_shape}. Each window has its "
                              "own weights: give Input (or `input_shape`) every size.")
-        channels, self._counts = self._split(input_shape)
+        channels, self._counts = input_shape[self._channel_axis], self._windows(input_shape)
         windows_fit(self, input_shape)
         self.kernel = add_kernel(self, "kernel", (math.prod(self._counts), math.prod(self.kernel_size) * channels,
                                                   self.filters))
         self.bias: Any = add_kernel(self, "bias", (*self._counts, self.filters)) if self.use_bias else None
-        axis = 1 if self.data_format == "channels_first" else -1
-        self.input_spec = InputSpec(ndim=self.rank + 2, axes={axis: channels})
+        self.input_spec = InputSpec(ndim=self.rank + 2, axes={self._channel_axis: channels})
         self.built = True
 
     def call(self, inputs: Tensor) -> Tensor:
@@ -72,10 +69,7 @@ class _LocallyConnected(Layer):
         return self.activation(out)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        space = self._split(input_shape)[1]
-        if self.data_format == "channels_first":
-            return (input_shape[0], self.filters, *space)
-        return (input_shape[0], *space, self.filters)
+        return self._shape(input_shape[0], self._windows(input_shape), self.filters)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "filters": self.filters, "kernel_size": self.kernel_size,

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any, Callable
 
 from graphk.frontend import backend as K
-from graphk.frontend.engine.base_layer import InputSpec, Layer
+from graphk.frontend.engine.base_layer import InputSpec
+from graphk.frontend.layers.spatial import Spatial
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.conv_utils import normalize_tuple
 
@@ -36,10 +37,9 @@ def _pairs(value: Any, rank: int, name: str) -> tuple[Pair, ...]:
                  for i, v in enumerate(value))
 
 
-class _Spatial(Layer):
-    """A layer over `rank` spatial axes whose argument `what` says how their extents change."""
+class _Resized(Spatial):
+    """A layer over spatial axes whose argument `what` says how their extents change."""
 
-    rank: int
     what: str
 
     def __init__(self, data_format: str | None = None, **kwargs: Any):
@@ -53,12 +53,11 @@ class _Spatial(Layer):
                                   "_resized")
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        at = 2 if self.data_format == "channels_first" else 1
-        space = [d if d is None else self._resized(d, i) for i, d in enumerate(input_shape[at:at + self.rank])]
+        space = [d if d is None else self._resized(d, i) for i, d in enumerate(self._space(input_shape))]
         if any(isinstance(d, int) and d < 0 for d in space):
             raise ValueError(f"The layer {self.name} takes away more than there is: inputs of the shape {input_shape}, "
                              f"{self.what}={getattr(self, self.what)}.")
-        return (*input_shape[:at], *space, *input_shape[at + self.rank:])
+        return self._shape(input_shape[0], space, input_shape[self._channel_axis])
 
     def get_config(self) -> dict[str, Any]:
         value = getattr(self, self.what)
@@ -66,7 +65,7 @@ class _Spatial(Layer):
         return {**super().get_config(), **own}
 
 
-class _ZeroPadding(_Spatial):
+class _ZeroPadding(_Resized):
     what = "padding"
 
     def __init__(self, padding: Any = 1, data_format: str | None = None, **kwargs: Any):
@@ -114,7 +113,7 @@ class ZeroPadding3D(_ZeroPadding):
     rank = 3
 
 
-class _Cropping(_Spatial):
+class _Cropping(_Resized):
     what = "cropping"
 
     def __init__(self, cropping: Any = 0, data_format: str | None = None, **kwargs: Any):
@@ -127,8 +126,7 @@ class _Cropping(_Spatial):
     def call(self, inputs: Tensor) -> Tensor:
         self.compute_output_shape(K.int_shape(inputs))
         cut = [slice(a, -b or None) for a, b in self.cropping]
-        at = 2 if self.data_format == "channels_first" else 1
-        return inputs[(slice(None),) * at + tuple(cut)]
+        return inputs[(slice(None),) * self._space_axes[0] + tuple(cut)]
 
 
 class Cropping1D(_Cropping):
@@ -168,7 +166,7 @@ class Cropping3D(_Cropping):
         super().__init__(cropping, data_format, **kwargs)
 
 
-class _UpSampling(_Spatial):
+class _UpSampling(_Resized):
     what = "size"
 
     def __init__(self, size: Any = 2, data_format: str | None = None, **kwargs: Any):

@@ -10,20 +10,20 @@ from typing import Any
 
 from graphk.frontend import backend as K
 from graphk.frontend.backend.conv_ops import pool
-from graphk.frontend.engine.base_layer import InputSpec, Layer
+from graphk.frontend.engine.base_layer import InputSpec
 from graphk.frontend.layers.arguments import windows_fit
+from graphk.frontend.layers.spatial import Spatial
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.conv_utils import conv_output_length, normalize_padding, normalize_tuple
 
 
-class _Pooling(Layer):
+class _Pooling(Spatial):
     """Windows of `rank` spatial axes reduced by `mode`.
 
     pool_size: the window; strides: steps between windows, pool_size for None; padding: 'valid' or 'same'.  Subclasses
     of the user's may define `_pooling_function` instead of `mode`.
     """
 
-    rank: int
     mode: str
 
     def __init__(self, pool_size: Any = 2, strides: Any = None, padding: str = "valid", data_format: str | None = None,
@@ -39,10 +39,9 @@ class _Pooling(Layer):
         self.input_spec = InputSpec(ndim=rank + 2)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        at = 2 if self.data_format == "channels_first" else 1
         space = [conv_output_length(d, k, self.padding, s)
-                 for d, k, s in zip(input_shape[at:], self.pool_size, self.strides)]
-        return (*input_shape[:at], *space, *input_shape[at + self.rank:])
+                 for d, k, s in zip(self._space(input_shape), self.pool_size, self.strides)]
+        return self._shape(input_shape[0], space, input_shape[self._channel_axis])
 
     def _pooling_function(self, inputs: Tensor, pool_size: Any, strides: Any, padding: str, data_format: str) -> Tensor:
         return pool(self.rank, inputs, pool_size, strides, padding, data_format, self.mode)
@@ -125,10 +124,8 @@ class AveragePooling3D(_Pooling3D):
     mode = "avg"
 
 
-class _GlobalPooling(Layer):
+class _GlobalPooling(Spatial):
     """All of space reduced to (samples, channels)."""
-
-    rank: int
 
     def __init__(self, data_format: str | None = None, **kwargs: Any):
         super().__init__(**kwargs)
@@ -137,12 +134,8 @@ class _GlobalPooling(Layer):
         self.data_format = K.normalize_data_format(data_format)
         self.input_spec = InputSpec(ndim=self.rank + 2)
 
-    def _space(self) -> list[int]:
-        at = 2 if self.data_format == "channels_first" else 1
-        return list(range(at, at + self.rank))
-
     def compute_output_shape(self, input_shape: Any) -> Any:
-        return (input_shape[0], input_shape[1 if self.data_format == "channels_first" else -1])
+        return (input_shape[0], input_shape[self._channel_axis])
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "data_format": self.data_format}
@@ -162,12 +155,12 @@ class _GlobalPooling3D(_GlobalPooling):
 
 class _GlobalMaxPooling(_GlobalPooling):
     def call(self, inputs: Tensor) -> Tensor:
-        return K.max(inputs, axis=self._space())
+        return K.max(inputs, axis=self._space_axes)
 
 
 class _GlobalAveragePooling(_GlobalPooling):
     def call(self, inputs: Tensor) -> Tensor:
-        return K.mean(inputs, axis=self._space())
+        return K.mean(inputs, axis=self._space_axes)
 
 
 class GlobalMaxPooling1D(_GlobalMaxPooling, _GlobalPooling1D):
@@ -209,7 +202,7 @@ class GlobalAveragePooling1D(_GlobalAveragePooling, _GlobalPooling1D):
     def call(self, inputs: Tensor, mask: Any = None) -> Tensor:
         if mask is None:
             return super().call(inputs)
-        (steps,) = self._space()
+        (steps,) = self._space_axes
         kept = K.expand_dims(K.cast(mask, K.dtype(inputs)), 3 - steps)
         return K.sum(inputs * kept, axis=steps) / K.sum(kept, axis=steps)
 

@@ -46,7 +46,8 @@ class Subclassed(Layer):
 
     def _call_on_data(self, x: Any) -> None:
         """Inputs like the data `x`, and the outputs that `call` gives for them."""
-        shapes = [np.shape(a.values if hasattr(a, "values") else a) for a in (x if isinstance(x, (list, tuple)) else [x])]
+        data = x if isinstance(x, (list, tuple)) else [x]
+        shapes = [np.shape(a.values if hasattr(a, "values") else a) for a in data]
         self._call_on_shapes([s[1:] or (1,) for s in shapes])
 
     def _call_on_shapes(self, shapes: list[Any]) -> None:

@@ -50,3 +50,11 @@ def test_dtypes_by_numpy_s_names(make):
         assert K.dtype(make(kind)) == "float64"
     with pytest.raises(TypeError, match="complex"):
         make("complex64")
+
+
+@pytest.mark.parametrize("alpha, ceiling, threshold, want", [
+    (0., 6., -.5, [0., 0., 1., 6.]), (.5, 6., -.5, [-1.25, 0., 1., 6.]), (.5, None, -.5, [-1.25, -.25, 1., 9.]),
+    (-1., 1., 0., [3., .25, 1., 1.]), (0., 1., 2., [0., 0., 0., 1.])])
+def test_relu_s_ceiling_is_for_what_is_above_the_threshold(alpha, ceiling, threshold, want):
+    """The numbers are tf_keras's."""
+    assert K.eval(K.relu(K.constant([-3., -.25, 1., 9.]), alpha, ceiling, threshold)).tolist() == want

@@ -24,6 +24,8 @@ from graphk.ir.ops import shape as sh
 def relu(x: Tensor, alpha: Any = 0.0, max_value: float | None = None, threshold: float = 0.0) -> Tensor:
     """max_value above it, x above `threshold`, alpha * (x - threshold) below.
 
+    With a max_value, an x that is above a negative threshold but not above 0 gives 0.
+
     >>> from graphk import backend as K
     >>> K.eval(K.relu(K.constant([-1., 2., 9.]), alpha=.5, max_value=6)).tolist()
     [-0.5, 2.0, 6.0]
@@ -32,10 +34,10 @@ def relu(x: Tensor, alpha: Any = 0.0, max_value: float | None = None, threshold:
     plain = not isinstance(alpha, Tensor) and alpha == 0.0
     if plain and threshold == 0:
         out = ew.relu(node)
-    else:
-        below = 0.0 if plain else ew.mul(ew.sub(node, threshold) if threshold else node, node_of(alpha, node.dtype))
-        out = ew.select(ew.gt(node, threshold), node, below)
-    return Tensor(out if max_value is None else ew.min(out, float(max_value)))
+        return Tensor(out if max_value is None else ew.min(out, float(max_value)))
+    above = node if max_value is None else ew.clip(node, 0.0, float(max_value))
+    below = 0.0 if plain else ew.mul(ew.sub(node, threshold) if threshold else node, node_of(alpha, node.dtype))
+    return Tensor(ew.select(ew.gt(node, threshold), above, below))
 
 
 def elu(x: Tensor, alpha: float = 1.0) -> Tensor:

@@ -224,7 +224,7 @@ class ImageDataGenerator:
 
 
 def _zoom_range(given: Any) -> list[float]:
-    if np.ndim(given) == 0:
+    if not hasattr(given, "__len__"):
         return [1 - given, 1 + given]
     if len(given) == 2:
         return [given[0], given[1]]
@@ -238,11 +238,11 @@ def _symmetric(bound: float) -> float:
 
 def _shift(given: Any, size: int) -> Any:
     """Pixels to shift by, drawn as the argument says: an int, a list to choose from, or a float."""
-    one = np.ndim(given) == 0
-    if not (given if one else len(given)):
+    several = hasattr(given, "__len__")
+    if not (len(given) if several else given):
         return 0
-    if one and not isinstance(given, (int, np.integer)):
-        drawn = np.random.uniform(-given, given)
-    else:
+    if several or isinstance(given, (int, np.integer)):
         drawn = np.random.choice(given) * np.random.choice([-1, 1])
+    else:
+        drawn = np.random.uniform(-given, given)
     return drawn * size if np.max(given) < 1 else drawn

@@ -5,6 +5,7 @@ numbers come from numpy's global generator, each function draws in a fixed order
 """
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -105,18 +106,18 @@ def transform_matrix_offset_center(matrix: Any, x: float, y: float) -> np.ndarra
 
 def _matrix(theta: float, tx: float, ty: float, shear: float, zx: float, zy: float) -> np.ndarray | None:
     """Rotation, shift, shear and zoom as one matrix on (row, column, 1); None where all are nothing."""
-    t, s = np.deg2rad(theta), np.deg2rad(shear)
-    steps = [
-        (theta != 0, [[np.cos(t), -np.sin(t), 0], [np.sin(t), np.cos(t), 0], [0, 0, 1]]),
-        (tx != 0 or ty != 0, [[1, 0, tx], [0, 1, ty], [0, 0, 1]]),
-        (shear != 0, [[1, -np.sin(s), 0], [0, np.cos(s), 0], [0, 0, 1]]),
-        (zx != 1 or zy != 1, [[zx, 0, 0], [0, zy, 0], [0, 0, 1]]),
-    ]
-    matrix = None
-    for applies, step in steps:
-        if applies:
-            matrix = np.array(step) if matrix is None else matrix @ np.array(step)
-    return matrix
+    steps = []
+    if theta != 0:
+        t = np.deg2rad(theta)
+        steps.append([[np.cos(t), -np.sin(t), 0], [np.sin(t), np.cos(t), 0], [0, 0, 1]])
+    if tx != 0 or ty != 0:
+        steps.append([[1, 0, tx], [0, 1, ty], [0, 0, 1]])
+    if shear != 0:
+        s = np.deg2rad(shear)
+        steps.append([[1, -np.sin(s), 0], [0, np.cos(s), 0], [0, 0, 1]])
+    if zx != 1 or zy != 1:
+        steps.append([[zx, 0, 0], [0, zy, 0], [0, 0, 1]])
+    return reduce(np.matmul, map(np.array, steps)) if steps else None
 
 
 def apply_affine_transform(x: Any, theta: float = 0, tx: float = 0, ty: float = 0, shear: float = 0, zx: float = 1,

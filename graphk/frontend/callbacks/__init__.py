@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphk.frontend.callbacks.base import Callback, CallbackList
-from graphk.frontend.callbacks.reporting import CSVLogger
+from graphk.frontend.callbacks.reporting import CSVLogger, RemoteMonitor
 from graphk.frontend.callbacks.steering import (
     EarlyStopping,
     LearningRateScheduler,
@@ -41,5 +41,5 @@ def make_callbacks(model: Any, callbacks: Any, verbose: int, count_mode: str) ->
 
 
 __all__ = ["BaseLogger", "CSVLogger", "Callback", "CallbackList", "EarlyStopping", "History", "LambdaCallback",
-           "LearningRateScheduler", "ModelCheckpoint", "ProgbarLogger", "ReduceLROnPlateau", "TensorBoard",
-           "TerminateOnNaN", "make_callbacks", "monitored"]
+           "LearningRateScheduler", "ModelCheckpoint", "ProgbarLogger", "ReduceLROnPlateau",
+           "RemoteMonitor", "TensorBoard", "TerminateOnNaN", "make_callbacks", "monitored"]

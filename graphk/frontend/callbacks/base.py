@@ -5,6 +5,9 @@ called in the order of the list, with one and the same dictionary of logs.
 """
 from __future__ import annotations
 
+import time
+import warnings
+from collections import deque
 from typing import Any, Iterator, Sequence
 
 
@@ -49,10 +52,15 @@ class Callback:
 
 
 class CallbackList:
-    """Callbacks called one after another."""
+    """Callbacks called one after another.  Those that take longer than the batches do are warned of.
+
+    queue_length: how many calls the time that they usually take is the median of.
+    """
 
     def __init__(self, callbacks: Sequence[Callback] | None = None, queue_length: int = 10):
         self.callbacks = list(callbacks or [])
+        self._spent = {name: deque([0.], queue_length) for name in ("on_batch_begin", "on_batch_end")}
+        self._begun = self._batch_time = 0.
 
     def append(self, callback: Callback) -> None:
         """Add a callback at the end."""
@@ -61,6 +69,17 @@ class CallbackList:
     def _each(self, method: str, *args: Any) -> None:
         for c in self.callbacks:
             getattr(c, method)(*args)
+
+    def _timed(self, method: str, batch: int, logs: Any) -> None:
+        """Call all, and warn if that usually takes long, also beside the batch itself."""
+        start = time.perf_counter()
+        self._each(method, batch, {} if logs is None else logs)
+        spent = self._spent[method]
+        spent.append(time.perf_counter() - start)
+        usual = sorted(spent)[len(spent) // 2]
+        if usual > .1 and usual > .95 * self._batch_time > 0:
+            warnings.warn(f"Method {method}() is slow compared to the batch update ({usual:f}). Check your callbacks.",
+                          stacklevel=4)
 
     def set_params(self, params: dict[str, Any]) -> None:
         """Pass params to all."""
@@ -88,11 +107,13 @@ class CallbackList:
 
     def on_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Call all."""
-        self._each("on_batch_begin", batch, {} if logs is None else logs)
+        self._timed("on_batch_begin", batch, logs)
+        self._begun = time.perf_counter()
 
     def on_batch_end(self, batch: int, logs: Any = None) -> None:
         """Call all."""
-        self._each("on_batch_end", batch, {} if logs is None else logs)
+        self._batch_time = time.perf_counter() - self._begun
+        self._timed("on_batch_end", batch, logs)
 
     def __iter__(self) -> Iterator[Callback]:
         return iter(self.callbacks)

@@ -1,17 +1,21 @@
 """Callbacks that write down what each epoch logged, or send it.
 
-In: the logs of epochs.  Out: rows of a CSV file.  What always holds: what an epoch logged is on the disk when it ends.
+In: the logs of epochs.  Out: rows of a CSV file, requests to a server.  What always holds: what an epoch logged is
+on the disk when it ends; a server that does not answer stops nothing.
 """
 from __future__ import annotations
 
 import csv
+import json
 import os
+import warnings
 from collections import OrderedDict
 from typing import Any
 
 import numpy as np
 
 from graphk.frontend.callbacks.base import Callback
+from graphk.frontend.utils.optional import need
 
 
 class CSVLogger(Callback):
@@ -49,3 +53,30 @@ class CSVLogger(Callback):
     def on_train_end(self, logs: Any = None) -> None:
         self.csv_file.close()
         self.writer = None
+
+
+class RemoteMonitor(Callback):
+    """Posts each epoch's values to a server, as JSON; needs `requests` (`pip install graphk[remote]`).
+
+    root, path: the server and where there; field: the field of the form that holds the JSON text; send_as_json: the
+    JSON is the whole body, of type application/json; headers: of the request.
+    """
+
+    def __init__(self, root: str = "http://localhost:9000", path: str = "/publish/epoch/end/", field: str = "data",
+                 headers: dict[str, str] | None = None, send_as_json: bool = False):
+        super().__init__()
+        self.root, self.path, self.field = root, path, field
+        self.headers, self.send_as_json = headers, send_as_json
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        requests = need("requests", "remote", "RemoteMonitor")
+        send: dict[str, Any] = {"epoch": epoch}
+        for k, v in (logs or {}).items():
+            send[k] = v.tolist() if isinstance(v, (np.ndarray, np.generic)) else v
+        try:
+            if self.send_as_json:
+                requests.post(self.root + self.path, json=send, headers=self.headers)
+            else:
+                requests.post(self.root + self.path, {self.field: json.dumps(send)}, headers=self.headers)
+        except requests.exceptions.RequestException:
+            warnings.warn(f"Warning: could not reach RemoteMonitor root server at {self.root}", stacklevel=2)

@@ -19,7 +19,7 @@ from graphk.frontend.utils.blame import naming
 def _better(monitor: str, mode: str, owner: str) -> Callable[[Any, Any], Any]:
     """np.less or np.greater for a monitored name."""
     if mode not in ("auto", "min", "max"):
-        warnings.warn("%s mode %s is unknown, fallback to auto mode." % (owner, mode), RuntimeWarning, stacklevel=4)
+        warnings.warn("%s mode %s is unknown, fallback to auto mode." % (owner, mode), RuntimeWarning, stacklevel=3)
         mode = "auto"
     if mode == "auto":
         mode = "max" if "acc" in monitor or monitor.startswith("fmeasure") else "min"
@@ -50,10 +50,11 @@ class EarlyStopping(Callback):
         self.monitor_op = _better(monitor, mode, "EarlyStopping")
         self.min_delta = abs(min_delta) * (1 if self.monitor_op == np.greater else -1)
         self.wait = self.stopped_epoch = 0
-        self.best_weights: Any = None
+        self.best_weights: Any = None                    # of this run of training, not of one before
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.wait = self.stopped_epoch = 0
+        self.best_weights = None
         self.best = self.baseline if self.baseline is not None else np.inf if self.monitor_op == np.less else -np.inf
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -180,12 +181,12 @@ class ReduceLROnPlateau(Callback):
             raise TypeError(f"ReduceLROnPlateau got an unexpected argument `{sorted(kwargs)[0]}`")
         self.monitor, self.factor, self.patience, self.verbose = monitor, factor, patience, verbose
         self.min_delta, self.cooldown, self.min_lr, self.mode = min_delta, cooldown, min_lr, mode
+        self._falling = _better(monitor, mode, "Learning Rate Plateau Reducing") is np.less
         self._reset()
 
     def _reset(self) -> None:
         self.monitor_op: Any
-        op = _better(self.monitor, self.mode, "Learning Rate Plateau Reducing")
-        if op is np.less:
+        if self._falling:
             self.monitor_op, self.best = (lambda a, b: np.less(a, b - self.min_delta)), np.inf
         else:
             self.monitor_op, self.best = (lambda a, b: np.greater(a, b + self.min_delta)), -np.inf

@@ -11,6 +11,7 @@ import numpy as np
 
 from graphk.frontend.callbacks.base import Callback
 from graphk.frontend.utils.generic_utils import Progbar
+from graphk.frontend.utils.optional import need
 
 
 class BaseLogger(Callback):
@@ -103,6 +104,31 @@ class History(Callback):
         self.epoch.append(epoch)
         for k, v in (logs or {}).items():
             self.history.setdefault(k, []).append(v)
+
+    def plot(self) -> Any:
+        """The curves as a matplotlib figure: loss, each metric, the learning rate, with their values in validation.
+
+        ImportError without matplotlib (`pip install graphk[plot]`); ValueError before the first epoch has ended.
+        """
+        pyplot = need("matplotlib.pyplot", "plot", "History.plot()")
+        curves = {k: v for k, v in self.history.items() if all(np.ndim(x) == 0 for x in v)}
+        names = [k for k in curves if not (k.startswith("val_") and k[4:] in curves)]
+        if not names:
+            raise ValueError("History.plot() has nothing to draw: no epoch has ended yet. Call it on what fit returns.")
+        columns = min(len(names), 3)
+        rows = -(-len(names) // columns)
+        figure, axes = pyplot.subplots(rows, columns, figsize=(5 * columns, 4 * rows), squeeze=False,
+                                       layout="constrained")
+        for name, axis in zip(names, axes.flat):
+            for key in (name, "val_" + name):
+                if key in curves:                          # an epoch that was stopped has no validation
+                    axis.plot([e + 1 for e in self.epoch[:len(curves[key])]], curves[key], ".-", label=key)
+            axis.set(title=name, xlabel="epoch")
+            axis.xaxis.get_major_locator().set_params(integer=True)
+            axis.legend()
+        for axis in axes.flat[len(names):]:
+            axis.remove()
+        return figure
 
 
 class LambdaCallback(Callback):

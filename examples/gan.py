@@ -1,6 +1,7 @@
 """A generative adversarial network (Goodfellow et al., 2014): one model draws digits, one tells them from real ones.
 
-The discriminator is compiled trainable; inside the combined model it is frozen, so only the generator learns there.
+The combined model holds the discriminator's layers in a model of their own that is frozen, so only the generator learns
+there.
 """
 import sys
 
@@ -23,9 +24,10 @@ generator = Sequential([Dense(128, input_shape=(LATENT,)), LeakyReLU(0.2), Batch
 discriminator = Sequential([Dense(256, input_shape=(784,)), LeakyReLU(0.2), Dropout(0.3), Dense(128), LeakyReLU(0.2),
                             Dropout(0.3), Dense(1, activation="sigmoid")])
 discriminator.compile(Adam(0.0002, 0.5), "binary_crossentropy", metrics=["accuracy"])
-discriminator.trainable = False
+judge = Model(discriminator.inputs, discriminator.outputs)
+judge.trainable = False
 noise = Input((LATENT,))
-combined = Model(noise, discriminator(generator(noise)))
+combined = Model(noise, judge(generator(noise)))
 combined.compile(Adam(0.0002, 0.5), "binary_crossentropy")
 
 soft_ones, zeros, ones = np.full((BATCH, 1), 0.9), np.zeros((BATCH, 1)), np.ones((BATCH, 1))

@@ -176,6 +176,10 @@ def test_files_of_all_kinds(tmp_path):
     (lambda: image.ImageDataGenerator().flow(X, subset="test"), 'subset name: test; expected "training" or "valid'),
     (lambda: image.ImageDataGenerator().flow_from_directory(".", color_mode="x"), "Invalid color mode: x; expected"),
     (lambda: image.ImageDataGenerator().flow_from_directory(".", class_mode="x"), 'class_mode: x; .* "sparse", "inp'),
+    (lambda: image.ImageDataGenerator().flow_from_directory(".", 5), r"should be \(rows, columns\). Received: 5"),
+    (lambda: image.ImageDataGenerator().flow(list(X)), "is a list of 5; expected an array .* np.array\\(x\\)"),
+    (lambda: image.ImageDataGenerator(preprocessing_function=lambda x: None).flow(X).next(), "returned None; expected"),
+    (lambda: image.apply_affine_transform(X[0], 3, fill_mode="edge"), "fill_mode: 'edge'; expected .*constant, nearest"),
     (lambda: image.ImageDataGenerator().flow_from_dataframe({"filename": []}, class_mode="raw", classes=["a"]),
      "`classes` cannot be set if class_mode is 'raw'")])
 def test_mistakes(question, error):
@@ -196,6 +200,9 @@ def test_unknown_and_old_arguments_of_frames():
         generator.flow_from_dataframe({"filename": []}, class_mode=None, sort=True)
     with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
         generator.flow_from_dataframe({"filename": []}, colour="rgb")
+    for name in ("x_col", "y_col", "weight_col"):
+        with pytest.raises(KeyError, match=f"{name}='v': the frame has no column 'v'; it has"):
+            generator.flow_from_dataframe({"filename": [], "class": []}, **{name: "v"})
     with pytest.raises(TypeError, match="y_col must be a list. Received str: 'v'"):
         generator.flow_from_dataframe({"filename": []}, y_col="v", class_mode="multi_output")
 

@@ -53,6 +53,8 @@ class PictureFiles(Pictures):
         if class_mode not in self.modes:
             raise ValueError(f"Invalid class_mode: {class_mode}; expected one of: "
                              + ", ".join("None" if m is None else f'"{m}"' for m in self.modes))
+        if np.shape(target_size) != (2,):
+            raise ValueError(f"`target_size` should be (rows, columns). Received: {target_size}")
         self.image_data_generator, self.target_size = generator, tuple(target_size)
         self.color_mode, self.class_mode, self.interpolation = color_mode, class_mode, interpolation
         self.dtype = K.floatx() if dtype is None else dtype
@@ -199,15 +201,23 @@ def _valid(paths: list[str], column: str, formats: Any) -> list[int]:
     return rows
 
 
+def _values(frame: Any, columns: Any, argument: str) -> Any:
+    """A column of a frame, or several."""
+    missing = [c for c in (columns if isinstance(columns, (list, tuple)) else [columns]) if c not in frame]
+    if missing:
+        raise KeyError(f"{argument}={columns!r}: the frame has no column {missing[0]!r}; it has {list(frame)}")
+    return frame[columns]
+
+
 def _texts(frame: Any, column: str) -> list[str]:
-    values = list(frame[column])
+    values = list(_values(frame, column, "x_col"))
     if not all(isinstance(v, str) for v in values):
         raise TypeError(f"All values in column x_col={column} must be strings.")
     return values
 
 
 def _numbers(frame: Any, column: str) -> np.ndarray:
-    values = np.asarray(frame[column])
+    values = np.asarray(_values(frame, column, "weight_col"))
     if not np.issubdtype(values.dtype, np.number):
         raise TypeError(f"Column weight_col={column} must be numeric.")
     return values
@@ -224,13 +234,13 @@ def _column(frame: Any, y_col: Any, class_mode: str | None, classes: Any) -> Any
         if not isinstance(y_col, (list, tuple)):
             raise TypeError('If class_mode="multi_output", y_col must be a list. Received '
                             f"{type(y_col).__name__}: {y_col!r}.")
-        return [np.array(list(frame[column])) for column in y_col]
-    return np.asarray(frame[y_col]) if class_mode in ("other", "raw") else None
+        return [np.array(list(_values(frame, column, "y_col"))) for column in y_col]
+    return np.asarray(_values(frame, y_col, "y_col")) if class_mode in ("other", "raw") else None
 
 
 def _labels_in(frame: Any, column: Any, class_mode: str, classes: Any) -> list[Any]:
     """A frame's labels, which fit the class mode."""
-    labels = list(frame[column])
+    labels = list(_values(frame, column, "y_col"))
     allowed: tuple[type, ...] = (str, list, tuple) if class_mode == "categorical" else (str,)
     if not all(isinstance(v, allowed) for v in labels):
         kinds = "type string, list or tuple" if class_mode == "categorical" else "strings"

@@ -137,6 +137,9 @@ class ImageDataGenerator:
         """`x` normalized; an array of floats is overwritten.  x: one picture, or a batch of them."""
         if self.preprocessing_function:
             x = self.preprocessing_function(x)
+            if x is None:
+                raise ValueError("`preprocessing_function` returned None; expected the picture, as an array. Does it "
+                                 "lack its `return`?")
         if self.rescale:
             x *= self.rescale
         if self.samplewise_center:

@@ -169,6 +169,9 @@ class NumpyArrayIterator(Pictures):
         self.dtype = K.floatx() if dtype is None else dtype
         misc = []
         if isinstance(x, (tuple, list)):
+            if len(x) != 2:
+                raise ValueError(f"`x` is a list of {len(x)}; expected an array of pictures, or a list of two: that "
+                                 "array and a list of further inputs. To make an array of a list: np.array(x)")
             x, misc = x[0], [np.asarray(xx) for xx in (x[1] if isinstance(x[1], list) else [x[1]])]
         for xx in misc:
             if len(x) != len(xx):

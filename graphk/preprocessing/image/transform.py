@@ -12,6 +12,8 @@ import numpy as np
 
 from graphk.preprocessing.image.convert import array_to_img, img_to_array, needs
 
+_FILL_MODES = ("constant", "nearest", "reflect", "wrap", "mirror", "grid-constant", "grid-mirror", "grid-wrap")
+
 
 def random_rotation(x: Any, rg: float, row_axis: int = 1, col_axis: int = 2, channel_axis: int = 0,
                     fill_mode: str = "nearest", cval: float = 0., interpolation_order: int = 1) -> np.ndarray:
@@ -132,6 +134,8 @@ def apply_affine_transform(x: Any, theta: float = 0, tx: float = 0, ty: float = 
     matrix = _matrix(theta, tx, ty, shear, zx, zy)
     if matrix is None:
         return x
+    if fill_mode not in _FILL_MODES:
+        raise ValueError(f"Invalid fill_mode: {fill_mode!r}; expected one of: {', '.join(_FILL_MODES)}")
     ndimage = needs("scipy.ndimage", "apply_affine_transform")
     matrix = transform_matrix_offset_center(matrix, x.shape[row_axis], x.shape[col_axis])
     channels = [ndimage.affine_transform(channel, matrix[:2, :2], matrix[:2, 2], order=order, mode=fill_mode, cval=cval)

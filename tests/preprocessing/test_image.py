@@ -179,7 +179,7 @@ def test_files_of_all_kinds(tmp_path):
     (lambda: image.ImageDataGenerator().flow_from_directory(".", 5), r"should be \(rows, columns\). Received: 5"),
     (lambda: image.ImageDataGenerator().flow(list(X)), "is a list of 5; expected an array .* np.array\\(x\\)"),
     (lambda: image.ImageDataGenerator(preprocessing_function=lambda x: None).flow(X).next(), "returned None; expected"),
-.*constant, near"),
+    (lambda: image.apply_affine_transform(X[0], 3, fill_mode="edge"), "fill_mode: 'edge'; expected .*constant, near"),
     (lambda: image.ImageDataGenerator().flow_from_dataframe({"filename": []}, class_mode="raw", classes=["a"]),
      "`classes` cannot be set if class_mode is 'raw'")])
 def test_mistakes(question, error):

@@ -122,6 +122,10 @@ def test_embeddings(needs_tensorboard, tmp_path):
         embeddings_metadata="here.tsv")])
     assert 'metadata_path: "here.tsv"' in (logs / "projector_config.pbtxt").read_text()
     assert np.loadtxt(logs / "lstm_embedding.tsv").shape == (40, 3)
+    with pytest.warns(UserWarning, match=r"has no layers \['gone'\]; `embeddings_layer_names` are among \['d'\]"):
+        one_dense().fit(WORDS, Y, verbose=0, callbacks=[C.TensorBoard(
+            tmp_path / "few", embeddings_freq=1, embeddings_data=WORDS, embeddings_layer_names=["gone", "d"])])
+    assert np.loadtxt(tmp_path / "few" / "d_embedding.tsv").shape == (40, 2)
 
 
 def test_generators_and_a_second_fit(needs_tensorboard, tmp_path):

@@ -59,7 +59,7 @@ class CallbackList:
 
     def __init__(self, callbacks: Sequence[Callback] | None = None, queue_length: int = 10):
         self.callbacks = list(callbacks or [])
-        self._spent = {name: deque([0.], queue_length) for name in ("on_batch_begin", "on_batch_end")}
+        self._spent = {name: deque([0.] * queue_length, queue_length) for name in ("on_batch_begin", "on_batch_end")}
         self._begun = self._batch_time = 0.
 
     def append(self, callback: Callback) -> None:

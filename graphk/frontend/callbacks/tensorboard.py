@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -136,7 +137,7 @@ class TensorBoard(Callback):
         """A table of the latest outputs of each chosen layer, and the file that tells the projector of the tables."""
         projector = need("tensorboard.plugins.projector", "tensorboard", OWNER)
         config = projector.ProjectorConfig()
-        layers = [self.model.get_layer(name) for name in self.embeddings_layer_names or self._embedding_layers()]
+        layers = self._embedding_layers()
         data = standardize_input_data(self.embeddings_data, self.model.input_names)
         f = Function(self.model.inputs + self.model._phase(), [layer.output for layer in layers], name="embeddings")
         parts = [f.run(batch, 0) for batch in _batches(data, self.batch_size)]
@@ -162,8 +163,14 @@ class TensorBoard(Callback):
             return inside
         return os.path.basename(shutil.copyfile(found, os.path.join(self.log_dir, name)))
 
-    def _embedding_layers(self) -> list[str]:
-        return [layer.name for layer in self.model.layers if type(layer).__name__ == "Embedding"]
+    def _embedding_layers(self) -> list[Any]:
+        layers = {layer.name: layer for layer in self.model.layers}
+        names = self.embeddings_layer_names or [k for k, v in layers.items() if type(v).__name__ == "Embedding"]
+        missing = [name for name in names if name not in layers]
+        if missing:
+            warnings.warn(f"TensorBoard: the model `{self.model.name}` has no layers {missing}; "
+                          f"`embeddings_layer_names` are among {list(layers)}.", stacklevel=2)
+        return [layer for name, layer in layers.items() if name in names]
 
 
 def _tag(weight: Any) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from graphk import (
         activations,
+        applications,
         backend,
         callbacks,
         constraints,
@@ -42,6 +43,7 @@ __all__ = [
     "Sequential",
     "install_as_keras",
     "activations",
+    "applications",
     "backend",
     "callbacks",
     "constraints",

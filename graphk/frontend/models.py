@@ -24,14 +24,20 @@ def model_from_config(config: dict[str, Any], custom_objects: dict[str, Any] | N
 
 def model_from_json(json_string: str, custom_objects: dict[str, Any] | None = None) -> Any:
     """A model from `model.to_json()`."""
+    from graphk.frontend.saving.errors import malformed
     from graphk.frontend.saving.text import load_json
-    return model_from_config(load_json(json_string), custom_objects)
+    config = load_json(json_string)
+    with malformed("", "JSON", "the model cannot be made"):
+        return model_from_config(config, custom_objects)
 
 
 def model_from_yaml(yaml_string: str, custom_objects: dict[str, Any] | None = None) -> Any:
     """A model from `model.to_yaml()`."""
+    from graphk.frontend.saving.errors import malformed
     from graphk.frontend.saving.text import load_yaml
-    return model_from_config(load_yaml(yaml_string), custom_objects)
+    config = load_yaml(yaml_string)
+    with malformed("", "YAML", "the model cannot be made"):
+        return model_from_config(config, custom_objects)
 
 
 def load_model(filepath: Any, custom_objects: dict[str, Any] | None = None, compile: bool = True) -> Any:

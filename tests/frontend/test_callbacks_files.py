@@ -149,13 +149,14 @@ class Requests(types.ModuleType):
 def test_requests(monkeypatch):
     requests = Requests()
     monkeypatch.setitem(sys.modules, "requests", requests)
-    logged = C.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(a=np.float32(.5), b=np.arange(2), c="text"))
+    logged = C.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(
+        a=np.float32(.5), b=np.arange(2), c="text", d=np.array([3])))
     fit(1, logged, C.RemoteMonitor(), C.RemoteMonitor("http://h", "/p", "f", {"x": "y"}, send_as_json=True))
     (url, data, body, headers), (url2, data2, body2, headers2) = requests.sent
     assert (url, body, headers) == ("http://localhost:9000/publish/epoch/end/", None, None)
     assert (url2, data2, headers2) == ("http://h/p", None, {"x": "y"})
     assert list(data) == ["data"] and json.loads(data["data"]) == body2
-    assert {**body2, "loss": 0} == {"epoch": 0, "loss": 0, "a": .5, "b": [0, 1], "c": "text"}
+    assert {**body2, "loss": 0} == {"epoch": 0, "loss": 0, "a": .5, "b": [0, 1], "c": "text", "d": 3}
 
 
 def test_a_server_that_cannot_be_reached(monkeypatch):

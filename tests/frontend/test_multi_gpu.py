@@ -51,3 +51,5 @@ def test_devices_that_are_not_there(gpus, words):
     assert K._get_available_gpus() == []
     with pytest.raises(ValueError, match=words):
         multi_gpu_model(model(), gpus)
+    with pytest.raises(TypeError, match="`gpus` of multi_gpu_model is a number, or a list .* received 'cpu:0'"):
+        multi_gpu_model(model(), "cpu:0")

@@ -72,7 +72,9 @@ class RemoteMonitor(Callback):
         requests = need("requests", "remote", "RemoteMonitor")
         send: dict[str, Any] = {"epoch": epoch}
         for k, v in (logs or {}).items():
-            send[k] = v.tolist() if isinstance(v, (np.ndarray, np.generic)) else v
+            if isinstance(v, (np.ndarray, np.generic)):
+                v = v.item() if v.size == 1 else v.tolist()
+            send[k] = v
         try:
             if self.send_as_json:
                 requests.post(self.root + self.path, json=send, headers=self.headers)

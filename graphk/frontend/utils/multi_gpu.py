@@ -46,6 +46,8 @@ def _chosen(gpus: Any, available: Sequence[str]) -> list[str]:
     if not gpus:
         gpus = sum("gpu:" in name for name in available)
     listed = isinstance(gpus, (list, tuple))
+    if not listed and not isinstance(gpus, int):
+        raise TypeError(f"`gpus` of multi_gpu_model is a number, or a list of numbers or names; received {gpus!r}.")
     if (len(gpus) if listed else gpus) <= 1:
         what = "len(gpus)" if listed else "gpus"
         raise ValueError(f"For multi-gpu usage to be effective, call `multi_gpu_model` with `{what} >= 2`. Received: "

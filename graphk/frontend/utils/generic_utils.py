@@ -290,8 +290,11 @@ class Progbar:
         previous = self._total_width
         text = self._bar(current) + self._eta(current, now, done) + self._metrics_text()
         self._total_width = len(text)
-        lead = "\b" * previous + "\r" if self._dynamic_display else ("\n" if previous else "")
-        self._write(lead + text + " " * (previous - len(text)) + ("\n" if done else ""))
+        if self._dynamic_display:
+            line = "\r" + text.ljust(previous)           # over what is there
+        else:
+            line = ("\n" if previous else "") + text
+        self._write(line + ("\n" if done else ""))
         self._last_update = now
 
     def _bar(self, current: int) -> str:

@@ -237,8 +237,12 @@ def writing(filepath: Any) -> Iterator[Any]:
     if isinstance(filepath, h5py.Group):
         yield filepath
     elif isinstance(filepath, (str, os.PathLike)):
-        with replacing(os.fspath(filepath)) as aside, h5py.File(aside, "w") as file:
-            yield file
+        with replacing(os.fspath(filepath)) as aside, open(aside, "w+b", buffering=0) as raw:
+            disk = _Disk(raw)
+            with h5py.File(disk, "w") as file:
+                yield file
+            if disk.error is not None:
+                raise disk.error
     elif hasattr(filepath, "write"):
         memory = io.BytesIO()
         with h5py.File(memory, "w") as file:
@@ -247,6 +251,40 @@ def writing(filepath: Any) -> Iterator[Any]:
     else:
         raise TypeError(f"expected a path, an h5py file or group, or a file object open for writing; received "
                         f"{filepath!r:.80}, a {type(filepath).__name__}")
+
+
+class _Disk(io.RawIOBase):
+    """A file that keeps the first error of writing to it: HDF5 cannot close a file whose disk is full."""
+
+    def __init__(self, raw: Any):
+        self.raw = raw
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        try:
+            while self.error is None and len(rest):
+                rest = rest[self.raw.write(rest):]
+        except OSError as e:
+            self.error = e
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return int(self.raw.truncate(size)) if self.error is None else size or 0
+        except OSError as e:
+            self.error = e
+            return size or 0
+
+    def readinto(self, buffer: Any) -> int:
+        return int(self.raw.readinto(buffer))
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return int(self.raw.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self.raw.tell())
 
 
 @contextlib.contextmanager

@@ -1,0 +1,176 @@
+"""Files of models, and what becomes of them when bytes, attributes and values change.
+
+In: a number.  Out: the bytes of a mutant, and the reader it is for.  What always holds: the same number gives the same
+mutant, so a failure is repeated by its number alone.
+"""
+import io
+import json
+import random
+import struct
+
+import h5py
+import numpy as np
+
+from graphk import layers as L
+from graphk.models import Model, Sequential
+
+INTERESTING = [0, 1, 7, 8, 0x7f, 0x80, 0xff, 0x7fff, 0xffff, 0x7fffffff, 0xffffffff, 2**63 - 1, 2**64 - 1]
+VALUES = [None, True, -1, 0, 1, 2**31, 2**62, 1e308, float("nan"), "", "x", "os.system", "Dense", "relu", [], [[]], {},
+          [None], {"class_name": "Dense"}, {"class_name": "Lambda", "config": {}},
+          {"class_name": "os.system", "config": {}}]
+
+
+def models():
+    """Small compiled models of several kinds."""
+    first = Sequential([L.Dense(3, input_shape=(4,), activation="relu"), L.BatchNormalization(), L.Dense(2)])
+    x = L.Input((5,))
+    words = L.Embedding(7, 3, mask_zero=True)(x)
+    two = L.Bidirectional(L.LSTM(2))(words)
+    second = Model(x, [L.Dense(1)(two), L.Activation("softmax")(two)])
+    third = Sequential([L.Conv2D(2, 2, input_shape=(4, 4, 1)), L.MaxPooling2D(), L.Flatten(),
+                        L.Dense(1, kernel_regularizer="l2")])
+    for model, loss in ((first, "mse"), (second, "mse"), (third, "binary_crossentropy")):
+        model.compile("adam", loss, metrics=["accuracy"])
+        model._make_train_function()
+    return first, second, third
+
+
+def seeds():
+    """(reader, bytes) of whole files."""
+    out = []
+    for model in models():
+        for save in (model.save, model.save_weights):
+            memory = io.BytesIO()
+            save(memory)
+            out.append(("hdf5", memory.getvalue()))
+        out.append(("json", model.to_json().encode()))
+        out.append(("yaml", model.to_yaml().encode()))
+    return out
+
+
+# ------------------------------------------------------------------ bytes
+def cut(data, r):
+    return data[:r.randrange(len(data))]
+
+
+def flipped(data, r):
+    data = bytearray(data)
+    for _ in range(r.choice([1, 1, 2, 8, 64])):
+        data[r.randrange(len(data))] ^= 1 << r.randrange(8)
+    return bytes(data)
+
+
+def numbered(data, r):
+    """An integer of interest where a size, an address or a version may be."""
+    at, width = r.randrange(len(data)), r.choice("BHIQ")
+    put = struct.pack("<" + width, r.choice(INTERESTING) & (256 ** struct.calcsize(width) - 1))
+    return data[:at] + put + data[at + len(put):]
+
+
+def moved(data, r):
+    """A piece left out, doubled, or copied elsewhere."""
+    a, n, b = r.randrange(len(data)), r.randrange(1, 200), r.randrange(len(data))
+    piece = data[a:a + n]
+    return r.choice([data[:a] + data[a + n:], data[:b] + piece + data[b:], data[:b] + piece + data[b + len(piece):]])
+
+
+# ------------------------------------------------------------------ structure
+def value_changed(value, r):
+    """A JSON value with one part replaced, left out, or put elsewhere."""
+    if isinstance(value, dict) and value and r.random() < .9:
+        key = r.choice(sorted(value))
+        kind = r.random()
+        rest = {k: v for k, v in value.items() if k != key}
+        if kind < .1:
+            return rest
+        if kind < .2:
+            return {**rest, r.choice(sorted(value)): value[key]}
+        return {**value, key: value_changed(value[key], r)}
+    if isinstance(value, list) and value and r.random() < .9:
+        at = r.randrange(len(value))
+        if r.random() < .2:
+            return r.choice([value[:at] + value[at + 1:], value + [value[at]], value[::-1]])
+        return value[:at] + [value_changed(value[at], r)] + value[at + 1:]
+    return r.choice(VALUES)
+
+
+def json_changed(data, r):
+    value = json.loads(data)
+    for _ in range(r.choice([1, 1, 2, 5])):
+        value = value_changed(value, r)
+    return json.dumps(value).encode()
+
+
+def places(group):
+    found = []
+    group.visititems(lambda name, item: found.append(name))
+    return found
+
+
+def hdf5_changed(data, r):
+    """A file with attributes, arrays and links changed by h5py, so that its structure stays whole."""
+    memory = io.BytesIO(data)
+    with h5py.File(memory, "r+") as f:
+        for _ in range(r.choice([1, 1, 2])):
+            name = r.choice(["/", *places(f)])
+            item = f[name]
+            if len(item.attrs) and r.random() < .6:
+                attribute_changed(item, r)
+            elif name != "/":
+                item_changed(f, name, item, r)
+    return memory.getvalue()
+
+
+def attribute_changed(item, r):
+    name = r.choice(sorted(item.attrs))
+    value = item.attrs[name]
+    if isinstance(value, (str, bytes)) and r.random() < .7:
+        text = value if isinstance(value, bytes) else value.encode()
+        try:
+            item.attrs[name] = json_changed(text, r)
+        except ValueError:
+            item.attrs[name] = flipped(text or b"x", r)
+    elif isinstance(value, np.ndarray) and value.size and r.random() < .6:
+        order = [bytes(v) for v in value]
+        r.shuffle(order)
+        item.attrs[name] = np.array(order[r.randrange(2):] + [r.choice([b"..", b"/", b"", b"none", order[0]])])
+    elif r.random() < .4:
+        del item.attrs[name]
+    else:
+        item.attrs[name] = r.choice([3, 2.5, b"\xff\xfe", np.arange(4), b"", np.zeros((2, 2)), "x" * 1000])
+
+
+def item_changed(f, name, item, r):
+    kind = r.randrange(7)
+    if kind == 6 and isinstance(item, h5py.Group):
+        if len(item):
+            item.move(r.choice(sorted(item)), "moved")
+        return
+    del f[name]
+    if kind == 0:
+        f[name] = h5py.SoftLink(r.choice(["/", "/none", name]))
+    elif kind == 1:
+        f[name] = h5py.ExternalLink("/etc/hostname", "/")
+    elif kind == 2:
+        f.create_dataset(name, (2**31, 2**10), "f4", chunks=(64, 64), compression="gzip")
+    elif kind == 3:
+        shape = r.choice([(), (0,), (3,), (4, 3), (1, 1, 1)])
+        f.create_dataset(name, data=np.zeros(shape, r.choice(["f8", "i1", "f2"])))
+    elif kind == 4:
+        f.create_dataset(name, data=r.choice([b"text", "text"]))
+
+
+BY_KIND = {"hdf5": [cut, flipped, flipped, numbered, numbered, moved, hdf5_changed, hdf5_changed, hdf5_changed],
+           "json": [cut, flipped, moved, json_changed, json_changed, json_changed],
+           "yaml": [cut, flipped, moved, flipped]}
+
+
+def mutant(number, whole):
+    """(reader, bytes, name of the change) of one mutant of the files `whole`."""
+    r = random.Random(number)
+    kind, data = whole[number % len(whole)]
+    change = r.choice(BY_KIND[kind])
+    data = change(data, r)
+    if r.random() < .2:
+        data = r.choice([flipped, numbered])(data or b"x", r)
+    return kind, data, change.__name__

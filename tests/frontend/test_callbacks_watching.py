@@ -77,6 +77,8 @@ def test_schedules(capsys):
     assert "\nEpoch 00003: LearningRateScheduler setting learning rate to 0.001249" in capsys.readouterr().out
     with pytest.raises(ValueError, match='The output of the "schedule" function should be float'):
         m.fit(X, X, verbose=0, callbacks=[C.LearningRateScheduler(lambda epoch: 1)])
+    with pytest.raises(TypeError, match="unsupported operand"):    # what went wrong inside
+        m.fit(X, X, verbose=0, callbacks=[C.LearningRateScheduler(lambda epoch, lr: lr + "x")])
 
 
 # ------------------------------------------------------------------ watching

@@ -5,6 +5,7 @@ warning that names those that are; `acc` and `accuracy` are one name.
 """
 from __future__ import annotations
 
+import inspect
 import os
 import warnings
 from typing import Any, Callable
@@ -148,16 +149,22 @@ class LearningRateScheduler(Callback):
         if not hasattr(self.model.optimizer, "lr"):
             raise ValueError('Optimizer must have a "lr" attribute.')
         with naming("schedule", lambda: "in the `schedule` of LearningRateScheduler, which is called with the epoch"):
-            try:
-                lr = self.schedule(epoch, float(K.get_value(self.model.optimizer.lr)))
-            except TypeError:
-                lr = self.schedule(epoch)
+            lr = self.schedule(*self._arguments(epoch))
         if not isinstance(lr, (float, np.float32, np.float64)):
             raise ValueError(f'The output of the "schedule" function should be float. Received {lr!r} for the epoch '
                              f"{epoch}.")
         K.set_value(self.model.optimizer.lr, lr)
         if self.verbose > 0:
             print("\nEpoch %05d: LearningRateScheduler setting learning rate to %s." % (epoch + 1, lr))
+
+    def _arguments(self, epoch: int) -> tuple[Any, ...]:
+        """What the schedule takes: epoch and rate, or the epoch alone."""
+        both = epoch, float(K.get_value(self.model.optimizer.lr))
+        try:
+            inspect.signature(self.schedule).bind(*both)
+        except (TypeError, ValueError):
+            return both[:1]
+        return both
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if logs is not None:

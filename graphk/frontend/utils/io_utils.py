@@ -5,6 +5,7 @@ the first file.
 """
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from typing import Any, Callable, Iterator
 
@@ -114,7 +115,7 @@ class H5Dict:
 
     >>> d = H5Dict({})
     >>> d["x"], d["g"]["y"] = np.ones(2), [b"a", b"b"]
-    >>> sorted(d), [bytes(s) for s in d["g"]["y"]]
+    >>> sorted(d), d["g"]["y"]
     (['g', 'x'], [b'a', b'b'])
     """
 
@@ -155,10 +156,10 @@ class H5Dict:
             found = self.data[name]
             return H5Dict(found, "r" if self.read_only else "a") if isinstance(found, dict) else found
         if name in self.data.attrs:
-            return self.data.attrs[name]
+            return _texts(self.data.attrs[name])
         if f"{name}0" in self.data.attrs:
-            parts = iter(range(len(self.data.attrs)))
-            return np.concatenate([self.data.attrs[f"{name}{i}"] for i in parts if f"{name}{i}" in self.data.attrs])
+            parts = itertools.takewhile(self.data.attrs.__contains__, (f"{name}{i}" for i in itertools.count()))
+            return _texts(np.concatenate([self.data.attrs[part] for part in parts]))
         if name not in self.data:
             self._missing(name)
             return H5Dict(self.data.create_group(name))
@@ -208,6 +209,11 @@ class H5Dict:
 
     def __exit__(self, *_: Any) -> None:
         self.close()
+
+
+def _texts(value: Any) -> Any:
+    """Arrays of texts as lists, other values as they are."""
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind == "S" else value
 
 
 h5dict = H5Dict

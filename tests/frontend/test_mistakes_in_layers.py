@@ -178,3 +178,8 @@ def test_weights_that_do_not_fit_change_none():
         with pytest.raises(ValueError, match="not compatible|expecting 4 weights"):
             m.set_weights(wrong)
     assert all((a == b).all() for a, b in zip(before, m.get_weights()))
+
+
+def test_a_weight_larger_than_the_machine_is_refused_before_it_is_made():
+    with pytest.raises(MemoryError, match=r"the weight `kernel` of shape \(1000000000, 1000\) needs .* GiB, this machine"):
+        L.Dense(1000, name="huge")(inp(10 ** 9))

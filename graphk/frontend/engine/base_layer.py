@@ -7,6 +7,8 @@ layer's name as its origin; weights are listed trainable first.
 from __future__ import annotations
 
 import contextlib
+import math
+import os
 from typing import Any, Iterator, Sequence
 
 import numpy as np
@@ -188,6 +190,7 @@ class Layer(LayerState, LayerAccessors):
                              "integers. Sizes that are open, such as the batch's, are none of weights: use "
                              "input_shape[-1], and declare it in Input.")
         shape = tuple(int(d) for d in shape)
+        _check_memory(f"Layer {self.name}: the weight `{name}`", shape, dtype)
         first = Unwritten(shape, dtype) if _unwritten else initial(make, shape, dtype)
         weight = K.variable(first, dtype, name, constraints.get(constraint))
         if weight.array.shape != shape:
@@ -316,6 +319,16 @@ class Layer(LayerState, LayerAccessors):
             x._keras_history = (self, index, i)
         Node(self, [h[0] for h in history], [h[1] for h in history], [h[2] for h in history], inputs, outputs,
              in_masks, masks, [K.int_shape(x) for x in inputs], shapes, arguments)
+
+
+def _check_memory(what: str, shape: tuple[int, ...], dtype: str) -> None:
+    """MemoryError for a weight that this machine cannot hold, before anything tries to allocate it."""
+    first = 0 if _unwritten else 8                     # initializers compute in float64
+    needed = math.prod(shape) * (np.dtype(dtype).itemsize + first)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
+        raise MemoryError(f"{what} of shape {shape} needs {needed / 2**30:.1f} GiB, this machine has "
+                          f"{memory / 2**30:.1f} GiB. Make the layer smaller.")
 
 
 _unwritten: list[bool] = []

@@ -36,3 +36,12 @@ def golden(request):
             pytest.fail(f"{path.name} is not what is made now; if that is meant, run with --update-golden\n{diff}",
                         pytrace=False)
     return check
+
+
+@pytest.fixture
+def peer():
+    """The Python that `GRAPHK_PEER` names, which has tf_keras: for tests of the group `peers`, which record again."""
+    python = os.environ.get("GRAPHK_PEER")
+    if not python:
+        pytest.skip("GRAPHK_PEER names no Python with tf_keras")
+    return python

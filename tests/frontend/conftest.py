@@ -25,12 +25,3 @@ def fresh():
 def recorded():
     """Values computed by tf_keras 2.21 (Keras 2's formulas), rounded to 7 digits."""
     return json.loads((pathlib.Path(__file__).parent / "recorded.json").read_text())
-
-
-@pytest.fixture
-def peer():
-    """The Python that `GRAPHK_PEER` names, which has tf_keras: for tests of the group `peers`, which record again."""
-    python = os.environ.get("GRAPHK_PEER")
-    if not python:
-        pytest.skip("GRAPHK_PEER names no Python with tf_keras")
-    return python

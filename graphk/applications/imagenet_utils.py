@@ -33,8 +33,8 @@ def preprocess_input(x: Any, data_format: str | None = None, mode: str = "caffe"
     configured one by default.  mode: 'caffe' is BGR less the data set's mean, 'tf' is -1 to 1, 'torch' is 0 to 1
     normalized by the data set's mean and deviation.  ValueError for another mode or data format.
 
-    >>> preprocess_input(np.array([[[0, 51, 255]]]), mode='tf').round(3).tolist()
-    [[[-1.0, -0.6, 1.0]]]
+    >>> preprocess_input(np.array([[[0, 255, 255]]]), mode='tf').tolist()
+    [[[-1.0, 1.0, 1.0]]]
     """
     reject_unknown("preprocess_input", kwargs)
     data_format = data_format or K.image_data_format()

@@ -1,4 +1,5 @@
 """Images on their way in, and names of classes on their way out."""
+import doctest
 import json
 
 import numpy as np
@@ -46,6 +47,12 @@ def test_each_module_has_its_mode(name):
     x = image("channels_last", "float64", True)
     np.testing.assert_allclose(module.preprocess_input(x)[0, 0, 0], WANT[MODE[name]], rtol=1e-6)
     assert module.decode_predictions is imagenet_utils.decode_predictions
+
+
+@pytest.mark.parametrize("module", [imagenet_utils, applications.mobilenet])
+def test_examples(module):
+    result = doctest.testmod(module)
+    assert result.attempted and not result.failed
 
 
 def test_the_configured_layout_is_the_default():

@@ -125,7 +125,7 @@ def test_weights_of_a_file(tmp_path):
 
 @pytest.mark.parametrize("name, wish, file, origin, known", [
     ("VGG16", {}, "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5", "fchollet/deep-learning-models", True),
-    ("ResNet101", {}, "resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5", "keras-team/keras-applications", True),
+    ("ResNet50V2", {}, "resnet50v2_weights_tf_dim_ordering_tf_kernels_notop.h5", "keras-team/keras-applications", True),
     ("MobileNet", {"alpha": .5, "input_shape": (128, 128, 3)}, "mobilenet_5_0_128_tf_no_top.h5", "v0.6/", False),
     ("MobileNetV2", {"alpha": 1, "input_shape": (96, 96, 3)},
      "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_96_no_top.h5", "JonathanCMitchell", False),

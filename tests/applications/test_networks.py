@@ -10,7 +10,7 @@ from graphk import backend as K
 
 from tests.applications.record import NETWORKS, TABLE, described
 
-WITHOUT_TOP = ["MobileNetV2", "DenseNet121"]
+WITHOUT_TOP = ["MobileNet", "MobileNetV2"]
 SMALL = {"VGG16": {}, "ResNet50V2": {}, "Xception": {}, "MobileNet": {"alpha": .25}, "MobileNetV2": {"alpha": .35},
          "NASNetMobile": {}}
 

@@ -15,10 +15,15 @@ from graphk.frontend.utils.generic_utils import to_list, unpack_singleton
 
 
 def model_from_config(config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
-    """A model from `{class_name, config}`; TypeError for a list (that is Sequential.from_config's)."""
+    """A model from `{class_name, config}`, of any Keras; TypeError for a list (that is Sequential.from_config's)."""
     if isinstance(config, list):
         raise TypeError("`model_from_config` expects a dictionary, not a list. Maybe you meant to use "
                         "`Sequential.from_config(config)`?")
+    from graphk.frontend.saving.configs import modern, report
+    version = config.get("keras_version") if isinstance(config, dict) else None
+    config, problems = modern(config, version, custom_objects)
+    if problems:
+        raise report(problems)
     return deserialize(config, custom_objects=custom_objects)
 
 

@@ -244,6 +244,7 @@ class RNN(Layer):
 
     def _init_sequence(self, return_sequences: bool, return_state: bool, go_backwards: bool, stateful: bool,
                        unroll: bool, kwargs: dict[str, Any]) -> None:
+        self.zero_output_for_mask = bool(kwargs.pop("zero_output_for_mask", False))
         length, dim = kwargs.pop("input_length", None), kwargs.pop("input_dim", None)
         if dim is not None and "input_shape" not in kwargs and "batch_input_shape" not in kwargs:
             kwargs["input_shape"] = (length, dim)
@@ -368,8 +369,11 @@ class RNN(Layer):
             raise ValueError("RNN cell does not support constants: the `call` of " + type(self.cell).__name__
                              + " takes no argument `constants`.")
         with one_sequence():
-            last, outputs, states = self._recur(inputs, initial_state, constants,
-                                                mask[0] if isinstance(mask, list) else mask, training)
+            mask = mask[0] if isinstance(mask, list) else mask
+            last, outputs, states = self._recur(inputs, initial_state, constants, mask, training)
+        if self.zero_output_for_mask and mask is not None and self.return_sequences:
+            kept = K.cast(K.reverse(mask, 1) if self.go_backwards else mask, outputs.dtype)
+            outputs = outputs * K.reshape(kept, (*kept.node.shape, *[1] * (outputs.ndim - kept.ndim)))
         if self.stateful:
             self.add_update([Update(v, s) for v, s in zip(self.states, states)], call_inputs)
         output = outputs if self.return_sequences else last
@@ -423,6 +427,8 @@ class RNN(Layer):
     def get_config(self) -> dict[str, Any]:
         config = {**super().get_config(), "return_sequences": self.return_sequences, "return_state": self.return_state,
                   "go_backwards": self.go_backwards, "stateful": self.stateful, "unroll": self.unroll}
+        if self.zero_output_for_mask:                  # of a file of tf.keras or Keras 3: Keras 2 has no such key
+            config["zero_output_for_mask"] = True
         if self._num_constants is not None:
             config["num_constants"] = self._num_constants
         return {**config, "cell": serialized(self.cell)}

@@ -6,11 +6,13 @@ Keras's errors catch it.
 from __future__ import annotations
 
 import contextlib
+import zipfile
+import zlib
 from typing import Any, Iterator
 
 # What h5py, zipfile, json and numpy raise about bytes that do not mean what they should.
 _MALFORMED = (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowError, MemoryError, RecursionError,
-              AttributeError, IndexError, UnicodeError, NotImplementedError)
+              AttributeError, IndexError, UnicodeError, NotImplementedError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 class GraphkFormatError(ValueError):

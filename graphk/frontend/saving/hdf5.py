@@ -114,6 +114,22 @@ class Place:
             raise self.error(f"expected a group, found {type(found).__name__}", name)
         return Place(found, self.file, self._at(name))
 
+    def unreadable(self, most: int = 100) -> list[str]:
+        """What is wrong with the links and arrays in here, at any depth."""
+        found: list[str] = []
+        waiting = [self]
+        while waiting and len(found) < most:
+            place = waiting.pop()
+            for name in place.keys():
+                try:
+                    if isinstance(place._open(name), h5py.Group):
+                        waiting.append(place.group(name))
+                    else:
+                        place.array(name)
+                except GraphkFormatError as e:
+                    found.append(f"{e.place}: {e.reason}")
+        return found
+
     def array(self, name: str) -> "Stored":
         """The array at `name`, not yet read."""
         found = self._open(name)

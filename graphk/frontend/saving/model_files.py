@@ -5,20 +5,33 @@ stopped.  What always holds: nothing in a file is executed or imported; a model 
 """
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import warnings
-from typing import Any
+from typing import Any, Callable, Iterator, NamedTuple
 
 from graphk.frontend import optimizers
 from graphk.frontend.engine.base_layer import unwritten_weights
 from graphk.frontend.engine.network_config import KERAS_VERSION, json_value
-from graphk.frontend.models import model_from_config
-from graphk.frontend.saving.errors import malformed
+from graphk.frontend.layers import deserialize
+from graphk.frontend.saving import archives
+from graphk.frontend.saving.configs import Problem, modern, of_tensorflow, report
+from graphk.frontend.saving.errors import GraphkFormatError, malformed
 from graphk.frontend.saving.hdf5 import Place, reading, writing
+from graphk.frontend.saving.layer_folders import has_folders, load_folders, numbered
+from graphk.frontend.saving.optimizer_state import State, resume
 from graphk.frontend.saving.text import load_json
-from graphk.frontend.saving.weights import load_by_name, load_in_order, put_named, write_weights
-from graphk.frontend.utils.generic_utils import CustomObjectScope, deserialize_keras_object
+from graphk.frontend.saving.training_configs import compile_as, training_problems
+from graphk.frontend.saving.weights import (
+    has_names,
+    load_by_name,
+    load_in_order,
+    put_named,
+    stored_names,
+    write_weights,
+)
+from graphk.frontend.utils.generic_utils import CustomObjectScope
 from graphk.frontend.utils.io_utils import ask_to_proceed_with_overwrite
 
 
@@ -83,68 +96,7 @@ def save_weights(model: Any, filepath: Any, overwrite: bool = True) -> None:
         write_weights(root, model.layers)
 
 
-# ------------------------------------------------------------------ reading
-def load_model(filepath: Any, custom_objects: dict[str, Any] | None = None, compile: bool = True) -> Any:
-    """A model from a file that `model.save` wrote.
-
-    filepath: a path, an h5py file or group, or a file object open for reading; custom_objects: classes and functions of
-    the user's by name; compile: with the training configuration and the optimizer's state, if the file has them.
-    Raises FileNotFoundError, or GraphkFormatError (a ValueError) that says what is wrong with the file.
-    """
-    with reading(filepath) as root, CustomObjectScope(custom_objects or {}):
-        text = root.text("model_config")
-        if text is None:
-            raise root.error(_no_model(root), "model_config")
-        place = root._at("model_config")
-        with malformed(root.file, place, "the model cannot be made"), unwritten_weights():
-            model = model_from_config(load_json(text, root.file, place), custom_objects)
-        load_in_order(root.group("model_weights"), model.layers)
-        if compile:
-            _compile(model, root, custom_objects or {})
-    return model
-
-
-def _no_model(root: Place) -> str:
-    if root.has_attribute("layer_names") or root.has_attribute("layer_names0"):
-        return "No model found in config file: it holds weights only. Make the model by its code, then call " \
-            "`model.load_weights(file)`"
-    return f"No model found in config file. It holds {root.keys()[:8]}"
-
-
-def _compile(model: Any, root: Place, custom_objects: dict[str, Any]) -> None:
-    text = root.text("training_config")
-    if text is None:
-        warnings.warn("No training configuration found in save file: the model was *not* compiled. Compile it "
-                      "manually.", stacklevel=4)
-        return
-    given = load_json(text, root.file, root._at("training_config"))
-
-    def own(x: Any) -> Any:
-        if isinstance(x, (list, tuple)):
-            return [own(v) for v in x]
-        if isinstance(x, dict) and set(x) == {"class_name", "config"}:          # a loss or metric with a config
-            return deserialize_keras_object(x, {}, custom_objects, "loss or metric")
-        if isinstance(x, dict):
-            return {k: own(v) for k, v in x.items()}
-        return custom_objects.get(x, x) if isinstance(x, str) else x
-    optimizer = optimizers.deserialize(given["optimizer_config"], custom_objects)
-    model.compile(optimizer, own(given.get("loss")), own(given.get("metrics")), given.get("loss_weights"),
-                  given.get("sample_weight_mode"), own(given.get("weighted_metrics")))
-    if "optimizer_weights" in root:
-        _resume(model, root.group("optimizer_weights"))
-
-
-def _resume(model: Any, place: Place) -> None:
-    """The optimizer's state; a warning if it does not fit, and then it starts fresh."""
-    model._make_train_function()
-    values = [place.array(name).read() for name in place.texts("weight_names") or []]
-    try:
-        model.optimizer.set_weights(values)
-    except ValueError as e:
-        warnings.warn(f"Error in loading the saved optimizer state. As a result, your model is starting with a freshly "
-                      f"initialized optimizer. ({e})", stacklevel=5)
-
-
+# ------------------------------------------------------------------ weights
 def load_weights(model: Any, filepath: Any, by_name: bool = False, skip_mismatch: bool = False, reshape: bool = False
                  ) -> None:
     """Give a model the weights of a file (of weights, or of a whole model).
@@ -155,11 +107,144 @@ def load_weights(model: Any, filepath: Any, by_name: bool = False, skip_mismatch
     """
     if skip_mismatch and not by_name:
         raise ValueError("When calling model.load_weights, skip_mismatch can only be set to True when by_name is True.")
+    if archives.is_archive(filepath):
+        with archives.opened(filepath) as archive:
+            _no_names(by_name, archive.file)
+            load_folders(archive.weights, model)
+        return
     with reading(filepath) as root:
-        if by_name:
+        if has_folders(root) and not has_names(root):
+            _no_names(by_name, root.file)
+            load_folders(root, model)
+        elif by_name:
             load_by_name(root, model.layers, skip_mismatch, reshape)
         else:
             load_in_order(root, model.layers, reshape)
 
 
-__all__ = ["load_model", "load_weights", "save_model", "save_weights"]
+def _no_names(by_name: bool, file: str) -> None:
+    if by_name:
+        raise GraphkFormatError(file, "", "by_name=True: Keras 3 names the weights' folders after classes, not layers. "
+                                          "Load the model with load_model and take its layers' weights")
+
+
+# ------------------------------------------------------------------ reading
+class Parts(NamedTuple):
+    """A file's model, whatever the format.  place: where its architecture stands; training: what it was compiled with,
+    None if the file does not say; give_weights, state: the weights for a model that was made, the optimizer's state."""
+    file: str
+    place: str
+    config: dict[str, Any]
+    version: str
+    training: dict[str, Any] | None
+    weights: Place
+    give_weights: Callable[[Any], None]
+    state: Callable[[Any], State | None]
+
+
+@contextlib.contextmanager
+def parts(filepath: Any) -> Iterator[Parts]:
+    """The model in a file, nothing of it made yet."""
+    if archives.is_archive(filepath):
+        with archives.opened(filepath) as archive:
+            yield _of_archive(archive)
+    else:
+        with reading(filepath) as root:
+            yield _of_hdf5(root)
+
+
+def _of_archive(archive: archives.Archive) -> Parts:
+    root = archive.weights
+
+    def state(model: Any) -> State | None:
+        if "optimizer/vars" not in root:
+            return None
+        stored = numbered(root.group("optimizer/vars"))
+        return State([s.name for s in stored], stored, {}, "3", interleaved=True)
+    return Parts(archive.file, archives.CONFIG, archive.config, str(archive.metadata.get("keras_version", "3")),
+                 archive.config.get("compile_config"), root,
+                 lambda model: load_folders(root, model, archive.config.get("config")), state)
+
+
+def _of_hdf5(root: Place) -> Parts:
+    place, text = root._at("model_config"), root.text("model_config")
+    if text is None:
+        raise root.error(_no_model(root), "model_config")
+    config = load_json(text, root.file, place)
+    if not isinstance(config, dict):
+        raise root.error(f"expected a JSON object, found {str(config):.60}", "model_config")
+    training = root.text("training_config")
+    weights = root if has_names(root) else root.group("model_weights")
+    version = weights.text("keras_version") or root.text("keras_version") or "1"
+
+    def state(model: Any) -> State | None:
+        if "optimizer_weights" not in root:
+            return None
+        group = root.group("optimizer_weights")
+        names = group.texts("weight_names") or []
+        return State(names, [group.array(n) for n in names], stored_names(weights, model.layers), version)
+    return Parts(root.file, place, config, version,
+                 None if training is None else load_json(training, root.file, root._at("training_config")), weights,
+                 lambda model: load_in_order(weights, model.layers, whole_model=True), state)
+
+
+def _no_model(root: Place) -> str:
+    if has_names(root) or has_folders(root):
+        return "No model found in config file: it holds weights only. Make the model by its code, then call " \
+            "`model.load_weights(file)`"
+    return f"No model found in config file. It holds {root.keys()[:8]}"
+
+
+def load_model(filepath: Any, custom_objects: dict[str, Any] | None = None, compile: bool = True) -> Any:
+    """A model from a file that `model.save` of any Keras wrote: HDF5, or a `.keras` archive.
+
+    filepath: a path, an h5py file or group, or a file object open for reading; custom_objects: classes and functions of
+    the user's by name; compile: with the training configuration and the optimizer's state, if the file has them.
+    Raises FileNotFoundError, or GraphkFormatError (a ValueError) that says what is wrong with the file.
+    """
+    given = custom_objects or {}
+    with parts(filepath) as stored, CustomObjectScope(given):
+        model = make(stored, given, compile)
+        stored.give_weights(model)
+        if compile:
+            _compile(model, stored, given)
+    return model
+
+
+def make(stored: Parts, custom_objects: dict[str, Any], compile: bool = True) -> Any:
+    """The model of a file, its weights not yet set; GraphkFormatError with all that is in the way."""
+    with malformed(stored.file, stored.place, "the model cannot be made"):
+        config, problems = modern(stored.config, stored.version, custom_objects)
+    if compile and stored.training is not None:
+        problems += training_problems(stored.training, custom_objects)
+    if problems:
+        problems += [Problem(text) for text in stored.weights.unreadable()]
+        raise report(problems, stored.file, stored.place)
+    with malformed(stored.file, stored.place, "the model cannot be made"), unwritten_weights(), \
+            warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The `Merge` layer is deprecated")
+        model = deserialize(config, custom_objects)
+        if not model.built:
+            raise ValueError("it has no input shape, so that nothing says which weights it has")
+        return model
+
+
+def _compile(model: Any, stored: Parts, custom_objects: dict[str, Any]) -> None:
+    if not stored.training:
+        warnings.warn("No training configuration found in save file: the model was *not* compiled. Compile it "
+                      "manually.", stacklevel=3)
+        return
+    later = int(stored.version[0]) >= 3 if stored.version[:1].isdigit() else False
+    with malformed(stored.file, "training_config", "the model cannot be compiled"):
+        done = compile_as(model, stored.training, custom_objects, later or of_tensorflow(stored.version))
+        state = stored.state(model) if done else None
+    if state is None:
+        return
+    try:
+        resume(model, state)
+    except ValueError as e:
+        warnings.warn(f"Error in loading the saved optimizer state. As a result, your model is starting with a freshly "
+                      f"initialized optimizer. ({e})", stacklevel=3)
+
+
+__all__ = ["Parts", "load_model", "load_weights", "make", "parts", "save_model", "save_weights"]

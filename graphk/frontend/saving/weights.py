@@ -64,7 +64,7 @@ class Source(NamedTuple):
 def source(root: Place) -> Source:
     """The weights in a file of weights, or in one of a whole model."""
     place = root
-    if not _has_layers(root) and "model_weights" in root:
+    if not has_names(root) and "model_weights" in root:
         place = root.group("model_weights")
     names = place.texts("layer_names")
     if names is None:
@@ -81,8 +81,17 @@ def source(root: Place) -> Source:
     return Source(place, layers, version.split(".")[0], place.text("backend") or root.text("backend"))
 
 
-def _has_layers(place: Place) -> bool:
+def has_names(place: Place) -> bool:
+    """Whether a group lists layers, as groups of weights do."""
     return place.has_attribute("layer_names") or place.has_attribute("layer_names0")
+
+
+def stored_names(root: Place, layers: Sequence[Any]) -> dict[int, str]:
+    """What a whole model's file calls the weights of `layers`, by their identity, where it has as many."""
+    by_name = dict(source(root).layers)
+    pairs = [(w, s) for la in layers if la.weights and len(by_name.get(la.name, ())) == len(la.weights)
+             for w, s in zip(la.weights, by_name[la.name])]
+    return {id(w): s.name for w, s in pairs}
 
 
 def _match(k: int, layer: Any, name: str, stored: Sequence[Stored], origin: Source, reshape: bool
@@ -108,19 +117,25 @@ def _match(k: int, layer: Any, name: str, stored: Sequence[Stored], origin: Sour
     return pairs, problems
 
 
-def load_in_order(root: Place, layers: Sequence[Any], reshape: bool = False) -> None:
-    """Give the layers that have weights those of the file, pair by pair; GraphkFormatError if any does not fit."""
+def load_in_order(root: Place, layers: Sequence[Any], reshape: bool = False, whole_model: bool = False) -> None:
+    """Give the layers that have weights those of the file, pair by pair; GraphkFormatError if any does not fit.
+
+    whole_model: the layers were made from the same file's config, so that equal names say what belongs together.
+    """
     origin = source(root)
     ours = [layer for layer in layers if layer.weights]
+    places = {name: k for k, (name, _) in enumerate(origin.layers)}
+    if whole_model and len(places) == len(origin.layers) == len(ours) and all(la.name in places for la in ours):
+        ours.sort(key=lambda la: places[la.name])
     if len(origin.layers) != len(ours):
-        raise _report(origin, [f"You are trying to load a weight file containing {len(origin.layers)} layers into a "
-                               f"model with {len(ours)} layers.", *_side_by_side(origin, ours)])
+        raise misfit(origin.place, [f"You are trying to load a weight file containing {len(origin.layers)} "
+                                    f"layers into a model with {len(ours)} layers.", *_side_by_side(origin, ours)])
     matches = [_match(k, layer, name, stored, origin, reshape)
                for k, ((name, stored), layer) in enumerate(zip(origin.layers, ours))]
     problems = [p for _, some in matches for p in some]
     if problems:
-        raise _report(origin, problems)
-    _set([pair for pairs, _ in matches for pair in pairs])
+        raise misfit(origin.place, problems)
+    set_all([pair for pairs, _ in matches for pair in pairs])
 
 
 def load_by_name(root: Place, layers: Sequence[Any], skip_mismatch: bool = False, reshape: bool = False) -> None:
@@ -136,13 +151,13 @@ def load_by_name(root: Place, layers: Sequence[Any], skip_mismatch: bool = False
                for k, (name, stored) in enumerate(origin.layers) for layer in by_name.get(name, [])]
     problems = [p for _, some in matches for p in some]
     if problems and not skip_mismatch:
-        raise _report(origin, problems)
+        raise misfit(origin.place, problems)
     for problem in problems:
         warnings.warn(f"Skipping loading of weights: {problem}", stacklevel=4)
-    _set([pair for pairs, _ in matches for pair in pairs])
+    set_all([pair for pairs, _ in matches for pair in pairs])
 
 
-def _set(pairs: list[tuple[Any, Any]]) -> None:
+def set_all(pairs: list[tuple[Any, Any]]) -> None:
     """Write values into weights, straight from the file where reading them cannot fail halfway."""
     pairs = [(w, v.read() if isinstance(v, Stored) and not v.lies_plain() else v) for w, v in pairs]
     for w, value in pairs:
@@ -166,9 +181,11 @@ def _side_by_side(origin: Source, ours: Sequence[Any]) -> list[str]:
     return [f"in the file: {a}; in the model: {b}" for a, b in zip(theirs, mine)]
 
 
-def _report(origin: Source, lines: list[str]) -> GraphkFormatError:
+def misfit(place: Place, lines: list[str]) -> GraphkFormatError:
+    """One error about everything in `lines`."""
     more = [f"… and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
-    return GraphkFormatError(origin.place.file, origin.place.path, "\n  ".join([*lines[:_LISTED], *more]))
+    return GraphkFormatError(place.file, place.path, "\n  ".join([*lines[:_LISTED], *more]))
 
 
-__all__ = ["Source", "load_by_name", "load_in_order", "put_named", "source", "unique_names", "write_weights"]
+__all__ = ["Source", "has_names", "load_by_name", "load_in_order", "misfit", "put_named", "set_all", "source",
+           "stored_names", "unique_names", "write_weights"]

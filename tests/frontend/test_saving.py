@@ -396,6 +396,18 @@ def test_hostile_files_are_refused(tmp_path, edit, says):
     assert str(path) in str(e.value)
 
 
+def test_a_heap_that_the_library_would_walk_for_ever_is_refused(tmp_path):
+    path = tmp_path / "m.h5"
+    classifier().save(path)
+    data = bytearray(path.read_bytes())
+    first = data.index(b"GCOL") + 16
+    data[first:first + 16] = bytes(16)                 # a free object of size 0
+    path.write_bytes(data)
+    for source in (path, io.BytesIO(data)):
+        with pytest.raises(GraphkFormatError, match="does not fit into its global heap"):
+            load_model(source)
+
+
 def test_an_optimizer_state_that_does_not_fit_starts_fresh(tmp_path):
     def shorter(f):
         group = f["optimizer_weights"]

@@ -86,7 +86,7 @@ def watch(numbers, counts, failures):
                     raise RuntimeError(f"a worker ended with {process.exitcode} before its first mutant") from None
                 how = signal.Signals(-process.exitcode).name if process.exitcode < 0 else \
                     f"exit {process.exitcode} (a hang, if a traceback is shown above)"
-                failures.append((announced[0], announced[1], announced[2], f"the process died: {how}"))
+                failed(failures, *announced[:3], f"the process died: {how}")
                 numbers = numbers[numbers.index(announced[0]) + 1:]
                 break
             if message is None:
@@ -98,7 +98,12 @@ def watch(numbers, counts, failures):
                 continue
             counts[kind, found if found in ("loaded", "refused") else "failed"] += 1
             if found not in ("loaded", "refused"):
-                failures.append((number, kind, change, found))
+                failed(failures, number, kind, change, found)
+
+
+def failed(failures, number, kind, change, what):
+    print(f"mutant {number} ({kind}, {change}): {what}", flush=True)
+    failures.append((number, kind, change, what))
 
 
 def fuzz(mutants, first=0, processes=1):
@@ -130,8 +135,6 @@ def main():
         return
     begun = time.monotonic()
     counts, failures = fuzz(args.mutants, args.first, args.processes)
-    for number, kind, change, what in sorted(failures)[:100]:
-        print(f"mutant {number} ({kind}, {change}): {what}")
     print(json.dumps({f"{kind} {found}": n for (kind, found), n in sorted(counts.items())}))
     print(f"{args.mutants} mutants, {len(failures)} failures, {time.monotonic() - begun:.0f} s")
     raise SystemExit(bool(failures))

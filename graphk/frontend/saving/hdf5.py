@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 
 from graphk.frontend.saving.errors import GraphkFormatError, malformed
+from graphk.frontend.saving.heaps import check_heaps
 
 # Larger attributes do not fit into an object's header: Keras splits lists of names into `name0`, `name1`, …
 HEADER_LIMIT = 64512
@@ -216,10 +217,10 @@ def reading(filepath: Any) -> Iterator[Place]:
                         f"{filepath!r:.80}, a {type(filepath).__name__}")
     with malformed(name, "", "the file cannot be opened as HDF5"):
         file = h5py.File(filepath, "r")
-    try:
+    with file, contextlib.ExitStack() as opened:
+        is_path = isinstance(filepath, (str, os.PathLike))
+        check_heaps(opened.enter_context(open(filepath, "rb")) if is_path else filepath, file, name)
         yield Place(file, name)
-    finally:
-        file.close()
 
 
 def file_name(filepath: Any) -> str:

@@ -15,6 +15,7 @@ import h5py
 
 from graphk.frontend.saving.errors import GraphkFormatError, malformed
 from graphk.frontend.saving.hdf5 import Place, file_name
+from graphk.frontend.saving.heaps import check_heaps
 from graphk.frontend.saving.text import load_json
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
@@ -87,7 +88,9 @@ def opened(filepath: Any) -> Iterator[Archive]:
         if not isinstance(config, dict) or not isinstance(metadata, dict):
             raise GraphkFormatError(name, CONFIG, f"expected a JSON object, found {str(config):.60}")
         with malformed(name, WEIGHTS, "the weights cannot be opened as HDF5"):
-            weights = stack.enter_context(h5py.File(_weights(name, file, zipped, found[WEIGHTS]), "r"))
+            source = _weights(name, file, zipped, found[WEIGHTS])
+            weights = stack.enter_context(h5py.File(source, "r"))
+        check_heaps(source, weights, f"{name}: {WEIGHTS}")
         yield Archive(name, config, metadata, Place(weights, f"{name}: {WEIGHTS}"))
 
 

@@ -7,6 +7,8 @@ import io
 import json
 import random
 import struct
+import zipfile
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -45,6 +47,10 @@ def seeds():
             out.append(("hdf5", memory.getvalue()))
         out.append(("json", model.to_json().encode()))
         out.append(("yaml", model.to_yaml().encode()))
+    for path in sorted((Path(__file__).parents[1] / "saving" / "files").glob("*.zip")):    # what other Keras wrote
+        with zipfile.ZipFile(path) as written:
+            out += [("hdf5" if name.endswith(".h5") else "keras", written.read(name)) for name in written.namelist()
+                    if name.endswith((".h5", ".keras"))]
     return out
 
 
@@ -131,7 +137,7 @@ def attribute_changed(item, r):
         except ValueError:
             item.attrs[name] = flipped(text or b"x", r)
     elif isinstance(value, np.ndarray) and value.size and r.random() < .6:
-        order = [bytes(v) for v in value]
+        order = [v if isinstance(v, bytes) else str(v).encode() for v in value.reshape(-1).tolist()]
         r.shuffle(order)
         item.attrs[name] = np.array(order[r.randrange(2):] + [r.choice([b"..", b"/", b"", b"none", order[0]])])
     elif r.random() < .4:
@@ -144,7 +150,7 @@ def item_changed(f, name, item, r):
     kind = r.randrange(7)
     if kind == 6 and isinstance(item, h5py.Group):
         if len(item):
-            item.move(r.choice(sorted(item)), "moved")
+            item.move(r.choice(sorted(item)), f"moved{r.randrange(10 ** 9)}")
         return
     del f[name]
     if kind == 0:
@@ -160,9 +166,30 @@ def item_changed(f, name, item, r):
         f.create_dataset(name, data=r.choice([b"text", "text"]))
 
 
+def archive_changed(data, r):
+    """An archive with one member changed, left out, doubled, or packed otherwise."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w") as new:
+        chosen = r.choice(old.namelist())
+        for name in old.namelist():
+            member = old.read(name)
+            if name == chosen:
+                kind = r.randrange(6)
+                if kind == 0:
+                    continue
+                if kind == 1:
+                    new.writestr("../" + name, member)
+                else:
+                    change = r.choice(BY_KIND["hdf5" if name.endswith(".h5") else "json"])
+                    member = change(member, r)
+            new.writestr(name, member, r.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]))
+    return out.getvalue()
+
+
 BY_KIND = {"hdf5": [cut, flipped, flipped, numbered, numbered, moved, hdf5_changed, hdf5_changed, hdf5_changed],
            "json": [cut, flipped, moved, json_changed, json_changed, json_changed],
-           "yaml": [cut, flipped, moved, flipped]}
+           "yaml": [cut, flipped, moved, flipped],
+           "keras": [cut, flipped, numbered, moved, archive_changed, archive_changed, archive_changed]}
 
 
 def mutant(number, whole):
@@ -170,7 +197,10 @@ def mutant(number, whole):
     r = random.Random(number)
     kind, data = whole[number % len(whole)]
     change = r.choice(BY_KIND[kind])
-    data = change(data, r)
+    try:
+        data = change(data, r)
+    except (ValueError, KeyError, OSError, RuntimeError):             # the change does not fit this file
+        data, change = flipped(data, r), flipped
     if r.random() < .2:
         data = r.choice([flipped, numbered])(data or b"x", r)
     return kind, data, change.__name__

@@ -6,6 +6,7 @@ else (another exception, a crash, more than 5 seconds, more than 1 GiB) is a fai
 """
 import argparse
 import collections
+import concurrent.futures
 import faulthandler
 import io
 import json
@@ -23,7 +24,7 @@ LIMIT_S, LIMIT_BYTES = 5., 1 << 30
 def read(kind, data):
     """Load a mutant as a user would."""
     from graphk.models import load_model, model_from_json, model_from_yaml
-    if kind == "hdf5":
+    if kind in ("hdf5", "keras"):
         return load_model(io.BytesIO(data))
     return (model_from_json if kind == "json" else model_from_yaml)(data.decode("utf-8", "surrogateescape"))
 
@@ -108,14 +109,11 @@ def failed(failures, number, kind, change, what):
 
 def fuzz(mutants, first=0, processes=1):
     """Counts by (kind, outcome) and the failures [(number, kind, change, what)]."""
-    import threading
     counts, failures = collections.Counter(), []
-    threads = [threading.Thread(target=watch, args=(range(first + i, first + mutants, processes), counts, failures))
-               for i in range(processes)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
+    with concurrent.futures.ThreadPoolExecutor(processes) as threads:
+        for done in [threads.submit(watch, range(first + i, first + mutants, processes), counts, failures)
+                     for i in range(processes)]:
+            done.result()
     return counts, failures
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import stat
 from typing import Any, Iterator, Sequence
@@ -53,7 +54,7 @@ class Place:
         if not self.has_attribute(name):
             return None
         with malformed(self.file, self._at(name), "the attribute cannot be read as text"):
-            return self._string(self._group.attrs[name], name)
+            return self._string(self._value(name), name)
 
     def texts(self, name: str) -> list[str] | None:
         """A list of texts, which may be split into `name0`, `name1`, …; None if there is none."""
@@ -68,10 +69,18 @@ class Place:
         found: list[str] = []
         for part in parts:
             with malformed(self.file, self._at(part), "the attribute cannot be read as a list of texts"):
-                value = self._group.attrs[part]
+                value = self._value(part)
                 found += [self._string(x, part) for x in np.asarray(value).reshape(-1).tolist()] \
                     if not isinstance(value, h5py.Empty) else []
         return found
+
+    def _value(self, name: str) -> Any:
+        """An attribute's value, which takes no more bytes than the file has."""
+        stored = self._group.attrs.get_id(name)
+        declared = math.prod(stored.shape or ()) * stored.get_type().get_size()
+        if declared > self._group.file.id.get_filesize():
+            raise self.error(f"it declares the shape {stored.shape}, {declared} bytes, more than the file has", name)
+        return self._group.attrs[name]
 
     def _string(self, value: Any, name: str) -> str:
         if isinstance(value, np.ndarray) and value.size == 1:

@@ -216,7 +216,8 @@ def make(stored: Parts, custom_objects: dict[str, Any], compile: bool = True) ->
     with malformed(stored.file, stored.place, "the model cannot be made"):
         config, problems = modern(stored.config, stored.version, custom_objects)
     if compile and stored.training is not None:
-        problems += training_problems(stored.training, custom_objects)
+        with malformed(stored.file, "training_config", "it cannot be understood"):
+            problems += training_problems(stored.training, custom_objects)
     if problems:
         problems += [Problem(text) for text in stored.weights.unreadable()]
         raise report(problems, stored.file, stored.place)

@@ -29,6 +29,9 @@ from graphk.onnx.values import Call, Value, as_value, of_dims
 
 TABLE = {**OPERATORS, **NETWORK, **LOOPS}
 _COMPUTED = 1 << 16                             # elements of a value that is computed while the graph is read
+# What operators raise about operands and attributes that make no sense.
+_NONSENSE = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, StopIteration,
+             TypeError, ValueError)
 
 
 def import_model(path: Any) -> Model:
@@ -99,9 +102,10 @@ class OnnxGraph(Layer):
         with malformed(self.file, "constants", "they cannot be read"):
             known = {**values, **{n: unpacked(v) for n, v in graph["constants"].items()}}
         for op, inputs, outputs, attributes in graph["nodes"]:
-            call = Call(op, [known[n] if n else None for n in inputs], attributes, [o for o in outputs if o],
-                        self.graph["opset"], lambda body, given: self._results(body, {**known, **given}))
-            place = f"node `{outputs[0]}` ({op})"
+            place = f"node `{(outputs or ['?'])[0]}` ({op})"
+            with malformed(self.file, place, "it cannot be read"):
+                call = Call(op, [known[n] if n else None for n in inputs], attributes, [o for o in outputs if o],
+                            self.graph["opset"], lambda body, given: self._results(body, {**known, **given}))
             made = self._computed(call, place)
             if len([o for o in outputs if o]) > len(made):
                 raise NotImplementedError(f"{self.file}: {place}: {len(outputs)} results are asked for; graphk makes "
@@ -120,12 +124,13 @@ class OnnxGraph(Layer):
                     return [of_shapes]
             out = TABLE[call.op](call)
             made = list(out) if isinstance(out, (list, tuple)) else [out]
-            return _folded(made) if len(arrays) == len(given) and not any(x.dtype == object for x in arrays) else made
+            known = len(arrays) == len(given) and not any(x.dtype == object for x in arrays)
+            return _folded(made) if known and call.op not in LOOPS else made
         except NotImplementedError as e:
             raise NotImplementedError(f"{self.file}: {place}: {e}") from e
         except GraphkFormatError:
             raise
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError, ZeroDivisionError, OverflowError) as e:
+        except _NONSENSE as e:
             raise GraphkFormatError(self.file, place, f"{type(e).__name__}: {e}") from e
 
 

@@ -19,7 +19,7 @@ from graphk.ir.ops import shape as sh
 from graphk.ir.ops.contract import dot
 from graphk.ir.ops.window import fold, windows
 from graphk.onnx.operators import Operator
-from graphk.onnx.values import Call, affordable, as_dims, axis_of
+from graphk.onnx.values import AT_ONCE, Call, affordable, as_dims, axis_of
 
 
 def _last(x: Node) -> Node:
@@ -70,7 +70,7 @@ def _pad(c: Call) -> Node:
             continue
         if not (isinstance(d, int) and isinstance(b, int) and isinstance(a, int) and min(d, b, a) >= 0):
             raise c.refuse(f"the padding {mode!r} of an axis of open size, or by less than 0,")
-        affordable([d + b + a])
+        affordable([d + b + a], AT_ONCE)
         x = _taken(x, axis, np.pad(np.arange(d), (b, a), mode=mode))
     return x
 
@@ -120,6 +120,7 @@ def _conv(c: Call) -> Node:
     n = x.ndim - 2
     if w.ndim != n + 2 or n < 1:
         raise ValueError(f"a kernel of {w.ndim} axes for images of {x.ndim}")
+    _per_group(w.shape[0], groups)
     win = _Window(c, [int(k) for k in w.shape[2:]], x.shape[1:-1])
     x = _filled(x, [0, *win.before, 0], [0, *win.after, 0])
     places = tuple(range(1 + n, 1 + 2 * n))
@@ -138,6 +139,12 @@ def _conv(c: Call) -> Node:
     return _first(ew.add(out, c.node(2)) if c.has(2) else out)
 
 
+def _per_group(channels: Dim, groups: int) -> Dim:
+    if groups < 1 or not isinstance(channels, int) or channels % groups:
+        raise ValueError(f"{channels} channels in {groups} groups")
+    return channels // groups
+
+
 def _conv_transpose(c: Call) -> Node:
     x, w, groups = _last(c.node(0)), c.node(1), c.attr("group", 1)
     win = _Window(c, [int(k) for k in w.shape[2:]], x.shape[1:-1])
@@ -149,7 +156,7 @@ def _conv_transpose(c: Call) -> Node:
             room = f + e - o
             half = floordiv(room, 2)
             win.before[i], win.after[i] = (half, room - half) if win.auto == "SAME_UPPER" else (room - half, half)
-    each = floordiv(w.shape[0], groups)
+    each = _per_group(w.shape[0], groups)
     parts = []
     for g in range(groups):
         seen = sh.slice_axis(x, x.ndim - 1, g * each, each) if groups > 1 else x
@@ -261,7 +268,7 @@ def _resize(c: Call) -> Node:
         elif not isinstance(d, int):
             raise c.refuse(f"resizing an axis of open size {scale} times")
         else:
-            affordable([size, d])
+            affordable([size, d], AT_ONCE)
             at = _sources(c, d, size, scale)
             x = _taken(x, axis, _nearest(c, at, d)) if mode == "nearest" else _weighted(x, axis, _lines(at, d))
     return x

@@ -34,11 +34,14 @@ def read_onnx(path: Any) -> tuple[dict[str, Any], list[np.ndarray]]:
     name = os.fspath(path)
     with open(name, "rb") as file:
         data = file.read()
-    with malformed(name, "", "it is not an ONNX file (or is damaged)"):
+    try:
         model = onnx.ModelProto.FromString(data)
+    except need("google.protobuf.message", "onnx", "ONNX import").DecodeError as e:
+        raise GraphkFormatError(name, "", f"it is not an ONNX file (or is damaged): {e}") from e
     if not model.HasField("graph") or not model.graph.output:
         raise GraphkFormatError(name, "", "it is not an ONNX file (or is damaged): it holds no graph with outputs")
-    return _Reader(onnx, name).model(model)
+    with malformed(name, "", "the model cannot be read"):
+        return _Reader(onnx, name).model(model)
 
 
 class _Reader:
@@ -46,10 +49,15 @@ class _Reader:
 
     def __init__(self, onnx: Any, file: str):
         self.onnx, self.file = onnx, file
-        self.size = 0
 
     def error(self, place: str, reason: str) -> GraphkFormatError:
         return GraphkFormatError(self.file, place, reason)
+
+    def text(self, name: Any) -> str:
+        """A name; protobuf gives bytes where they are no text."""
+        if not isinstance(name, str):
+            raise self.error("", f"it is not an ONNX file (or is damaged): {name!r:.80} is a name, and not UTF-8 text")
+        return name
 
     # ---------------------------------------------------------------- the model
     def model(self, model: Any) -> tuple[dict[str, Any], list[np.ndarray]]:
@@ -60,7 +68,7 @@ class _Reader:
         graph = self.graph(model.graph, set(), arrays, 0)
         fixed = self.weights(graph, arrays)
         weights = list(fixed)
-        graph["inputs"] = [self.input(x) for x in model.graph.input if x.name not in arrays]
+        graph["inputs"] = [self.input(x) for x in model.graph.input if self.text(x.name) not in arrays]
         graph["opset"] = self.opset(model)
         graph["weights"] = [[n, list(arrays[n].shape), arrays[n].dtype.name, not fixed[n]] for n in weights]
         graph["constants"] = {n: packed(a) for n, a in arrays.items() if n not in fixed}
@@ -96,7 +104,7 @@ class _Reader:
             raise self.error("sparse_initializer", "sparse weights are not read; store them dense")
         out: dict[str, np.ndarray] = {}
         for t in graph.initializer:
-            if t.name in out:
+            if self.text(t.name) in out:
                 raise self.error(f"initializer `{t.name}`", "there are two of this name")
             out[t.name] = self.array(t, f"initializer `{t.name}`")
         for n in graph.node:
@@ -151,9 +159,9 @@ class _Reader:
             twice = [x for x in n.output if x and x in known]
             if twice:
                 raise self.error(place, f"it makes `{twice[0]}`, which there is already")
-            op = n.op_type if n.domain in ("", "ai.onnx") else f"{n.domain}.{n.op_type}"
-            attributes = {a.name: self.attribute(a, place, known, depth) for a in n.attribute}
-            known |= {x for x in n.output if x}
+            op = self.text(n.op_type if n.domain in ("", "ai.onnx") else f"{n.domain}.{n.op_type}")
+            attributes = {self.text(a.name): self.attribute(a, place, known, depth) for a in n.attribute}
+            known |= {self.text(x) for x in n.output if x}
             nodes.append([op, list(n.input), list(n.output), attributes])
         lost = [x.name for x in graph.output if x.name not in known]
         if lost:

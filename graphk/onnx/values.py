@@ -14,10 +14,12 @@ from graphk.ir.dims import Dim, DimExpr, dim_max
 from graphk.ir.node import Node
 from graphk.ir.opdef import const
 from graphk.ir.ops import shape as sh
-from graphk.ir.types import DTYPES, FLOATS
+from graphk.ir.types import FLOATS
 
 Value = Union[Node, np.ndarray]
-LIMIT = 1 << 26                     # elements of an array that a graph may ask for by numbers alone
+LIMIT = 1 << 28                     # elements of an array that a graph may ask for by numbers alone
+AT_ONCE = 1 << 24                   # elements of one that is made while the graph is read
+_TEXT = 1000                        # letters of a dim: a graph of a few nodes can make polynomials of any length
 
 
 @dataclass
@@ -100,14 +102,16 @@ def dims_array(values: Sequence[Dim]) -> np.ndarray:
 
 
 def tidy(x: Any) -> np.ndarray:
-    """An array of objects as one of integers, if they all are."""
+    """An array of objects as one of integers, if they all are; ValueError for dims beyond all reason."""
     x = np.asarray(x)
+    if x.dtype == object and any(len(str(v)) > _TEXT for v in x.reshape(-1)):
+        raise ValueError("it computes a dimension from shapes that takes more than a page to write down")
     if x.dtype == object and all(isinstance(v, (int, np.integer)) for v in x.reshape(-1)):
         return x.astype(np.int64)
     return x
 
 
-def affordable(shape: Sequence[Dim]) -> tuple[Dim, ...]:
+def affordable(shape: Sequence[Dim], limit: int = LIMIT) -> tuple[Dim, ...]:
     """`shape`; ValueError if it is negative, or larger than a graph of a few bytes should ask for."""
     total = 1
     for d in shape:
@@ -115,8 +119,10 @@ def affordable(shape: Sequence[Dim]) -> tuple[Dim, ...]:
             if d < 0:
                 raise ValueError(f"the shape ({', '.join(map(str, shape))}) has a negative extent")
             total *= max(d, 1)
-    if total > LIMIT:
-        raise ValueError(f"it asks for an array of shape ({', '.join(map(str, shape))}), more than {LIMIT} numbers")
+        else:
+            total *= max(1, *(abs(factor) for _, factor in d.terms))
+    if total > limit:
+        raise ValueError(f"it asks for an array of shape ({', '.join(map(str, shape))}), more than {limit} numbers")
     return tuple(shape)
 
 
@@ -168,5 +174,5 @@ def of_dims(call: Call) -> np.ndarray | None:
     return None
 
 
-__all__ = ["Call", "DTYPES", "LIMIT", "Value", "affordable", "as_dims", "as_value", "axis_of", "dims_array", "is_float",
-           "of_dims", "tidy"]
+__all__ = ["AT_ONCE", "Call", "LIMIT", "Value", "affordable", "as_dims", "as_value", "axis_of", "dims_array",
+           "is_float", "of_dims", "tidy"]

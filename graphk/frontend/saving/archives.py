@@ -91,7 +91,7 @@ def opened(filepath: Any) -> Iterator[Archive]:
             source = _weights(name, file, zipped, found[WEIGHTS])
             weights = stack.enter_context(h5py.File(source, "r"))
         check_heaps(source, weights, f"{name}: {WEIGHTS}")
-        yield Archive(name, config, metadata, Place(weights, f"{name}: {WEIGHTS}"))
+        yield Archive(name, config, metadata, Place(weights, f"{name}: {WEIGHTS}", source=source))
 
 
 def _members(name: str, zipped: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:

@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 
 from graphk.frontend.saving.errors import GraphkFormatError, malformed
+from graphk.frontend.saving.headers import check_attributes
 from graphk.frontend.saving.heaps import check_heaps
 
 # Larger attributes do not fit into an object's header: Keras splits lists of names into `name0`, `name1`, …
@@ -30,11 +31,15 @@ _KINDS = {"f", "i", "u", "b"}
 class Place:
     """A group of an open file.
 
-    file: what messages call the file; path: the group's path in it.
+    file: what messages call the file; path: the group's path in it; source: the file's bytes, by which attributes are
+    checked before they are read; None for a file that the caller opened.
     """
 
-    def __init__(self, group: Any, file: str, path: str = ""):
-        self._group, self.file, self.path = group, file, path
+    def __init__(self, group: Any, file: str, path: str = "", source: Any = None):
+        self._group, self.file, self.path, self._source = group, file, path, source
+        if source is not None:
+            with malformed(file, path, "the group's header cannot be found"):
+                check_attributes(source, h5py.h5o.get_info(group.id).addr, file)
 
     def error(self, reason: str, name: str = "") -> GraphkFormatError:
         """An error about something in this group."""
@@ -95,7 +100,11 @@ class Place:
     def keys(self) -> list[str]:
         """The names in this group."""
         with malformed(self.file, self.path, "the group cannot be listed"):
-            return list(self._group)
+            names = list(self._group)
+        wrong = [n for n in names if not isinstance(n, str)]
+        if wrong:
+            raise self.error(f"the name {wrong[0]!r} is not text")
+        return names
 
     def __contains__(self, name: str) -> bool:
         with malformed(self.file, self._at(name), "the name cannot be looked up"):
@@ -122,7 +131,7 @@ class Place:
         found = self._open(name)
         if not isinstance(found, h5py.Group):
             raise self.error(f"expected a group, found {type(found).__name__}", name)
-        return Place(found, self.file, self._at(name))
+        return Place(found, self.file, self._at(name), self._source)
 
     def unreadable(self, most: int = 100) -> list[str]:
         """What is wrong with the links and arrays in here, at any depth."""
@@ -228,8 +237,9 @@ def reading(filepath: Any) -> Iterator[Place]:
         file = h5py.File(filepath, "r")
     with file, contextlib.ExitStack() as opened:
         is_path = isinstance(filepath, (str, os.PathLike))
-        check_heaps(opened.enter_context(open(filepath, "rb")) if is_path else filepath, file, name)
-        yield Place(file, name)
+        source = opened.enter_context(open(filepath, "rb")) if is_path else filepath
+        check_heaps(source, file, name)
+        yield Place(file, name, source=source)
 
 
 def file_name(filepath: Any) -> str:

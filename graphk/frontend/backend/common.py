@@ -1,4 +1,4 @@
-"""Backend settings: the default float type, the fuzz factor and the image layout.
+"""Backend settings: the default float type, the fuzz factor and the image layout; what a reduction takes.
 
 In: setters called by the user.  Out: the values in force (`graphk.frontend.config` holds them and reads them from
 the configuration file).  What always holds: `floatx()` is one of float16, float32, float64.
@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 
 from graphk.frontend import config
+from graphk.frontend.tensor import Tensor, node_of
 from graphk.frontend.utils.advice import advice
+from graphk.ir.node import Node
+from graphk.ir.ops import shape as sh
 from graphk.ir.types import DTYPES, SHORT
 
 
@@ -143,6 +146,14 @@ def backend() -> str:
     'tensorflow'
     """
     return config.get("backend")
+
+
+def stacked(x: Any) -> Node:
+    """What is reduced: a tensor; or of a list of tensors of one shape, or numbers beside them, their stack."""
+    like = next((t.dtype for t in x if isinstance(t, Tensor)), None) if isinstance(x, (list, tuple)) else None
+    if like is None:
+        return node_of(x)
+    return sh.concat(*[sh.reshape(n, shape=(1, *n.t.shape)) for n in (node_of(t, like) for t in x)], axis=0)
 
 
 __all__ = ["epsilon", "set_epsilon", "floatx", "set_floatx", "cast_to_floatx", "image_data_format",

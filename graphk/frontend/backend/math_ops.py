@@ -9,7 +9,7 @@ import builtins
 from typing import Any, Sequence
 
 from graphk.frontend import config
-from graphk.frontend.backend.common import floatx
+from graphk.frontend.backend.common import floatx, stacked
 from graphk.frontend.tensor import Tensor, node_of, operands, power
 from graphk.ir.node import Node
 from graphk.ir.ops import elementwise as ew
@@ -114,12 +114,12 @@ def _axes(axis: Any) -> Any:
 
 
 def _number(x: Any) -> Node:
-    node = node_of(x)
+    node = stacked(x)
     return ew.cast(node, "int32") if node.dtype == "bool" else node
 
 
 def _real(x: Any) -> Node:
-    node = node_of(x)
+    node = stacked(x)
     return node if node.t.is_float else ew.cast(node, floatx())
 
 
@@ -129,7 +129,7 @@ def max(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     >>> K.eval(K.max(K.constant([[1., 2.], [3., 0.]]), axis=-1)).tolist()
     [2.0, 3.0]
     """
-    return Tensor(red.max_(node_of(x), axes=_axes(axis), keepdims=keepdims))
+    return Tensor(red.max_(stacked(x), axes=_axes(axis), keepdims=keepdims))
 
 
 def min(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
@@ -138,7 +138,7 @@ def min(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     >>> K.min(K.placeholder((None, 3, 4)), axis=(1, 2), keepdims=True).shape
     (None, 1, 1)
     """
-    return Tensor(red.min_(node_of(x), axes=_axes(axis), keepdims=keepdims))
+    return Tensor(red.min_(stacked(x), axes=_axes(axis), keepdims=keepdims))
 
 
 def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
@@ -165,7 +165,7 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     >>> K.eval(K.mean(K.constant([[1., 2.], [3., 4.]]), axis=1)).tolist()
     [1.5, 3.5]
     """
-    node = node_of(x)
+    node = stacked(x)
     whole = not node.t.is_float and node.dtype != "bool"
     out = red.mean(ew.cast(node, "float64") if whole else _real(x), axes=_axes(axis), keepdims=keepdims)
     return Tensor(ew.cast(out, node.dtype) if whole else out)
@@ -195,7 +195,7 @@ def any(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     >>> K.eval(K.any(K.constant([[0, 2], [0, 0]]), axis=1)).tolist()
     [True, False]
     """
-    return Tensor(red.any_(ew.cast(node_of(x), "bool"), axes=_axes(axis), keepdims=keepdims))
+    return Tensor(red.any_(ew.cast(stacked(x), "bool"), axes=_axes(axis), keepdims=keepdims))
 
 
 def all(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
@@ -204,7 +204,7 @@ def all(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     >>> K.eval(K.all(K.constant([[1, 2], [0, 1]]), axis=1)).tolist()
     [True, False]
     """
-    return Tensor(red.all_(ew.cast(node_of(x), "bool"), axes=_axes(axis), keepdims=keepdims))
+    return Tensor(red.all_(ew.cast(stacked(x), "bool"), axes=_axes(axis), keepdims=keepdims))
 
 
 def argmax(x: Any, axis: int = -1) -> Tensor:
@@ -213,7 +213,7 @@ def argmax(x: Any, axis: int = -1) -> Tensor:
     >>> K.eval(K.argmax(K.constant([[1., 3., 2.]]))).tolist()
     [1]
     """
-    return Tensor(red.argmax(node_of(x), axis=axis))
+    return Tensor(red.argmax(stacked(x), axis=axis))
 
 
 def argmin(x: Any, axis: int = -1) -> Tensor:
@@ -222,7 +222,7 @@ def argmin(x: Any, axis: int = -1) -> Tensor:
     >>> K.eval(K.argmin(K.constant([[1., 3., 2.]]), axis=0)).tolist()
     [0, 0, 0]
     """
-    return Tensor(red.argmin(node_of(x), axis=axis))
+    return Tensor(red.argmin(stacked(x), axis=axis))
 
 
 def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:

@@ -308,11 +308,12 @@ class Layer(LayerState, LayerAccessors):
         shapes = output_shapes if output_shapes is not None else self._output_shapes(inputs, outputs)
         history: list[Any] = [getattr(x, "_keras_history", (None, None, None)) for x in inputs]
         index = len(self._inbound_nodes)
-        if len(shapes) != len(outputs):
+        if len(shapes) < len(outputs):
             raise ValueError(
                 f"Layer {self.name} returned {len(outputs)} outputs, but its compute_output_shape returned "
                 f"{len(shapes)} shapes: {shapes}. It must return one shape per output."
             )
+        shapes = shapes[:len(outputs)]                 # layers that give all their inputs' shapes mean the first
         for i, x in enumerate(outputs):
             x._keras_shape = shapes[i]
             x._keras_mask = masks[i]

@@ -24,6 +24,7 @@ from graphk.onnx.reading import unpacked
 from graphk.onnx.values import Call, Value, affordable, as_dims, as_value, axis_of, dims_array, is_float
 
 Operator = Callable[[Call], Any]
+FAR = 10 ** 8                       # places as far as this mean the end of an axis of open size
 # ONNX's numbers of the types that graphk has.
 TYPES = {1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 10: "float16",
          11: "float64", 12: "uint32"}
@@ -311,8 +312,8 @@ def _clamped(at: Any, d: Dim) -> Dim:
     if not isinstance(at, int):
         return at
     if at < 0:
-        return 0 if at <= -2 ** 31 else dim_max(d + at, 0) if isinstance(d, int) else d + at
-    return min(at, d) if isinstance(d, int) else d if at >= 2 ** 31 - 1 else at
+        return 0 if at <= -FAR else dim_max(d + at, 0) if isinstance(d, int) else d + at
+    return min(at, d) if isinstance(d, int) else d if at >= FAR else at
 
 
 def _slice(c: Call) -> Node:
@@ -334,8 +335,8 @@ def _walk(d: Dim, start: Any, end: Any, step: int) -> tuple[Any, Any, int]:
             min(start if start >= 0 else start + d, d - 1), -1, step)
         return (places[0] if places else 0), len(places), step
     if step < 0:
-        at_end = start in (-1, d - 1) or isinstance(start, int) and start >= 2 ** 31 - 1
-        if not at_end or not (isinstance(end, int) and end <= -2 ** 31):
+        at_end = start in (-1, d - 1) or isinstance(start, int) and start >= FAR
+        if not at_end or not (isinstance(end, int) and end <= -FAR):
             raise NotImplementedError("walking backwards over a part of an axis of open size is not supported")
         return d - 1, floordiv(d + (-step - 1), -step), step
     first, last = _clamped(start, d), _clamped(end, d)

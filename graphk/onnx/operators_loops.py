@@ -17,9 +17,10 @@ from graphk.ir.ops import elementwise as ew
 from graphk.ir.ops import shape as sh
 from graphk.ir.ops.contract import dot
 from graphk.onnx.operators import OPERATORS, Operator
-from graphk.onnx.values import Call, Value
+from graphk.onnx.values import Call, Value, as_value
 
 Step = Callable[[list[Node], Node], list[Node]]
+_STEPS = 256                                    # of a loop that is written out
 _GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 _USUAL = {"RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}
 
@@ -168,6 +169,27 @@ def _if(c: Call) -> list[Value]:
     return c.run(c.attr("then_branch" if taken else "else_branch"), {})
 
 
-LOOPS: dict[str, Operator] = {"RNN": _recurrent, "GRU": _recurrent, "LSTM": _recurrent, "Scan": _scan, "If": _if}
+def _loop(c: Call) -> list[Value]:
+    """Written out, step by step, where the number of steps is known."""
+    body, most = c.attr("body"), int(c.known(0).item()) if c.has(0) else _STEPS + 1
+    go = bool(c.known(1).item()) if c.has(1) else True
+    carry: list[Any] = list(c.inputs[2:])
+    names, rows, step = [i[0] for i in body["inputs"]], [], 0
+    while go and step < most:
+        if step == _STEPS:
+            raise c.refuse(f"a Loop of more than {_STEPS} steps")
+        given = [np.array(step, np.int64), np.array(True), *carry]
+        more, *made = c.run(body, dict(zip(names, given, strict=True)))
+        if not isinstance(more, np.ndarray):
+            raise c.refuse("a Loop whose steps depend on data, or on an open size,")
+        go, carry, step = bool(more.item()), made[:len(carry)], step + 1
+        rows.append([as_value(m) for m in made[len(carry):]])
+    if not rows and len(c.outputs) > len(carry):
+        raise c.refuse("a Loop of no steps")
+    return [*carry, *(_beside(list(column), 0) for column in zip(*rows))]
+
+
+LOOPS: dict[str, Operator] = {"RNN": _recurrent, "GRU": _recurrent, "LSTM": _recurrent, "Scan": _scan, "Loop": _loop,
+                              "If": _if}
 
 __all__ = ["LOOPS"]

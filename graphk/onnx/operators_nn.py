@@ -68,11 +68,23 @@ def _pad(c: Call) -> Node:
         d = x.shape[axis]
         if b == 0 and a == 0:
             continue
-        if not (isinstance(d, int) and isinstance(b, int) and isinstance(a, int) and min(d, b, a) >= 0):
-            raise c.refuse(f"the padding {mode!r} of an axis of open size, or by less than 0,")
-        affordable([d + b + a], AT_ONCE)
-        x = _taken(x, axis, np.pad(np.arange(d), (b, a), mode=mode))
+        if not (isinstance(b, int) and isinstance(a, int) and min(b, a) >= 0):
+            raise c.refuse(f"the padding {mode!r} by less than 0, or by sizes that are open,")
+        affordable([d + b + a])
+        x = sh.concat(*_around(x, axis, b, a, mode), axis=axis)
     return x
+
+
+def _around(x: Node, axis: int, before: int, after: int, mode: str) -> list[Node]:
+    """`x` between what stands before and after it along an axis: its own elements."""
+    d = x.shape[axis]
+    if mode == "edge":
+        first, last = sh.slice_axis(x, axis, 0, 1), sh.slice_axis(x, axis, d - 1, 1)
+        wide = [tuple(n if i == axis else s for i, s in enumerate(x.shape)) for n in (before, after)]
+        return [sh.broadcast_to(first, wide[0]), x, sh.broadcast_to(last, wide[1])]
+    if mode == "wrap":
+        return [sh.slice_axis(x, axis, d - before, before), x, sh.slice_axis(x, axis, 0, after)]
+    return [sh.slice_axis(x, axis, before, before, -1), x, sh.slice_axis(x, axis, d - 2, after, -1)]
 
 
 def _taken(x: Node, axis: int, table: np.ndarray) -> Node:
@@ -304,7 +316,7 @@ def _repeats(c: Call) -> bool:
     """Whether whole factors repeat each element."""
     rounding = c.attr("nearest_mode", "floor" if c.op == "Upsample" or c.opset < 11 else "round_prefer_floor")
     kind = _coordinates(c)
-    return (kind == "asymmetric" and rounding == "floor") or (
+    return (kind in ("asymmetric", "tf_half_pixel_for_nn") and rounding == "floor") or (
         kind in ("half_pixel", "pytorch_half_pixel") and rounding.startswith("round"))
 
 
@@ -321,6 +333,8 @@ def _sources(c: Call, d: int, size: int, scale: float) -> np.ndarray:
     at, kind = np.arange(size, dtype=np.float64), _coordinates(c)
     if kind == "asymmetric":
         return at / scale
+    if kind == "tf_half_pixel_for_nn":              # of opset 11 and 12
+        return (at + .5) / scale
     if kind == "align_corners":
         return at * ((d - 1) / (d * scale - 1) if d * scale != 1 else 0.)
     if kind == "half_pixel" or (kind == "pytorch_half_pixel" and size > 1):

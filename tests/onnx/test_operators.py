@@ -101,6 +101,7 @@ CASES = [
     ("Pad", IMAGE, [ints(0, 0, 1, 2, 0, 0, 3, 0), np.float32(7)], {}, 13),
     ("Pad", IMAGE, [ints(0, 0, 1, 2, 0, 0, 3, 0)], {"mode": "reflect"}, 13),
     ("Pad", IMAGE, [ints(0, 0, 1, 2, 0, 0, 3, 0)], {"mode": "edge"}, 13),
+    ("Pad", IMAGE, [ints(0, 0, 1, 2, 0, 0, 3, 0)], {"mode": "wrap"}, 19),
     # networks
     ("Conv", IMAGE, [wave(5, 4, 3, 2), wave(5)], {}, 11),
     ("Conv", IMAGE, [wave(5, 4, 3, 2)], {"pads": [1, 0, 2, 1], "strides": [2, 1], "dilations": [1, 2]}, 11),
@@ -211,28 +212,43 @@ def text(body, opset=17):
     return onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : {opset}]>\n{body}')
 
 
-@pytest.mark.parametrize("body", [
+GRAPHS = {
     # the batch stays open through the arithmetic of shapes
-    """g (float[n, 4, 3] x) => (float[n, 12] y) { s = Shape(x) i = Constant<value = int64[1] {0}>() b = Gather(s, i)
-       m = Constant<value = int64[1] {-1}>() t = Concat<axis = 0>(b, m) y = Reshape(x, t) }""",
-    """g (float[n, 4, 3] x) => (float[n, 2] y) { s = Shape(x) a = Constant<value = int64[1] {0}>()
+    "reshape": """g (float[n, 4, 3] x) => (float[n, 12] y) { s = Shape(x) i = Constant<value = int64[1] {0}>()
+       b = Gather(s, i) m = Constant<value = int64[1] {-1}>() t = Concat<axis = 0>(b, m) y = Reshape(x, t) }""",
+    "constant of shape": """g (float[n, 4, 3] x) => (float[n, 2] y) { s = Shape(x) a = Constant<value = int64[1] {0}>()
        e = Constant<value = int64[1] {1}>() b = Slice(s, a, e) w = Constant<value = int64[1] {2}>()
        t = Concat<axis = 0>(b, w) y = ConstantOfShape<value = float[1] {2.5}>(t) }""",
-    """g (float[n, 4] x) => (float[n, 4] y) { s = Shape(x) z = Constant<value = int64 {0}>() n = Gather(s, z)
+    "range": """g (float[n, 4] x) => (float[n, 4] y) { s = Shape(x) z = Constant<value = int64 {0}>() n = Gather(s, z)
        o = Constant<value = int64 {1}>() r = Range(z, n, o) f = Cast<to = 1>(r) c = Constant<value = int64[1] {1}>()
        u = Unsqueeze(f, c) y = Add(x, u) }""",
-    """g (float[n, 4] x) => (float[n, 4] y) { c = Constant<value = bool {1}>()
+    "if": """g (float[n, 4] x) => (float[n, 4] y) { c = Constant<value = bool {1}>()
        y = If(c) <then_branch = t () => (float[n, 4] a) { a = Neg(x) },
                   else_branch = e () => (float[n, 4] b) { b = Abs(x) }> }""",
-    """g (float[n, 4] x) => (float[4] last, float[n, 4] y) { z = Constant<value = float[4] {1, 2, 3, 4}>()
+    "scan": """g (float[n, 4] x) => (float[4] last, float[n, 4] y) { z = Constant<value = float[4] {1, 2, 3, 4}>()
        last, y = Scan<num_scan_inputs = 1, body = b (float[4] c, float[4] v) => (float[4] d, float[4] o)
-       { k = Constant<value = float[1] {0.5}>() h = Mul(c, k) d = Add(h, v) o = Mul(d, z) }>(z, x) }"""],
-    ids=["reshape", "constant of shape", "range", "if", "scan"])
-def test_graphs(body, tmp_path):
-    x = wave(3, 4) if "4] x)" in body else wave(3, 4, 3)
-    compare(text(body), x, str(tmp_path / "m.onnx"))
+       { k = Constant<value = float[1] {0.5}>() h = Mul(c, k) d = Add(h, v) o = Mul(d, z) }>(z, x) }""",
+    "loop": """g (float[n, 4] x) => (float[n, 4] last, float[3, n, 4] y) { m = Constant<value = int64 {3}>()
+       t = Constant<value = bool {1}>() last, y = Loop<body = b (int64 i, bool go, float[n, 4] c) =>
+       (bool on, float[n, 4] d, float[n, 4] o) { on = Identity(go) f = Cast<to = 1>(i) d = Add(c, f) o = Neg(d) }>
+       (m, t, x) }""",
+    "while": """g (float[n, 4] x) => (float[n, 4] last) { e = Constant<value = int64 {4}>()
+       z = Constant<value = int64 {0}>() t = Constant<value = bool {1}>() last, k = Loop<body = b (int64 i, bool go, float[n, 4] c, int64 at) =>
+       (bool on, float[n, 4] d, int64 to) { one = Constant<value = int64 {1}>() col = Gather<axis = 1>(x, at)
+       ax = Constant<value = int64[1] {1}>() w = Unsqueeze(col, ax) d = Add(c, w) to = Add(at, one) on = Less(to, e) }>
+       (, t, x, z) }"""}
+
+
+def samples(body):
+    return wave(3, 4) if "4] x)" in body else wave(3, 4, 3)
+
+
+# The reference evaluator joins the rows of a Loop, where the standard stacks them.
+@pytest.mark.parametrize("name", [n for n in GRAPHS if n != "loop"])
+def test_graphs(name, tmp_path):
+    compare(text(GRAPHS[name]), samples(GRAPHS[name]), str(tmp_path / "m.onnx"))
 
 
 def test_all_operators_are_tested():
-    done = {c[0] for c in CASES} | {"RNN", "GRU", "LSTM", "Upsample", "ConstantOfShape", "Range", "If", "Scan"}
+    done = {c[0] for c in CASES} | {"RNN", "GRU", "LSTM", "Upsample", "ConstantOfShape", "Range", "If", "Scan", "Loop"}
     assert done == set(TABLE)

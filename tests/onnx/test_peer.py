@@ -7,7 +7,7 @@ from graphk.onnx import export, export_model, import_model
 
 from tests.frontend.layers import CASES, inputs
 from tests.onnx.cases import OPEN, of_layer, of_open
-from tests.onnx.test_operators import BESIDE_PEER, build, name_of
+from tests.onnx.test_operators import BESIDE_PEER, GRAPHS, build, name_of, samples, text
 from tests.onnx.test_operators import CASES as OPERATORS
 
 onnx = pytest.importorskip("onnx")
@@ -51,6 +51,13 @@ def test_operators(case, tmp_path):
         pytest.skip("the peer does not have this operator for this type")
     onnx.save(proto, tmp_path / "m.onnx")
     same(to_list(import_model(tmp_path / "m.onnx").predict(x)), want)
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_graphs(name, tmp_path):
+    proto, x = text(GRAPHS[name]), samples(GRAPHS[name])
+    onnx.save(proto, tmp_path / "m.onnx")
+    same(to_list(import_model(tmp_path / "m.onnx").predict(x)), run(proto, {"x": x}))
 
 
 def test_a_whole_network(tmp_path):

@@ -214,3 +214,15 @@ def test_pooling_by_attention_that_obeys_the_mask():
     ids = np.array([[1, 2, 0, 0, 0], [1, 2, 3, 4, 5]])
     assert len(moved(model, ids, data(2, 1))) == 1 + 6 + 1 + 2
     assert getattr(y, "_keras_mask", None) is None
+
+
+def test_a_list_of_one_tensor_is_that_tensor():
+    """What a layer gives that returns K.gradients of its two inputs, as autoencoders that undo pooling do."""
+    x = L.Input((4, 4, 1))
+    where = L.Lambda(lambda v: K.gradients(K.sum(v[1]), v[0]), lambda shapes: shapes[0])([x, L.MaxPooling2D()(x)])
+    assert K.int_shape(where) == (None, 4, 4, 1)
+    model = Model(x, L.multiply([x, where]))
+    image = data(2, 4, 4, 1)
+    expected = np.where(image == image.reshape(2, 2, 2, 2, 2, 1).max((2, 4), keepdims=True).repeat(2, 2).repeat(2, 4)
+                        .reshape(image.shape), image, 0)
+    np.testing.assert_allclose(model.predict(image), expected)

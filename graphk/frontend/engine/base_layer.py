@@ -258,7 +258,7 @@ class Layer(LayerState, LayerAccessors):
         taken = {id(x) for x in to_list(inputs)}
         outs = [Tensor(x.node) if id(x) in taken or hasattr(x, "_keras_history") else x
                 for x in to_list(output, allow_tuple=True)]
-        return outs if isinstance(output, (list, tuple)) else outs[0]
+        return unpack_singleton(outs)                      # a list of one tensor is that tensor
 
     def _add_activity_loss(self, inputs: Any, output: Any) -> None:
         regularizer = getattr(self, "activity_regularizer", None)

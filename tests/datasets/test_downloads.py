@@ -113,6 +113,25 @@ def test_zips_write_nothing_elsewhere(served, tmp_path):
     assert not (tmp_path / "graphk" / "out.txt").exists()
 
 
+def test_a_damaged_archive_is_named(served, tmp_path):
+    folder, url = served
+    tar_with(folder / "whole.tar.gz", [("a.txt", os.urandom(999))])
+    (folder / "cut.tar.gz").write_bytes((folder / "whole.tar.gz").read_bytes()[:600])
+    with zipfile.ZipFile(folder / "odd.zip", "w") as z:
+        z.writestr("a", "a file")
+        z.writestr("a/b", "in it")
+    for name in ("cut.tar.gz", "odd.zip"):
+        with pytest.raises(ValueError, match=f"{name} cannot be unpacked: .*Nothing was unpacked; delete the file"):
+            get_file(name, url + name, extract=True)
+    assert sorted(os.listdir(tmp_path / "graphk" / "datasets")) == ["cut.tar.gz", "odd.zip"]
+
+
+def test_a_name_with_folders_and_a_cache_in_the_home(served, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (served[0] / "a.txt").write_text("x")
+    assert get_file("b/c/a.txt", served[1] + "a.txt", cache_dir="~/mine") == str(tmp_path / "mine/datasets/b/c/a.txt")
+
+
 def test_hashes(tmp_path):
     path = tmp_path / "f"
     path.write_bytes(b"abc")

@@ -34,7 +34,8 @@ def get_file(fname: str, origin: str, untar: bool = False, md5_hash: Any = None,
     """
     if md5_hash is not None and file_hash is None:
         file_hash, hash_algorithm = md5_hash, "md5"
-    folders = [os.path.join(home, cache_subdir) for home in ([cache_dir] if cache_dir else homes())]
+    caches = [os.path.expanduser(cache_dir)] if cache_dir else homes()
+    folders = [os.path.join(home, cache_subdir) for home in caches]
     target = fname + ".tar.gz" if untar else fname
     for folder in folders:
         path = _inside(folder, target)
@@ -87,14 +88,16 @@ def _download(origin: str, path: str, file_hash: Any, algorithm: str) -> None:
     import urllib.request
     print("Downloading data from", origin)
     aside = f"{path}.{os.getpid()}.part"
+    os.makedirs(os.path.dirname(path), exist_ok=True)         # the name may hold folders
     try:
         try:
             with urllib.request.urlopen(origin) as source, open(aside, "wb") as out:
                 _copy(source, out)
         except OSError as e:                                  # URLError, timeouts, broken connections
-            reason = getattr(e, "reason", None) or e
-            raise OSError(f"URL fetch failure on {origin}: {getattr(e, 'code', None) or e.errno} -- {reason}. Without "
-                          f"a network, put the file at {path} yourself.") from e
+            code = getattr(e, "code", None) or e.errno
+            reason = (f"{code} -- " if code else "") + str(getattr(e, "reason", None) or e)
+            raise OSError(f"URL fetch failure on {origin}: {reason}. Without a network, put the file at {path} "
+                          "yourself.") from e
         if file_hash is not None and not validate_file(aside, file_hash, algorithm):
             raise ValueError(f"The file downloaded from {origin} has the hash {_hash_file(aside)} (SHA-256), not "
                              f"{file_hash}: it is damaged, or another file. It was deleted.")
@@ -157,27 +160,49 @@ def _extract_archive(file_path: str, path: str = ".", archive_format: Any = "aut
         return False
     formats: Sequence[str] = ("tar", "zip") if archive_format == "auto" else \
         (archive_format,) if isinstance(archive_format, str) else archive_format
-    for kind in formats:
-        if kind == "tar" and tarfile.is_tarfile(file_path):
-            with tarfile.open(file_path) as archive, _aside(path) as folder:
-                if not hasattr(tarfile, "data_filter"):
-                    raise RuntimeError("This version of Python cannot unpack tar archives safely (tarfile.data_filter "
-                                       "is missing); update it to a later patch release.")
-                try:
-                    archive.extractall(folder, filter="data")
-                except tarfile.FilterError as e:
-                    raise ValueError(f"The archive {file_path} holds what may not be unpacked: {e}. Nothing was "
-                                     "unpacked.") from e
-            return True
-        if kind == "zip" and zipfile.is_zipfile(file_path):
-            with zipfile.ZipFile(file_path) as zipped, _aside(path) as folder:
-                for name in zipped.namelist():
-                    if os.path.isabs(name) or os.pardir in name.replace("\\", "/").split("/"):
-                        raise ValueError(f"The archive {file_path} holds {name!r}, which leads out of its folder; "
-                                         "nothing was unpacked.")
-                zipped.extractall(folder)
+    known = {"tar": (tarfile.is_tarfile, _untar), "zip": (zipfile.is_zipfile, _unzip)}
+    for is_one, unpack in [known[kind] for kind in formats if kind in known]:
+        if is_one(file_path):
+            with _aside(path) as folder, _damaged(file_path):
+                unpack(file_path, folder)
             return True
     return False
+
+
+def _untar(file_path: str, folder: str) -> None:
+    import tarfile
+    if not hasattr(tarfile, "data_filter"):
+        raise RuntimeError("This version of Python cannot unpack tar archives safely (tarfile.data_filter is missing); "
+                           "update it to a later patch release.")
+    with tarfile.open(file_path) as archive:
+        try:
+            archive.extractall(folder, filter="data")
+        except tarfile.FilterError as e:
+            raise ValueError(f"The archive {file_path} holds what may not be unpacked: {e}. Nothing was "
+                             "unpacked.") from e
+
+
+def _unzip(file_path: str, folder: str) -> None:
+    import zipfile
+    with zipfile.ZipFile(file_path) as archive:
+        for name in archive.namelist():
+            if os.path.isabs(name) or os.pardir in name.replace("\\", "/").split("/"):
+                raise ValueError(f"The archive {file_path} holds {name!r}, which leads out of its folder; nothing was "
+                                 "unpacked.")
+        archive.extractall(folder)
+
+
+@contextlib.contextmanager
+def _damaged(file_path: str) -> Iterator[None]:
+    """What an archive's reader says of damage, as an error that names the file."""
+    import tarfile
+    import zipfile
+    import zlib
+    try:
+        yield
+    except (EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, NotADirectoryError, IsADirectoryError) as e:
+        raise ValueError(f"The archive {file_path} cannot be unpacked: {e}. Nothing was unpacked; delete the file, and "
+                         "it will be downloaded again.") from e
 
 
 @contextlib.contextmanager

@@ -53,6 +53,23 @@ def test_a_file_is_tested_and_predicted(path):
     assert "val_acc" in split.history
 
 
+def test_which_samples(path):
+    m = HDF5Matrix(path, "x", 10, 20)
+    for key in (slice(-3, None), slice(None, -8), slice(2, -2, 3), np.arange(10) % 3 == 0, [3, 0, 3], -1):
+        np.testing.assert_array_equal(m[key], X[10:20][key])
+    for key in (slice(None, -11), slice(0, 11), np.ones(9, bool), [10], 10, "a"):
+        with pytest.raises(IndexError):
+            m[key]
+
+
+def test_a_part_that_the_file_does_not_have(path):
+    with pytest.raises(KeyError, match=r"data.h5 has no data set 'z' of samples; it has \['flat', 'x', 'y'\]"):
+        HDF5Matrix(path, "z")
+    for start, end in ((0, 51), (20, 10), (-5, None)):
+        with pytest.raises(ValueError, match=f"start={start} and end={end} are no part of the 50 samples of 'x'"):
+            HDF5Matrix(path, "x", start, end)
+
+
 def test_what_is_imported_when_it_is_used():
     """Only names that are asked for bring the packages that they need."""
     code = ("import sys, graphk, graphk.callbacks, graphk.utils, graphk.engine, graphk.layers, graphk.models;"

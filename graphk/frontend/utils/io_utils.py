@@ -32,8 +32,15 @@ class HDF5Matrix:
         import h5py
         if datapath not in self.refs:
             self.refs[datapath] = h5py.File(datapath, "r")
-        self.data = self.refs[datapath][dataset]
-        self.start, self.end = start, self.data.shape[0] if end is None else end
+        self.data = self.refs[datapath].get(dataset)
+        if not getattr(self.data, "shape", None):
+            raise KeyError(f"HDF5Matrix: the file {datapath} has no data set {dataset!r} of samples; it has "
+                           f"{list(self.refs[datapath])}")
+        samples = self.data.shape[0]
+        self.start, self.end = start, samples if end is None else end
+        if not 0 <= self.start <= self.end <= samples:
+            raise ValueError(f"HDF5Matrix: start={start} and end={end} are no part of the {samples} samples of "
+                             f"{dataset!r} in {datapath}; expected 0 <= start <= end <= {samples}")
         self.normalizer = normalizer
         first = self.data[0:1] if normalizer is None else normalizer(self.data[0:1])
         self._base_dtype, self._base_shape = first.dtype, first.shape[1:]
@@ -43,8 +50,9 @@ class HDF5Matrix:
 
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, slice):
-            start, stop = key.start or 0, len(self) if key.stop is None else key.stop
-            if start < 0 or stop > len(self) or (key.step or 1) < 1:
+            start, stop = (len(self) + i if i is not None and i < 0 else i for i in (key.start, key.stop))
+            start, stop = start or 0, len(self) if stop is None else stop
+            if min(start, stop) < 0 or stop > len(self) or (key.step or 1) < 1:
                 raise IndexError(f"HDF5Matrix: the samples {key} are not among its {len(self)}")
             idx: Any = slice(start + self.start, stop + self.start, key.step)
         elif isinstance(key, (int, np.integer)):
@@ -53,6 +61,8 @@ class HDF5Matrix:
             idx = self.start + (int(key) % len(self))
         elif isinstance(key, (list, np.ndarray)):
             wanted = np.asarray(key)
+            if wanted.dtype == bool:
+                wanted = np.arange(len(self))[wanted]        # IndexError unless it has a place for each sample
             if wanted.size and not (0 <= wanted.min() and wanted.max() < len(self)):
                 raise IndexError(f"HDF5Matrix: samples from {wanted.min()} to {wanted.max()} are not all among its "
                                  f"{len(self)}")

@@ -57,6 +57,9 @@ def test_names_and_periods(tmp_path):
     assert names(tmp_path) == ["02-0.4.h5", "04-0.2.h5"]
     with pytest.raises(KeyError, match=r"holds 'val_acc', which is not logged. Known: \['epoch', 'loss'\]"):
         fit(1, C.ModelCheckpoint(tmp_path / "{val_acc}.h5"))
+    for wrong in ("{loss:d}.h5", "{}.h5"):
+        with pytest.raises(ValueError, match=r"cannot be filled in: .*Expected places such as \{epoch:03d\}"):
+            fit(1, C.ModelCheckpoint(tmp_path / wrong))
 
 
 @pytest.mark.parametrize("monitor, mode, saved", [("val_loss", "auto", "125"), ("val_loss", "max", "14"),

@@ -128,6 +128,9 @@ class ModelCheckpoint(Callback):
         except KeyError as e:
             raise KeyError(f"ModelCheckpoint: the file name {self.filepath!r} holds {e}, which is not logged. Known: "
                            f"{['epoch', *logs]}. val_ names need validation data.") from None
+        except (IndexError, ValueError) as e:
+            raise ValueError(f"ModelCheckpoint: the file name {self.filepath!r} cannot be filled in: {e}. Expected "
+                             f"places such as {{epoch:03d}} and {{loss:.2f}}, for {['epoch', *logs]}.") from None
 
     def _save(self, epoch: int, path: str, text: str) -> None:
         if self.verbose > 0:

@@ -60,6 +60,11 @@ def hard_sigmoid(x: Tensor) -> Tensor:
     return K.hard_sigmoid(x)
 
 
+def hard_sigmoid_3(x: Tensor) -> Tensor:
+    """max(0, min(1, x/6 + 1/2)): what Keras 3 calls hard_sigmoid, in models that it wrote."""
+    return K.clip(x / 6. + .5, 0., 1.)
+
+
 def exponential(x: Tensor) -> Tensor:
     """exp(x)."""
     return K.exp(x)
@@ -117,5 +122,6 @@ def get(identifier: Any) -> Callable[..., Any]:
 _LAYERS = {name.lower(): name for name in ("LeakyReLU", "PReLU", "ThresholdedReLU")}
 _TABLE = {
     f.__name__: f
-    for f in (softmax, elu, selu, softplus, softsign, relu, tanh, sigmoid, hard_sigmoid, exponential, linear)
+    for f in (softmax, elu, selu, softplus, softsign, relu, tanh, sigmoid, hard_sigmoid,
+              hard_sigmoid_3, exponential, linear)
 }

@@ -22,6 +22,8 @@ from graphk.frontend.utils.generic_utils import deserialize_keras_object, has_ar
 _LATER = config.keras_semantics() == "2.3"          # all states count their steps, and configs say `learning_rate`
 _RATE = "learning_rate" if _LATER else "lr"
 
+_CLIPPING = ("clipnorm", "clipnorm_each", "clipvalue")
+
 
 def clip_norm(g: Tensor, c: float, n: Tensor) -> Tensor:
     """The gradient `g`, scaled to the norm `c` where the norm of all gradients, `n`, is larger."""
@@ -29,12 +31,13 @@ def clip_norm(g: Tensor, c: float, n: Tensor) -> Tensor:
 
 
 class Optimizer:
-    """Base class.  clipnorm: largest global norm of the gradients; clipvalue: largest absolute gradient."""
+    """Base class.  clipnorm: largest global norm of the gradients; clipnorm_each: largest norm of each gradient, which
+    is what tf.keras and Keras 3 call clipnorm; clipvalue: largest absolute gradient."""
 
     def __init__(self, **kwargs: Any):
         for k in kwargs:
-            if k not in ("clipnorm", "clipvalue"):
-                known = keywords(type(self)) | {"clipnorm", "clipvalue", "learning_rate"}
+            if k not in _CLIPPING:
+                known = keywords(type(self)) | {*_CLIPPING, "learning_rate"}
                 raise TypeError(f"Unexpected keyword argument passed to optimizer: {k} (in {type(self).__name__})"
                                 + advice(k, known, "arguments"))
             self._check_number(k, kwargs[k] or 0)
@@ -82,6 +85,9 @@ class Optimizer:
         if clipnorm and clipnorm > 0:
             norm = K.sqrt(sum(K.sum(K.square(g)) for g in grads))
             grads = [clip_norm(g, clipnorm, norm) for g in grads]
+        each = getattr(self, "clipnorm_each", 0)
+        if each and each > 0:
+            grads = [clip_norm(g, each, K.sqrt(K.sum(K.square(g)))) for g in grads]
         if clipvalue and clipvalue > 0:
             grads = [K.clip(g, -clipvalue, clipvalue) for g in grads]
         return grads
@@ -140,7 +146,7 @@ class Optimizer:
 
     def get_config(self) -> dict[str, Any]:
         """Clipping."""
-        return {k: getattr(self, k) for k in ("clipnorm", "clipvalue") if hasattr(self, k)}
+        return {k: getattr(self, k) for k in _CLIPPING if hasattr(self, k)}
 
     def _config(self, variables: Sequence[str], **others: Any) -> dict[str, Any]:
         values = {_RATE if name == "lr" else name: float(K.get_value(getattr(self, name))) for name in variables}

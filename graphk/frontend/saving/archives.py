@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import zipfile
-from typing import Any, Iterator, NamedTuple
+from typing import Any, Callable, Iterator, NamedTuple
 
 import h5py
 
 from graphk.frontend.saving.errors import GraphkFormatError, malformed
-from graphk.frontend.saving.hdf5 import Place, file_name
+from graphk.frontend.saving.hdf5 import Place, file_name, replacing
 from graphk.frontend.saving.heaps import check_heaps
 from graphk.frontend.saving.text import load_json
 
@@ -138,4 +139,18 @@ def _weights(name: str, file: Any, zipped: zipfile.ZipFile, info: zipfile.ZipInf
     return _Window(file, start, info.file_size)
 
 
-__all__ = ["Archive", "CONFIG", "METADATA", "WEIGHTS", "is_archive", "opened"]
+def write(filepath: Any, config: Any, metadata: Any, fill: Callable[[Any], None]) -> None:
+    """An archive at a path, whole or not at all, or into a file object; `fill` puts the weights into an HDF5 group."""
+    memory = io.BytesIO()
+    with h5py.File(memory, "w") as file:
+        fill(file)
+    with contextlib.ExitStack() as stack:
+        is_path = isinstance(filepath, (str, os.PathLike))
+        target = stack.enter_context(replacing(os.fspath(filepath))) if is_path else filepath
+        with zipfile.ZipFile(target, "w") as zipped:
+            for name, data in ((METADATA, json.dumps(metadata)), (CONFIG, json.dumps(config)),
+                               (WEIGHTS, memory.getvalue())):
+                zipped.writestr(zipfile.ZipInfo(name), data)
+
+
+__all__ = ["Archive", "CONFIG", "METADATA", "WEIGHTS", "is_archive", "opened", "write"]

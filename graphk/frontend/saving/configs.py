@@ -27,18 +27,19 @@ _INNER = ("layer", "backward_layer", "cell", "cells", "layers")             # ke
 
 
 class Problem(NamedTuple):
-    """What is wrong, and the name of the object of the caller's that would mend it."""
+    """What is wrong; the name in custom_objects of what would mend it, and what that is."""
     text: str
     needs: str | None = None
+    what: str | None = None
 
 
 def report(problems: list[Problem], file: str = "", place: str = "") -> GraphkFormatError:
     """One error for all of them, with the custom_objects to pass."""
     lines = list(dict.fromkeys(p.text for p in problems))
-    names = list(dict.fromkeys(p.needs for p in problems if p.needs))
+    names = {p.needs: p.what or (p.needs if p.needs.isidentifier() else "function") for p in problems if p.needs}
     text = lines[0] if len(lines) == 1 else "\n  ".join([f"{len(lines)} things stand in the way:", *lines])
     if names:
-        stub = ", ".join(f"'{n}': {n if n.isidentifier() else 'function'}" for n in names)
+        stub = ", ".join(f"'{n}': {what}" for n, what in names.items())
         text += f"\nPass what is yours: custom_objects={{{stub}}}"
     return GraphkFormatError(file, place, text)
 
@@ -75,8 +76,8 @@ class _Walk:
         self.classes = {k: v for k, v in layer_classes().items() if not k.startswith("_")}
         self.problems: list[Problem] = []
 
-    def _wrong(self, text: str, needs: str | None = None) -> None:
-        self.problems.append(Problem(text, needs))
+    def _wrong(self, text: str, needs: str | None = None, what: str | None = None) -> None:
+        self.problems.append(Problem(text, needs, what))
 
     # ---------------------------------------------------------------- one layer
     def layer(self, data: Any) -> dict[str, Any]:
@@ -187,7 +188,7 @@ class _Walk:
                 stored = config.get("function")
                 own = stored if kind == "function" and isinstance(stored, str) else "a lambda"
                 self._wrong(f"{label} computes with a function of yours ({own}); graphk executes no code from files. "
-                            f"Pass it by the layer's name", name)
+                            f"Pass it by the layer's name", name, "function")
 
     # ---------------------------------------------------------------- models
     def _network(self, config: Any) -> Any:

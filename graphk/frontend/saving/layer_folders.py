@@ -9,12 +9,15 @@ from __future__ import annotations
 import re
 from typing import Any, Iterator
 
+import numpy as np
+
 from graphk.frontend.engine.input_layer import InputLayer
 from graphk.frontend.engine.network import Network
 from graphk.frontend.engine.sequential import Sequential
 from graphk.frontend.layers import RNN, Bidirectional, StackedRNNCells, Wrapper
 from graphk.frontend.saving.errors import GraphkFormatError
-from graphk.frontend.saving.hdf5 import Place
+from graphk.frontend.saving.hdf5 import Place, put_array
+from graphk.frontend.saving.optimizer_state import keras3_order
 from graphk.frontend.saving.weights import misfit, set_all
 
 _ROOTS = ("layers", "_layer_checkpoint_dependencies")     # the second by tf.keras 2.12
@@ -82,6 +85,20 @@ def own_weights(layer: Any, config: Any = None, path: str = "", root: str = "lay
         yield path, [*layer._trainable_weights, *layer._non_trainable_weights]
 
 
+def write_folders(root: Any, model: Any, optimizer: Any) -> None:
+    """Put a model's weights, and its optimizer's state if there is one, into an empty group."""
+    for path, weights in own_weights(model):
+        _put_numbered(root, path, [w.array for w in weights])
+    if optimizer is not None and optimizer.weights:
+        _put_numbered(root, "optimizer", list(keras3_order(optimizer, len(model._collected_trainable_weights))))
+
+
+def _put_numbered(root: Any, path: str, arrays: list[Any]) -> None:
+    group = root.create_group(path + "/vars")
+    for i, a in enumerate(arrays):
+        put_array(group, str(i), np.asarray(a))
+
+
 def has_folders(root: Place) -> bool:
     """Whether a file of weights is one of Keras 3's."""
     return any(name in root for name in _ROOTS)
@@ -115,4 +132,5 @@ def load_folders(root: Place, model: Any, config: Any = None) -> None:
     set_all(pairs)
 
 
-__all__ = ["class_name", "has_folders", "load_folders", "numbered", "own_weights", "snake_case"]
+__all__ = ["class_name", "has_folders", "load_folders", "numbered", "own_weights", "snake_case",
+           "write_folders"]

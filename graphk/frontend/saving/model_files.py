@@ -13,13 +13,14 @@ from typing import Any, Callable, Iterator, NamedTuple
 
 from graphk.frontend import optimizers
 from graphk.frontend.engine.base_layer import unwritten_weights
-from graphk.frontend.engine.network_config import KERAS_VERSION, json_value
+from graphk.frontend.engine.network_config import KERAS_VERSION
 from graphk.frontend.layers import deserialize
 from graphk.frontend.saving import archives
+from graphk.frontend.saving.config_writing import keras2, keras3, keras3_training, plain_json
 from graphk.frontend.saving.configs import Problem, modern, of_tensorflow, report
 from graphk.frontend.saving.errors import GraphkFormatError, malformed
 from graphk.frontend.saving.hdf5 import Place, reading, writing
-from graphk.frontend.saving.layer_folders import has_folders, load_folders, numbered
+from graphk.frontend.saving.layer_folders import has_folders, load_folders, numbered, write_folders
 from graphk.frontend.saving.optimizer_state import State, resume
 from graphk.frontend.saving.text import load_json
 from graphk.frontend.saving.training_configs import compile_as, training_problems
@@ -42,7 +43,7 @@ def _may_write(filepath: Any, overwrite: bool) -> bool:
 
 # ------------------------------------------------------------------ writing
 def save_model(model: Any, filepath: Any, overwrite: bool = True, include_optimizer: bool = True) -> None:
-    """Write a model to an HDF5 file.
+    """Write a model to an HDF5 file, or, if the path ends in `.keras`, to an archive for Keras 3.
 
     filepath: a path, an open h5py file or group, or a file object open for writing; overwrite: False asks before an
     existing file is replaced; include_optimizer: with the training configuration and the optimizer's state.  A path is
@@ -56,8 +57,9 @@ def save_model(model: Any, filepath: Any, overwrite: bool = True, include_optimi
     >>> load_model(file).output_shape
     (None, 2)
     """
+    archive = isinstance(filepath, (str, os.PathLike)) and os.fspath(filepath).endswith(".keras")
     attributes = {"keras_version": KERAS_VERSION, "backend": "tensorflow",
-                  "model_config": _json({"class_name": type(model).__name__, "config": model.get_config()})}
+                  "model_config": "" if archive else json.dumps(keras2(model))}
     optimizer = getattr(model, "optimizer", None) if include_optimizer else None
     if isinstance(optimizer, optimizers.TFOptimizer):
         warnings.warn("TensorFlow optimizers do not make it possible to access optimizer attributes or optimizer state "
@@ -66,9 +68,23 @@ def save_model(model: Any, filepath: Any, overwrite: bool = True, include_optimi
                       "instead.", stacklevel=3)
         optimizer = None
     if optimizer is not None:
-        attributes["training_config"] = _json(_training_config(model, optimizer))
-    if not _may_write(filepath, overwrite):
-        return
+        attributes["training_config"] = json.dumps(plain_json(_training_config(model, optimizer)))
+    if archive:
+        _save_archive(model, filepath, overwrite, optimizer)
+    elif _may_write(filepath, overwrite):
+        _save_hdf5(model, filepath, attributes, optimizer)
+
+
+def _save_archive(model: Any, filepath: Any, overwrite: bool, optimizer: Any) -> None:
+    config = keras3(model)
+    if optimizer is not None:
+        config["compile_config"] = keras3_training(_training_config(model, optimizer))
+    if _may_write(filepath, overwrite):
+        archives.write(filepath, config, {"keras_version": "3.0.0", "date_saved": ""},
+                       lambda root: write_folders(root, model, optimizer))
+
+
+def _save_hdf5(model: Any, filepath: Any, attributes: dict[str, str], optimizer: Any) -> None:
     with writing(filepath) as root:
         for name, value in attributes.items():
             root.attrs[name] = value.encode("utf-8")
@@ -76,10 +92,6 @@ def save_model(model: Any, filepath: Any, overwrite: bool = True, include_optimi
         state = list(getattr(optimizer, "weights", []))
         if state:
             put_named(root.create_group("optimizer_weights"), state)
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, default=json_value)
 
 
 def _training_config(model: Any, optimizer: Any) -> dict[str, Any]:

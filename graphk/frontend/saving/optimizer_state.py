@@ -7,7 +7,7 @@ unless everything is.
 """
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Sequence
+from typing import Any, Iterator, NamedTuple, Sequence
 
 import numpy as np
 
@@ -144,4 +144,24 @@ def _set(optimizer: Any, steps: Any, found: list[list[Any]]) -> None:
         optimizer.set_weights(optimizer.get_weights())              # which makes the schedule anew from the steps
 
 
-__all__ = ["State", "Unmatched", "resume"]
+def keras3_order(optimizer: Any, n: int) -> Iterator[Any]:
+    """The state of one of graphk's optimizers for `n` weights, in Keras 3's order: steps, rate, slots by weight."""
+    yield np.asarray(K.get_value(optimizer.iterations)).astype("int64")
+    if not getattr(optimizer, "initial_decay", 0):
+        yield K.get_value(optimizer.lr)                # a schedule, which Keras 3 makes of `decay`, has no variable
+    slots = [w for w in optimizer.weights if w is not optimizer.iterations
+             and w is not getattr(optimizer, "m_schedule", None)]
+    kinds = [slots[k:k + n] for k in range(0, len(slots), n)]
+    if type(optimizer).__name__ == "Adam" and not optimizer.amsgrad:
+        kinds = kinds[:2]
+    if type(optimizer).__name__ == "SGD" and not float(K.get_value(optimizer.momentum)):
+        kinds = []
+    for weight in zip(*kinds[:2]):
+        yield from map(K.get_value, weight)
+    for kind in kinds[2:]:
+        yield from map(K.get_value, kind)
+    if type(optimizer).__name__ == "Nadam":
+        yield K.get_value(optimizer.m_schedule)
+
+
+__all__ = ["State", "Unmatched", "keras3_order", "resume"]

@@ -187,13 +187,12 @@ def _optimizer(given: Any, custom_objects: dict[str, Any], per_variable_clipping
 
 def _settings(name: str, cls: Any, config: dict[str, Any], per_variable_clipping: bool) -> dict[str, Any]:
     """An optimizer's settings, for graphk's class."""
-    known = keywords(cls) | {"learning_rate", "clipnorm", "clipvalue"}
+    known = keywords(cls) | {"learning_rate", "clipnorm", "clipnorm_each", "clipvalue"}
     _rate(name, config)
     if name == "Nadam" and "schedule_decay" not in config:           # `decay` in tf.keras, and later always 1
         config["schedule_decay"] = config.pop("decay", None) or 1.
-    if config.get("clipnorm") and per_variable_clipping:
-        raise Refused(f"the optimizer {name} clips each gradient to the norm {config['clipnorm']}; graphk's clip the "
-                      "norm of all of them")
+    if per_variable_clipping:
+        config["clipnorm_each"] = config.pop("clipnorm", None)
     config["clipnorm"] = config.pop("global_clipnorm", None) or config.get("clipnorm")
     out = {}
     for key, value in config.items():

@@ -233,7 +233,8 @@ GRAPHS = {
        (bool on, float[n, 4] d, float[n, 4] o) { on = Identity(go) f = Cast<to = 1>(i) d = Add(c, f) o = Neg(d) }>
        (m, t, x) }""",
     "while": """g (float[n, 4] x) => (float[n, 4] last) { e = Constant<value = int64 {4}>()
-       z = Constant<value = int64 {0}>() t = Constant<value = bool {1}>() last, k = Loop<body = b (int64 i, bool go, float[n, 4] c, int64 at) =>
+       z = Constant<value = int64 {0}>() t = Constant<value = bool {1}>()
+       last, k = Loop<body = b (int64 i, bool go, float[n, 4] c, int64 at) =>
        (bool on, float[n, 4] d, int64 to) { one = Constant<value = int64 {1}>() col = Gather<axis = 1>(x, at)
        ax = Constant<value = int64[1] {1}>() w = Unsqueeze(col, ax) d = Add(c, w) to = Add(at, one) on = Less(to, e) }>
        (, t, x, z) }"""}

@@ -26,6 +26,7 @@ HEADER_LIMIT = 64512
 _FILTERS = {1, 2, 3, 4, 5, 6, 32000}
 _COMPRESSION = 1100                 # deflate makes at most 1032 bytes of one
 _KINDS = {"f", "i", "u", "b"}
+_LINKS = {h5py.h5l.TYPE_SOFT: "SoftLink", h5py.h5l.TYPE_EXTERNAL: "ExternalLink"}
 
 
 class Place:
@@ -112,19 +113,17 @@ class Place:
 
     def _open(self, name: str) -> Any:
         """The object at `name`, every step of whose path is a hard link."""
-        found = self._group
+        steps = [s for s in name.split("/") if s]
         with malformed(self.file, self._at(name), "the object cannot be opened"):
-            for step in [s for s in name.split("/") if s]:
-                if not isinstance(found, h5py.Group):
-                    raise self.error(f"`{step}` is looked for in something that is not a group", name)
-                link = found.get(step, getlink=True)
-                if link is None:
-                    raise self.error("there is nothing by this name", name)
-                if not isinstance(link, h5py.HardLink):
-                    raise self.error(f"`{step}` is a {type(link).__name__}; links are refused, since they lead to "
-                                     "other places and files. Copy the data into the file", name)
-                found = found[step]
-        return found
+            for i, step in enumerate(steps):
+                try:
+                    kind = self._group.id.links.get_info("/".join(steps[:i + 1]).encode("utf-8")).type
+                except KeyError:
+                    raise self.error("there is nothing by this name", name) from None
+                if kind != h5py.h5l.TYPE_HARD:
+                    raise self.error(f"`{step}` is a {_LINKS.get(kind, 'link of another kind')}; links are refused, "
+                                     "since they lead to other places and files. Copy the data into the file", name)
+            return self._group["/".join(steps)]
 
     def group(self, name: str) -> "Place":
         """The group at `name`."""
@@ -136,9 +135,13 @@ class Place:
     def unreadable(self, most: int = 100) -> list[str]:
         """What is wrong with the links and arrays in here, at any depth."""
         found: list[str] = []
-        waiting = [self]
+        waiting, seen = [self], set()
         while waiting and len(found) < most:
             place = waiting.pop()
+            address = h5py.h5o.get_info(place._group.id).addr
+            if address in seen:                        # hard links may go round in circles
+                continue
+            seen.add(address)
             for name in place.keys():
                 try:
                     if isinstance(place._open(name), h5py.Group):
@@ -161,28 +164,28 @@ class Stored:
     """An array in a file.  shape, dtype: what reading gives."""
 
     def __init__(self, dataset: Any, place: Place, name: str):
-        self._dataset, self._place, self.name = dataset, place, name
+        self._data, self._place, self.name = dataset.id, place, name
         with malformed(place.file, place._at(name), "the array cannot be described"):
+            self._properties = self._data.get_create_plist()
+            self.dtype: np.dtype = self._data.dtype
+            if self._data.get_space().get_simple_extent_type() == h5py.h5s.NULL:
+                raise self.error("the array is empty (it has a null data space)")
+            self.shape: tuple[int, ...] = tuple(int(n) for n in self._data.shape)
+            self.ndim, self.size = len(self.shape), math.prod(self.shape)
             self._check()
-            self.shape: tuple[int, ...] = tuple(dataset.shape)
-            self.dtype: np.dtype = dataset.dtype
-        self.ndim = len(self.shape)
 
     def _check(self) -> None:
-        data = self._dataset
-        if data.shape is None:
-            raise self.error("the array is empty (it has a null data space)")
-        if data.dtype.kind not in _KINDS or data.dtype.hasobject or data.dtype.names:
-            raise self.error(f"expected numbers, found data of type {data.dtype}")
-        if data.is_virtual or data.external:
+        data, properties = self._data, self._properties
+        if self.dtype.kind not in _KINDS or self.dtype.hasobject or self.dtype.names:
+            raise self.error(f"expected numbers, found data of type {self.dtype}")
+        if properties.get_layout() == h5py.h5d.VIRTUAL or properties.get_external_count():
             raise self.error("its data lies in other files, which is refused. Copy it into the file")
-        layout = data.id.get_create_plist()
-        filters = {layout.get_filter(i)[0] for i in range(layout.get_nfilters())}
+        filters = {properties.get_filter(i)[0] for i in range(properties.get_nfilters())}
         if not filters <= _FILTERS:
             raise self.error(f"it is stored by the filters {sorted(filters - _FILTERS)}, which are plug-ins: refused")
-        stored, declared = data.id.get_storage_size(), data.size * data.dtype.itemsize
+        stored, declared = data.get_storage_size(), self.size * self.dtype.itemsize
         if declared > stored * (_COMPRESSION if filters else 1):
-            raise self.error(f"it declares the shape {data.shape} of {data.dtype}, {declared} bytes, but the file "
+            raise self.error(f"it declares the shape {self.shape} of {self.dtype}, {declared} bytes, but the file "
                              f"stores {stored}")
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
@@ -191,31 +194,24 @@ class Stored:
     def error(self, reason: str) -> GraphkFormatError:
         return self._place.error(reason, self.name)
 
-    @property
-    def size(self) -> int:
-        """How many numbers it holds."""
-        return int(self._dataset.size)
-
     def lies_plain(self) -> bool:
         """Whether the numbers lie as they are, all within the file: reading them fails only where the disk does."""
-        data = self._dataset
         with malformed(self._place.file, self._place._at(self.name), "the array cannot be described"):
-            start, end = data.id.get_offset(), data.file.id.get_filesize()
-            return data.id.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS and start is not None and \
+            start, end = self._data.get_offset(), h5py.h5i.get_file_id(self._data).get_filesize()
+            return self._properties.get_layout() == h5py.h5d.CONTIGUOUS and start is not None and \
                 start + self.size * self.dtype.itemsize <= end
 
     def read(self) -> np.ndarray:
         """The values."""
-        with malformed(self._place.file, self._place._at(self.name), "the array cannot be read"):
-            return np.asarray(self._dataset[()])
+        out = np.empty(self.shape, self.dtype)
+        self.read_into(out)
+        return out
 
     def read_into(self, array: np.ndarray) -> None:
         """The values, converted to the type of `array`, which has the same shape."""
         with malformed(self._place.file, self._place._at(self.name), "the array cannot be read"):
-            if array.ndim == 0 or array.size == 0:
-                array[...] = self._dataset[()]
-            else:
-                self._dataset.read_direct(array)
+            if self.size:
+                self._data.read(h5py.h5s.ALL, h5py.h5s.ALL, array)
 
 
 @contextlib.contextmanager

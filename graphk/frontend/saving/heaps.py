@@ -34,10 +34,12 @@ def _extents(file: Any) -> list[tuple[int, int]]:
     """Where the arrays lie that lie in one piece."""
     found: list[tuple[int, int]] = []
 
-    def visit(_: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and (start := item.id.get_offset()) is not None:
-            found.append((start, start + item.id.get_storage_size()))
-    file.visititems(visit)
+    def visit(name: bytes, about: Any) -> None:
+        if about.type == h5py.h5o.TYPE_DATASET:
+            data = h5py.h5d.open(file.id, name)
+            if (start := data.get_offset()) is not None:
+                found.append((start, start + data.get_storage_size()))
+    h5py.h5o.visit(file.id, visit, info=True)
     return found
 
 

@@ -7,6 +7,7 @@ translated; an old name beside its new one is a TypeError; a call in today's nam
 from __future__ import annotations
 
 import functools
+import inspect
 import warnings
 from typing import Any, Callable, Iterable
 
@@ -174,30 +175,31 @@ def translated(init: Callable[..., None], owner: type | None = None) -> Callable
 
 
 def renamed(function: Callable[..., Any], names: dict[str, str]) -> Callable[..., Any]:
-    """A method, or a constructor, that also takes arguments by their old names; `show_accuracy` is dropped."""
+    """A function, method or constructor that takes arguments by their old names, too; `show_accuracy` is dropped."""
     known = {"show_accuracy", *names, *keywords_of(function)}
     takes_all = has_arg(function, "", accept_all=True)
+    own = int("self" in inspect.signature(function).parameters)
 
     @functools.wraps(function)
-    def keras1(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def keras1(*args: Any, **kwargs: Any) -> Any:
         if "show_accuracy" in kwargs:
             kwargs.pop("show_accuracy")
             warnings.warn(f"The `show_accuracy` argument of `{function.__name__}` no longer exists and is ignored; "
                           'pass metrics=["accuracy"] to `compile`', stacklevel=2)
         old = [k for k in kwargs if k in names]
         if old:
-            name = type(self).__name__ if function.__name__ == "__init__" else function.__name__
+            name = type(args[0]).__name__ if function.__name__ == "__init__" else function.__name__
             for k in old:
                 _put(kwargs, name, k, names[k], kwargs.pop(k))
             if "samples_per_epoch" in old:
                 kwargs["steps_per_epoch"] = _steps(kwargs["steps_per_epoch"],
-                                                   args[0] if args else kwargs.get("generator"))
-            _warn(name, args, kwargs)
+                                                   args[1] if len(args) > 1 else kwargs.get("generator"))
+            _warn(name, args[own:], kwargs)
         for k in kwargs:
             if k not in known and not takes_all:
                 raise TypeError(f"{function.__name__}() got an unexpected keyword argument '{k}'"
                                 + advice(k, keywords_of(function), "arguments"))
-        return function(self, *args, **kwargs)
+        return function(*args, **kwargs)
     return keras1
 
 

@@ -45,8 +45,47 @@ def sparse_top_k_categorical_accuracy(y_true: Tensor, y_pred: Tensor, k: int = 5
     return K.mean(K.in_top_k(y_pred, K.cast(K.flatten(y_true), "int32"), k), axis=-1)
 
 
+# ------------------------------------------------------------------ Keras 1's, of a whole batch
+def _counts(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """True positives, false positives, false negatives, true negatives."""
+    true, found = K.round(K.clip(y_true, 0, 1)), K.round(K.clip(y_pred, 0, 1))
+    return K.sum(true * found), K.sum((1 - true) * found), K.sum(true * (1 - found)), K.sum((1 - true) * (1 - found))
+
+
+def precision(y_true: Tensor, y_pred: Tensor) -> Tensor:
+    """The share of what is found in the batch that is right."""
+    right, wrong, _, _ = _counts(y_true, y_pred)
+    return right / (right + wrong + K.epsilon())
+
+
+def recall(y_true: Tensor, y_pred: Tensor) -> Tensor:
+    """The share of what is to be found in the batch that is found."""
+    right, _, missed, _ = _counts(y_true, y_pred)
+    return right / (right + missed + K.epsilon())
+
+
+def fbeta_score(y_true: Tensor, y_pred: Tensor, beta: float = 1) -> Tensor:
+    """The weighted harmonic mean of precision and recall, which counts `beta` times as much."""
+    if beta < 0:
+        raise ValueError(f"fbeta_score: beta is at least 0; received {beta}")
+    p, r = precision(y_true, y_pred), recall(y_true, y_pred)
+    return (1 + beta ** 2) * p * r / (beta ** 2 * p + r + K.epsilon())
+
+
+def fmeasure(y_true: Tensor, y_pred: Tensor) -> Tensor:
+    """The harmonic mean of precision and recall."""
+    return fbeta_score(y_true, y_pred)
+
+
+def matthews_correlation(y_true: Tensor, y_pred: Tensor) -> Tensor:
+    """The correlation of targets and outputs, both rounded to 0 or 1 (B. Matthews, 1975)."""
+    tp, fp, fn, tn = _counts(y_true, y_pred)
+    size = K.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
+    return (tp * tn - fp * fn) / (size + K.epsilon())
+
+
 _TABLE: dict[str, Any] = {**_losses._TABLE, **{f.__name__: f for f in (
     binary_accuracy, categorical_accuracy, sparse_categorical_accuracy, top_k_categorical_accuracy,
-    sparse_top_k_categorical_accuracy)}}
+    sparse_top_k_categorical_accuracy, precision, recall, fbeta_score, fmeasure, matthews_correlation)}}
 _FAMILY = Family("metric function", _TABLE, globals())
 serialize, deserialize, get = _FAMILY.serialize, _FAMILY.deserialize, _FAMILY.get

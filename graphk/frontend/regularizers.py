@@ -62,6 +62,11 @@ def l1_l2(l1: float = 0.01, l2: float = 0.01) -> L1L2:
     return L1L2(l1=l1, l2=l2)
 
 
+# Keras 1's names
+l1l2 = activity_l1l2 = l1_l2
+activity_l1, activity_l2 = l1, l2
+WeightRegularizer = ActivityRegularizer = L1L2
+
 _TABLE: dict[str, Any] = {"L1L2": L1L2, "l1": l1, "l2": l2, "l1_l2": l1_l2}
 _FAMILY = Family("regularizer", _TABLE, globals(), factories=(l1, l2, l1_l2))
 serialize, deserialize, get = _FAMILY.serialize, _FAMILY.deserialize, _FAMILY.get

@@ -16,6 +16,11 @@ import numpy as np
 FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
 
 
+def base_filter() -> str:
+    """Keras 1's: the characters that are left out of texts."""
+    return FILTERS
+
+
 def text_to_word_sequence(text: str, filters: str = FILTERS, lower: bool = True, split: str = " ") -> list[str]:
     """The words of a text: parts between `split`, characters of `filters` taken for it, too.
 
@@ -188,4 +193,4 @@ def tokenizer_from_json(json_string: str) -> Tokenizer:
     return made
 
 
-__all__ = ["Tokenizer", "hashing_trick", "one_hot", "text_to_word_sequence", "tokenizer_from_json"]
+__all__ = ["Tokenizer", "base_filter", "hashing_trick", "one_hot", "text_to_word_sequence", "tokenizer_from_json"]

@@ -1,13 +1,16 @@
 """Keras 1 calls: each gives the layer of the Keras 2 call beside it, and a warning that shows that call."""
+import importlib
 import warnings
 
 import numpy as np
 import pytest
 
-from graphk import layers
+from graphk import backend as K
+from graphk import layers, metrics
 from graphk.layers import Dense
 from graphk.legacy import interfaces
-from graphk.models import Model, Sequential
+from graphk.models import Model, Sequential, model_from_json
+from graphk.utils import np_utils
 
 CASES = [
     ("Dense", (), {"output_dim": 2, "init": "normal", "W_regularizer": "l2", "b_constraint": "nonneg", "bias": True},
@@ -177,3 +180,59 @@ def test_show_accuracy_and_nb_epoch():
     with pytest.warns(UserWarning, match="The `nb_epoch` argument in `fit` has been renamed `epochs`") as seen:
         assert model.fit(x, y, nb_epoch=2, verbose=0).epoch == [0, 1]
     assert seen[0].filename == __file__
+
+
+# ------------------------------------------------------------------ modules and functions of Keras 1
+@pytest.mark.parametrize("module, names", [
+    ("utils.visualize_util", "plot model_to_dot"), ("utils.training_utils", "multi_gpu_model"),
+    ("regularizers", "l1l2 activity_l1 activity_l2 activity_l1l2 WeightRegularizer ActivityRegularizer"),
+    ("utils.layer_utils", "layer_from_config"), ("preprocessing.text", "base_filter"),
+    ("preprocessing.image", "apply_transform"), ("initializations", "get_fans lecun_uniform he_normal he_uniform one")])
+def test_names_of_keras_1(module, names):
+    assert all(hasattr(importlib.import_module(f"graphk.{module}"), name) for name in names.split())
+
+
+def test_initializations_are_functions_that_make_variables():
+    from graphk import initializations as old
+    for name, std in (("glorot_uniform", .1), ("normal", .05), ("uniform", .0289), ("orthogonal", .11)):
+        made = old.get(name)((100, 100), name="w")
+        assert isinstance(made, K.variable(0).__class__) and made.name == "w:0"
+        assert K.get_value(made).std() == pytest.approx(std, rel=.1)
+    np.testing.assert_array_equal(K.eval(old.identity((2, 2), scale=3.)), 3 * np.eye(2))
+    assert old.get(old.zero) is old.zero and K.eval(old.one((2,))).tolist() == [1., 1.]
+    model = Sequential([Dense(2, kernel_initializer=old.get("he_normal"), input_shape=(3,))])
+    assert model_from_json(model.to_json()).layers[0].kernel_initializer.scale == 2
+
+
+def test_an_initializer_that_takes_keras_1s_name():
+    from graphk.initializations import normal
+    with pytest.warns(UserWarning, match="Update your `Dense` call"):
+        layer = Dense(9, init=lambda shape, name: normal(shape, scale=0.01, name=name), input_shape=(90,))
+    layer.build((None, 90))
+    assert 0 < layer.get_weights()[0].std() < .02
+
+
+def test_metrics_of_keras_1():
+    true, found = np.array([1, 1, 1, 0, 0, 0, 0, 1.]), np.array([.9, .8, .1, .7, .2, .1, .3, .6])     # 3 1 1 3
+    values = {name: K.eval(metrics.get(name)(K.constant(true), K.constant(found))) for name in
+              ("precision", "recall", "fmeasure", "fbeta_score", "matthews_correlation")}
+    assert values == pytest.approx({"precision": .75, "recall": .75, "fmeasure": .75, "fbeta_score": .75,
+                                    "matthews_correlation": .5}, rel=1e-5)
+    with pytest.raises(ValueError, match="beta is at least 0"):
+        metrics.fbeta_score(K.constant(true), K.constant(found), -1)
+
+
+def test_classes_of_keras_1():
+    with pytest.warns(UserWarning, match=r"Update your `to_categorical` call to the Keras 2 API: `to_categorical\(\[0, "
+                                         r"1\], num_classes=3\)`"):
+        rows = np_utils.to_categorical([0, 1], nb_classes=3)
+    np.testing.assert_array_equal(rows, np_utils.to_categorical(y=[0, 1], num_classes=3))
+    assert np_utils.probas_to_classes(rows).tolist() == [0, 1]
+    assert np_utils.probas_to_classes(np.array([[.2], [.7]])).tolist() == [0, 1]
+
+
+def test_a_picture_looked_up_by_a_matrix():
+    from graphk.preprocessing.image import apply_transform
+    x = np.arange(12.).reshape(3, 4, 1)
+    np.testing.assert_array_equal(apply_transform(x, np.array([[1, 0, 1], [0, 1, 0], [0, 0, 1]]), channel_axis=2)[0],
+                                  x[1])

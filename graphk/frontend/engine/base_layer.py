@@ -385,8 +385,10 @@ def _tuple(shape: Any) -> tuple[Any, ...]:
 
 
 def initial(make: Any, shape: tuple[int, ...], dtype: str | None = None) -> Any:
-    """The first value that an initializer gives; one of the user's own may take a shape only."""
-    return make(shape, dtype=dtype or K.floatx()) if has_arg(make, "dtype", accept_all=True) else make(shape)
+    """The first value that an initializer gives; one of the user's own may take a shape only, or Keras 1's name."""
+    named = {"name": None} if has_arg(make, "name") else {}
+    typed = {"dtype": dtype or K.floatx()} if has_arg(make, "dtype", accept_all=True) else {}
+    return make(shape, **named, **typed)
 
 
 def collect_previous_mask(input_tensors: Any) -> Any:

@@ -4,11 +4,15 @@ In: arrays.  Out: new arrays.  What always holds: the arguments are not changed.
 """
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from graphk.frontend.legacy import renamed
 
+
+@partial(renamed, names={"nb_classes": "num_classes"})
 def to_categorical(y: Any, num_classes: int | None = None, dtype: str = "float32") -> np.ndarray:
     """Class numbers as rows of 0 and 1: shape `y.shape + (num_classes,)`, a last axis of 1 dropped first.
 
@@ -39,3 +43,20 @@ def normalize(x: Any, axis: int = -1, order: int = 2) -> np.ndarray:
     length = np.atleast_1d(np.linalg.norm(x, order, axis))
     length[length == 0] = 1
     return np.asarray(x) / np.expand_dims(length, axis)
+
+
+def probas_to_classes(y_pred: Any) -> np.ndarray:
+    """Keras 1's: the class of each row of probabilities; of a column, whether each is above one half.
+
+    >>> probas_to_classes(np.array([[.2, .8], [.9, .1]])).tolist()
+    [1, 0]
+    """
+    y_pred = np.asarray(y_pred)
+    if y_pred.ndim > 1 and y_pred.shape[1] > 1:
+        return categorical_probas_to_classes(y_pred)
+    return np.array([1 if p > 0.5 else 0 for p in y_pred.ravel()])
+
+
+def categorical_probas_to_classes(p: Any) -> np.ndarray:
+    """Keras 1's: the class of each row of probabilities."""
+    return np.argmax(p, axis=1)

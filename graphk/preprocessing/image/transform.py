@@ -134,10 +134,17 @@ def apply_affine_transform(x: Any, theta: float = 0, tx: float = 0, ty: float = 
     matrix = _matrix(theta, tx, ty, shear, zx, zy)
     if matrix is None:
         return x
+    matrix = transform_matrix_offset_center(matrix, x.shape[row_axis], x.shape[col_axis])
+    return apply_transform(x, matrix, channel_axis, fill_mode, cval, order)
+
+
+def apply_transform(x: Any, transform_matrix: Any, channel_axis: int = 0, fill_mode: str = "nearest", cval: float = 0.,
+                    order: int = 1) -> np.ndarray:
+    """`x`, each place of which is looked up where a 3x3 matrix says; the rest as in `apply_affine_transform`."""
     if fill_mode not in _FILL_MODES:
         raise ValueError(f"Invalid fill_mode: {fill_mode!r}; expected one of: {', '.join(_FILL_MODES)}")
     ndimage = needs("scipy.ndimage", "apply_affine_transform")
-    matrix = transform_matrix_offset_center(matrix, x.shape[row_axis], x.shape[col_axis])
+    matrix = np.asarray(transform_matrix)
     channels = [ndimage.affine_transform(channel, matrix[:2, :2], matrix[:2, 2], order=order, mode=fill_mode, cval=cval)
                 for channel in np.moveaxis(x, channel_axis, 0)]
     return np.moveaxis(np.stack(channels), 0, channel_axis)

@@ -22,6 +22,7 @@ from graphk.frontend.sparse import dense
 from graphk.frontend.tensor import Tensor, Update, Variable, depends_on_phase, node_of, variable_of
 from graphk.ir.dims import DimExpr, evaluate, symbols
 from graphk.ir.node import Graph, Node, substitute_nodes
+from graphk.ir.ops.leaves import new_input
 
 SEEN_LIMIT = 512                 # shape signatures remembered per function
 
@@ -30,7 +31,8 @@ class Function:
     """A compiled function; `K.function(inputs, outputs, updates)` makes one.
 
     `K.learning_phase()` may be among the inputs: the number passed for it then chooses the phase (1 train,
-    0 test).  Without it the function runs in the test phase.  feed_dict: placeholders that are no inputs, and the
+    0 test).  Without it the function runs in the test phase.  An input may be any tensor: a variable or a layer's
+    output then has the value that is passed, wherever it is used.  feed_dict: placeholders that are no inputs, and the
     values each call finds for them there; fetches: further updates.
 
     >>> from graphk import backend as K
@@ -57,17 +59,21 @@ class Function:
         self.inputs, self.outputs = inputs, outputs
         self.name = name or "function"
         self._phase_at = self._find_phase(inputs)
+        fed = [_fed_node(x) for x in inputs if not _is_phase(x)]
         self._names = [x.name for x in inputs if not _is_phase(x)]
-        in_nodes = tuple(_input_node(x) for x in inputs if not _is_phase(x))
+        computed = {node: new_input(node.t, name) for node, name in zip(fed, self._names) if node.op.name != "input"}
+        in_nodes = tuple(computed.get(node, node) for node in fed)
         twice = [name for i, name in enumerate(self._names) if in_nodes[i] in in_nodes[:i]]
         if twice:
-            raise ValueError(f"The function `{self.name}` lists the placeholder `{twice[0]}` twice among its inputs "
+            raise ValueError(f"The function `{self.name}` lists `{twice[0]}` twice among its inputs "
                              f"{self._names}; list it once.")
         pairs = [u for u in (*outputs, *fetches) if isinstance(u, Update)] + list(updates or [])
         out_nodes = tuple(x.node if isinstance(x, Update) else node_of(x) for x in outputs)
         self._results = Outputs(out_nodes)
         symbol = re.sub(r"\W|^(?=\d)", "_", self.name)
         self._graph = Graph(in_nodes, self._results.nodes, combine_updates(pairs), symbol)
+        if computed:
+            self._graph = self._fed_instead(computed)
         self.uses_learning_phase = any(depends_on_phase(n) for n in self._graph.roots())
         self._check_inputs_are_enough()
         self._executables: dict[int, execute.Executable] = {}
@@ -86,6 +92,14 @@ class Function:
     def _find_phase(self, inputs: Sequence[Any]) -> int | None:
         at = [i for i, x in enumerate(inputs) if _is_phase(x)]
         return at[0] if at else None
+
+    def _fed_instead(self, computed: Mapping[Node, Node]) -> Graph:
+        """The graph that takes the values of variables and of computed tensors from the caller."""
+        for variable, _ in self._graph.updates:
+            if variable in computed:
+                raise ValueError(f"The function `{self.name}` both takes `{computed[variable].attr('name')}` as an "
+                                 "input and updates it; leave it out of `inputs`, or out of `updates`.")
+        return substitute_nodes(self._graph, computed)
 
     def _check_inputs_are_enough(self) -> None:
         known = set(self._graph.inputs)
@@ -114,6 +128,8 @@ class Function:
     def __call__(self, inputs: Sequence[Any] = ()) -> Any:
         if not isinstance(inputs, (list, tuple)):
             raise TypeError("`inputs` should be a list or tuple.")
+        if self._phase_at is None and len(inputs) == len(self._names) - len(self._fed) + 1 and _is_flag(inputs[-1]):
+            inputs = inputs[:-1]                       # the phase, passed to a function that does not ask for it
         inputs = [*inputs, *self._fed.values()] if self._fed else inputs
         phase = 0
         if self._phase_at is not None and len(inputs) > self._phase_at:
@@ -123,7 +139,7 @@ class Function:
         return out[0] if self._single else out
 
     def _chosen_phase(self, given: Any) -> int:
-        if np.ndim(given) or given not in (0, 1):
+        if not _is_flag(given):
             raise ValueError(f"The input number {self._phase_at} of the function `{self.name}` is the learning phase: "
                              f"expected 0 (test) or 1 (train), received {given!r}.")
         return int(given)
@@ -234,12 +250,17 @@ def _is_phase(x: Any) -> bool:
     return isinstance(x, (int, np.integer)) or (isinstance(x, Tensor) and x.node.op.name == "phase")
 
 
-def _input_node(x: Any) -> Node:
+def _is_flag(x: Any) -> bool:
+    return not np.ndim(x) and x in (0, 1)
+
+
+def _fed_node(x: Any) -> Node:
+    """The node that takes the caller's values: a placeholder's, or one whose own value they stand for."""
     if not isinstance(x, Tensor):
-        raise TypeError(f"the inputs of a function are placeholders; received {type(x).__name__}: {x!r}")
-    if x.node.op.name != "input":
-        raise ValueError(f"the inputs of a function are placeholders; `{x.name}` is computed by `{x.node.op.name}`. "
-                         f"Use K.placeholder or Input.")
+        raise TypeError(f"the inputs of a function are tensors; received {type(x).__name__}: {x!r}")
+    if any(isinstance(d, DimExpr) and str(d) not in symbols(d) for d in x.node.shape):
+        raise ValueError(f"`{x.name}` cannot be an input of a function: its size {tuple(map(str, x.node.shape))} is "
+                         "computed from others. Begin with a K.placeholder or an Input.")
     return x.node
 
 

@@ -83,7 +83,8 @@ REFUSED = {
     "function inputs": (lambda: K.function(K.placeholder((2,)), []), TypeError, "`inputs`.* list or tuple"),
     "function updates": (lambda: K.function([], [], K.update(K.zeros(()), 1.)), TypeError, "`updates`.* list or tuple"),
     "function options": (lambda: K.function([], [], options=1), ValueError, "Invalid argument `options`"),
-    "input that is computed": (lambda: K.function([K.placeholder((2,)) + 1], []), ValueError, "are placeholders"),
+    "input of a computed size": (lambda: K.function([K.repeat_elements(K.placeholder((None,)), 2, 0)], []), ValueError,
+                                 "is computed from others"),
 }
 
 

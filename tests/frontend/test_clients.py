@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from graphk import backend as K
-from graphk.layers import Input, Layer
-from graphk.models import Model
+from graphk.layers import BatchNormalization, Dense, Dropout, Input, Layer
+from graphk.models import Model, Sequential
 
 
 def test_reductions_take_a_list_of_tensors() -> None:
@@ -51,3 +51,55 @@ def test_a_layer_may_give_the_shapes_of_all_its_inputs() -> None:
     model = Model([a, b], First()([a, b]))
     assert model.output_shape == (None, 3)
     assert model.predict([np.ones((1, 3)), np.ones((1, 2, 2))]).tolist() == [[4.0, 4.0, 4.0]]
+
+
+def _small() -> Sequential:
+    return Sequential([Dense(4, activation="tanh", input_shape=(3,)), Dropout(0.5), BatchNormalization(), Dense(2)])
+
+
+def test_a_function_may_begin_at_any_layer() -> None:
+    """`K.function([layer.output, K.learning_phase()], [model.output])` runs the rest of a model."""
+    model, x = _small(), np.random.RandomState(0).rand(5, 3).astype("f")
+    inner = model.layers[0].output
+    hidden = K.function([model.input], [inner])([x])[0]
+    rest = K.function([inner, K.learning_phase()], [model.output])
+    np.testing.assert_array_equal(rest([hidden, 0])[0], model.predict(x))
+    assert np.abs(rest([hidden, 1])[0] - model.predict(x)).max() > 1e-3
+    with pytest.raises(ValueError, match="depends on the placeholder"):
+        K.function([model.layers[2].output], [inner])
+
+
+def test_a_function_may_take_weights() -> None:
+    """Programs that show a training again pass the weights of each epoch; the model's own stay."""
+    model, x = _small(), np.random.RandomState(0).rand(5, 3).astype("f")
+    kernel, before = model.layers[-1].kernel, model.get_weights()
+    run = K.function([model.input, kernel], [model.output, K.gradients(K.sum(model.output), kernel)[0]])
+    out, slope = run([x, 2 * K.get_value(kernel)])
+    np.testing.assert_allclose(out, 2 * model.predict(x), rtol=1e-5, atol=1e-6)
+    assert slope.shape == (4, 2) and run([x, np.zeros((4, 2))])[0].max() == 0
+    for a, b in zip(before, model.get_weights()):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match="both takes `dense_2/kernel:0` as an input and updates it"):
+        K.function([kernel], [], updates=[(kernel, 2 * kernel)])
+    with pytest.raises(ValueError, match="is computed from others"):
+        K.function([K.repeat_elements(K.placeholder((None, 3)), 2, 0)], [kernel])
+    with pytest.raises(TypeError, match="received float"):
+        K.function([3.5], [kernel])
+
+
+def test_a_function_that_ignores_the_phase_may_get_it() -> None:
+    """`f([x, 0])` and `f([x, 1])` are called where the model may or may not have a dropout layer."""
+    x = K.placeholder((None, 2))
+    double = K.function([x], [2 * x])
+    for phase in (0, 1, 1.0, True, np.int64(0)):
+        assert double([[[1.0, 2.0]], phase])[0].tolist() == [[2.0, 4.0]]
+    for surplus in (2, np.zeros(3), None):
+        with pytest.raises(ValueError, match="takes 1 inputs"):
+            double([[[1.0, 2.0]], surplus])
+
+
+def test_a_model_says_whether_it_is_compiled() -> None:
+    model = _small()
+    assert not model._is_compiled
+    model.compile("sgd", "mse")
+    assert model._is_compiled

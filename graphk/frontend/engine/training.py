@@ -93,8 +93,12 @@ class Model(TrainingSetup, Network):
                 stacklevel=3,
             )
 
+    @property
+    def _is_compiled(self) -> bool:
+        return getattr(self, "total_loss_ready", False)
+
     def _need_compile(self, what: str) -> None:
-        if not getattr(self, "total_loss_ready", False):
+        if not self._is_compiled:
             raise RuntimeError(f"You must compile a model before {what}. Use `model.compile(optimizer, loss)`.")
 
     def _make_train_function(self) -> None:

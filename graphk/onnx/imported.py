@@ -29,6 +29,7 @@ from graphk.onnx.values import Call, Value, as_value, of_dims
 
 TABLE = {**OPERATORS, **NETWORK, **LOOPS}
 _COMPUTED = 1 << 16                             # elements of a value that is computed while the graph is read
+_WRITTEN_OUT = 1 << 18                          # nodes, each as often as the loops around it run
 # What operators raise about operands and attributes that make no sense.
 _NONSENSE = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, StopIteration,
              TypeError, ValueError)
@@ -90,6 +91,7 @@ class OnnxGraph(Layer):
         values: dict[str, Value] = {n: node_of(x) for n, x in zip(declared, given)}
         kept = {True: iter(self._trainable_weights), False: iter(self._non_trainable_weights)}
         values.update((name, node_of(next(kept[moves]))) for name, _, _, moves in self.graph["weights"])
+        self._left = _WRITTEN_OUT
         made = self._results(self.graph, values)
         return unpack_singleton([Tensor(as_value(v)) for v in made])
 
@@ -103,6 +105,10 @@ class OnnxGraph(Layer):
             known = {**values, **{n: unpacked(v) for n, v in graph["constants"].items()}}
         for op, inputs, outputs, attributes in graph["nodes"]:
             place = f"node `{(outputs or ['?'])[0]}` ({op})"
+            self._left -= 1
+            if self._left < 0:
+                raise GraphkFormatError(self.file, place, f"with its loops written out, the graph has more than "
+                                                          f"{_WRITTEN_OUT} nodes")
             with malformed(self.file, place, "it cannot be read"):
                 call = Call(op, [known[n] if n else None for n in inputs], attributes, [o for o in outputs if o],
                             self.graph["opset"], lambda body, given: self._results(body, {**known, **given}))

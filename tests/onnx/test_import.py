@@ -11,7 +11,7 @@ import pytest
 from graphk import layers as L
 from graphk.frontend.saving.errors import GraphkFormatError
 from graphk.models import Sequential, load_model
-from graphk.onnx import OnnxGraph, export_model, import_model
+from graphk.onnx import OnnxGraph, export_model, import_model, imported
 from graphk.onnx.imported import TABLE
 
 from tests.onnx.test_operators import text
@@ -179,6 +179,22 @@ def test_malformed_files(change, message, tmp_path):
 def test_graphs_that_make_no_sense(body, message, tmp_path):
     with pytest.raises(GraphkFormatError, match=message):
         read(text(f"g (float[n, 2] x) => (float[n, 2] y) {{ {body} }}"), tmp_path)
+
+
+def loops(depth):
+    """The text of `y{depth} = …`: loops of 200 steps within each other."""
+    if depth == 0:
+        return "y0 = Neg(x)"
+    return (f"m{depth} = Constant<value = int64 {{200}}>() t{depth} = Constant<value = bool {{1}}>() "
+            f"y{depth} = Loop<body = b{depth} (int64 i{depth}, bool g{depth}) => (bool o{depth}, float[n, 2] r{depth}) "
+            f"{{ o{depth} = Identity(g{depth}) {loops(depth - 1)} r{depth} = Identity(y{depth - 1}) }}>"
+            f"(m{depth}, t{depth})")
+
+
+def test_loops_within_loops_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(imported, "_WRITTEN_OUT", 3000)
+    with pytest.raises(GraphkFormatError, match="with its loops written out, the graph has more than 3000 nodes"):
+        read(text(f"g (float[n, 2] x) => (float[n, 2] y4) {{ {loops(4)} }}"), tmp_path)
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00" * 64, b"\x08\x08\x3a\xff\xff\xff\xff\x0f", b"PK\x03\x04 not this"])

@@ -1,4 +1,4 @@
-"""The command line: `python -m graphk run | dump | doctor`.
+"""The command line: `python -m graphk run | dump | check | convert | doctor`.
 
 In: arguments.  Out: an exit code.  What always holds: `run` and `dump` behave as python does for the script (arguments,
 path, exit code, traceback); what graphk has to say itself goes to standard error.
@@ -31,6 +31,16 @@ def parser() -> argparse.ArgumentParser:
     dump.add_argument("--kernels", action="store_true",
                       help="with LLVM IR and assembly of each kernel (compiles each once more)")
     _script(dump)
+    check = commands.add_parser("check", help="say whether a model file can be read, and all that is wrong with it",
+                                description="Look at a model file of any Keras; exits with 1 if graphk cannot read it.")
+    check.add_argument("file", help="an HDF5 file, a .keras archive, or an architecture in JSON or YAML")
+    convert = commands.add_parser("convert", help="write a model file in another format",
+                                  description="Read a model file of any Keras and write it in the format that the "
+                                              "second name's ending says: .h5 (Keras 2), .keras (Keras 3), "
+                                              ".weights.h5, .json, .yaml or .safetensors.")
+    convert.add_argument("file", help="what `check` reads")
+    convert.add_argument("out", help="the file to write")
+    convert.add_argument("--weights", metavar="FILE", help="the weights of an architecture in JSON or YAML")
     commands.add_parser("doctor", help="show versions, processor, cache and GPU, and test that graphk works here",
                         description="Look at what graphk runs on, and try it; exits with 1 if something is broken.")
     return top
@@ -52,6 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.command == "doctor":
         from graphk.inspection.doctor import doctor
         return doctor()
+    if args.command in ("check", "convert"):
+        from graphk.inspection import files
+        return files.check(args.file) if args.command == "check" else files.convert(args.file, args.out, args.weights)
     from graphk.inspection.script import ScriptError, run_script
     try:
         if args.command == "run":

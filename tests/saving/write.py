@@ -1,8 +1,8 @@
 """A model of every layer class in files, and what a peer makes of them.
 
 `files(folder, ending, package)` writes `0.h5`, `1.h5`, … for the cases of `tests/frontend/layers`, and
-`predicted.json`.  Run by a Python that has tf_keras or Keras 3, `python -m tests.saving.write FOLDER ENDING` loads each,
-and prints what differs.
+`predicted.json`.  Run by a Python that has tf_keras or Keras 3, `python -m tests.saving.write FOLDER ENDING` loads
+each, and prints what differs.
 """
 import importlib.util
 import json

@@ -22,6 +22,7 @@ from graphk.frontend.utils.generic_utils import CustomObjectScope, get_custom_ob
 
 _ALIASES = {"Functional": "Model", "Container": "Model", "SyncBatchNormalization": "BatchNormalization",
             "TimeDistributedDense": "Dense"}
+_FIRST = ("input_dim", "input_length")                    # of a model's first layer, instead of its input shape
 _OF_RNNS = ("zero_output_for_mask", "go_backwards", "return_state", "stateful", "unroll")
 _INNER = ("layer", "backward_layer", "cell", "cells", "layers")             # keys whose values are layers
 
@@ -142,7 +143,10 @@ class _Walk:
 
     def _keys(self, cls: Any, label: str, config: dict[str, Any]) -> dict[str, Any]:
         """The config without keys that graphk's class does not take; those that would matter are reported."""
-        known = _known(cls) | {"num_constants", *_INNER, "mode_type", "output_shape_type", "output_mask_type",
+        known = _known(cls)
+        if not {"batch_input_shape", "input_shape"}.isdisjoint(config):          # which Keras 1 says in two ways
+            config = {k: v for k, v in config.items() if k in known or k not in _FIRST}
+        known = known | {"num_constants", *_FIRST, *_INNER, "mode_type", "output_shape_type", "output_mask_type",
                                "reverse_state_order", *(_OF_RNNS if issubclass(cls, self.classes["RNN"]) else ())}
         if not config.keys() <= known:
             kept = {k: config.pop(k) for k in [*_INNER, "name"] if k in config}

@@ -1,0 +1,130 @@
+"""`graphk check FILE` and `graphk convert IN OUT`: model files of any Keras, looked at and rewritten.
+
+In: paths.  Out: a report or another file, and an exit code.  What always holds: nothing in a file is executed and no
+model runs; a file that cannot be read is reported with everything that is wrong.
+"""
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+from typing import Any
+
+from graphk.frontend.models import load_model, model_from_json, model_from_yaml
+from graphk.frontend.saving import archives
+from graphk.frontend.saving.errors import GraphkFormatError
+from graphk.frontend.saving.hdf5 import reading, replacing
+from graphk.frontend.saving.layer_folders import has_folders
+from graphk.frontend.saving.model_files import parts
+from graphk.frontend.saving.weights import has_names, source
+
+_TEXTS = {".json": model_from_json, ".yaml": model_from_yaml, ".yml": model_from_yaml}
+
+
+def check(path: str) -> int:
+    """Print what a file holds, or all that is wrong with it; 0 if graphk reads it, else 1."""
+    said: list[str] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            lines = _described(path)
+            said = [f"note: {w.message}" for w in caught]
+    except (ValueError, OSError) as e:
+        print(f"{e if isinstance(e, GraphkFormatError) else f'{path}: {e}'}")
+        return 1
+    print("\n".join([f"{path}: graphk reads this file", *lines, *dict.fromkeys(said)]))
+    return 0
+
+
+def _described(path: str) -> list[str]:
+    if _ending(path) in _TEXTS:
+        return _model_lines(_read(path, None))
+    if not archives.is_archive(path):
+        with reading(path) as root:
+            if not root.has_attribute("model_config") and (has_names(root) or has_folders(root)):
+                return _weight_lines(root)
+    with parts(path) as stored:
+        kind = "archive of Keras" if stored.place == archives.CONFIG else "HDF5 file of Keras"
+        lines = [f"{kind} {stored.version}" + ("" if stored.training else ", without training configuration")]
+    return lines + _model_lines(load_model(path))
+
+
+def _weight_lines(root: Any) -> list[str]:
+    if not has_names(root):
+        problems = root.unreadable()
+        if problems:
+            raise GraphkFormatError(root.file, "", "\n  ".join(problems))
+        return ["weights only, in Keras 3's folders; the model comes from its code: model.load_weights(file)"]
+    found = source(root)
+    return [f"weights only, of Keras {found.version} on {found.backend or 'an unnamed back end'}; the model comes from "
+            "its code: model.load_weights(file)",
+            *(f"  {name}: {', '.join(str(s.shape) for s in stored)}" for name, stored in found.layers)]
+
+
+def _model_lines(model: Any) -> list[str]:
+    optimizer = getattr(model, "optimizer", None)
+    return [f"{type(model).__name__} `{model.name}`: {len(model.layers)} layers, {model.count_params()} parameters, "
+            f"{model.input_shape} -> {model.output_shape}",
+            f"compiled with {type(optimizer).__name__}, loss {model.loss}" if optimizer else "not compiled"]
+
+
+def _ending(path: str) -> str:
+    return ".weights.h5" if path.endswith(".weights.h5") else os.path.splitext(path)[1].lower()
+
+
+def _read(path: str, weights: str | None) -> Any:
+    reader = _TEXTS.get(_ending(path))
+    if reader is None:
+        model = load_model(path)
+    else:
+        with open(path, encoding="utf-8") as f:
+            model = reader(f.read())
+    if weights:
+        model.load_weights(weights)
+    return model
+
+
+def convert(path: str, out: str, weights: str | None = None) -> int:
+    """Write the model of one file in the format that the other's ending names; 0 if that is done, else 1.
+
+    weights: a file of weights for a `path` that holds the architecture alone.
+    """
+    try:
+        _write(_read(path, weights), out)
+    except (ValueError, OSError, ImportError) as e:
+        print(f"graphk convert: {e}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _write(model: Any, out: str) -> None:
+    ending = _ending(out)
+    if ending == ".weights.h5":
+        model.save_weights(out)
+    elif ending in (".h5", ".hdf5", ".keras"):
+        model.save(out)
+    elif ending in _TEXTS:
+        text = json.dumps(json.loads(model.to_json()), indent=1) if ending == ".json" else model.to_yaml()
+        with replacing(out) as aside, open(aside, "w", encoding="utf-8") as f:
+            f.write(text)
+    elif ending == ".safetensors":
+        _write_safetensors(model, out)
+    else:
+        raise ValueError(f"{out}: the format `{ending}` is not known. Known are .h5 and .hdf5 (Keras 2), .keras "
+                         "(Keras 3), .weights.h5, .json, .yaml and .safetensors")
+
+
+def _write_safetensors(model: Any, out: str) -> None:
+    try:
+        from safetensors.numpy import save_file
+    except ImportError:
+        raise ImportError("safetensors files need the package: pip install graphk[safetensors]") from None
+    arrays = {f"{layer.name}/{w.name}": w.array for layer in model.layers for w in layer.weights}
+    if len(arrays) < sum(len(layer.weights) for layer in model.layers):
+        raise ValueError(f"{out}: two weights of the model have one name, which the format does not allow")
+    with replacing(out) as aside:
+        save_file(arrays, aside)
+
+
+__all__ = ["check", "convert"]

@@ -1,0 +1,166 @@
+"""`graphk check` and `graphk convert`, and archives that are not what they should be."""
+import json
+import struct
+import zipfile
+
+import h5py
+import numpy as np
+import pytest
+
+from graphk import layers as L
+from graphk.__main__ import main
+from graphk.frontend.saving import archives
+from graphk.frontend.saving.errors import GraphkFormatError
+from graphk.models import Model, Sequential, load_model
+
+X, Y = np.random.RandomState(0).rand(8, 4), np.random.RandomState(1).rand(8, 2)
+
+
+def classifier():
+    model = Sequential([L.Dense(3, activation="relu", input_shape=(4,)), L.Dense(2)])
+    model.compile("adam", "mse")
+    model.train_on_batch(X, Y)
+    return model
+
+
+def test_check_says_what_a_file_holds(tmp_path, capsys):
+    model = classifier()
+    for name in ("m.h5", "m.keras", "w.weights.h5"):
+        (model.save_weights if "weights" in name else model.save)(str(tmp_path / name))
+        assert main(["check", str(tmp_path / name)]) == 0
+        said = capsys.readouterr().out
+        assert "graphk reads this file" in said and ("weights only" if "weights" in name else "Adam, loss mse") in said
+    (tmp_path / "m.json").write_text(model.to_json())
+    assert main(["check", str(tmp_path / "m.json")]) == 0
+    assert main(["check", str(tmp_path / "none.h5")]) == 1
+    assert "no such file" in capsys.readouterr().out
+
+
+def test_check_lists_all_that_is_wrong(tmp_path, capsys):
+    path = str(tmp_path / "m.h5")
+    classifier().save(path)
+    with h5py.File(path, "a") as f:
+        config = json.loads(f.attrs["model_config"])
+        first, second = (x["config"] for x in config["config"]["layers"])
+        first["activation"], second["kernel_initializer"]["class_name"] = "rellu", "Mine"
+        config["config"]["layers"] += [{"class_name": "Densse", "config": {"name": "third"}},
+                                       {"class_name": "Conv2D", "config": {"name": "c", "filters": 2, "kernel_size": 3,
+                                                                           "groups": 2}}]
+        f.attrs["model_config"] = json.dumps(config)
+        f.attrs["training_config"] = f.attrs["training_config"].replace('"mse"', '"my_loss"')
+        group = f["model_weights/dense_1/dense_1"]
+        del group["kernel:0"]
+        group["kernel:0"] = h5py.SoftLink("/elsewhere")
+    assert main(["check", path]) == 1
+    said = capsys.readouterr().out
+    for part in ("Did you mean `relu`", "Unknown initializer: Mine", "Unknown layer: Densse", "Did you mean `Dense`",
+                 "groups=2", "my_loss", "SoftLink", "'rellu': rellu", "'Densse': Densse", "'my_loss': my_loss"):
+        assert part in said, part
+
+
+@pytest.mark.parametrize("ending", ["h5", "keras"])
+def test_convert(tmp_path, ending):
+    model = classifier()
+    paths = [str(tmp_path / n) for n in ("m." + ending, "n.keras", "o.h5", "p.json", "q.weights.h5")]
+    model.save(paths[0])
+    for out in paths[1:]:
+        assert main(["convert", paths[0], out]) == 0
+    assert main(["convert", paths[3], str(tmp_path / "r.h5"), "--weights", paths[4]]) == 0
+    for path in (*paths[:3], str(tmp_path / "r.h5")):
+        again = load_model(path, compile=False)
+        np.testing.assert_array_equal(again.predict(X), model.predict(X))
+    for path in paths[:3]:
+        assert load_model(path).train_on_batch(X, Y) == pytest.approx(model.evaluate(X, Y, verbose=0), rel=1e-5)
+
+
+def test_convert_says_why_not(tmp_path, capsys):
+    path = str(tmp_path / "m.h5")
+    classifier().save(path)
+    assert main(["convert", path, str(tmp_path / "m.xyz")]) == 1
+    assert "the format `.xyz` is not known" in capsys.readouterr().err
+    local = Sequential([L.LocallyConnected1D(2, 2, input_shape=(4, 1))])
+    local.compile("sgd", "mse")
+    local.save(path)
+    assert main(["convert", path, str(tmp_path / "m.keras")]) == 1
+    assert "Keras 3 has no such layer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "rmsprop", "adagrad", "adadelta", "adam", "adamax"])
+def test_archives_go_on_bit_for_bit(tmp_path, optimizer):
+    x = L.Input((4,))
+    inner = Sequential([L.Dense(3, input_shape=(4,)), L.BatchNormalization()])
+    model = Model(x, L.Dense(2)(L.add([inner(x), inner(L.Dense(4)(x))])))
+    model.compile(optimizer, "mse")
+    for _ in range(2):
+        model.train_on_batch(X, Y)
+    model.save(str(tmp_path / "m.keras"))
+    again = load_model(tmp_path / "m.keras")
+    for _ in range(2):
+        assert model.train_on_batch(X, Y) == again.train_on_batch(X, Y)
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), again.get_weights()))
+
+
+# ------------------------------------------------------------------ hostile archives
+def remade(path, out, **members):
+    """The archive with some members replaced, left out (None) or added."""
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(out, "w") as new:
+        for info in old.infolist():
+            if members.get(info.filename, b"") is not None:
+                new.writestr(info.filename, members.pop(info.filename, None) or old.read(info))
+        for name, data in members.items():
+            if data is not None:
+                new.writestr(name, data)
+    return out
+
+
+@pytest.mark.parametrize("members, says", [
+    ({"config.json": None}, "no config.json"), ({"model.weights.h5": None}, "no model.weights.h5"),
+    ({"config.json": b"{"}, "not JSON"), ({"config.json": b"[1]"}, "expected a JSON object"),
+    ({"model.weights.h5": b"nothing"}, "opened as HDF5"),
+    ({"config.json": b'{"module": "os", "class_name": "system", "config": {"command": "true"}}'}, "Unknown layer"),
+])
+def test_hostile_members(tmp_path, members, says):
+    classifier().save(str(tmp_path / "m.keras"))
+    with pytest.raises(GraphkFormatError, match=says):
+        load_model(remade(tmp_path / "m.keras", tmp_path / "n.keras", **members))
+
+
+def test_a_bomb_is_not_unpacked(tmp_path):
+    classifier().save(str(tmp_path / "m.keras"))
+    with zipfile.ZipFile(tmp_path / "m.keras") as old, \
+            zipfile.ZipFile(tmp_path / "b.keras", "w", zipfile.ZIP_DEFLATED) as new:
+        new.writestr("config.json", b" " * (64 << 20) + old.read("config.json"))
+        new.writestr("model.weights.h5", old.read("model.weights.h5"))
+    with pytest.raises(GraphkFormatError, match="are refused"):
+        load_model(tmp_path / "b.keras")
+
+
+def test_other_paths_in_an_archive_are_never_written(tmp_path):
+    classifier().save(str(tmp_path / "m.keras"))
+    load_model(remade(tmp_path / "m.keras", tmp_path / "n.keras", **{"../../escaped": b"x", "/tmp/escaped": b"x"}))
+    assert not (tmp_path.parent / "escaped").exists()
+
+
+def test_archives_cut_off(tmp_path):
+    classifier().save(str(tmp_path / "m.keras"))
+    data = (tmp_path / "m.keras").read_bytes()
+    for size in (4, 100, len(data) // 2, len(data) - 10):
+        (tmp_path / "n.keras").write_bytes(data[:size])
+        with pytest.raises(GraphkFormatError):
+            load_model(tmp_path / "n.keras")
+    with zipfile.ZipFile(tmp_path / "m.keras") as z:
+        start = z.getinfo("model.weights.h5").header_offset
+    bent = bytearray(data)
+    struct.pack_into("<H", bent, start + 26, 60000)            # a name as long as the archive
+    (tmp_path / "n.keras").write_bytes(bent)
+    with pytest.raises(GraphkFormatError):
+        load_model(tmp_path / "n.keras")
+
+
+def test_archives_are_told_by_their_bytes(tmp_path):
+    path = tmp_path / "m.keras"
+    classifier().save(path)
+    path.rename(tmp_path / "m.h5")
+    assert archives.is_archive(tmp_path / "m.h5")
+    with open(tmp_path / "m.h5", "rb") as f:
+        assert load_model(f).output_shape == (None, 2)

@@ -9,7 +9,7 @@ counters.
 from __future__ import annotations
 
 import re
-from typing import Any, Mapping, Sequence
+from typing import Any, Mapping, Sequence, ValuesView
 
 import numpy as np
 
@@ -50,7 +50,7 @@ class Function:
             raise TypeError("`updates` of a graphk function should be a list or tuple.")
         self._fed = {} if feed_dict is None else feed_dict
         inputs = [*inputs, *self._fed]
-        self._single = not isinstance(outputs, (list, tuple)) or isinstance(outputs, Update)
+        self._single = not isinstance(outputs, (list, tuple, ValuesView)) or isinstance(outputs, Update)
         outputs = [outputs] if self._single else list(outputs)
         if any(x is None for x in outputs):
             raise ValueError(f"The output number {[x is None for x in outputs].index(True)} of the function "

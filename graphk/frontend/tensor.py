@@ -14,7 +14,7 @@ from typing import Any, Callable, Sequence
 import numpy as np
 
 from graphk.frontend import config
-from graphk.frontend.foreign import StaticShape
+from graphk.frontend.foreign import Foreign
 from graphk.frontend.numpy_calls import numpy_call
 from graphk.ir.dims import Dim, DimExpr, dim_max, floordiv
 from graphk.ir.node import Node
@@ -29,7 +29,7 @@ from graphk.runtime.writes import Unwritten, write
 Shape = tuple[Any, ...]
 
 
-class Tensor:
+class Tensor(Foreign):
     """A symbolic value: shape, dtype and how it is computed, but no numbers.
 
     `shape` has None for axes whose size is known only at call time; `node` is the IR node.
@@ -54,16 +54,8 @@ class Tensor:
         return self.node.dtype
 
     @property
-    def shape(self) -> StaticShape:
-        return StaticShape(d if isinstance(d, int) else None for d in self.node.shape)
-
-    @property
     def ndim(self) -> int:
         return len(self.node.t.shape)
-
-    def get_shape(self) -> StaticShape:
-        """The static shape, None for unknown axes."""
-        return self.shape
 
     def eval(self, feed_dict: Any = None, session: Any = None) -> Any:
         """The value, as `K.get_session().run(self, feed_dict)` computes it."""
@@ -468,6 +460,11 @@ class Variable(Tensor):
 
     def eval(self, session: Any = None) -> np.ndarray:      # type: ignore[override]    # a variable's takes no values
         return self.get_value()
+
+
+def tensor_of(node: Node) -> Tensor:
+    """A handle around `node`."""
+    return variable_of(node) if node.op.name == "variable" else Tensor(node)
 
 
 def variable_of(node: Node) -> Variable:

@@ -103,3 +103,22 @@ def test_a_model_says_whether_it_is_compiled() -> None:
     assert not model._is_compiled
     model.compile("sgd", "mse")
     assert model._is_compiled
+
+
+def test_a_tensor_tells_what_computed_it() -> None:
+    """Libraries of attacks and explanations go from probabilities to the logits by `output.op.inputs`."""
+    model = Sequential([Dense(4, activation="relu", input_shape=(3,)), Dense(2, activation="softmax")])
+    logits, = model.output.op.inputs
+    assert model.output.op.type == "Softmax" and logits.op.type == "Add"
+    x = np.random.RandomState(0).rand(5, 3).astype("f")
+    values = K.function([model.input], [logits])([x])[0]
+    np.testing.assert_allclose(np.exp(values) / np.exp(values).sum(1, keepdims=True), model.predict(x), rtol=1e-5)
+    kernel, bias = model.layers[-1].weights
+    assert (kernel.op.name, kernel.op.type) == ("dense_2/kernel", "VariableV2") and not kernel.op.inputs
+    assert logits.op.inputs[1] is bias and model.input.op.type == "Placeholder"
+
+
+def test_the_values_of_a_dict_are_outputs() -> None:
+    model = _small()
+    outputs = {layer.name: layer.output for layer in model.layers}
+    assert [v.shape for v in K.function([model.input], outputs.values())([np.ones((2, 3))])] == [(2, 4)] * 3 + [(2, 2)]

@@ -155,22 +155,33 @@ def floordiv(a: Dim, b: Dim) -> Dim:
 
 
 def divide_exact(a: Dim, b: Dim) -> Dim | None:
-    """`a / b` if `b` (one term) divides every term of `a`, else None."""
-    bt = list(_terms(b).items())
+    """`a / b` if the polynomial `b` divides `a` (`(n*m + n) / (m + 1)` is `n`), else None."""
     if a == b:
         return 1
-    if len(bt) != 1:
-        return None
-    (bm, bc), out = bt[0], {}
+    terms = list(_terms(b).items())
+    if len(terms) < 2:
+        return _divide_by_term(a, *terms[0]) if terms else None
+    out: Dim = 0
+    while a != 0:                                                # long division: the first term is the leading one
+        lead = next(iter(_terms(a).items()))
+        part = _divide_by_term(_build(dict([lead])), *terms[0])
+        if part is None:
+            return None
+        out, a = out + part, a - part * b
+    return out
+
+
+def _divide_by_term(a: Dim, mono: Monomial, coef: int) -> Dim | None:
+    out = {}
     for m, c in _terms(a).items():
         rest = list(m)
-        for atom in bm:
+        for atom in mono:
             if atom not in rest:
                 return None
             rest.remove(atom)
-        if c % bc:
+        if c % coef:
             return None
-        out[tuple(rest)] = c // bc
+        out[tuple(rest)] = c // coef
     return _build(out)
 
 

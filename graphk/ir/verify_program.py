@@ -53,7 +53,13 @@ class Facts:
         sizes = compile_dims(tuple(d for b in self.program.buffers for d in b.type.shape))
         envs = [{name: s + 3 * i for i, name in enumerate(self.program.dims)} for s in SAMPLES]
         envs += [dict.fromkeys(self.program.dims, s) for s in (range(1, 13) if self.program.guards else (1, 3))]
-        return [e for e in envs if not any(guards(e)) and min(sizes(e), default=0) >= 0]
+
+        def passes(env: dict[str, int]) -> bool:
+            try:
+                return not any(guards(env)) and min(sizes(env), default=0) >= 0
+            except ZeroDivisionError:                            # what a `-1` in a shape stands for, of nothing
+                return False
+        return [e for e in envs if passes(e)]
 
     @cached_property
     def shared(self) -> dict[str, set[str]]:

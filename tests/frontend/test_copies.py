@@ -221,6 +221,19 @@ def test_target_tensors_are_copied(again):
     np.testing.assert_allclose(twin.train_on_batch(X, Y), m.train_on_batch(X, Y), rtol=1e-6)
 
 
+def test_a_layer_shared_by_wrappers_is_one_in_the_model_and_several_in_its_copy():
+    inner = Sequential([L.Dense(4, input_shape=(3,))])
+    x = L.Input((3,))
+    m = Model(x, L.concatenate([inner(x), L.Flatten()(L.TimeDistributed(inner)(L.Reshape((1, 3))(x)))]))
+    m.compile("adam", "mse")
+    m.fit(X, np.ones((len(X), 8)), verbose=0)            # no warning of weights that were not compiled
+    assert m.count_params() == 16 and len(m.optimizer.weights) == 1 + 3 * 2
+    with pytest.warns(UserWarning, match="starts with a fresh optimizer.* share a layer"):
+        twin = copy.deepcopy(m)
+    np.testing.assert_array_equal(twin.predict(X), m.predict(X))
+    assert twin.count_params() == 32
+
+
 def test_what_cannot_be_copied():
     with pytest.raises(TypeError, match="The symbolic tensor `.*` of shape .* cannot be pickled: it is computed"):
         pickle.dumps(K.variable(1.) * 2)

@@ -23,6 +23,10 @@ def test_keras_1_names_of_modules():
     assert importlib.import_module("graphk.backend.tensorflow_backend") is K
 
 
+def test_modules_of_packages_need_no_import_of_their_own():
+    assert graphk.legacy.interfaces is importlib.import_module("graphk.legacy.interfaces")
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_what_is_put_into_a_module_is_found_by_name(name, monkeypatch):
     def mine(*_):

@@ -361,3 +361,37 @@ def test_data_may_be_symbolic():
         m.fit(x, y, steps_per_epoch=2, validation_split=.5)
     with pytest.raises(ValueError, match="`target`"):
         m.train_on_batch(x, K.placeholder((6, 1), name="target"))
+
+
+def test_a_loss_may_be_one_number_that_a_layer_computes():
+    x, t = L.Input((3,)), L.Input((2,))
+    y = L.Dense(2)(x)
+    loss = L.Lambda(lambda a: K.sum(K.square(a[0] - a[1])) / K.cast(K.shape(a[0])[0], "float32"),
+                    output_shape=(1,), name="loss")([y, t])
+    m = Model([x, t], loss)
+    m.compile("sgd", {"loss": lambda y_true, y_pred: y_pred})
+    data = [np.random.RandomState(i).randn(4, d) for i, d in enumerate((3, 2))]
+    want = np.square(Model(x, y).predict(data[0]) - data[1]).sum() / 4
+    assert m.evaluate(data, np.zeros(4), verbose=0) == pytest.approx(want, rel=1e-5)
+    h = m.fit(data, np.zeros(4), batch_size=2, epochs=2, validation_split=.5, verbose=0).history
+    assert len(h["val_loss"]) == 2
+
+
+def test_a_callback_may_compile_the_model():
+    class Freeze(callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.layers[0].trainable = False
+            self.model.compile("sgd", "mse", metrics=["mae"])
+    m = line(metrics=["mse"])
+    h = m.fit(X, X, epochs=3, validation_data=(X, X), callbacks=[Freeze()], verbose=0).history    # goes on as it began
+    assert set(h) == {"loss", "val_loss", "mean_squared_error", "val_mean_squared_error"}
+    assert h["loss"][0] > h["loss"][1] > h["loss"][2]
+
+
+@pytest.mark.parametrize("part", [1, 2])
+def test_minus_one_beside_open_sizes(part):
+    x = K.placeholder((None, None, None, 6))
+    s = K.shape(x[:, ::2])
+    f = K.function([x], [K.reshape(x[:, ::2], [-1, s[1] // part, s[2], 3, 2 * part]) + 1.])
+    a = np.arange(120.).reshape(1, 4, 5, 6)
+    np.testing.assert_array_equal(f([a])[0], a[:, ::2].reshape(-1, 2 // part, 5, 3, 2 * part) + 1)

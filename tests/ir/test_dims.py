@@ -80,6 +80,14 @@ def test_exact_division():
     assert divide_exact(n * m * 6, m * 3) == n * 2
     assert divide_exact(n + 1, n) is None and divide_exact(n * 3, 2) is None
     assert divide_exact(n + m, n + m) == 1
+    assert divide_exact((n + 1) * (m + 2) * 6, (m + 2) * 3) == n * 2 + 2
+    assert divide_exact(n * m + 1, m + 1) is None and divide_exact(n, 0) is None
+
+
+@given(dims, dims)
+def test_a_product_divides_by_its_factors(a, b):
+    if b != 0 and a != 0:
+        assert divide_exact(a * b, b) == a
 
 
 def test_errors_name_what_is_wrong():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import sys
 import types
+import warnings
 from typing import Any, Iterator
 
 from graphk.frontend import backend as K
@@ -203,10 +204,20 @@ def _restored(model: Any, state: dict[str, Any]) -> Any:
         model.compile(optimizer, **state["compiled"])
         if weights:
             model._make_train_function()
-            optimizer.set_weights(weights)
+            _restore_state(optimizer, weights, model.name)
         for name, value in variables.items():
             K.set_value(getattr(optimizer, name), value)
     return model
+
+
+def _restore_state(optimizer: Any, weights: Any, name: str) -> None:
+    """What a config cannot say, that wrappers and inner models share a layer, makes more weights than there were."""
+    if len(weights) != len(optimizer.weights):
+        warnings.warn(f"The copy of the model `{name}` starts with a fresh optimizer: it has other weights to train "
+                      "than the original, in which several wrappers or inner models share a layer. A copy has one "
+                      "layer for each of them, with the same values.", stacklevel=2)
+        return
+    optimizer.set_weights(weights)
 
 
 __all__ = ["copied_layer", "copied_tensor", "custom_objects", "layer_state", "model_state",

@@ -110,7 +110,7 @@ class LayerState:
         if not self.built:
             raise RuntimeError(f"You tried to call `count_params` on {self.name}, but the layer isn't built. You can "
                                f"build it manually via: `{self.name}.build(batch_input_shape)`.")
-        return sum(K.count_params(p) for p in self.weights)
+        return sum(K.count_params(p) for p in {id(w): w for w in self.weights}.values())
 
     # ---------------------------------------------------------------- losses and updates
     @property

@@ -82,7 +82,7 @@ class Model(TrainingSetup, Network):
     def _check_trainable_weights_consistency(self) -> None:
         if not hasattr(self, "_collected_trainable_weights"):
             return
-        if len(self.trainable_weights) == len(self._collected_trainable_weights):
+        if len({id(w) for w in self.trainable_weights}) == len(self._collected_trainable_weights):
             self._consistent_at = flag_changes()
         else:
             warnings.warn(

@@ -40,15 +40,16 @@ def fit_loop(model: Any, ins: list[Any], val_ins: list[Any] | None, epochs: rang
              ) -> Any:
     """Train on the arrays `ins` (inputs, targets, sample weights); returns the model's History."""
     samples = check_num_samples(ins, batch_size, steps_per_epoch, "steps_per_epoch")
-    blame = _once(_warn_of_bad_numbers)
+    blame, functions = _once(_warn_of_bad_numbers), (model.train_function, model.metrics_names)
 
     def train(logger: Any) -> bool:
-        loss = _epoch(model, ins, samples, batch_size, steps_per_epoch, shuffle, logger)
+        loss = _epoch(model, *functions, _batches(ins, samples, batch_size, steps_per_epoch, shuffle), logger)
         if not np.isfinite(loss):
             blame(loss, ins, [x.name for x in model._all_feeds()])
         return not model.stop_training
 
     def validate() -> Any:
+        model._make_test_function()                              # again, where a callback compiled the model
         return test_loop(model, val_ins or [], batch_size=batch_size if steps_per_epoch is None else None, verbose=0,
                          steps=validation_steps if steps_per_epoch is not None else None, unpack=False)
     if verbose and val_ins is not None and samples is not None:
@@ -59,12 +60,10 @@ def fit_loop(model: Any, ins: list[Any], val_ins: list[Any] | None, epochs: rang
                       params={"batch_size": batch_size, "steps": steps_per_epoch, "samples": samples})
 
 
-def _epoch(model: Any, ins: list[Any], samples: int | None, batch_size: int | None, steps: int | None, shuffle: Any,
-           logger: Any) -> float:
-    """Train for one epoch; the loss of the last batch."""
-    f, names = model.train_function, model.metrics_names
+def _epoch(model: Any, f: Any, names: Sequence[str], batches: Iterator[Any], logger: Any) -> float:
+    """Train for one epoch; the loss of the last batch.  What a callback compiles is for the next `fit`."""
     logs: dict[str, Any] = {}
-    for i, size, batch in _batches(ins, samples, batch_size, steps, shuffle):
+    for i, size, batch in batches:
         logs = {"batch": i, "size": size}
         logger.on_batch_begin(i, logs)
         for n, o in zip(names, f.run(batch(), 1)):

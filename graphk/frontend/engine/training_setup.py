@@ -139,6 +139,7 @@ class TrainingSetup:
                 self.sample_weight_modes.append(None)
                 continue
             shape = x.node.shape[:2 if mode == "temporal" and x.ndim > 2 else 1]
+            shape = shape or K.placeholder(ndim=1).node.shape        # the output is one number: a loss made by a layer
             w = Tensor(new_input(TensorType(K.floatx(), shape), name + "_sample_weights"))
             self.sample_weights.append(w)
             self.sample_weight_modes.append(mode)

@@ -2,4 +2,18 @@
 from graphk.frontend.layers import *                        # noqa: F401,F403
 from graphk.frontend.layers import deserialize, serialize   # noqa: F401
 from graphk.frontend.layers.legacy_recurrent import Recurrent  # noqa: F401
+from graphk.layers import (  # noqa: F401
+    advanced_activations,
+    convolutional,
+    convolutional_recurrent,
+    core,
+    cudnn_recurrent,
+    embeddings,
+    local,
+    noise,
+    normalization,
+    pooling,
+    recurrent,
+    wrappers,
+)
 from graphk.layers.merge import add  # noqa: F401  (from here, so that `merge` is that module: Keras 1's function, too)

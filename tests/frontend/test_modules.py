@@ -1,5 +1,6 @@
 """What programs put into, or replace in, the modules they know from Keras."""
 import importlib
+import operator
 
 import numpy as np
 import pytest
@@ -24,7 +25,9 @@ def test_keras_1_names_of_modules():
 
 
 def test_modules_of_packages_need_no_import_of_their_own():
-    assert graphk.legacy.interfaces is importlib.import_module("graphk.legacy.interfaces")
+    for name in ("legacy.interfaces", "layers.core", "layers.recurrent", "layers.merge", "layers.wrappers"):
+        module = importlib.import_module(f"graphk.{name}")
+        assert operator.attrgetter(name)(graphk) is module
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -119,6 +119,18 @@ def test_sequential_of_keras_1_and_0():
         assert model.layers[1].rate == .5
 
 
+def test_weights_of_keras_0(tmp_path):
+    model = Sequential([L.Dense(3, input_shape=(2,)), L.Dropout(.5), *[L.Dense(3) for _ in range(10)]])
+    with h5py.File(tmp_path / "w.h5", "w") as f:
+        for i, layer in enumerate(model.layers):
+            group = f.create_group(f"layer_{i}")
+            for j, a in enumerate(layer.get_weights()):
+                group[f"param_{j}"] = a + i
+    want = [a + i for i, layer in enumerate(model.layers) for a in layer.get_weights()]
+    model.load_weights(tmp_path / "w.h5")
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), want))
+
+
 def test_yaml_of_keras_1_has_tuples():
     model = model_from_yaml("class_name: Sequential\nconfig:\n- class_name: Dense\n  config:\n    name: d\n"
                             "    output_dim: 2\n    batch_input_shape: !!python/tuple [null, 3]\n"
@@ -132,7 +144,8 @@ def test_graphs_of_keras_0_are_models():
                                                {"name": "b", "input_shape": [4], "dtype": "float"}],
              "nodes": {"left": dense, "right": dense, "top": {**dense, "output_dim": 1}},
              "node_config": [{"name": "left", "input": "a", "inputs": []},
-                             {"name": "right", "input": "b", "inputs": []}, {"name": "top", "input": None, "inputs": ["left", "right"], "merge_mode": "sum"}],
+                             {"name": "right", "input": "b", "inputs": []},
+                             {"name": "top", "input": None, "inputs": ["left", "right"], "merge_mode": "sum"}],
              "output_config": [{"name": "out", "input": "top", "inputs": []}]}
     with pytest.warns(UserWarning, match="Merge"):
         model = model_from_json(json.dumps(graph))

@@ -62,6 +62,8 @@ def _batch_normalization(config: dict[str, Any]) -> list[str]:
 def _embedding(config: dict[str, Any]) -> list[str]:
     if str(config.get("dtype", "")).startswith(("int", "uint")):       # the inputs', which Keras 2.0 stored
         del config["dtype"]
+    if not config.get("dropout"):
+        config.pop("dropout", None)                         # Keras 1's; of others the constructor warns
     return []
 
 

@@ -67,6 +67,8 @@ def source(root: Place) -> Source:
     if not has_names(root) and "model_weights" in root:
         place = root.group("model_weights")
     names = place.texts("layer_names")
+    if names is None and "layer_0" in place:
+        return Source(place, _numbered(place), "1", None)
     if names is None:
         raise place.error(f"no attribute `layer_names`: this is no file of Keras weights. It holds {place.keys()[:8]}")
     layers = []
@@ -79,6 +81,20 @@ def source(root: Place) -> Source:
             layers.append((name, [group.array(n) for n in stored]))
     version = place.text("keras_version") or root.text("keras_version") or "1"
     return Source(place, layers, version.split(".")[0], place.text("backend") or root.text("backend"))
+
+
+def _numbered(place: Place) -> list[tuple[str, list[Stored]]]:
+    """The layers of a file of Keras 0.3: `layer_0`, `layer_1`, …, each with `param_0`, `param_1`, …"""
+    def in_order(names: list[str], prefix: str) -> list[str]:
+        return sorted((n for n in names if n.startswith(prefix) and n[len(prefix):].isdigit()),
+                      key=lambda n: int(n[len(prefix):]))
+    layers = []
+    for name in in_order(place.keys(), "layer_"):
+        group = place.group(name)
+        stored = [group.array(n) for n in in_order(group.keys(), "param_")]
+        if stored:
+            layers.append((name, stored))
+    return layers
 
 
 def has_names(place: Place) -> bool:

@@ -32,6 +32,10 @@ CASES = {
              "they must be equal (in the WrongCall layer `mine`, called on inputs of shape (None, 3))"),
     "build": (lambda: L.GRU(3, name="mem")(inp(4, None)), ValueError, "in the GRU layer `mem`, called on inputs of"),
     "keyword of a call": (lambda: L.Dropout(.5, name="dr")(inp(3), trainig=True), TypeError, "layer `dr`"),
+    "two tensors": (lambda: L.Add(name="sum")(inp(3), inp(3)), TypeError, "Layer sum takes its inputs as one argument; "
+                    "received 2"),
+    "two tensors for a model": (lambda: Sequential([L.Dense(2, input_shape=(3,))], name="net")(inp(3), inp(3)),
+                                TypeError, "Layer net takes its inputs as one argument"),
     "input length": (lambda: L.Embedding(5, 2, input_length=4, name="emb")(inp(5)), ValueError, "layer `emb`"),
     "argument left out": (lambda: L.Conv2D(32, name="conv"), TypeError, "'kernel_size' (in Conv2D `conv`)"),
     "argument without name": (lambda: L.Conv2D(32), TypeError, "'kernel_size' (in Conv2D)"),

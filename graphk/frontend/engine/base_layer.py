@@ -204,7 +204,11 @@ class Layer(LayerState, LayerAccessors):
         return weight
 
     # ---------------------------------------------------------------- calling
-    def __call__(self, inputs: Any, **kwargs: Any) -> Any:
+    def __call__(self, inputs: Any, *more: Any, **kwargs: Any) -> Any:
+        if more:
+            raise TypeError(f"Layer {self.name} takes its inputs as one argument; received {1 + len(more)}: "
+                            f"{str([inputs, *more])[:200]}. Pass several tensors as a list, layer([a, b]), and what "
+                            f"else the `call` of {type(self).__name__} takes by name.")
         if isinstance(inputs, tuple) and inputs and all(isinstance(x, Tensor) for x in inputs):
             inputs = list(inputs)
         self._check_begun()

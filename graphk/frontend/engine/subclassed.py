@@ -63,11 +63,11 @@ class Subclassed(Layer):
         self.built = True
 
     # ---------------------------------------------------------------- as a layer of another model
-    def __call__(self, inputs: Any, **kwargs: Any) -> Any:
+    def __call__(self, inputs: Any, *more: Any, **kwargs: Any) -> Any:
         if not self._is_subclassed:
-            return super().__call__(inputs, **kwargs)
+            return super().__call__(inputs, *more, **kwargs)
         self._maybe_build(inputs)
-        outputs, calls = self._watched(lambda: Layer.__call__(self, inputs, **kwargs))
+        outputs, calls = self._watched(lambda: Layer.__call__(self, inputs, *more, **kwargs))
         uid = object_list_uid(to_list(inputs, allow_tuple=True))
         for layer, node in calls:                  # what these calls update and add to the loss belongs to this call
             for table, found in ((self._per_input_updates, layer.get_updates_for(node.input_tensors)),

@@ -33,11 +33,11 @@ def parser() -> argparse.ArgumentParser:
     _script(dump)
     check = commands.add_parser("check", help="say whether a model file can be read, and all that is wrong with it",
                                 description="Look at a model file of any Keras; exits with 1 if graphk cannot read it.")
-    check.add_argument("file", help="an HDF5 file, a .keras archive, or an architecture in JSON or YAML")
+    check.add_argument("file", help="an HDF5 file, a .keras archive, an ONNX file, or an architecture in JSON or YAML")
     convert = commands.add_parser("convert", help="write a model file in another format",
                                   description="Read a model file of any Keras and write it in the format that the "
                                               "second name's ending says: .h5 (Keras 2), .keras (Keras 3), "
-                                              ".weights.h5, .json, .yaml or .safetensors.")
+                                              ".weights.h5, .json, .yaml, .onnx or .safetensors.")
     convert.add_argument("file", help="what `check` reads")
     convert.add_argument("out", help="the file to write")
     convert.add_argument("--weights", metavar="FILE", help="the weights of an architecture in JSON or YAML")

@@ -18,7 +18,9 @@ from graphk.frontend.saving.hdf5 import reading, replacing
 from graphk.frontend.saving.layer_folders import has_folders
 from graphk.frontend.saving.model_files import parts
 from graphk.frontend.saving.weights import has_names, source
+from graphk.onnx import OnnxGraph, export_model, import_model
 
+_OWN = {"OnnxGraph": OnnxGraph}                # the one layer of graphk's that is none of Keras's
 _TEXTS = {".json": model_from_json, ".yaml": model_from_yaml, ".yml": model_from_yaml}
 
 
@@ -30,7 +32,7 @@ def check(path: str) -> int:
             warnings.simplefilter("always")
             lines = _described(path)
             said = [f"note: {w.message}" for w in caught]
-    except (ValueError, OSError) as e:
+    except (ValueError, OSError, ImportError, NotImplementedError) as e:
         print(f"{e if isinstance(e, GraphkFormatError) else f'{path}: {e}'}")
         return 1
     print("\n".join([f"{path}: graphk reads this file", *lines, *dict.fromkeys(said)]))
@@ -38,7 +40,7 @@ def check(path: str) -> int:
 
 
 def _described(path: str) -> list[str]:
-    if _ending(path) in _TEXTS:
+    if _ending(path) in (*_TEXTS, ".onnx"):
         return _model_lines(_read(path, None))
     if not archives.is_archive(path):
         with reading(path) as root:
@@ -47,7 +49,7 @@ def _described(path: str) -> list[str]:
     with parts(path) as stored:
         kind = "archive of Keras" if stored.place == archives.CONFIG else "HDF5 file of Keras"
         lines = [f"{kind} {stored.version}" + ("" if stored.training else ", without training configuration")]
-    return lines + _model_lines(load_model(path))
+    return lines + _model_lines(load_model(path, _OWN))
 
 
 def _weight_lines(root: Any) -> list[str]:
@@ -75,8 +77,10 @@ def _ending(path: str) -> str:
 
 def _read(path: str, weights: str | None) -> Any:
     reader = _TEXTS.get(_ending(path))
-    if reader is None:
-        model = load_model(path)
+    if _ending(path) == ".onnx":
+        model = import_model(path)
+    elif reader is None:
+        model = load_model(path, _OWN)
     else:
         with open(path, encoding="utf-8") as f:
             model = reader(f.read())
@@ -92,7 +96,7 @@ def convert(path: str, out: str, weights: str | None = None) -> int:
     """
     try:
         _write(_read(path, weights), out)
-    except (ValueError, OSError, ImportError) as e:
+    except (ValueError, OSError, ImportError, NotImplementedError) as e:
         print(f"graphk convert: {e}", file=sys.stderr)
         return 1
     return 0
@@ -108,11 +112,13 @@ def _write(model: Any, out: str) -> None:
         text = json.dumps(json.loads(model.to_json()), indent=1) if ending == ".json" else model.to_yaml()
         with replacing(out) as aside, open(aside, "w", encoding="utf-8") as f:
             f.write(text)
+    elif ending == ".onnx":
+        export_model(model, out)
     elif ending == ".safetensors":
         _write_safetensors(model, out)
     else:
         raise ValueError(f"{out}: the format `{ending}` is not known. Known are .h5 and .hdf5 (Keras 2), .keras "
-                         "(Keras 3), .weights.h5, .json, .yaml and .safetensors")
+                         "(Keras 3), .weights.h5, .json, .yaml, .onnx and .safetensors")
 
 
 def _write_safetensors(model: Any, out: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from graphk import layers as L
 from graphk.frontend.saving.errors import GraphkFormatError
+from graphk.inspection.cli import main
 from graphk.models import Sequential, load_model
 from graphk.onnx import OnnxGraph, export_model, import_model, imported
 from graphk.onnx.imported import TABLE
@@ -238,3 +239,21 @@ def test_the_table_is_documented():
     page = (Path(__file__).parents[2] / "docs" / "onnx.md").read_text(encoding="utf-8")
     listed = re.search(r"these operators:\n\n(.*?)\.\n\n", page, re.DOTALL)[1].replace("\n", " ").split(", ")
     assert sorted(listed) == sorted({*TABLE, "Constant"})
+
+
+@pytest.mark.filterwarnings("ignore:No training configuration")
+def test_files_are_checked_and_converted_on_the_command_line(tmp_path, capsys):
+    model = Sequential([L.Dense(3, activation="tanh", input_shape=(4,), name="only")])
+    model.compile("sgd", "mse")
+    first, x = str(tmp_path / "a.h5"), np.random.randn(2, 4).astype("float32")
+    model.save(first)
+    for name in ("b.onnx", "c.onnx", "d.keras", "e.onnx"):
+        assert main(["convert", first, str(tmp_path / name)]) == 0
+        first = str(tmp_path / name)
+        if name.endswith(".onnx"):
+            assert main(["check", first]) == 0
+            assert "15 parameters, (None, 4) -> (None, 3)" in capsys.readouterr().out
+            np.testing.assert_allclose(import_model(first).predict(x), model.predict(x), rtol=1e-5)
+    (tmp_path / "bad.onnx").write_bytes(b"PK\x03\x04")
+    assert main(["check", str(tmp_path / "bad.onnx")]) == 1 == main(["convert", str(tmp_path / "bad.onnx"), first])
+    assert "not an ONNX file" in capsys.readouterr().out

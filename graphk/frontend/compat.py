@@ -18,6 +18,7 @@ from graphk.frontend.engine.network_config import KERAS_VERSION
 
 REAL = "graphk"
 _FOLDER = Path(__file__).parent.parent              # the folders `as_…` there hold the names for spawned processes
+_OWN = "TensorFlow's own: graphk stands for tensorflow.keras alone. Write it with functions of keras.backend."
 _OF_TENSORFLOW = ("tensorflow.keras", "tensorflow.python.keras")
 
 
@@ -45,8 +46,7 @@ class _NoTensorFlow(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name in ("keras", "python") and name not in self.__name__:
             return importlib.import_module(f"{self.__name__}.{name}")
-        raise AttributeError(f"`{self.__name__}.{name}` is TensorFlow's own: graphk stands for tensorflow.keras alone. "
-                             "Write it with functions of keras.backend.")
+        raise AttributeError(f"`{self.__name__}.{name}` is {_OWN}")
 
 
 class _Loader(importlib.abc.Loader):
@@ -75,6 +75,8 @@ class _Finder(importlib.abc.MetaPathFinder):
         if alias is None:
             if any(a.startswith(f"{fullname}.") for a in self.aliases):
                 return _spec(fullname, _NoTensorFlow(fullname))
+            if any("." in a and fullname.startswith(a.split(".")[0] + ".") for a in self.aliases):
+                raise ModuleNotFoundError(f"No module named '{fullname}': {_OWN}", name=fullname)
             return None
         if fullname == alias:
             return _spec(fullname, _Face(fullname, KERAS_VERSION + ("-tf" if "." in alias else "")))

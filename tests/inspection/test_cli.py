@@ -90,6 +90,10 @@ try:
     tf.Session()
 except AttributeError as e:
     print(e)
+try:
+    import tensorflow.contrib.layers
+except ImportError as e:
+    print(e)
 """
 
 
@@ -103,6 +107,7 @@ def test_tensorflows_keras_on_request(folder):
     (folder / "tf.py").write_text(OF_TENSORFLOW)
     run = graphk("run", "--tensorflow", "tf.py", cwd=folder)
     assert run.stdout.startswith("True True 2.2.4-tf\n`tensorflow.Session` is TensorFlow's own"), run.stderr
+    assert "No module named 'tensorflow.contrib': TensorFlow's own: graphk stands for" in run.stdout, run.stderr
 
 
 def test_run_without_script(folder):

@@ -84,6 +84,12 @@ def test_files(nested, tmp_path, name, start):
     assert (tmp_path / name).read_bytes().startswith(start)
 
 
+@needs_graphviz
+def test_a_kind_of_picture_that_graphviz_does_not_make(tower, tmp_path, capsys):
+    with pytest.raises(ValueError, match=r"could not make '.*m.odd'; its extension is the kind of picture: png, svg"):
+        plot_model(tower, tmp_path / "m.odd")
+
+
 def test_a_text_needs_no_graphviz(tower, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
     plot_model(tower, tmp_path / "m.dot")

@@ -141,7 +141,11 @@ def plot_model(model: Any, to_file: Any = "model.png", show_shapes: bool = False
     kind = os.path.splitext(path)[1][1:] or "png"
     if kind != "dot":
         _check_graphviz()
-    dot.write(path, format=kind if kind != "dot" else "raw")
+    try:
+        dot.write(path, format=kind if kind != "dot" else "raw")
+    except AssertionError as e:                             # pydot's word for what Graphviz refuses
+        raise ValueError(f"plot_model: Graphviz could not make {path!r}; its extension is the kind of picture: png, "
+                         f"svg, pdf, dot, … ({e})") from None
     if "IPython" in sys.modules and kind in ("png", "jpg", "jpeg"):
         return sys.modules["IPython"].display.Image(filename=path)
     return None

@@ -20,7 +20,8 @@ from graphk.models import Model, Sequential, clone_model, model_from_json
 from tests.frontend.layers import CASES, fill, inputs, make, shapes, twice, wave
 
 every = pytest.mark.parametrize("case", list(CASES))
-FIXED = {"LocallyConnected1D", "LocallyConnected2D", "Flatten", "PReLU"}      # these must know the sizes of samples
+# these must know the sizes of samples
+FIXED = {"LocallyConnected1D", "LocallyConnected2D", "Flatten", "PReLU", "SReLU", "ParametricSoftplus"}
 NOISE = re.compile(r"Dropout|Noise|dropout=")
 # Base classes, what Input makes, and layers whose use is a warning.
 # (Recurrent: what programs derive from.)

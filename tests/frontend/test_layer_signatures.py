@@ -91,6 +91,9 @@ DOCUMENTED = {
     "MaxoutDense": "output_dim, nb_feature=4, init='glorot_uniform', weights=None, W_regularizer=None, "
                    "b_regularizer=None, activity_regularizer=None, W_constraint=None, b_constraint=None, bias=True, "
                    "input_dim=None",
+    "SReLU": "t_left_init='zero', a_left_init='glorot_uniform', t_right_init='glorot_uniform', a_right_init='one', "
+             "shared_axes=None",
+    "ParametricSoftplus": "alpha_init=.2, beta_init=5., shared_axes=None",
     "Highway": "init='glorot_uniform', activation=None, weights=None, W_regularizer=None, b_regularizer=None, "
                "activity_regularizer=None, W_constraint=None, b_constraint=None, bias=True, input_dim=None"}
 REQUIRED = {"units": 3, "filters": 3, "kernel_size": 2, "activation": "relu", "rate": .3, "target_shape": (2, 3),

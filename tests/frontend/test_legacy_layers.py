@@ -6,6 +6,7 @@ import pytest
 
 from graphk import backend as K
 from graphk import layers as L
+from graphk.layers.advanced_activations import ParametricSoftplus, SReLU
 from graphk.legacy.layers import Highway, MaxoutDense
 from graphk.models import Sequential
 
@@ -36,6 +37,21 @@ def test_highway_mixes_input_and_transform(bias):
     t = 1 / (1 + np.exp(-(X @ carry + (b[1] if bias else 0))))
     want = t * np.tanh(X @ w + (b[0] if bias else 0)) + (1 - t) * X
     np.testing.assert_allclose(out, want, rtol=1e-4, atol=1e-5)
+
+
+def test_srelu_has_three_slopes():
+    out, (low, below, gap, above) = run(SReLU())
+    high = low + np.abs(gap)
+    want = np.where(X < low, low + below * (X - low), np.where(X > high, high + above * (X - high), X))
+    np.testing.assert_allclose(out, want, rtol=1e-4, atol=1e-5)
+
+
+def test_parametric_softplus():
+    out, (alpha, beta) = run(ParametricSoftplus())
+    np.testing.assert_allclose(out, alpha * np.log1p(np.exp(beta * X)), rtol=1e-4, atol=1e-5)
+    x = L.Input((4, 3))
+    assert [w.shape for w in Sequential([ParametricSoftplus(2., shared_axes=[1], input_shape=(4, 3))]).weights] == [
+        (1, 3), (1, 3)] and SReLU()(x).shape == (None, 4, 3)
 
 
 @pytest.mark.parametrize("layer", [

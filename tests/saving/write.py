@@ -15,8 +15,9 @@ import numpy as np
 from tests.frontend.layers import CASES, fill, inputs, make, shapes, twice
 
 # What the peers do not have, or (tf_keras without a GPU) cannot run.
-MISSING = {"tf_keras": ("CuDNN", "ConvRNN2D", "MaxoutDense", "Highway"),
-           "keras": ("CuDNN", "ConvRNN2D", "MaxoutDense", "Highway", "LocallyConnected", "ThresholdedReLU")}
+MISSING = {"tf_keras": ("CuDNN", "ConvRNN2D", "MaxoutDense", "Highway", "SReLU", "ParametricSoftplus"),
+           "keras": ("CuDNN", "ConvRNN2D", "MaxoutDense", "Highway", "SReLU", "ParametricSoftplus", "LocallyConnected",
+                     "ThresholdedReLU")}
 # In HDF5 files, Keras 3 takes hard_sigmoid for its own function of this name, and no functions of Lambdas.
 OTHERWISE = ("hard_sigmoid", "Lambda")
 

@@ -29,6 +29,7 @@ from graphk.frontend.layers.core import (
 )
 from graphk.frontend.layers.cudnn_recurrent import CuDNNGRU, CuDNNLSTM
 from graphk.frontend.layers.embeddings import Embedding
+from graphk.frontend.layers.legacy_activations import ParametricSoftplus, SReLU
 from graphk.frontend.layers.legacy_layers import Highway, MaxoutDense, Merge, TimeDistributedDense
 from graphk.frontend.layers.local import LocallyConnected1D, LocallyConnected2D
 from graphk.frontend.layers.merge import (

@@ -41,7 +41,35 @@ class LeakyReLU(_Elementwise):
         return {**super().get_config(), "alpha": float(self.alpha)}
 
 
-class PReLU(_Elementwise):
+class _WithParameters(_Elementwise):
+    """Parameters of the sample's shape, shared along `shared_axes`."""
+
+    def __init__(self, shared_axes: Any = None, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.shared_axes = None if shared_axes is None else to_list(shared_axes, allow_tuple=True)
+
+    def _parameter_shape(self, input_shape: Any) -> tuple[int, ...]:
+        """The shape of each parameter; inputs must have these sizes from then on."""
+        shape, shared = list(input_shape[1:]), set(self.shared_axes or [])
+        if not all(1 <= axis <= len(shape) for axis in shared):
+            raise ValueError(f"The layer {self.name} has shared_axes={self.shared_axes}, but its input has the shape "
+                             f"{tuple(input_shape)}; axes count from 1, after the batch axis.")
+        for axis in shared:
+            shape[axis - 1] = 1
+        if None in shape:
+            raise ValueError(
+                f"The layer {self.name} needs the sizes of all axes but the batch; received {input_shape}. Share "
+                f"open axes with shared_axes."
+            )
+        self.input_spec = InputSpec(ndim=len(input_shape),
+                                    axes={i: input_shape[i] for i in range(1, len(input_shape)) if i not in shared})
+        return tuple(shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "shared_axes": self.shared_axes}
+
+
+class PReLU(_WithParameters):
     """x above 0, alpha x below, with a learned alpha of the sample's shape (He et al., 2015).
 
     shared_axes: axes (from 1) along which alpha is shared.
@@ -52,34 +80,19 @@ class PReLU(_Elementwise):
 
     def __init__(self, alpha_initializer: Any = "zeros", alpha_regularizer: Any = None, alpha_constraint: Any = None,
                  shared_axes: Any = None, **kwargs: Any):
-        super().__init__(**kwargs)
+        super().__init__(shared_axes, **kwargs)
         adopt(self, alpha_initializer=alpha_initializer, alpha_regularizer=alpha_regularizer,
               alpha_constraint=alpha_constraint)
-        self.shared_axes = None if shared_axes is None else to_list(shared_axes, allow_tuple=True)
 
     def build(self, input_shape: Any) -> None:
-        shape = list(input_shape[1:])
-        if not all(1 <= axis <= len(shape) for axis in self.shared_axes or []):
-            raise ValueError(f"The layer {self.name} has shared_axes={self.shared_axes}, but its input has the shape "
-                             f"{tuple(input_shape)}; axes count from 1, after the batch axis.")
-        for axis in self.shared_axes or []:
-            shape[axis - 1] = 1
-        if None in shape:
-            raise ValueError(
-                f"The layer {self.name} needs the sizes of all axes but the batch; received {input_shape}. Share "
-                f"open axes with shared_axes."
-            )
-        self.alpha = add_kernel(self, "alpha", tuple(shape))
-        shared = set(self.shared_axes or [])
-        self.input_spec = InputSpec(ndim=len(input_shape),
-                                    axes={i: input_shape[i] for i in range(1, len(input_shape)) if i not in shared})
+        self.alpha = add_kernel(self, "alpha", self._parameter_shape(input_shape))
         self.built = True
 
     def call(self, inputs: Tensor) -> Tensor:
         return K.relu(inputs) - self.alpha * K.relu(-inputs)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **described(self, *settings_of("alpha")), "shared_axes": self.shared_axes}
+        return {**super().get_config(), **described(self, *settings_of("alpha"))}
 
 
 class ELU(_Elementwise):

@@ -82,7 +82,9 @@ CASES: dict[str, Any] = {
     "Bidirectional(GRU(2, recurrent_activation='sigmoid', reset_after=False, return_state=True), merge_mode=None)":
     (3, 2),
     # Keras 1
-    "MaxoutDense(3, nb_feature=2)": (4,), "Highway(activation='tanh')": (4,)}
+    "MaxoutDense(3, nb_feature=2)": (4,), "Highway(activation='tanh')": (4,),
+    "SReLU()": (3, 2), "SReLU('one', 'normal', 'uniform', 'zero')": (3, 2), "ParametricSoftplus(shared_axes=[2])":
+    (3, 2)}
 
 
 def variants(case: str) -> list[str]:

@@ -202,3 +202,11 @@ def test_keras_alias():
     assert graphk.__spec__.name == "graphk"
     with pytest.raises(ModuleNotFoundError, match="No module named 'keras.nope': graphk stands for keras"):
         import keras.nope  # noqa: F401
+
+
+def test_an_initializer_without_a_name_is_given_by_the_name_that_the_error_shows():
+    made = Sequential([L.Dense(2, kernel_initializer=lambda shape: np.ones(shape), input_shape=(3,))]).to_json()
+    with pytest.raises(ValueError, match="Unknown initializer:<lambda>"):
+        model_from_json(made)
+    again = model_from_json(made, {"<lambda>": lambda shape: np.full(shape, 2.)})
+    assert again.get_weights()[0].tolist() == [[2, 2]] * 3

@@ -28,10 +28,10 @@ _DISTRIBUTIONS = {"truncated_normal": "normal", "untruncated_normal": "normal"} 
 def short(name: str) -> str:
     """A class name without the package it was registered for, or the generation of tf.keras.
 
-    >>> short("Custom>Adam"), short("BatchNormalizationV1")
-    ('Adam', 'BatchNormalization')
+    >>> short("Custom>Adam"), short("BatchNormalizationV1"), short("<lambda>")
+    ('Adam', 'BatchNormalization', '<lambda>')
     """
-    return re.sub(r"(?<=[a-zA-Z])V[12]$", "", name.rpartition(">")[2])
+    return re.sub(r"(?<=[a-zA-Z])V[12]$", "", name.rpartition(">")[2] or name)
 
 
 def plain(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """Text, character by character: an LSTM learns to go on with what it read.
 
-The text is Python's own reference manual, which comes with Python (`pydoc_data.topics`).  After a minute it writes
-something with words and brackets in the right places; more epochs make it better.
+The text is Python's own reference manual, which comes with Python (`pydoc_data.topics`).  After half a minute it
+writes something with words and brackets in the right places; more epochs make it better.
 """
 import sys
 
@@ -48,4 +48,4 @@ def write(epoch, logs):
     print()
 
 
-model.fit(x, y, batch_size=128, epochs=1 if QUICK else 6, verbose=2, callbacks=[LambdaCallback(on_epoch_end=write)])
+model.fit(x, y, batch_size=128, epochs=1 if QUICK else 4, verbose=2, callbacks=[LambdaCallback(on_epoch_end=write)])

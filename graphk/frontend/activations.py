@@ -60,6 +60,16 @@ def hard_sigmoid(x: Tensor) -> Tensor:
     return K.hard_sigmoid(x)
 
 
+def swish(x: Tensor) -> Tensor:
+    """x sigmoid(x), of tf.keras and Keras 3."""
+    return x * K.sigmoid(x)
+
+
+def relu6(x: Tensor) -> Tensor:
+    """min(max(x, 0), 6), of Keras 3."""
+    return K.relu(x, max_value=6.)
+
+
 def hard_sigmoid_3(x: Tensor) -> Tensor:
     """max(0, min(1, x/6 + 1/2)): what Keras 3 calls hard_sigmoid, in models that it wrote."""
     return K.clip(x / 6. + .5, 0., 1.)
@@ -123,5 +133,5 @@ _LAYERS = {name.lower(): name for name in ("LeakyReLU", "PReLU", "ThresholdedReL
 _TABLE = {
     f.__name__: f
     for f in (softmax, elu, selu, softplus, softsign, relu, tanh, sigmoid, hard_sigmoid,
-              hard_sigmoid_3, exponential, linear)
+              hard_sigmoid_3, swish, relu6, exponential, linear)
 }

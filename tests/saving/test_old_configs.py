@@ -28,6 +28,7 @@ def only(cls, config, version="2.2.4"):
     ("BatchNormalizationV1", {"axis": [3]}, "2.1.6-tf", {"axis": 3}),
     ("Embedding", {"input_dim": 3, "output_dim": 2, "dtype": "int32"}, "2.0.4", {"dtype": None}),
     ("Dense", {"units": 2, "activation": "hard_sigmoid"}, "3.1.0", {"activation": "hard_sigmoid_3"}),
+    ("Dense", {"units": 2, "activation": "silu"}, "2.9.0", {"activation": "swish"}),
     ("Dense", {"units": 2, "activation": "hard_sigmoid"}, "2.9.0", {"activation": "hard_sigmoid"}),
     ("Dense", {"units": 2, "dtype": {"class_name": "Policy", "config": {"name": "mixed_float16"}}}, "2.9.0",
      {"dtype": "float32"}),
@@ -92,6 +93,14 @@ def test_wrappers_and_arrays():
     assert not problems and made["config"]["layer"]["config"]["name"] == "g"
     back["config"]["units"] = 3
     assert "another than the forward one (units)" in only("Bidirectional", {"layer": gru, "backward_layer": back})[1][0]
+
+
+def test_activations_of_other_keras():
+    from graphk import activations
+    x = np.linspace(-8, 8, 9).astype("float32")
+    for name, want in (("swish", x / (1 + np.exp(-x))), ("relu6", np.clip(x, 0, 6)),
+                       ("hard_sigmoid_3", np.clip(x / 6 + .5, 0, 1))):
+        np.testing.assert_allclose(K.eval(activations.get(name)(K.constant(x))), want, rtol=1e-5, atol=1e-6)
 
 
 def test_versions():
@@ -295,6 +304,11 @@ def test_objects_of_losses_and_metrics(tmp_path):
 def test_what_cannot_be_compiled_is_named(tmp_path, changes, says):
     with pytest.warns(UserWarning, match=f"not.* compiled: .*{says}"):
         assert not getattr(load_model(compiled(tmp_path, **changes)), "optimizer", None)
+
+
+def test_settings_that_are_no_numbers_are_refused(tmp_path):
+    with pytest.raises(GraphkFormatError, match="training_config"):
+        load_model(compiled(tmp_path, optimizer={"epsilon": {}}))
 
 
 def test_metrics_that_graphk_does_not_have(tmp_path):

@@ -40,3 +40,19 @@ def test_files_of_peers(folders, package, ending, name):
     model.train_on_batch(x, y)
     for got, expected in zip(to_list(model.predict(x)), want["after"]):
         np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", list(OPTIMIZERS))
+@pytest.mark.parametrize("package", ["tf_keras", "keras"])
+def test_weights_in_folders(folders, tmp_path, package, name):
+    """Keras 3's `save_weights` writes what an archive holds."""
+    path = folders[package] / f"{name}.keras"
+    with zipfile.ZipFile(path) as z:
+        (tmp_path / "m.weights.h5").write_bytes(z.read("model.weights.h5"))
+    model = load_model(path, custom_objects=LAMBDAS, compile=False)
+    want = model.get_weights()
+    model.set_weights([w * 0 for w in want])
+    model.load_weights(tmp_path / "m.weights.h5")
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), want))
+    with pytest.raises(ValueError, match="by_name"):
+        model.load_weights(tmp_path / "m.weights.h5", by_name=True)

@@ -2,7 +2,7 @@
 
 `files(folder, ending, package)` writes `0.h5`, `1.h5`, … for the cases of `tests/frontend/layers`, and
 `predicted.json`.  Run by a Python that has tf_keras or Keras 3, `python -m tests.saving.write FOLDER ENDING` loads
-each, and prints what differs.
+each, and prints what differs; with `write` at the end it writes its own.
 """
 import importlib.util
 import json
@@ -60,5 +60,27 @@ def differences(folder: str, ending: str) -> list[str]:
     return out
 
 
+def peers_files(folder: str, ending: str) -> None:
+    """Write the models with the peer that is installed."""
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    package = "tf_keras" if importlib.util.find_spec("tf_keras") else "keras"
+    keras = importlib.import_module(package)
+    out = {}
+    for i, case in enumerate(CASES):
+        if any(word in case for word in (*MISSING[package], "Lambda", "nonneg")):        # stored as code, another name
+            continue
+        x = [keras.layers.Input(s) for s in shapes(case)]
+        model = keras.Model(x if len(x) > 1 else x[0], make(keras.layers, case)(x if len(x) > 1 else x[0]))
+        fill(model.layers[-1])
+        model.save(f"{folder}/{i}.{ending}")
+        data = inputs(case, 2)
+        got = model.predict(data if len(data) > 1 else data[0], verbose=0)
+        out[i] = [case, [np.asarray(p).tolist() for p in (got if isinstance(got, (list, tuple)) else [got])]]
+    pathlib.Path(folder, "predicted.json").write_text(json.dumps(out))
+
+
 if __name__ == "__main__":
-    print("\n".join(differences(*sys.argv[1:])))
+    if sys.argv[3:] == ["write"]:
+        peers_files(*sys.argv[1:3])
+    else:
+        print("\n".join(differences(*sys.argv[1:3])))

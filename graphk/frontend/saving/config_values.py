@@ -84,6 +84,8 @@ def setting(key: str, value: Any, major: int) -> Any:
 
 def _activation(value: Any) -> Any:
     """An activation; the layer that graphk writes for hard_sigmoid, which Keras 3 has not, is that again."""
+    if value == "silu":                                # the newer name of swish
+        return "swish"
     config = value.get("config") if isinstance(value, dict) else None
     return "hard_sigmoid" if isinstance(config, dict) and config.get("name") == "hard_sigmoid" else value
 

@@ -251,6 +251,8 @@ def _compile(model: Any, stored: Parts, custom_objects: dict[str, Any]) -> None:
     with malformed(stored.file, "training_config", "the model cannot be compiled"):
         done = compile_as(model, stored.training, custom_objects, later or of_tensorflow(stored.version))
         state = stored.state(model) if done else None
+        if state is not None:
+            model._make_train_function()               # what makes the optimizer's variables
     if state is None:
         return
     try:

@@ -37,8 +37,7 @@ class Unmatched(ValueError):
 
 
 def resume(model: Any, state: State) -> None:
-    """Set the optimizer's state; Unmatched, with nothing changed, if that is not possible."""
-    model._make_train_function()
+    """Set the optimizer's state, its variables made; Unmatched, with nothing changed, if that is not possible."""
     optimizer, params = model.optimizer, model._collected_trainable_weights
     slots = _SLOTS.get(type(optimizer).__name__)
     if slots is None or type(optimizer).__module__.partition(".")[0] != "graphk":

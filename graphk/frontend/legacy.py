@@ -175,17 +175,18 @@ def translated(init: Callable[..., None], owner: type | None = None) -> Callable
 
 
 def renamed(function: Callable[..., Any], names: dict[str, str]) -> Callable[..., Any]:
-    """A function, method or constructor that takes arguments by their old names, too; `show_accuracy` is dropped."""
-    known = {"show_accuracy", *names, *keywords_of(function)}
+    """A function, method or constructor that takes arguments by their old names, too; those of `GONE` are dropped."""
+    gone = GONE.keys() - keywords_of(function)
+    known = {*gone, *names, *keywords_of(function)}
     takes_all = has_arg(function, "", accept_all=True)
     own = int("self" in inspect.signature(function).parameters)
 
     @functools.wraps(function)
     def keras1(*args: Any, **kwargs: Any) -> Any:
-        if "show_accuracy" in kwargs:
-            kwargs.pop("show_accuracy")
-            warnings.warn(f"The `show_accuracy` argument of `{function.__name__}` no longer exists and is ignored; "
-                          'pass metrics=["accuracy"] to `compile`', stacklevel=2)
+        for k in [k for k in kwargs if k in gone]:
+            kwargs.pop(k)
+            warnings.warn(f"The `{k}` argument of `{function.__name__}` no longer exists and is ignored; {GONE[k]}",
+                          stacklevel=2)
         old = [k for k in kwargs if k in names]
         if old:
             name = type(args[0]).__name__ if function.__name__ == "__init__" else function.__name__
@@ -217,6 +218,7 @@ def _steps(samples: int, generator: Any) -> int:
 GENERATORS = {"samples_per_epoch": "steps_per_epoch", "val_samples": "steps", "nb_epoch": "epochs",
               "nb_val_samples": "validation_steps", "nb_worker": "workers", "pickle_safe": "use_multiprocessing",
               "max_q_size": "max_queue_size"}
+GONE = {"show_accuracy": 'pass metrics=["accuracy"] to `compile`', "class_mode": "the loss says as much"}
 ENDS = {"input": "inputs", "output": "outputs"}
 
 

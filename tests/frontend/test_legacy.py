@@ -236,3 +236,10 @@ def test_a_picture_looked_up_by_a_matrix():
     x = np.arange(12.).reshape(3, 4, 1)
     np.testing.assert_array_equal(apply_transform(x, np.array([[1, 0, 1], [0, 1, 0], [0, 0, 1]]), channel_axis=2)[0],
                                   x[1])
+
+
+def test_the_mode_of_classes_that_keras_1_was_told():
+    model = Sequential([Dense(1, activation="sigmoid", input_shape=(3,))])
+    with pytest.warns(UserWarning, match="The `class_mode` argument of `compile` no longer exists and is ignored"):
+        model.compile("sgd", "binary_crossentropy", class_mode="binary")
+    assert model.loss == "binary_crossentropy"

@@ -349,7 +349,7 @@ class Model(TrainingSetup, Network):
 
 
 modernize_methods(Model, ("fit_generator", "evaluate_generator", "predict_generator"))
-modernize_methods(Model, ("fit", "evaluate"), {})
+modernize_methods(Model, ("compile", "fit", "evaluate"), {})
 
 
 def _scalars(outputs: Sequence[np.ndarray]) -> Any:

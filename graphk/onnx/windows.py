@@ -200,7 +200,8 @@ def _largest(node: Node) -> Plan | None:
     found = win
 
     def emit(w: Writer) -> str:
-        return _last(w, w.emit("MaxPool", [_first(w, found.x)], **found.attributes()), found.rank)
+        x = w.above_zero(_first(w, found.x), found.x.dtype)
+        return _last(w, w.emit("MaxPool", [x], **found.attributes()), found.rank)
     return Plan((found.x,), emit)
 
 

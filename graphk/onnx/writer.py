@@ -190,6 +190,18 @@ class Writer:
             return value
         return str(self.emit("Pad", [value, self.dims([*before, *after]), *([fill] if fill else [])]))
 
+    def above_zero(self, value: str, dtype: str) -> str:
+        """`value`, on its way into a MaxPool: the zeros of a Pad before it become the smallest number above 0.
+
+        ONNX Runtime (1.31) joins a Pad of zeros and a MaxPool, whose own padding is the lowest number, not 0.
+        """
+        source, perm = self._turned.get(value, (value, ()))
+        made = next((n for n in self.nodes if source in n.output), None)
+        if made is None or made.op_type != "Pad" or len(made.input) > 2:
+            return value
+        out = str(self.emit("Pad", [*made.input, self.constant(np.finfo(dtype).smallest_subnormal, dtype)]))
+        return self.transpose(out, perm) if perm else out
+
     def slice(self, value: str, axes: Sequence[int], starts: Sequence[Dim], sizes: Sequence[Dim],
               steps: Sequence[int]) -> str:
         """starts + i * steps, `sizes` of them, along `axes`."""

@@ -39,7 +39,8 @@ OPEN = {
     "transposed": (IMAGES, lambda x: L.Conv2DTranspose(2, 3, strides=2)(x)),
     "repeated": (IMAGES, lambda x: L.UpSampling2D(2)(x)),
     "bilinear": (SQUARE, lambda x: L.UpSampling2D(2, interpolation="bilinear")(x)),
-    "zeros, then the largest": (SQUARE, lambda x: L.MaxPooling2D(3, strides=2)(L.ZeroPadding2D(1)(x))),
+    "zeros, then the largest": (SQUARE, lambda x: function(lambda v: v * 100.)(
+        L.MaxPooling2D(3, strides=2)(L.ZeroPadding2D(1)(function(lambda v: v - 5.)(x))))),
     "separable": (IMAGES, lambda x: L.SeparableConv2D(4, 3, depth_multiplier=2, padding="same")(x)),
     "pad and crop": (IMAGES, lambda x: L.Cropping2D(1)(L.ZeroPadding2D(2)(x))),
     "masked": (STEPS, lambda x: L.LSTM(3)(L.Masking(0.)(x))),

@@ -3,6 +3,8 @@ import numpy as np
 import pytest
 
 from graphk.frontend.utils.generic_utils import to_list
+from graphk.layers import AveragePooling2D, Input, MaxPooling2D, ZeroPadding2D
+from graphk.models import Model
 from graphk.onnx import export, export_model, import_model
 
 from tests.frontend.layers import CASES, inputs
@@ -39,6 +41,16 @@ def test_layers(case, opset):
 def test_open_sizes_and_functions(name):
     model, x = of_open(name)
     same(run(export.model_proto(model), {model.input_names[0]: x}), to_list(model.predict(x)))
+
+
+@pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
+@pytest.mark.parametrize("pooling", [MaxPooling2D, AveragePooling2D])
+def test_pooling_over_zeros(pooling, layout):
+    """The peer joins Pad and MaxPool, and forgets the zeros."""
+    x = Input((6, 6, 6))
+    model = Model(x, pooling(3, data_format=layout)(ZeroPadding2D(2, data_format=layout)(x)))
+    images = -np.abs(np.random.rand(2, 6, 6, 6)).astype("float32") - 1
+    same(run(export.model_proto(model), {model.input_names[0]: images}), [model.predict(images)])
 
 
 @pytest.mark.parametrize("case", BESIDE_PEER + OPERATORS, ids=name_of)

@@ -258,7 +258,7 @@ def _fed_node(x: Any) -> Node:
     """The node that takes the caller's values: a placeholder's, or one whose own value they stand for."""
     if not isinstance(x, Tensor):
         raise TypeError(f"the inputs of a function are tensors; received {type(x).__name__}: {x!r}")
-    if any(isinstance(d, DimExpr) and str(d) not in symbols(d) for d in x.node.shape):
+    if x.node.op.name != "input" and any(isinstance(d, DimExpr) and str(d) not in symbols(d) for d in x.node.shape):
         raise ValueError(f"`{x.name}` cannot be an input of a function: its size {tuple(map(str, x.node.shape))} is "
                          "computed from others. Begin with a K.placeholder or an Input.")
     return x.node

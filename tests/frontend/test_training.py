@@ -395,3 +395,12 @@ def test_minus_one_beside_open_sizes(part):
     f = K.function([x], [K.reshape(x[:, ::2], [-1, s[1] // part, s[2], 3, 2 * part]) + 1.])
     a = np.arange(120.).reshape(1, 4, 5, 6)
     np.testing.assert_array_equal(f([a])[0], a[:, ::2].reshape(-1, 2 // part, 5, 3, 2 * part) + 1)
+
+
+def test_targets_of_open_sizes_that_a_layer_computed():
+    m = Sequential([L.AveragePooling2D(input_shape=(None, None, 1)), L.UpSampling2D(), L.Conv2D(1, 1)])
+    m.compile("sgd", "mse")
+    for h, w in ((4, 6), (2, 8)):
+        x = np.random.RandomState(h).randn(2, h, w, 1)
+        assert m.test_on_batch(x, x) == pytest.approx(np.square(m.predict(x) - x).mean(), rel=1e-4)
+        m.train_on_batch(x, x)

@@ -15,7 +15,7 @@ from graphk.models import Sequential, load_model
 from graphk.onnx import OnnxGraph, export_model, import_model, imported
 from graphk.onnx.imported import TABLE
 
-from tests.onnx.test_operators import text
+from tests.onnx.operators import text
 
 onnx = pytest.importorskip("onnx")
 

@@ -9,8 +9,8 @@ from graphk.onnx import export, export_model, import_model
 
 from tests.frontend.layers import CASES, inputs
 from tests.onnx.cases import OPEN, of_layer, of_open
-from tests.onnx.test_operators import BESIDE_PEER, GRAPHS, build, name_of, samples, text
-from tests.onnx.test_operators import CASES as OPERATORS
+from tests.onnx.operators import BESIDE_PEER, GRAPHS, build, name_of, samples, text
+from tests.onnx.operators import CASES as OPERATORS
 
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")

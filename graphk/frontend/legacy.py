@@ -191,7 +191,7 @@ def renamed(function: Callable[..., Any], names: dict[str, str]) -> Callable[...
         if old:
             name = type(args[0]).__name__ if function.__name__ == "__init__" else function.__name__
             for k in old:
-                _put(kwargs, name, k, names[k], kwargs.pop(k))
+                _put(kwargs, name, k, names[k], _value(name, k, kwargs.pop(k)))
             if "samples_per_epoch" in old:
                 kwargs["steps_per_epoch"] = _steps(kwargs["steps_per_epoch"],
                                                    args[1] if len(args) > 1 else kwargs.get("generator"))
@@ -219,6 +219,7 @@ GENERATORS = {"samples_per_epoch": "steps_per_epoch", "val_samples": "steps", "n
               "nb_val_samples": "validation_steps", "nb_worker": "workers", "pickle_safe": "use_multiprocessing",
               "max_q_size": "max_queue_size"}
 GONE = {"show_accuracy": 'pass metrics=["accuracy"] to `compile`', "class_mode": "the loss says as much"}
+LAYOUT = {"dim_ordering": "data_format"}
 ENDS = {"input": "inputs", "output": "outputs"}
 
 

@@ -243,3 +243,12 @@ def test_the_mode_of_classes_that_keras_1_was_told():
     with pytest.warns(UserWarning, match="The `class_mode` argument of `compile` no longer exists and is ignored"):
         model.compile("sgd", "binary_crossentropy", class_mode="binary")
     assert model.loss == "binary_crossentropy"
+
+
+def test_the_layout_of_pictures_by_keras_1s_name():
+    from graphk.preprocessing.image import ImageDataGenerator, img_to_array
+    with pytest.warns(UserWarning, match='Update your `ImageDataGenerator` call to the Keras 2 API: `ImageDataGenerator'
+                                         r'\(data_format="channels_first"\)`'):
+        assert ImageDataGenerator(dim_ordering="th").data_format == "channels_first"
+    with pytest.warns(UserWarning, match="Update your `img_to_array` call"):
+        assert img_to_array(np.zeros((4, 5, 3)), dim_ordering="th").shape == (3, 4, 5)

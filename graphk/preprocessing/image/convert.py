@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 import warnings
 from importlib import import_module
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from graphk.frontend import backend as K
+from graphk.frontend.legacy import LAYOUT, renamed
 
 FORMATS = ("png", "jpg", "jpeg", "bmp", "ppm", "tif", "tiff")
 CHANNELS = {"rgb": 3, "rgba": 4, "grayscale": 1}
@@ -39,6 +41,7 @@ def layout(data_format: str | None) -> str:
     return found
 
 
+@partial(renamed, names=LAYOUT)
 def array_to_img(x: Any, data_format: str | None = None, scale: bool = True, dtype: Any = None) -> Any:
     """A Pillow image of an array of rank 3 with 1, 3 or 4 channels.
 
@@ -64,6 +67,7 @@ def array_to_img(x: Any, data_format: str | None = None, scale: bool = True, dty
     return images.fromarray(x[:, :, 0].astype("int32" if deep else "uint8"))
 
 
+@partial(renamed, names=LAYOUT)
 def img_to_array(img: Any, data_format: str | None = None, dtype: Any = None) -> np.ndarray:
     """The array of rank 3 of a Pillow image (or of an array of shape (rows, columns[, channels])).
 

@@ -6,11 +6,13 @@ come from numpy's global generator, in the order of `get_random_transform`; only
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from graphk.frontend import backend as K
+from graphk.frontend.legacy import LAYOUT, renamed
 from graphk.preprocessing.image import transform
 from graphk.preprocessing.image.convert import layout
 from graphk.preprocessing.image.files import DataFrameIterator, DirectoryIterator
@@ -37,6 +39,7 @@ class ImageDataGenerator:
     ([2, 1, 2], 0.5)
     """
 
+    @partial(renamed, names=LAYOUT)
     def __init__(self, featurewise_center: bool = False, samplewise_center: bool = False,
                  featurewise_std_normalization: bool = False, samplewise_std_normalization: bool = False,
                  zca_whitening: bool = False, zca_epsilon: float = 1e-6, rotation_range: float = 0,

@@ -38,7 +38,7 @@ test-cuda: $(STAMP)
 	$(BIN)/python -m pytest -q tests/codegen/test_cuda.py $(PYTEST_ARGS)
 
 lint: $(STAMP)
-	$(BIN)/ruff check graphk tests benchmarks
+	$(BIN)/ruff check graphk tests benchmarks examples
 	$(BIN)/mypy
 
 bench: $(STAMP)

@@ -18,6 +18,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.mark.peers
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("package, ending", [("tf_keras", "h5"), ("keras", "h5"), ("keras", "keras")])
 def test_peers_predict_the_same(tmp_path, monkeypatch, package, ending):
     python = os.environ.get("GRAPHK_PEER" if package == "tf_keras" else "GRAPHK_PEER_3")
@@ -31,6 +32,7 @@ def test_peers_predict_the_same(tmp_path, monkeypatch, package, ending):
 
 
 @pytest.mark.peers
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("package, ending", [("tf_keras", "h5"), ("tf_keras", "keras"), ("keras", "h5"),
                                              ("keras", "keras")])
 def test_what_peers_write_predicts_the_same(tmp_path, monkeypatch, package, ending):

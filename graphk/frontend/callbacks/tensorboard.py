@@ -7,7 +7,6 @@ callback is made.
 from __future__ import annotations
 
 import os
-import shutil
 import warnings
 from typing import Any, Iterator, Mapping, Sequence
 
@@ -161,6 +160,7 @@ class TensorBoard(Callback):
         inside = os.path.relpath(found, self.log_dir)
         if not inside.startswith(os.pardir):
             return inside
+        import shutil                                  # which brings every compression there is
         return os.path.basename(shutil.copyfile(found, os.path.join(self.log_dir, name)))
 
     def _embedding_layers(self) -> list[Any]:

@@ -3,22 +3,11 @@ import json
 import os
 import pathlib
 
-import numpy as np
 import pytest
 
+from tests.fresh import fresh  # noqa: F401
+
 os.environ.setdefault("GRAPHK_EXECUTOR", "cpu")
-
-
-@pytest.fixture(autouse=True)
-def fresh():
-    from graphk import backend as K
-    from graphk.frontend import config
-    K.clear_session()
-    np.random.seed(0)
-    yield
-    K.clear_session()
-    for name, value in config.DEFAULTS.items():
-        config.put(name, value)
 
 
 @pytest.fixture(scope="session")

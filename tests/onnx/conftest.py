@@ -1,17 +1,9 @@
 """Tests of ONNX run on the interpreter: what is compared is the graphs, and compiled code is compared elsewhere."""
-import numpy as np
 import pytest
 
-from graphk import backend as K
-from graphk.frontend import config
+from tests.fresh import fresh  # noqa: F401
 
 
 @pytest.fixture(autouse=True)
-def fresh(monkeypatch):
+def on_the_oracle(monkeypatch):
     monkeypatch.setenv("GRAPHK_EXECUTOR", "interp")
-    K.clear_session()
-    np.random.seed(0)
-    yield
-    K.clear_session()
-    for name, value in config.DEFAULTS.items():
-        config.put(name, value)

@@ -7,14 +7,18 @@ import io
 import json
 import random
 import struct
+import tempfile
 import zipfile
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+import onnx
+
 from graphk import layers as L
 from graphk.models import Model, Sequential
+from graphk.onnx import export_model
 
 INTERESTING = [0, 1, 7, 8, 0x7f, 0x80, 0xff, 0x7fff, 0xffff, 0x7fffffff, 0xffffffff, 2**63 - 1, 2**64 - 1]
 VALUES = [None, True, -1, 0, 1, 2**31, 2**62, 1e308, float("nan"), "", "x", "os.system", "Dense", "relu", [], [[]], {},
@@ -47,11 +51,18 @@ def seeds():
             out.append(("hdf5", memory.getvalue()))
         out.append(("json", model.to_json().encode()))
         out.append(("yaml", model.to_yaml().encode()))
+        out.append(("onnx", as_onnx(model)))
     for path in sorted((Path(__file__).parents[1] / "saving" / "files").glob("*.zip")):    # what other Keras wrote
         with zipfile.ZipFile(path) as written:
             out += [("hdf5" if name.endswith(".h5") else "keras", written.read(name)) for name in written.namelist()
                     if name.endswith((".h5", ".keras"))]
     return out
+
+
+def as_onnx(model):
+    with tempfile.TemporaryDirectory() as folder:
+        export_model(model, Path(folder) / "m.onnx")
+        return (Path(folder) / "m.onnx").read_bytes()
 
 
 # ------------------------------------------------------------------ bytes
@@ -186,9 +197,47 @@ def archive_changed(data, r):
     return out.getvalue()
 
 
+def onnx_changed(data, r):
+    """A graph with a node, a name, an attribute, a type or a size changed, so that the file stays a protobuf."""
+    model = onnx.ModelProto.FromString(data)
+    graph = model.graph
+    for _ in range(r.choice([1, 1, 2, 5])):
+        node, tensor = r.choice(graph.node), r.choice(graph.initializer)
+        names = [n for x in graph.node for n in (*x.input, *x.output)]
+        change = r.randrange(8)
+        if change == 0 and node.input:
+            node.input[r.randrange(len(node.input))] = r.choice(names)
+        elif change == 1 and node.output:
+            node.output[r.randrange(len(node.output))] = r.choice(names)
+        elif change == 2:
+            node.op_type = r.choice([r.choice(graph.node).op_type, "Expand", "Tile", "Loop", "If", "Range", "Pad"])
+        elif change == 3 and node.attribute:
+            attribute_of_onnx(r.choice(node.attribute), r)
+        elif change == 4:
+            tensor.dims[:] = [r.choice(INTERESTING) & (2**63 - 1) for _ in range(r.randrange(4))]
+        elif change == 5:
+            tensor.data_type = r.randrange(24)
+        elif change == 6:
+            graph.node.remove(node)
+        elif change == 7 and tensor.raw_data:
+            tensor.raw_data = numbered(tensor.raw_data, r)
+    return model.SerializeToString()
+
+
+def attribute_of_onnx(attribute, r):
+    if attribute.type == attribute.GRAPH and attribute.g.node:
+        attribute.g.node.remove(r.choice(attribute.g.node))
+    elif attribute.ints:
+        attribute.ints[r.randrange(len(attribute.ints))] = r.choice([-1, 0, 1, 2**31, 2**62])
+    else:
+        attribute.type = r.randrange(12)
+        attribute.i = r.choice([-1, 0, 1, 2**31, 2**62])
+
+
 BY_KIND = {"hdf5": [cut, flipped, flipped, numbered, numbered, moved, hdf5_changed, hdf5_changed, hdf5_changed],
            "json": [cut, flipped, moved, json_changed, json_changed, json_changed],
            "yaml": [cut, flipped, moved, flipped],
+           "onnx": [cut, flipped, numbered, moved, onnx_changed, onnx_changed, onnx_changed],
            "keras": [cut, flipped, numbered, moved, archive_changed, archive_changed, archive_changed]}
 
 

@@ -1,8 +1,9 @@
 """Feed mutants of model files to their readers: `python -m tests.fuzz.run --mutants 100000`.
 
 In: how many, from which number on, how many processes.  Out: counts of what came of them, and each failure with the
-number that repeats it.  What always holds: a mutant may load, or raise GraphkFormatError or another ValueError; all
-else (another exception, a crash, more than 5 seconds, more than 1 GiB) is a failure.
+number that repeats it.  What always holds: a mutant may load, or raise GraphkFormatError or another ValueError (of
+ONNX also NotImplementedError, which names operators); all else (another exception, a crash, more than 5 seconds, more
+than 1 GiB) is a failure.
 """
 import argparse
 import collections
@@ -15,6 +16,7 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 import time
 import warnings
 
@@ -24,6 +26,12 @@ LIMIT_S, LIMIT_BYTES = 5., 1 << 30
 def read(kind, data):
     """Load a mutant as a user would."""
     from graphk.models import load_model, model_from_json, model_from_yaml
+    from graphk.onnx import import_model
+    if kind == "onnx":
+        with tempfile.NamedTemporaryFile(suffix=".onnx") as f:
+            f.write(data)
+            f.flush()
+            return import_model(f.name)
     if kind in ("hdf5", "keras"):
         return load_model(io.BytesIO(data))
     return (model_from_json if kind == "json" else model_from_yaml)(data.decode("utf-8", "surrogateescape"))
@@ -32,10 +40,11 @@ def read(kind, data):
 def outcome(kind, data):
     """What a reader makes of a mutant: 'loaded', 'refused', or the failure."""
     begun = time.monotonic()
+    refusals = (ValueError, NotImplementedError) if kind == "onnx" else (ValueError,)         # of unknown operators
     try:
         read(kind, data)
         found = "loaded"
-    except ValueError as e:
+    except refusals as e:
         found = "refused" if str(e).strip() else f"an empty {type(e).__name__}"
     except Exception as e:
         found = f"{type(e).__name__}: {e}"[:300]

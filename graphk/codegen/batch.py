@@ -23,7 +23,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from graphk.codegen import native
+from graphk.codegen import objects
 from graphk.codegen.target import host_target
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ def serve(channels: Sequence[int]) -> None:
     """
     import socket
 
+    from graphk.codegen import native
+
     sockets = [socket.socket(fileno=number) for number in channels]
     native.compile_job("def k(args, tid, nt):\n    pass\n", ("k",), host_target())
     gc.freeze()  # what is there stays, and its pages stay shared
@@ -107,13 +109,15 @@ def serve(channels: Sequence[int]) -> None:
 
 
 def _answer(channel: socket.socket) -> None:
+    from graphk.codegen import native
+
     channel.settimeout(IDLE_SECONDS)
     while True:
         try:
-            job: native.Job = receive(channel)
+            job: objects.Job = receive(channel)
         except (OSError, EOFError):
             return
-        made: native.CompiledObject | None = None
+        made: objects.CompiledObject | None = None
         try:
             made = native.compile_job(*job)
         except Exception:  # noqa: BLE001 - who asked compiles it again and meets the error itself
@@ -136,7 +140,7 @@ class Pool:
 
         self.owner = os.getpid()
         self.used = time.monotonic()
-        self.waiting: dict[str, native.Job] = {}
+        self.waiting: dict[str, objects.Job] = {}
         self.busy: dict[socket.socket, str] = {}
         pairs = [socket.socketpair() for _ in range(count)]
         self.free = [ours for ours, _ in pairs]
@@ -184,7 +188,7 @@ class Pool:
             channel.close()
         return bool(self.free or self.busy)
 
-    def submit(self, key: str, job: native.Job) -> None:
+    def submit(self, key: str, job: objects.Job) -> None:
         if key not in self.waiting and key not in self.busy.values():
             self.waiting[key] = job
 
@@ -202,7 +206,7 @@ class Pool:
             self.busy[channel] = key
             del self.waiting[key]
 
-    def next(self) -> tuple[str, native.CompiledObject | None, str]:
+    def next(self) -> tuple[str, objects.CompiledObject | None, str]:
         """A finished job's key and object; None where it failed, or where its process ended, and then why it did."""
         self.start()
         if not self.busy:
@@ -213,7 +217,7 @@ class Pool:
         try:
             if not ready:
                 raise TimeoutError(f"no answer for {PATIENCE:.0f} s")
-            made: native.CompiledObject | None = receive(channel)
+            made: objects.CompiledObject | None = receive(channel)
         except (OSError, EOFError) as error:
             channel.close()
             return key, None, repr(error)

@@ -1,15 +1,12 @@
 """Compiled kernels on disk and in memory.
 
 In goes kernel source, entry names and a target; out come the addresses of the entries (``get_kernels``), from this
-process's memory, else from the cache directory, else from the compiler: processes of its own (``batch``), or this one
-where there are none. It always holds that a file is used only if it and its directory belong to this user and nobody
-else can write them, and if its digest fits its content; that a file appears whole or not at all (written aside, then
-renamed), so any number of processes may share a directory; and that neither a hit nor a kernel compiled by such a
-process imports Numba here.
+process's memory, else from the cache directory (``store``), else from the compiler: processes of its own (``batch``),
+or this one where there are none. It always holds that a file is used only if its digest fits its content, and that
+neither a hit nor a kernel compiled by such a process imports Numba or LLVM here.
 
-A file is ``MAGIC``, the SHA-256 digest of the rest, an 8-byte length, metadata as JSON, and the object's bytes. The
-directory is ``$GRAPHK_CACHE_DIR``, else ``~/.graphk/cache``. Where it cannot be used the cache works in memory
-and says so in one ``CacheWarning``.
+A file is ``MAGIC``, the SHA-256 digest of the rest, an 8-byte length, metadata as JSON, and the object's bytes. Where
+the directory cannot be used the cache works in memory and says so in one ``CacheWarning``.
 """
 
 from __future__ import annotations
@@ -17,23 +14,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import stat
 import threading
 import time
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from graphk.codegen import batch, native
+from graphk.codegen import batch, objects, store
+from graphk.codegen.store import CacheWarning, directory
 from graphk.codegen.target import Target
+from graphk.codegen.versions import versions
 
 MAGIC = b"GKOBJ001"
 SUFFIX = ".gko"
-
-
-class CacheWarning(UserWarning):
-    """The kernel cache cannot use its directory or a file in it."""
 
 
 class CorruptError(ValueError):
@@ -43,8 +35,7 @@ class CorruptError(ValueError):
 _LOCK = threading.RLock()
 _MEMORY: dict[str, dict[str, int]] = {}
 # Made by compiler processes for ``prefetch``, not asked for yet.
-_READY: dict[str, native.CompiledObject] = {}
-_WARNED: set[str] = set()
+_READY: dict[str, objects.CompiledObject] = {}
 _STATS: dict[str, float] = {}
 _ZERO: dict[str, float] = {
     "memory_hits": 0,
@@ -59,22 +50,9 @@ _ZERO: dict[str, float] = {
 _STATS.update(_ZERO)
 
 
-def directory() -> Path:
-    """Where compiled kernels are kept."""
-    named = os.environ.get("GRAPHK_CACHE_DIR", "").strip()
-    if named:
-        return Path(named).expanduser()
-    try:
-        home = Path.home()
-    except RuntimeError:                        # this user has no home
-        import tempfile
-        home = Path(tempfile.gettempdir())
-    return home / ".graphk" / "cache"
-
-
 def key_of(source: str, entries: tuple[str, ...], target: Target) -> str:
     """Digest of everything that decides the object's bytes."""
-    parts = (source, "\0".join(entries), target.key(), native.versions())
+    parts = (source, "\0".join(entries), target.key(), versions())
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode()
@@ -82,68 +60,20 @@ def key_of(source: str, entries: tuple[str, ...], target: Target) -> str:
     return digest.hexdigest()
 
 
-def _warn(topic: str, message: str) -> None:
-    """One warning per topic and process: a cache that cannot be used is told once, not per kernel."""
-    if topic not in _WARNED:
-        _WARNED.add(topic)
-        warnings.warn(message, CacheWarning, stacklevel=4)
-
-
-def _untrusted(info: os.stat_result) -> str:
-    """Why something with this stat must not be used; empty when it may."""
-    if info.st_uid != os.geteuid():
-        return f"it belongs to user {info.st_uid}, this process runs as user {os.geteuid()}"
-    if info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        return f"other users may write it (mode {stat.S_IMODE(info.st_mode):o})"
-    return ""
-
-
-def _make_private(path: Path) -> None:
-    """Create missing parents and ``path``, each readable by this user only; races are harmless."""
-    for part in [*reversed(path.parents), path]:
-        if not part.exists():
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(part, 0o700)
-
-
-def _usable_directory() -> Path | None:
-    """The cache directory if it exists (or could be created) and is this user's own."""
-    path = directory()
-    try:
-        _make_private(path)
-        info = os.stat(path)
-    except OSError as error:
-        _warn(
-            "dir",
-            f"the kernel cache directory {path} cannot be used ({error}); kernels are kept in memory only. "
-            "Set GRAPHK_CACHE_DIR to a writable directory.",
-        )
-        return None
-    reason = "it is not a directory" if not stat.S_ISDIR(info.st_mode) else _untrusted(info)
-    if reason:
-        _warn(
-            "dir",
-            f"the kernel cache directory {path} is refused: {reason}; kernels are kept in memory only. "
-            "Set GRAPHK_CACHE_DIR to a directory of your own (mode 700).",
-        )
-        return None
-    return path
-
-
-def _pack(compiled: native.CompiledObject) -> bytes:
+def _pack(compiled: objects.CompiledObject) -> bytes:
     meta = json.dumps(
         {
             "entries": compiled.entries,
             "needs": compiled.needs,
             "target": compiled.target.key(),
-            "made": native.versions(),
+            "made": versions(),
         }
     ).encode()
     rest = len(meta).to_bytes(8, "little") + meta + compiled.data
     return MAGIC + hashlib.sha256(rest).digest() + rest
 
 
-def _unpack(data: bytes, entries: tuple[str, ...], target: Target) -> native.CompiledObject:
+def _unpack(data: bytes, entries: tuple[str, ...], target: Target) -> objects.CompiledObject:
     head = len(MAGIC)
     rest = data[head + 32 :]
     if data[:head] != MAGIC or hashlib.sha256(rest).digest() != data[head : head + 32]:
@@ -152,56 +82,16 @@ def _unpack(data: bytes, entries: tuple[str, ...], target: Target) -> native.Com
     meta = json.loads(rest[8 : 8 + size])
     if tuple(meta["entries"]) != entries or meta["target"] != target.key():
         raise CorruptError("the file holds another kernel than its name says")
-    return native.CompiledObject(rest[8 + size :], entries, target, tuple(meta["needs"]))
+    return objects.CompiledObject(rest[8 + size :], entries, target, tuple(meta["needs"]))
 
 
-def _read(path: Path) -> bytes | None:
-    """Bytes of a trusted file; None if absent, unreadable or not this user's own."""
+def _from_disk(path: Path, entries: tuple[str, ...], target: Target) -> objects.CompiledObject | None:
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0))
-    except FileNotFoundError:
+        data = store.read(path)
+    except store.RefusedError as error:
+        _STATS["refused"] += 1
+        store.warn("file", f"the cached kernel {path} is refused: {error}; it is compiled again.")
         return None
-    except OSError as error:
-        _refuse(path, str(error))
-        return None
-    info = os.fstat(handle)
-    reason = _untrusted(info) if stat.S_ISREG(info.st_mode) else "it is not a regular file"
-    if reason:
-        os.close(handle)
-        _refuse(path, reason)
-        return None
-    with os.fdopen(handle, "rb") as file:
-        return file.read()
-
-
-def _refuse(path: Path, reason: str) -> None:
-    _STATS["refused"] += 1
-    _warn("file", f"the cached kernel {path} is refused: {reason}; it is compiled again.")
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Whole file or none: written under a name of its own, then renamed over the final one."""
-    aside = path.with_name(f".{path.stem}.{os.getpid()}.{threading.get_ident()}.tmp")
-    try:
-        handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            os.replace(aside, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(aside)
-            raise
-    except OSError as error:
-        _warn(
-            "write",
-            f"the compiled kernel {path} cannot be written ({error}); it is kept in memory only. "
-            "Free space there or set GRAPHK_CACHE_DIR.",
-        )
-
-
-def _from_disk(path: Path, entries: tuple[str, ...], target: Target) -> native.CompiledObject | None:
-    data = _read(path)
     if data is None:
         return None
     try:
@@ -224,7 +114,7 @@ def _pool(count: int) -> batch.Pool | None:
     try:
         return batch.pool(count)
     except OSError as error:
-        _warn("pool", f"no compiler process can be started ({error}); kernels are compiled in this process.")
+        store.warn("pool", f"no compiler process can be started ({error}); kernels are compiled in this process.")
         return None
 
 
@@ -232,13 +122,13 @@ class _Batch:
     """Objects of several kernels and of the blocks they call, from disk or made together."""
 
     def __init__(self) -> None:
-        self.done: dict[str, native.CompiledObject] = {}
-        self.missing: dict[str, native.Job] = {}
+        self.done: dict[str, objects.CompiledObject] = {}
+        self.missing: dict[str, objects.Job] = {}
 
-    def want(self, key: str, job: native.Job) -> None:
+    def want(self, key: str, job: objects.Job) -> None:
         if key in self.done or key in self.missing:
             return
-        place = _usable_directory()
+        place = store.usable_directory()
         found = _READY.pop(key, None)
         if found is None and place is not None:
             found = _from_disk(place / (key + SUFFIX), job[1], job[2])
@@ -247,15 +137,15 @@ class _Batch:
         else:
             self._accept(key, found)
 
-    def _accept(self, key: str, made: native.CompiledObject) -> None:
+    def _accept(self, key: str, made: objects.CompiledObject) -> None:
         self.done[key] = made
         for symbol in made.needs:
-            job = (native.BLOCK, (symbol,), made.target)
+            job = (objects.BLOCK, (symbol,), made.target)
             block = key_of(*job)
             if block not in _MEMORY:
                 self.want(block, job)
 
-    def complete(self) -> dict[str, native.CompiledObject]:
+    def complete(self) -> dict[str, objects.CompiledObject]:
         """Compile what is missing; the first error is raised, and what was made until then is kept on disk."""
         start = time.perf_counter()
         try:
@@ -271,7 +161,7 @@ class _Batch:
         return self.done
 
     def _step(self, pool: batch.Pool | None) -> None:
-        made: native.CompiledObject | None = None
+        made: objects.CompiledObject | None = None
         if pool is None:
             key = next(iter(self.missing))
         else:
@@ -280,21 +170,27 @@ class _Batch:
             key, made, lost = pool.next()
             if lost:
                 _STATS["lost"] += 1
-                _warn("pool", f"a compiler process ended early ({lost}); its kernel is compiled in this process.")
+                store.warn("pool", f"a compiler process ended early ({lost}); its kernel is compiled in this process.")
         mine = self.missing.pop(key, None)
         if mine is None:
             if made is not None:
                 _READY[key] = _put(key, made)
             return
-        self._accept(key, _put(key, native.compile_job(*mine) if made is None else made))
+        self._accept(key, _put(key, _compile_here(mine) if made is None else made))
 
 
-def _put(key: str, made: native.CompiledObject) -> native.CompiledObject:
+def _compile_here(job: objects.Job) -> objects.CompiledObject:
+    from graphk.codegen import native
+
+    return native.compile_job(*job)
+
+
+def _put(key: str, made: objects.CompiledObject) -> objects.CompiledObject:
     """Count and write what was just made."""
     _STATS["compiled"] += 1
-    place = _usable_directory()
+    place = store.usable_directory()
     if place is not None:
-        _write(place / (key + SUFFIX), _pack(made))
+        store.write(place / (key + SUFFIX), _pack(made))
     return made
 
 
@@ -318,7 +214,7 @@ def prefetch(source: str, entries: tuple[str, ...], target: Target) -> None:
             pool.start()
 
 
-def get_object(source: str, entries: tuple[str, ...], target: Target) -> native.CompiledObject:
+def get_object(source: str, entries: tuple[str, ...], target: Target) -> objects.CompiledObject:
     """The object, from disk if it is there; otherwise compiled and put there."""
     with _LOCK:
         key, work = key_of(source, entries, target), _Batch()
@@ -326,7 +222,7 @@ def get_object(source: str, entries: tuple[str, ...], target: Target) -> native.
         return work.complete()[key]
 
 
-def get_kernels(jobs: Sequence[native.Job]) -> list[dict[str, int]]:
+def get_kernels(jobs: Sequence[objects.Job]) -> list[dict[str, int]]:
     """For each (source, entries, target): entry name to address, valid for the life of the process.
 
     What is neither in memory nor on disk is compiled in parallel. Safe to call from any thread.
@@ -342,7 +238,7 @@ def get_kernels(jobs: Sequence[native.Job]) -> list[dict[str, int]]:
         start = time.perf_counter()
         # Blocks call nothing, so they come first and are there when a kernel asks for them.
         for key, item in sorted(made.items(), key=lambda pair: len(pair[1].needs)):
-            _MEMORY[key] = native.load(item, lambda symbol, at: _MEMORY[key_of(native.BLOCK, (symbol,), at)][symbol])
+            _MEMORY[key] = objects.load(item, lambda symbol, at: _MEMORY[key_of(objects.BLOCK, (symbol,), at)][symbol])
         _STATS["load_seconds"] += time.perf_counter() - start
         return [_MEMORY[key] for key in keys]
 
@@ -354,7 +250,7 @@ def get_kernel(source: str, entries: tuple[str, ...], target: Target) -> dict[st
 
 def get_block(symbol: str, target: Target) -> int:
     """Address of a contraction block that kernels call; cached like a kernel."""
-    return get_kernel(native.BLOCK, (symbol,), target)[symbol]
+    return get_kernel(objects.BLOCK, (symbol,), target)[symbol]
 
 
 def stats() -> dict[str, float]:
@@ -369,10 +265,10 @@ def clear() -> int:
     if not place.is_dir():
         return 0
     count = 0
-    for path in [*place.glob(f"*{SUFFIX}"), *place.glob(".*.tmp")]:
+    for path in [*place.glob(f"*{SUFFIX}"), *place.glob(".*.tmp"), *place.glob(f"*{store.HOST_SUFFIX}")]:
         with contextlib.suppress(OSError):
             path.unlink()
-            count += 1
+            count += path.suffix != store.HOST_SUFFIX
     return count
 
 
@@ -381,5 +277,23 @@ def forget() -> None:
     with _LOCK:
         _MEMORY.clear()
         _READY.clear()
-        _WARNED.clear()
+        store.WARNED.clear()
         _STATS.update(_ZERO)
+
+
+__all__ = [
+    "MAGIC",
+    "SUFFIX",
+    "CacheWarning",
+    "CorruptError",
+    "clear",
+    "directory",
+    "forget",
+    "get_block",
+    "get_kernel",
+    "get_kernels",
+    "get_object",
+    "key_of",
+    "prefetch",
+    "stats",
+]

@@ -1,31 +1,25 @@
-"""Kernel source to object code, object code to callable addresses.
+"""Kernel source to object code.
 
 In goes dialect source with the names of its entry functions and a ``Target``; out comes a ``CompiledObject``: an
 ELF object exporting one C function ``void name(int64_t *args, int64_t tid, int64_t nt)`` per entry (``int64_t`` for an
-entry annotated ``-> "i64"``). ``load`` maps
-such an object into the process and returns addresses. It always holds that the object refers to no Python or
-Numba symbol (only to the C library where a float64 function needs it), that compiling is deterministic, and
-that ``load`` imports llvmlite but never Numba.
+entry annotated ``-> "i64"``). It always holds that the object refers to no Python or Numba symbol (only to the C
+library where a float64 function needs it), and that compiling is deterministic. Only what compiles imports this
+module: ``objects`` loads without it.
 """
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import gc
-import hashlib
-import importlib.util
 import re
-import sys
-import threading
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
-import llvmlite
 import llvmlite.binding as llvm
 
+from graphk.codegen import objects
+from graphk.codegen.objects import BLOCK, CompiledObject, Job, KernelError
 from graphk.codegen.target import Target, host_target, named_target, with_lanes
 
 # What an object may leave to the C library: float64 (and remainder) functions, and memory intrinsics.
@@ -34,22 +28,6 @@ _ALLOWED_EXTERNS = frozenset(
     "floor floorf ceil ceilf sched_yield sem_wait sem_post".split()
 )
 _ENTRY_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-
-
-class KernelError(RuntimeError):
-    """A kernel source that cannot be compiled; the message ends with the numbered source."""
-
-
-@dataclass(frozen=True, slots=True)
-class CompiledObject:
-    """``data``: ELF bytes that refer to the block symbols ``needs``; ``ir``, ``asm`` are empty unless asked for."""
-
-    data: bytes
-    entries: tuple[str, ...]
-    target: Target
-    needs: tuple[str, ...] = ()
-    ir: str = ""
-    asm: str = ""
 
 
 def _numbered(source: str) -> str:
@@ -286,11 +264,6 @@ def compile_block(symbol: str, target: Target, *, texts: bool = False) -> Compil
     return _emit(module, (symbol,), target, (), texts)
 
 
-# As a source: the entry is a contraction block's symbol, not a function.
-BLOCK = "block"
-Job = tuple[str, tuple[str, ...], Target]
-
-
 def compile_job(source: str, entries: tuple[str, ...], target: Target) -> CompiledObject:
     """``compile_source``, or ``compile_block`` where the source is ``BLOCK``."""
     if source == BLOCK:
@@ -310,63 +283,9 @@ def block_address(symbol: str, target: Target) -> int:
     return load(compile_block(symbol, target))[symbol]
 
 
-_ENGINE_LOCK = threading.Lock()
-
-
-@functools.lru_cache(maxsize=1)
-def _engine() -> Any:
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    # Symbols of the C math library must be visible to the loader even where Python was linked without it.
-    if sys.platform.startswith("linux"):
-        llvm.load_library_permanently("libm.so.6")
-    machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(reloc="pic", codemodel="small")
-    return llvm.create_lljit_compiler(machine, use_jit_link=True)
-
-
-_LOADED: list[Any] = []
-# Code stays mapped even while the interpreter is torn down: a daemon thread may still be running in it.
-ctypes.pythonapi.Py_IncRef(ctypes.py_object(_LOADED))
-
-
-def load(compiled: CompiledObject, resolve: Callable[[str, Target], int] = block_address) -> dict[str, int]:
-    """Map the object into this process for good; entry name to address. ``resolve`` finds the blocks it needs."""
-    needed = {symbol: resolve(symbol, compiled.target) for symbol in compiled.needs}
-    with _ENGINE_LOCK:
-        builder = llvm.JITLibraryBuilder().add_object_img(compiled.data).add_current_process()
-        for symbol, address in needed.items():
-            builder.import_symbol(symbol, address)
-        for name in compiled.entries:
-            builder.export_symbol(name)
-        library = builder.link(_engine(), f"kernel{len(_LOADED)}")
-        _LOADED.append((library, _engine()))
-        return {name: library[name] for name in compiled.entries}
-
-
-def _numba_version() -> str:
-    """Numba's version read from its files, because importing it is what a warm start avoids."""
-    spec = importlib.util.find_spec("numba")
-    if spec is None or spec.origin is None:
-        return "absent"
-    text = Path(spec.origin).with_name("_version.py").read_text(encoding="utf-8")
-    found = re.search(r'"version":\s*"([^"]+)"', text)
-    return found.group(1) if found else hashlib.sha256(text.encode()).hexdigest()
-
-
-# These print, keep or simulate kernels: what they decide stands in the source text, which is part of every key.
-_NOT_COMPILING = frozenset(
-    {"batch.py", "cache.py", "cpu.py", "cuda.py", "cuda_compile.py", "emit.py", "pyspace.py", "tile.py"}
-)
-
-
-@functools.lru_cache(maxsize=1)
-def versions() -> str:
-    """Everything outside source and target that decides an object's bytes: tool versions and the compiling code."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        if path.name not in _NOT_COMPILING:
-            digest.update(path.read_bytes())
-    return f"{_numba_version()}|{llvmlite.__version__}|{llvm.llvm_version_info}|{digest.hexdigest()}"
+def load(compiled: CompiledObject) -> dict[str, int]:
+    """Map an object into this process for good, with blocks of its own; entry name to address."""
+    return objects.load(compiled, block_address)
 
 
 __all__ = [
@@ -382,6 +301,5 @@ __all__ = [
     "host_target",
     "load",
     "named_target",
-    "versions",
     "with_lanes",
 ]

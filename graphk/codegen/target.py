@@ -7,13 +7,16 @@ always holds that equal targets produce equal objects, so a target is part of ev
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import hashlib
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
-import llvmlite.binding as llvm
-
+from graphk.codegen import store
 from graphk.codegen.scalars import ITEMSIZE
+from graphk.codegen.versions import tools
 
 LANE_CHOICES: tuple[int, ...] = (1, 4, 8, 16)
 
@@ -70,19 +73,61 @@ def _forced_lanes() -> int | None:
     return int(text)
 
 
-@functools.lru_cache(maxsize=None)
-def _host() -> tuple[str, str, dict[str, bool], str]:
+# What tells two processors apart in /proc/cpuinfo; the rest (speeds, numbers of cores) changes.
+_TELLING = ("vendor_id", "cpu family", "model", "model name", "stepping", "microcode", "flags",
+            "CPU implementer", "CPU architecture", "CPU variant", "CPU part", "CPU revision", "Features")  # fmt: skip
+
+
+def _machine_text() -> str:
+    """The first processor and the kernel that shows its features; empty where this system does not tell."""
+    with contextlib.suppress(OSError, UnicodeDecodeError), open("/proc/cpuinfo", encoding="ascii") as file:
+        lines = file.read(1 << 14).split("\n\n")[0].splitlines()
+        told = [line for line in lines if line.split("\t")[0].split(":")[0].strip() in _TELLING]
+        if any(line.startswith(("flags", "Features")) for line in told):
+            return "\n".join([*told, *os.uname()[2:]])
+    return ""
+
+
+def _ask_llvm() -> tuple[str, str, str]:
+    import llvmlite.binding as llvm
+
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    features = llvm.get_host_cpu_features()
-    return llvm.get_host_cpu_name(), features.flatten(), dict(features), llvm.get_process_triple()
+    return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), llvm.get_process_triple()
+
+
+@functools.lru_cache(maxsize=1)
+def _host() -> tuple[str, str, str]:
+    """(CPU, features, triple) in LLVM's words: asked once per machine, kernel and version of LLVM, then kept."""
+    machine = _machine_text()
+    place = store.usable_directory() if machine else None
+    if place is None:
+        return _ask_llvm()
+    path = place / f"{hashlib.sha256(f'{tools()}|{machine}'.encode()).hexdigest()}{store.HOST_SUFFIX}"
+    found = _kept(path)
+    if found is None:
+        found = _ask_llvm()
+        text = "\n".join(found)
+        store.write(path, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}".encode())
+    return found
+
+
+def _kept(path: Path) -> tuple[str, str, str] | None:
+    """What an earlier process kept, if it is whole and nobody else's."""
+    try:
+        digest, text = (store.read(path) or b"\n").decode().split("\n", 1)
+        cpu, features, triple = text.split("\n")
+    except (store.RefusedError, ValueError):
+        return None
+    return (cpu, features, triple) if hashlib.sha256(text.encode()).hexdigest() == digest else None
 
 
 def host_target() -> Target:
     """The machine this process runs on; ``GRAPHK_LANES`` overrides the vector width."""
-    cpu, flat, features, triple = _host()
-    wide = bool(features.get("avx512f") and features.get("avx512vl") and features.get("avx512dq"))
-    lanes = 16 if wide else 8 if features.get("avx") else 4
+    cpu, flat, triple = _host()
+    features = set(flat.split(","))
+    wide = {"+avx512f", "+avx512vl", "+avx512dq"} <= features
+    lanes = 16 if wide else 8 if "+avx" in features else 4
     forced = _forced_lanes()
     return Target(forced or lanes, cpu, flat, wide, triple)
 
@@ -94,7 +139,7 @@ def named_target(name: str) -> Target:
     if name not in _NAMED:
         raise ValueError(f"unknown target {name!r}; expected 'host' or one of {sorted(_NAMED)}.")
     lanes, cpu, features = _NAMED[name]
-    return Target(lanes, cpu, features, name == "avx512", llvm.get_process_triple())
+    return Target(lanes, cpu, features, name == "avx512", _host()[2])
 
 
 def with_lanes(target: Target, lanes: int) -> Target:

@@ -1,0 +1,47 @@
+"""What decides an object's bytes besides its source and its target: the versions of all that compiles.
+
+In goes nothing; out come texts for keys of the cache. It always holds that two processes with the same text compile
+the same source to the same bytes, and that nothing is imported to know it: a start with a full cache needs neither
+Numba nor LLVM.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+from pathlib import Path
+
+# These print, keep or simulate kernels: what they decide stands in the source text, which is part of every key.
+_NOT_COMPILING = frozenset(
+    {"batch.py", "cache.py", "cpu.py", "cuda.py", "cuda_compile.py", "emit.py", "pyspace.py", "tile.py"}
+)
+
+
+def _package(name: str) -> str:
+    """A package's version file, revision included, as a digest, and the sizes of the libraries that it brings."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        return "absent"
+    folder = Path(spec.origin).parent
+    digest = hashlib.sha256((folder / "_version.py").read_bytes()).hexdigest()
+    return f"{digest} {[path.stat().st_size for path in sorted(folder.glob('binding/*llvmlite*'))]}"
+
+
+@functools.lru_cache(maxsize=1)
+def tools() -> str:
+    """The compilers: Numba, and llvmlite with its LLVM."""
+    return f"{_package('numba')}|{_package('llvmlite')}"
+
+
+@functools.lru_cache(maxsize=1)
+def versions() -> str:
+    """The compilers and the modules of this package that compile."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        if path.name not in _NOT_COMPILING:
+            digest.update(path.read_bytes())
+    return f"{tools()}|{digest.hexdigest()}"
+
+
+__all__ = ["tools", "versions"]

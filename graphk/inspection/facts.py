@@ -227,9 +227,9 @@ def successors(before: Graph, after: Graph) -> dict[Node, Node]:
             if n in moved:
                 o = origin_of(n)
                 table.setdefault((n.op.name, n.type, o.layer, o.line), []).append(n)
-    for key, nodes in came.items():
-        if len(nodes) == len(went.get(key, ())):
-            out.update(zip(nodes, went[key]))
+    for key, now in came.items():
+        if len(now) == len(went.get(key, ())):
+            out.update(zip(now, went[key]))
     return out
 
 

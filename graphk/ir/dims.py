@@ -40,13 +40,14 @@ Monomial = tuple[Atom, ...]
 
 class DimExpr:
     """A polynomial in normal form.  Build one with `sym`, arithmetic and `floordiv`/`dim_max`."""
-    __slots__ = ("terms", "_hash", "_text")
+    __slots__ = ("terms", "_hash", "_text", "_symbols")
     terms: tuple[tuple[Monomial, int], ...]
 
     def __init__(self, terms: tuple[tuple[Monomial, int], ...]):
         self.terms = terms
         self._hash = hash(terms)
         self._text: str | None = None
+        self._symbols: frozenset[str] | None = None
 
     def __eq__(self, other: object) -> bool:
         return self is other or (isinstance(other, DimExpr) and self.terms == other.terms)
@@ -111,12 +112,14 @@ def _build(terms: Mapping[Monomial, int]) -> Dim:
     kept = [(m, c) for m, c in terms.items() if c]
     if not kept:
         return 0
-    if len(kept) == 1 and not kept[0][0]:
-        return kept[0][1]
+    if len(kept) == 1:
+        return DimExpr((kept[0],)) if kept[0][0] else kept[0][1]
     kept.sort(key=lambda t: (-len(t[0]), [_atom_key(a) for a in t[0]]))
     return DimExpr(tuple(kept))
 
 
+# Passes and kernels do the same sums and products of the same few dims thousands of times.
+@lru_cache(maxsize=1 << 12)
 def _combine(a: Dim, b: Dim, sign: int) -> Dim:
     out = _terms(a)
     for m, c in _terms(b).items():
@@ -124,11 +127,12 @@ def _combine(a: Dim, b: Dim, sign: int) -> Dim:
     return _build(out)
 
 
+@lru_cache(maxsize=1 << 12)
 def _multiply(a: Dim, b: Dim) -> Dim:
     out: dict[Monomial, int] = {}
     for m1, c1 in _terms(a).items():
         for m2, c2 in _terms(b).items():
-            m = tuple(sorted(m1 + m2, key=_atom_key))
+            m = tuple(sorted(m1 + m2, key=_atom_key)) if m1 and m2 else m1 or m2
             out[m] = out.get(m, 0) + c1 * c2
     return _build(out)
 
@@ -200,14 +204,17 @@ def product(dims: Iterable[Dim]) -> Dim:
     return out
 
 
-def symbols(d: Dim) -> set[str]:
+_NONE: frozenset[str] = frozenset()
+
+
+def symbols(d: Dim) -> frozenset[str]:
     """The names of all symbols in `d`."""
-    out: set[str] = set()
-    if isinstance(d, DimExpr):
-        for m, _ in d.terms:
-            for a in m:
-                out |= {a.name} if isinstance(a, SymDim) else symbols(a.a) | symbols(a.b)
-    return out
+    if not isinstance(d, DimExpr):
+        return _NONE
+    if d._symbols is None:
+        atoms = [a for m, _ in d.terms for a in m]
+        d._symbols = _NONE.union(*({a.name} if isinstance(a, SymDim) else symbols(a.a) | symbols(a.b) for a in atoms))
+    return d._symbols
 
 
 def substitute(d: Dim, env: Mapping[str, Dim]) -> Dim:
@@ -216,7 +223,7 @@ def substitute(d: Dim, env: Mapping[str, Dim]) -> Dim:
     >>> substitute(sym("n") * 10, {"n": 3})
     30
     """
-    if not isinstance(d, DimExpr):
+    if not isinstance(d, DimExpr) or symbols(d).isdisjoint(env):
         return d
     total: Dim = 0
     for m, c in d.terms:

@@ -14,6 +14,7 @@ import os
 import sys
 import weakref
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Mapping
 
 import numpy as np
@@ -26,16 +27,19 @@ if TYPE_CHECKING:
 
 Attrs = tuple[tuple[str, Any], ...]
 _ids = itertools.count()
+_NONE: frozenset[str] = frozenset()
 
 
 class Node:
     """One value of the graph.  Build nodes by calling an op (`graphk.ir.ops`), never directly."""
-    __slots__ = ("op", "inputs", "attrs", "type", "id", "__weakref__")
+    __slots__ = ("op", "inputs", "attrs", "type", "id", "symbols", "sound", "__weakref__")
     op: "OpDef"
     inputs: tuple["Node", ...]
     attrs: Attrs
     type: Type
     id: int
+    symbols: frozenset[str]         # the symbolic dims in its type and attributes
+    sound: bool                     # that it is interned and typed as its op infers has been checked (`verify`)
 
     def __init__(self, op: "OpDef", inputs: tuple["Node", ...], attrs: Attrs, type_: Type):
         set_ = object.__setattr__
@@ -44,6 +48,9 @@ class Node:
         set_(self, "attrs", attrs)
         set_(self, "type", type_)
         set_(self, "id", next(_ids))
+        set_(self, "sound", False)
+        items = type_.items if isinstance(type_, TupleType) else (type_,)
+        set_(self, "symbols", attr_symbols((*(t.shape for t in items), *(v for _, v in attrs))))
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("nodes are immutable; build a new one")
@@ -119,6 +126,12 @@ def make(op: "OpDef", inputs: tuple[Node, ...], attrs: Attrs, type_: Type | None
 def is_interned(node: Node) -> bool:
     """Whether building `node` again would give this very object."""
     return any(_table.get((node.op.name, node.inputs, node.attrs, given)) is node for given in (None, node.type))
+
+
+def note_sound(node: Node) -> None:
+    """It has been checked that `node` is interned and that its type is what its op infers: both hold for good."""
+    if not node.sound:
+        object.__setattr__(node, "sound", True)
 
 
 # ------------------------------------------------------------------ where a node comes from
@@ -214,14 +227,24 @@ class Graph:
     def roots(self) -> tuple[Node, ...]:
         return self.outputs + tuple(v for _, v in self.updates)
 
-    def nodes(self) -> list[Node]:
+    @cached_property
+    def _nodes(self) -> tuple[Node, ...]:
+        return tuple(topological(self.roots()))
+
+    def nodes(self) -> tuple[Node, ...]:
         """All nodes that the outputs and updates need, inputs before users."""
-        return topological(self.roots())
+        return self._nodes
 
     def variables(self) -> list[Node]:
-        seen = {n: None for n in self.nodes() if n.op.name == "variable"}
+        seen = {n: None for n in self._nodes if n.op.name == "variable"}
         seen.update((v, None) for v, _ in self.updates)
         return list(seen)
+
+    @cached_property
+    def bodies(self) -> tuple[tuple[Node, tuple["Graph", ...]], ...]:
+        """The nodes that have bodies (scans and fusions) with them."""
+        found = ((n, tuple(v for _, v in n.attrs if isinstance(v, Graph))) for n in self._nodes)
+        return tuple((n, graphs) for n, graphs in found if graphs)
 
     def map(self, fn: Callable[[Node], Node]) -> "Graph":
         """The graph with `fn` applied to the roots (updates keep their variables)."""
@@ -288,12 +311,15 @@ def substitute_nodes(graph: Graph, table: Mapping[Node, Node]) -> Graph:
 
 
 # ------------------------------------------------------------------ attributes that hold dims
-def attr_symbols(value: Any) -> set[str]:
+def attr_symbols(value: Any) -> frozenset[str]:
     if isinstance(value, DimExpr):
         return symbols(value)
+    found = _NONE
     if isinstance(value, tuple):
-        return set().union(*map(attr_symbols, value)) if value else set()
-    return set()
+        for v in value:
+            if isinstance(v, (DimExpr, tuple)):
+                found |= attr_symbols(v)
+    return found
 
 
 def bind_attr(value: Any, env: Mapping[str, Any]) -> Any:

@@ -3,14 +3,15 @@
 In: a Graph, the name of the pass that made it, and predicates that must still hold (`ensures`).  Out:
 nothing, or a `VerifyError` that names the pass, the node, the layer, the user's line and the broken
 rule.  What always holds: each rule is one function of `RULES` or `PREDICATES` that yields what breaks it;
-bodies of scans and fusions are checked by the same rules.  (Kernel and Program: `verify_kernel`, `verify_program`.)
+bodies of scans and fusions are checked by the same rules; what holds of a node for good (that it is interned, and its
+type) is checked once.  (Kernel and Program: `verify_kernel`, `verify_program`.)
 """
 from __future__ import annotations
 
 from typing import Callable, Iterable, Iterator, NamedTuple, Sequence
 
 from graphk.ir.dims import Dim, DimExpr, symbols
-from graphk.ir.node import Graph, Node, attr_symbols, is_interned, origin_of
+from graphk.ir.node import Graph, Node, is_interned, note_sound, origin_of
 from graphk.ir.text import node_names, node_text
 from graphk.ir.types import NARROW, TensorType, TupleType, Type
 from graphk.ir.values import plain
@@ -39,9 +40,11 @@ def _verify_rules(graph: Graph, after: str, rules: Sequence[Rule]) -> None:
     for rule in rules:
         for node, message in rule(graph):
             raise VerifyError(_report(graph, after, rule, node, message), rule.__name__, node)
-    inner = [r for r in rules if r not in WITH_BODIES]
     for node in graph.nodes():
-        for body in _bodies(node):
+        note_sound(node)
+    inner = [r for r in rules if r not in WITH_BODIES]
+    for node, bodies in graph.bodies:
+        for body in bodies:
             try:
                 _verify_rules(body, after, inner)
             except VerifyError as e:
@@ -58,10 +61,6 @@ def _report(graph: Graph, after: str, rule: Rule, node: Node | None, message: st
         lines += [f"  {word}: {text}" for word, text in
                   (("layer", where.layer), ("your line", where.line), ("made by rule", where.rule)) if text]
     return "\n".join(lines + blame(after))
-
-
-def _bodies(node: Node) -> list[Graph]:
-    return [v for _, v in node.attrs if isinstance(v, Graph)]
 
 
 # ------------------------------------------------------------------ rules
@@ -93,13 +92,15 @@ def inputs_declared(graph: Graph) -> Iterator[Broken]:
 def nodes_interned(graph: Graph) -> Iterator[Broken]:
     """Each node is the one node of its op, operands and attributes."""
     for node in graph.nodes():
-        if not is_interned(node):
+        if not node.sound and not is_interned(node):
             yield Broken(node, "it was not built by calling its op, so an equal node may exist beside it")
 
 
 def types_match(graph: Graph) -> Iterator[Broken]:
     """The type of each node is what its op infers from the operands."""
     for node in graph.nodes():
+        if node.sound:
+            continue
         if node.op.name == "const":
             value = node.attr("value").array
             inferred: Type = TensorType(value.dtype.name, tuple(int(d) for d in value.shape))
@@ -149,29 +150,20 @@ def updates_target_variables(graph: Graph) -> Iterator[Broken]:
         seen.add(target)
 
 
-def _shape_symbols(nodes: Iterable[Node]) -> set[str]:
-    return set().union(*(n.t.symbols() for n in nodes)) if nodes else set()
-
-
-def _used_symbols(node: Node) -> set[str]:
-    items = node.type.items if isinstance(node.type, TupleType) else (node.type,)
-    return set().union(*(t.symbols() for t in items), attr_symbols(tuple(v for _, v in node.attrs)))
-
-
 def _with_bodies(graph: Graph) -> Iterator[Graph]:
     """The graph and the bodies in it at any depth; they speak of the same symbols."""
     yield graph
-    for node in graph.nodes():
-        for body in _bodies(node):
+    for _, bodies in graph.bodies:
+        for body in bodies:
             yield from _with_bodies(body)
 
 
 def symbols_known(graph: Graph) -> Iterator[Broken]:
     """Each symbolic dim comes from the shape of an input or a variable."""
     every = list(_with_bodies(graph))
-    known = _shape_symbols([n for g in every for n in (*g.inputs, *g.variables())])
+    known = frozenset[str]().union(*(n.t.symbols() for g in every for n in (*g.inputs, *g.variables())))
     for node in (n for g in every for n in g.nodes()):
-        if unknown := _used_symbols(node) - known:
+        if unknown := node.symbols - known:
             yield Broken(node, f"the symbolic dim(s) {', '.join(sorted(unknown))} are in no shape of an input or "
                                f"variable (known: {', '.join(sorted(known)) or 'none'})")
     for a, b in graph.guards:
@@ -182,8 +174,8 @@ def symbols_known(graph: Graph) -> Iterator[Broken]:
 
 def bodies_closed(graph: Graph) -> Iterator[Broken]:
     """The body of a scan or fusion reads its own inputs only, and they fit what the node passes in."""
-    for node in graph.nodes():
-        for body in _bodies(node):
+    for node, bodies in graph.bodies:
+        for body in bodies:
             if body.updates:
                 yield Broken(node, "its body has updates; only the outer graph may update variables")
             inside = set(body.inputs)
@@ -245,7 +237,7 @@ def all_shapes_bound(graph: Graph) -> Iterator[Broken]:
                 if symbols(left) == {str(left)} and symbols(right) <= bound:
                     bound.add(str(left))
     for node in (*leaves, *(n for g in _with_bodies(graph) for n in g.nodes())):
-        if missing := _used_symbols(node) - bound:
+        if missing := node.symbols - bound:
             yield Broken(node, f"nothing gives {', '.join(sorted(missing))} a value when the function is called")
 
 

@@ -199,7 +199,7 @@ class _Walk:
                                      f"{_list(axes) or 'none'}")
 
 
-def _list(names: "set[str]") -> str:
+def _list(names: "set[str] | frozenset[str]") -> str:
     return ", ".join(f"`{n}`" for n in sorted(names))
 
 

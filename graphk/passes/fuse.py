@@ -271,7 +271,7 @@ class Fuser:
         return list(found)
 
 
-def generated_nodes(order: list[Node]) -> set[Node]:
+def generated_nodes(order: tuple[Node, ...]) -> set[Node]:
     """Nodes whose value needs no stored tensor: constants, dims, random numbers, and what is made of them."""
     out: set[Node] = set()
     for n in order:

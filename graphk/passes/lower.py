@@ -63,7 +63,7 @@ class Lowering:
         t = self.buffers[source].type
         self.emit(_copy_kernel(t.dtype, t.size), (source, target), node, label)
 
-    def run(self, nodes: list[Node]) -> None:
+    def run(self, nodes: tuple[Node, ...]) -> None:
         for node in nodes:
             if node.op.kind != "leaf" and node not in self.of:
                 self._node(node)

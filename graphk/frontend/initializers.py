@@ -11,10 +11,20 @@ from typing import Any, Sequence
 import numpy as np
 
 from graphk.frontend.backend.common import floatx
-from graphk.frontend.backend.creation import numpy_rng
 from graphk.frontend.utils.families import Family
 
 TRUNCATED_STD = .87962566103423978      # of a standard normal cut at two standard deviations
+CHUNK = 1 << 15                         # numbers that stay in cache between drawing and checking
+
+
+def _rng(seed: Any) -> np.random.Generator:
+    """A generator for `seed`; for None one that the global numpy seed determines."""
+    return np.random.Generator(np.random.SFC64(np.random.randint(10 ** 9) if seed is None else seed))
+
+
+def _drawn(dtype: str) -> Any:
+    """The type in which numbers for `dtype` are drawn."""
+    return np.float32 if np.dtype(dtype).name in ("float16", "float32") else np.float64
 
 
 class Initializer:
@@ -72,7 +82,8 @@ class RandomNormal(Initializer):
         self.mean, self.stddev, self.seed = mean, stddev, seed
 
     def __call__(self, shape: Sequence[int], dtype: str | None = None) -> np.ndarray:
-        return numpy_rng(self.seed).normal(self.mean, self.stddev, shape).astype(dtype or floatx())
+        dtype = dtype or floatx()
+        return _scaled_in_place(_rng(self.seed).standard_normal(shape, _drawn(dtype)), self.stddev, self.mean, dtype)
 
     def get_config(self) -> dict[str, Any]:
         return {"mean": self.mean, "stddev": self.stddev, "seed": self.seed}
@@ -85,7 +96,7 @@ class RandomUniform(Initializer):
         self.minval, self.maxval, self.seed = minval, maxval, seed
 
     def __call__(self, shape: Sequence[int], dtype: str | None = None) -> np.ndarray:
-        return numpy_rng(self.seed).uniform(self.minval, self.maxval, shape).astype(dtype or floatx())
+        return _uniform(_rng(self.seed), self.minval, self.maxval, shape, dtype or floatx())
 
     def get_config(self) -> dict[str, Any]:
         return {"minval": self.minval, "maxval": self.maxval, "seed": self.seed}
@@ -95,17 +106,31 @@ class TruncatedNormal(RandomNormal):
     """Normal numbers within two standard deviations of the mean; others are drawn again."""
 
     def __call__(self, shape: Sequence[int], dtype: str | None = None) -> np.ndarray:
-        return truncated(numpy_rng(self.seed), self.mean, self.stddev, shape).astype(dtype or floatx())
+        return truncated(_rng(self.seed), self.mean, self.stddev, shape, dtype or floatx())
 
 
-def truncated(rng: np.random.RandomState, mean: float, stddev: float, shape: Sequence[int]) -> np.ndarray:
+def truncated(rng: np.random.Generator, mean: float, stddev: float, shape: Sequence[int], dtype: str) -> np.ndarray:
     """Normal numbers, those beyond two standard deviations drawn again."""
-    z = rng.standard_normal(int(np.prod(shape, dtype=np.int64)))
-    bad = np.abs(z) > 2
-    while bad.any():
-        z[bad] = rng.standard_normal(int(bad.sum()))
-        bad = np.abs(z) > 2
-    return (z * stddev + mean).reshape(shape)
+    z = np.empty(int(np.prod(shape, dtype=np.int64)), _drawn(dtype))
+    for at in range(0, len(z), CHUNK):
+        part = z[at:at + CHUNK]
+        rng.standard_normal(dtype=z.dtype, out=part)
+        bad = np.flatnonzero(np.abs(part) > 2)
+        while len(bad):
+            part[bad] = rng.standard_normal(len(bad), z.dtype)
+            bad = bad[np.abs(part[bad]) > 2]
+    return _scaled_in_place(z, stddev, mean, dtype).reshape(shape)
+
+
+def _uniform(rng: np.random.Generator, low: float, high: float, shape: Sequence[int], dtype: str) -> np.ndarray:
+    return _scaled_in_place(rng.random(shape, _drawn(dtype)), high - low, low, dtype)
+
+
+def _scaled_in_place(z: Any, factor: float, offset: float, dtype: str) -> np.ndarray:
+    z = np.asarray(z)
+    z *= z.dtype.type(factor)
+    z += z.dtype.type(offset)
+    return z.astype(dtype, copy=False)
 
 
 class VarianceScaling(Initializer):
@@ -130,11 +155,11 @@ class VarianceScaling(Initializer):
         fan_in, fan_out = _compute_fans(shape)
         n = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
         variance = self.scale / max(1., n)
-        rng = numpy_rng(self.seed)
+        rng, dtype = _rng(self.seed), dtype or floatx()
         if self.distribution == "normal":
-            return truncated(rng, 0., np.sqrt(variance) / TRUNCATED_STD, shape).astype(dtype or floatx())
+            return truncated(rng, 0., np.sqrt(variance) / TRUNCATED_STD, shape, dtype)
         limit = np.sqrt(3. * variance)
-        return rng.uniform(-limit, limit, shape).astype(dtype or floatx())
+        return _uniform(rng, -limit, limit, shape, dtype)
 
     def get_config(self) -> dict[str, Any]:
         return {"scale": self.scale, "mode": self.mode, "distribution": self.distribution, "seed": self.seed}
@@ -148,7 +173,7 @@ class Orthogonal(Initializer):
 
     def __call__(self, shape: Sequence[int], dtype: str | None = None) -> np.ndarray:
         flat = (int(np.prod(shape[:-1])), int(shape[-1]))
-        u, _, v = np.linalg.svd(numpy_rng(self.seed).normal(0., 1., flat), full_matrices=False)
+        u, _, v = np.linalg.svd(_rng(self.seed).standard_normal(flat), full_matrices=False)
         q = u if u.shape == flat else v
         return (self.gain * q.reshape(shape)).astype(dtype or floatx())
 

@@ -141,6 +141,38 @@ def test_initializer_details():
     assert (b == initializers.get("uniform")((3,))).all()
 
 
+@pytest.mark.parametrize("name", ["normal", "uniform", "truncated_normal", "he_normal", "glorot_uniform", "orthogonal"])
+def test_random_initializers_of_any_shape_dtype_and_seed(name):
+    """Moments of large arrays; a seed gives the same numbers; without one a single draw of numpy's seed decides."""
+    for dtype in ("float16", "float32", "float64"):
+        w = initializers.get({"class_name": name, "config": {"seed": 3}})((300, 500), dtype=dtype)
+        assert w.dtype == dtype and w.shape == (300, 500) and w.flags.c_contiguous
+        half = np.float64(w).reshape(2, -1)
+        assert (np.abs(half.mean(1)) < half.std() / 50).all() and np.ptp(half.std(1)) < half.std() / 50
+        if name in ("truncated_normal", "he_normal"):
+            np.testing.assert_allclose(np.abs(half).max(), 2 * half.std() / .87962566, rtol=.01)
+        if name.endswith("uniform"):
+            np.testing.assert_allclose([half.min(), half.max()], [-half.std() * 3**.5, half.std() * 3**.5], rtol=.01)
+        if name == "normal":
+            assert 4 < np.abs(half).max() / half.std() < 6
+    f = initializers.get(name)
+    for shape in ((4, 0), (1, 1), (2, 3, 4)):
+        if name != "orthogonal" or 0 not in shape:
+            np.random.seed(9)
+            first, following = f(shape), np.random.rand()
+            np.random.seed(9)
+            assert first.shape == shape and (first == f(shape)).all() and following == np.random.rand()
+            np.random.seed(9)
+            np.random.randint(10 ** 9)
+            assert following == np.random.rand()
+
+
+def test_initializers_of_a_single_number():
+    for name in ("normal", "uniform", "truncated_normal", "he_normal", "glorot_uniform"):
+        w = initializers.get(name)(())
+        assert w.shape == () and w.dtype == np.float32 and np.isfinite(w)
+
+
 def test_constraints_and_regularizers():
     w = np.array([[3., -.1], [4., .1]], "float32")
     k = K.constant(w)

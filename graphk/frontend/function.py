@@ -23,6 +23,7 @@ from graphk.frontend.tensor import Tensor, Update, Variable, depends_on_phase, n
 from graphk.ir.dims import DimExpr, evaluate, symbols
 from graphk.ir.node import Graph, Node, substitute_nodes
 from graphk.ir.ops.leaves import new_input
+from graphk.ir.types import shape_text
 
 SEEN_LIMIT = 512                 # shape signatures remembered per function
 
@@ -111,7 +112,7 @@ class Function:
             if node.op.name == "input" and node not in known:
                 raise ValueError(
                     f"The function `{self.name}` depends on the placeholder `{node.attr('name') or node.id}` of "
-                    f"type {node.t}, which is not among its inputs {self._names}. Add it to `inputs`."
+                    f"shape {shape_text(node.shape)}, which is not among its inputs {self._names}. Add it to `inputs`."
                 )
 
     def executable(self, phase: int) -> execute.Executable:

@@ -15,7 +15,7 @@ import numpy as np
 
 from graphk.frontend import config
 from graphk.frontend.foreign import Foreign
-from graphk.frontend.numpy_calls import numpy_call
+from graphk.frontend.numpy_calls import numbers, numpy_call
 from graphk.ir.dims import Dim, DimExpr, dim_max, floordiv
 from graphk.ir.node import Node
 from graphk.ir.opdef import as_node
@@ -281,13 +281,11 @@ def depends_on_phase(node: Node) -> bool:
 # ------------------------------------------------------------------ dims from tensors
 def as_dim(x: Any) -> Dim:
     """A size given as an int, a dim or a scalar tensor made from `K.shape`; TypeError otherwise."""
-    if isinstance(x, (int, np.integer)):
-        return int(x)
-    if isinstance(x, DimExpr):
-        return x
+    if isinstance(x, (int, np.integer, DimExpr)):
+        return x if isinstance(x, DimExpr) else int(x)
     if isinstance(x, Tensor):
         return _node_dim(x.node)
-    raise TypeError(f"expected a size (an int or a value of K.shape), received {type(x).__name__}: {x!r}")
+    raise TypeError(f"expected a size (an int, or K.shape(x)[axis]), received {type(x).__name__}: {x!r}")
 
 
 _DIM_OPS: dict[str, Callable[[Dim, Dim], Dim]] = {
@@ -317,8 +315,8 @@ def _node_dim(node: Node) -> Dim:
                 out = out * _node_dim(i)
             return out
         return _node_dim(parts)
-    raise TypeError(f"a size was expected, but {node!r} is not computed from K.shape or integers alone: "
-                    f"its value is not known before the call")
+    raise TypeError(f"a size was expected, but {node!r} is not computed from K.shape or integers alone: its value is "
+                    "not known before the call")
 
 
 def as_shape(shape: Any) -> tuple[Dim, ...]:
@@ -333,6 +331,8 @@ def as_shape(shape: Any) -> tuple[Dim, ...]:
         raise TypeError(f"a shape was expected, received {shape!r}; pass a tuple of sizes or K.shape(x)")
     if isinstance(shape, (int, np.integer)):
         return (int(shape),)
+    if not hasattr(shape, "__iter__") or isinstance(shape, str):
+        raise TypeError(f"a shape was expected, received {shape!r:.80}; pass a tuple of sizes or K.shape(x)")
     return tuple(as_dim(d) for d in shape)
 
 
@@ -443,16 +443,19 @@ class Variable(Tensor):
         node = new_variable(TensorType(self.array.dtype.name, self.array.shape), name or "Variable")
         super().__init__(node, name or "Variable")
         self.constraint, self.trainable = constraint, trainable
-        _arrays[node] = self.array
-        _handles[node] = weakref.ref(self)
+        _arrays[node], _handles[node] = self.array, weakref.ref(self)
 
     def set_value(self, value: Any) -> None:
         """Copy `value` into the variable; ValueError if its shape is another."""
-        value = np.asarray(value, dtype=self.array.dtype)
-        if value.shape != self.array.shape:
+        write(self.array, self.fitting(value))
+
+    def fitting(self, value: Any) -> np.ndarray:
+        """`value` as an array of the variable's dtype and shape; ValueError naming the variable if it is none."""
+        array = numbers(value, self.array.dtype, f"The variable `{self.name}`")
+        if array.shape != self.array.shape:
             raise ValueError(f"Cannot set the variable `{self.name}` of shape {self.array.shape} to a value of shape "
-                             f"{value.shape}; expected the variable's own shape")
-        write(self.array, value)
+                             f"{array.shape}; expected the variable's own shape")
+        return array
 
     def get_value(self) -> np.ndarray:
         """A copy of the value."""

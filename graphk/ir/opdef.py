@@ -13,8 +13,8 @@ from typing import Any, Callable, Sequence, Union
 import numpy as np
 
 from graphk.ir.dims import Dim, DimExpr
-from graphk.ir.node import ArrayValue, Node, make
-from graphk.ir.types import FLOATS, INTS, TensorType, Type, require
+from graphk.ir.node import ArrayValue, Node, make, user_line
+from graphk.ir.types import FLOATS, INTS, TensorType, Type, in_shapes, require, shape_text
 
 NodeLike = Union[Node, int, float, bool, np.ndarray, np.generic]
 ZERO_GRAD = "zero"        # a vjp of this value: the op passes no gradient to any input
@@ -37,11 +37,17 @@ class OpDef:
     doc: str = ""
 
     def __call__(self, *inputs: NodeLike, **attrs: Any) -> Node:
-        if self.prepare is not None:
-            nodes, attrs = self.prepare(*inputs, **attrs)
-        else:
-            nodes = tuple(as_node(i) for i in inputs)
-        return make(self, nodes, tuple(sorted(attrs.items())))
+        try:
+            if self.prepare is not None:
+                nodes, attrs = self.prepare(*inputs, **attrs)
+            else:
+                nodes = tuple(as_node(i) for i in inputs)
+            return make(self, nodes, tuple(sorted(attrs.items())))
+        except (TypeError, ValueError) as e:           # the one place where types become the shapes that users know
+            if len(e.args) == 1 and isinstance(e.args[0], str):
+                at = user_line()
+                e.args = (in_shapes(e.args[0]) + (f" (at {at})" if at and " (at " not in e.args[0] else ""),)
+            raise
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
@@ -100,7 +106,7 @@ def as_node(x: NodeLike, dtype: str | None = None) -> Node:
         return dim_value(x, dtype or "int64")
     if isinstance(x, (int, float, bool, np.generic, np.ndarray, list, tuple)):
         return const(x, dtype)
-    raise TypeError(f"expected a node or a number, received {type(x).__name__}")
+    raise TypeError(f"expected a tensor, an array or a number; received {x!r:.80}, a {type(x).__name__}")
 
 
 def const_value(n: Node) -> Any:
@@ -135,7 +141,7 @@ def broadcast_shapes(shapes: Sequence[tuple[Dim, ...]]) -> tuple[Dim, ...]:
             try:
                 out[at] = broadcast_dims(out[at], d)
             except ValueError as e:
-                text = " and ".join("(" + ", ".join(map(str, x)) + ")" for x in shapes)
+                text = " and ".join(map(shape_text, shapes))
                 raise ValueError(f"shapes {text} do not broadcast: {e}") from None
     return tuple(out)
 

@@ -68,6 +68,27 @@ class TensorType:
         return f"{SHORT[self.dtype]}[{','.join(map(str, self.shape))}]"
 
 
+_PRINTED = re.compile(r"\b(?:b1|[iuf](?:8|16|32|64))\[([^\[\]]*)\]")
+
+
+def shape_text(shape: Shape) -> str:
+    """The shape as users write it, None for open extents.
+
+    >>> shape_text((8, 5)), shape_text(parse_type("f32[n]").shape)
+    ('(8, 5)', '(None,)')
+    """
+    return str(tuple(d if isinstance(d, int) else None for d in shape))
+
+
+def in_shapes(text: str) -> str:
+    """`text` with the types in it as users write shapes.
+
+    >>> in_shapes("dot of f32[n,5] and f32[3]")
+    'dot of (None, 5) and (3,)'
+    """
+    return _PRINTED.sub(lambda m: shape_text(tuple(parse_dim(d) for d in split_top(m[1]))), text)
+
+
 def require(what: str, kind: str, *types: TensorType) -> None:
     """TypeError unless the operands `types` of `what` have one dtype, of that kind (a key of `KINDS`).
 
@@ -76,9 +97,9 @@ def require(what: str, kind: str, *types: TensorType) -> None:
     allowed, called, remedy = KINDS[kind]
     for t in types:
         if t.dtype not in allowed:
-            raise TypeError(f"{what} takes {called}, received {t.dtype} ({t}); {remedy}")
+            raise TypeError(f"{what} takes {called}, received {t.dtype} of shape {shape_text(t.shape)}; {remedy}")
         if t.dtype != types[0].dtype:
-            raise TypeError(f"{what} takes operands of one dtype, received {types[0]} and {t}; cast one")
+            raise TypeError(f"{what} takes operands of one dtype, received {types[0].dtype} and {t.dtype}; cast one")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,4 +146,4 @@ def parse_type(text: str) -> Type:
 
 
 __all__ = ["Dim", "Shape", "TensorType", "TupleType", "Type", "parse_type", "DTYPES", "SHORT", "LONG", "FLOATS",
-           "INTS", "ITEMSIZE", "KINDS", "NARROW", "require", "split_top"]
+           "INTS", "ITEMSIZE", "KINDS", "NARROW", "in_shapes", "require", "shape_text", "split_top"]

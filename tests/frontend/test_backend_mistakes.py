@@ -13,6 +13,26 @@ def c(*shape):
 STEP = lambda x, states: (x + states[0], [x + states[0]])           # noqa: E731
 
 REFUSED = {
+    "shapes of dot": (lambda: K.dot(K.placeholder((None, 5)), c(3, 2)), ValueError,
+                      r"dot of \(None, 5\) and \(3, 2\): .* they must be equal \(at .*test_backend_mistakes.py:\d+\)$"),
+    "shapes of a sum": (lambda: K.placeholder((None, 5)) + c(4), ValueError,
+                        r"shapes \(None, 5\) and \(4,\) do not broadcast: .*test_backend_mistakes.py"),
+    "shapes of concatenate": (lambda: K.concatenate([K.placeholder((None, 5, 4)), K.placeholder((None, 6))]),
+                              ValueError,
+                              r"concatenate \(None, 5, 4\) and \(None, 6\): they differ in rank"),
+    "one tensor": (lambda: K.concatenate(c(2)), TypeError, r"a list of tensors; received the one tensor .* Write"),
+    "text": (lambda: K.dot(c(2, 3), "a"), TypeError, "expected a tensor, an array or a number; received 'a', a str"),
+    "axis that is a text": (lambda: K.cumsum(c(2, 3), "a"), TypeError, "an axis is an integer from -2 to 1; received "
+                                                                       "'a'"),
+    "shape that is a number": (lambda: K.reshape(c(2), 2.5), TypeError, "a shape was expected, received 2.5; pass a "
+                                                                        "tuple"),
+    **{f"floats for {f.__name__}": (call, TypeError, "takes integers; received float32 of shape .* Cast them: K.cast")
+       for f, call in ((K.gather, lambda: K.gather(c(3, 2), 1.5)), (K.one_hot, lambda: K.one_hot(c(3), 2)),
+                       (K.in_top_k, lambda: K.in_top_k(c(2, 3), c(2), 1)))},
+    "variable of text": (lambda: K.variable("abc", name="w"), ValueError, "K.variable `w` was given 'abc'; expected "
+                                                                          "numbers"),
+    "ragged rows": (lambda: K.constant([1, [2, 3]]), ValueError, "K.constant was given .*; expected numbers: an "
+                                                                 "array, a"),
     "reduction axis": (lambda: K.sum(c(2, 3), axis=2), ValueError, "axis out of range"),
     "axis of text": (lambda: K.sum(c(2, 3), axis="a"), TypeError, "axes are integers, or None for all; received"),
     "eval": (lambda: K.eval(K.placeholder((2,), name="p") * 2), ValueError, "depends on the placeholder `p`"),
@@ -93,6 +113,15 @@ def test_refused(what):
     call, kind, message = REFUSED[what]
     with pytest.raises(kind, match=message):
         call()
+
+
+def test_values_that_do_not_fit_are_set_nowhere():
+    a, b = K.zeros((2,), name="a"), K.zeros((3,), name="b")
+    for wrong, words in ((np.ones(2), r"`b:0` of shape \(3,\) to a value of shape \(2,\)"), ("abc", "expected "
+                                                                                                    "numbers")):
+        with pytest.raises(ValueError, match=words):
+            K.batch_set_value([(a, np.ones(2)), (b, wrong)])
+        assert K.get_value(a).tolist() == [0., 0.]
 
 
 # ------------------------------------------------------------------ functions

@@ -14,7 +14,7 @@ from graphk.frontend.tensor import Tensor, node_of
 from graphk.frontend.utils.advice import advice
 from graphk.ir.node import Node
 from graphk.ir.ops import shape as sh
-from graphk.ir.types import DTYPES, SHORT
+from graphk.ir.types import DTYPES, SHORT, shape_text
 
 
 def epsilon() -> float:
@@ -146,6 +146,15 @@ def backend() -> str:
     'tensorflow'
     """
     return config.get("backend")
+
+
+def whole(what: str, indices: Any) -> Node:
+    """The node of `indices`; TypeError naming `what` unless they are integers."""
+    node = node_of(indices)
+    if node.t.is_float:
+        raise TypeError(f"{what} takes integers; received {node.dtype} of shape {shape_text(node.shape)}. Cast them: "
+                        "K.cast(x, 'int32').")
+    return node
 
 
 def stacked(x: Any) -> Node:

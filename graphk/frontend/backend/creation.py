@@ -15,6 +15,7 @@ import numpy as np
 
 from graphk.frontend.backend.common import computed_dtype, floatx
 from graphk.frontend.backend.values import eval
+from graphk.frontend.numpy_calls import numbers
 from graphk.frontend.sparse import dense, is_sparse_matrix
 from graphk.frontend.tensor import ShapeTensor, Tensor, Variable, as_shape, node_of
 from graphk.ir.dims import sym
@@ -155,7 +156,8 @@ def variable(value: Any, dtype: str | None = None, name: str | None = None, cons
         value = eval(value)
     full = "/".join([*_scopes, name or "Variable"])
     kind = computed_dtype(dtype or floatx(), f"the variable `{name or ''}`")
-    data = value if isinstance(value, Unwritten) else np.asarray(dense(value), dtype=kind)
+    data = value if isinstance(value, Unwritten) else numbers(
+        dense(value), kind, f"K.variable `{name or ''}`")
     v = Variable(data, name=full if full.endswith(":0") else full + ":0", constraint=constraint)
     v._keras_shape = tuple(v.shape)
     v._uses_learning_phase = False
@@ -168,7 +170,7 @@ def constant(value: Any, dtype: str | None = None, shape: Any = None, name: str 
     >>> K.eval(K.constant(3, shape=(2, 2))).tolist()
     [[3.0, 3.0], [3.0, 3.0]]
     """
-    node = const(np.asarray(value, dtype=dtype or floatx()))
+    node = const(numbers(value, dtype or floatx(), "K.constant"))
     if shape is not None:
         dims = as_shape(shape)
         node = sh.broadcast_to(node, dims) if node.t.size == 1 and node.ndim <= len(dims) else \

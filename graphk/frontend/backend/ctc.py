@@ -25,7 +25,7 @@ from graphk.ir.ops import elementwise as ew
 from graphk.ir.ops import nn
 from graphk.ir.ops import reduce as red
 from graphk.ir.ops import shape as sh
-from graphk.ir.types import TensorType
+from graphk.ir.types import TensorType, shape_text
 
 _NEVER = -1e30                               # log 0 that can be subtracted from itself
 
@@ -45,7 +45,7 @@ def ctc_batch_cost(y_true: Any, y_pred: Any, input_length: Any, label_length: An
     logs = nn.log_softmax(_logs(y_pred), -1)
     if logs.ndim != 3:
         raise ValueError(f"K.ctc_batch_cost: `y_pred` must have the shape (samples, time, classes); received "
-                         f"{logs.t}.")
+                         f"{shape_text(logs.shape)}.")
     steps, count = _column(input_length), _column(label_length)
     labels = _counted(y_true, count)
     classes, width = logs.shape[-1], labels.shape[1]

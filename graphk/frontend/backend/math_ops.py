@@ -9,7 +9,7 @@ import builtins
 from typing import Any, Sequence
 
 from graphk.frontend import config
-from graphk.frontend.backend.common import floatx, stacked
+from graphk.frontend.backend.common import floatx, stacked, whole
 from graphk.frontend.tensor import Tensor, node_of, operands, power
 from graphk.ir.node import Node
 from graphk.ir.ops import elementwise as ew
@@ -105,7 +105,7 @@ def gather(reference: Any, indices: Any) -> Tensor:
     >>> K.eval(K.gather(K.constant([[1., 2.], [3., 4.]]), K.constant([1, 1], dtype='int32'))).tolist()
     [[3.0, 4.0], [3.0, 4.0]]
     """
-    return Tensor(sh.gather(node_of(reference), node_of(indices)))
+    return Tensor(sh.gather(node_of(reference), whole("K.gather", indices)))
 
 
 # ------------------------------------------------------------------ reductions

@@ -19,6 +19,7 @@ from graphk.ir.ops import shape as sh
 from graphk.ir.ops.leaves import new_input
 from graphk.ir.types import TensorType
 
+_WRITTEN_OUT = 500                  # steps; of more, a graph of each step helps nobody, and a loop computes the same
 Step = Callable[[Tensor, "list[Any]"], "tuple[Tensor, Sequence[Tensor]]"]
 
 
@@ -61,11 +62,12 @@ def recur(step_function: Step, inputs: Tensor, initial_states: Sequence[Tensor],
     run = _Recurrence(step_function, list(constants or []), [node_of(s) for s in initial_states], mask is not None,
                       every or unroll)
     first = run.start(seqs, unroll)
-    last, ys = (_unrolled if unroll else _scanned)(run, first, seqs, time, go_backwards)
+    written_out = unroll and time <= _WRITTEN_OUT
+    last, ys = (_unrolled if written_out else _scanned)(run, first, seqs, time, go_backwards)
     states = [Tensor(s) for s in last[:run.n_states]]
     if not ys:
         return Tensor(last[run.output_is]), None, states
-    outputs = reverse(Tensor(ys[0]), 0) if go_backwards and not unroll else Tensor(ys[0])
+    outputs = reverse(Tensor(ys[0]), 0) if go_backwards and not written_out else Tensor(ys[0])
     final = outputs[-1] if run.output_is is None else Tensor(last[run.output_is])
     return final, Tensor(_swap(outputs.node)), states
 

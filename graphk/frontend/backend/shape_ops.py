@@ -10,7 +10,7 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from graphk.frontend.backend.common import computed_dtype, floatx, normalize_data_format
+from graphk.frontend.backend.common import computed_dtype, floatx, normalize_data_format, whole
 from graphk.frontend.backend.creation import is_sparse, mark_sparse
 from graphk.frontend.tensor import ShapeTensor, Tensor, as_dim, as_shape, node_of
 from graphk.ir.dims import floordiv, product
@@ -23,8 +23,10 @@ from graphk.ir.ops import shape as sh
 
 def checked_axis(axis: int, ndim: int) -> int:
     """`axis` counted from the front; ValueError unless a tensor of `ndim` axes has it."""
+    if not isinstance(axis, (int, np.integer)):
+        raise TypeError(f"an axis is an integer from {-ndim} to {ndim - 1}; received {axis!r:.80}")
     if not -ndim <= axis < ndim:
-        raise ValueError(f"axis {axis} is out of range for a tensor of {ndim} axes")
+        raise ValueError(f"axis {axis} is out of range for a tensor of {ndim} axes; expected {-ndim} to {ndim - 1}")
     return axis % ndim
 
 
@@ -34,6 +36,9 @@ def concatenate(tensors: Sequence[Tensor], axis: int = -1) -> Tensor:
     >>> K.concatenate([K.placeholder((None, 3)), K.placeholder((None, 2))], axis=-1).shape
     (None, 5)
     """
+    if isinstance(tensors, Tensor):
+        raise TypeError(f"K.concatenate takes a list of tensors; received the one tensor {tensors!r}. Write "
+                        "K.concatenate([a, b]).")
     if not tensors:
         raise ValueError("K.concatenate was given no tensors; it needs at least one.")
     if builtins.all(isinstance(t, ShapeTensor) for t in tensors):
@@ -49,7 +54,7 @@ def reshape(x: Tensor, shape: Any) -> Tensor:
     (None, 20)
     """
     if not isinstance(shape, Tensor):
-        shape = [-1 if d is None else d for d in shape]
+        shape = [-1 if d is None else d for d in shape] if hasattr(shape, "__iter__") else shape
     return Tensor(sh.reshape(node_of(x), shape=as_shape(shape)))
 
 
@@ -261,7 +266,7 @@ def one_hot(indices: Tensor, num_classes: int) -> Tensor:
     >>> K.eval(K.one_hot(K.constant([0, 2], dtype='int32'), 3)).tolist()
     [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
     """
-    node = node_of(indices)
+    node = whole("K.one_hot", indices)
     return Tensor(nn.one_hot(node if node.dtype in ("int32", "int64") else ew.cast(node, "int32"),
                              as_dim(num_classes), floatx()))
 

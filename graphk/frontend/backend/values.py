@@ -69,21 +69,24 @@ def set_value(x: Variable, value: Any) -> None:
     >>> K.get_value(v).tolist()
     [1.0, 2.0]
     """
-    if not isinstance(x, Variable):
-        raise TypeError(f"K.set_value takes a variable, received {x!r}")
-    x.set_value(dense(value))
+    batch_set_value([(x, value)])
 
 
 def batch_set_value(tuples: Sequence[tuple[Variable, Any]]) -> None:
-    """Set several `(variable, value)` pairs.
+    """Set several `(variable, value)` pairs; none of them, if one does not fit.
 
     >>> v, w = K.zeros((2,)), K.zeros(())
     >>> K.batch_set_value([(v, [1., 2.]), (w, 3.)])
     >>> K.get_value(v).tolist(), float(K.get_value(w))
     ([1.0, 2.0], 3.0)
     """
+    checked = []
     for x, value in tuples:
-        set_value(x, value)
+        if not isinstance(x, Variable):
+            raise TypeError(f"K.set_value takes a variable, received {x!r}")
+        checked.append((x, x.fitting(dense(value))))
+    for x, array in checked:
+        x.set_value(array)
 
 
 def update(x: Variable, new_x: Any) -> Update:

@@ -13,7 +13,7 @@ import numpy as np
 from graphk.ir.dims import Dim, evaluate
 from graphk.ir.node import Graph, Node, bind_type
 from graphk.ir.opdef import OpDef, NodeLike, ZERO_GRAD, as_node, broadcast_shapes, coerce, register
-from graphk.ir.types import TensorType, TupleType
+from graphk.ir.types import TensorType, TupleType, shape_text
 
 item_op: OpDef = register(OpDef("item", "control", lambda t, index: t.items[index], vjp="item",
                          ref=lambda xs, index: xs[index], doc="One result of a node that has several."))
@@ -100,7 +100,8 @@ def scan(body: Graph, init: Sequence[Node], xs: Sequence[Node], consts: Sequence
                          f"{len(init)} carries, {len(xs)} sequences, {len(consts)} constants")
     for i, (a, b) in enumerate(zip(init, body.outputs)):
         if a.dtype != b.dtype or a.ndim != b.ndim:
-            raise TypeError(f"carry {i} of the scan starts as {a.t} but its body returns {b.t}")
+            raise TypeError(f"carry {i} of the scan starts as {a.dtype} of shape {shape_text(a.shape)} but its body "
+                            f"returns {b.dtype} of shape {shape_text(b.shape)}; a state keeps dtype and rank")
     node = scan_op(*init, *xs, *consts, body=body, n_carry=len(init), n_xs=len(xs), length=length,
                    reverse=bool(reverse))
     return tuple(item(node, i) for i in range(len(body.outputs)))

@@ -14,7 +14,7 @@ from graphk.ir.dims import Dim, DimExpr, floordiv, product
 from graphk.ir.node import Node, make
 from graphk.ir.opdef import (OpDef, NodeLike, ZERO_GRAD, as_node, broadcast_shapes, check_axes, const, normalize_axes,
                              register)
-from graphk.ir.types import TensorType, require
+from graphk.ir.types import TensorType, require, shape_text
 
 Pairs = list[tuple[list[np.ndarray], dict[str, Any]]]
 
@@ -37,7 +37,7 @@ def _reshape_prepare(x: NodeLike, shape: Sequence[Dim]) -> tuple[tuple[Node, ...
         rest = product([d for i, d in enumerate(shape) if i != unknown[0]])
         size = node.t.size
         if rest == 0 or (isinstance(size, int) and isinstance(rest, int) and size % rest):
-            raise ValueError(f"cannot reshape {node.t} to {shape}: {size} elements do not divide by {rest}")
+            raise ValueError(f"cannot reshape {node.t} to {shape_text(shape)}: {size} elements do not divide by {rest}")
         shape = shape[:unknown[0]] + (floordiv(size, rest),) + shape[unknown[0] + 1:]
     return (node,), {"shape": tuple(d if isinstance(d, DimExpr) else int(d) for d in shape)}
 
@@ -45,7 +45,7 @@ def _reshape_prepare(x: NodeLike, shape: Sequence[Dim]) -> tuple[tuple[Node, ...
 def _reshape_infer(t: TensorType, shape: tuple[Dim, ...]) -> TensorType:
     a, b = t.size, product(shape)
     if isinstance(a, int) and isinstance(b, int) and a != b:
-        raise ValueError(f"cannot reshape {t} to ({', '.join(map(str, shape))}): {a} elements against {b}")
+        raise ValueError(f"cannot reshape {t} to {shape_text(shape)}: {a} elements against {b}")
     return TensorType(t.dtype, shape)
 
 
@@ -85,7 +85,7 @@ transpose: OpDef = _define("transpose", _transpose_infer,
 # ------------------------------------------------------------------ broadcast
 def _broadcast_infer(t: TensorType, shape: tuple[Dim, ...]) -> TensorType:
     if len(broadcast_shapes([t.shape, shape])) != len(shape):
-        raise ValueError(f"cannot broadcast {t} to fewer axes {shape}")
+        raise ValueError(f"cannot broadcast {t} to fewer axes {shape_text(shape)}")
     return TensorType(t.dtype, shape)
 
 

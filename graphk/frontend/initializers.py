@@ -12,6 +12,7 @@ import numpy as np
 
 from graphk.frontend.backend.common import floatx
 from graphk.frontend.utils.families import Family
+from graphk.frontend.utils.generic_utils import config_of
 
 TRUNCATED_STD = .87962566103423978      # of a standard normal cut at two standard deviations
 CHUNK = 1 << 15                         # numbers that stay in cache between drawing and checking
@@ -40,7 +41,7 @@ class Initializer:
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Initializer":
         """An initializer from `get_config()`."""
-        config = dict(config)
+        config = config_of(cls, config)
         config.pop("dtype", None)
         return cls(**config)
 

@@ -17,7 +17,12 @@ from graphk.frontend import config
 from graphk.frontend.tensor import Tensor, Variable
 from graphk.frontend.utils.advice import advice, keywords
 from graphk.frontend.utils.families import members
-from graphk.frontend.utils.generic_utils import deserialize_keras_object, has_arg, serialize_keras_object
+from graphk.frontend.utils.generic_utils import (
+    config_of,
+    deserialize_keras_object,
+    has_arg,
+    serialize_keras_object,
+)
 
 _LATER = config.keras_semantics() == "2.3"          # all states count their steps, and configs say `learning_rate`
 _RATE = "learning_rate" if _LATER else "lr"
@@ -155,7 +160,7 @@ class Optimizer:
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Optimizer":
         """An optimizer from `get_config()`."""
-        return cls(**config)
+        return cls(**config_of(cls, config))
 
 
 def _renaming(init: Callable[..., None]) -> Callable[..., None]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from graphk.frontend import backend as K
 from graphk.frontend.utils.families import Family
+from graphk.frontend.utils.generic_utils import config_of
 
 
 class Regularizer:
@@ -20,7 +21,7 @@ class Regularizer:
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Regularizer":
         """A regularizer from `get_config()`."""
-        return cls(**config)
+        return cls(**config_of(cls, config))
 
 
 class L1L2(Regularizer):

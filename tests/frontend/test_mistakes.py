@@ -308,7 +308,7 @@ CASES = {
     "dot sizes": (lambda: L.Dot(1, name="c")([L.Input((3,)), L.Input((4,))]), ValueError,
                   "Dimension incompatibility 3 != 4. Layer shapes: (None, 3), (None, 4) (layer c, axes 1 and 1)"),
     "merge of one": (lambda: L.Add(name="m")([L.Input((3,))]), ValueError, "(layer m): pass at least 2"),
-    "negative size": (lambda: L.Input((-3,), name="i"), ValueError, "The input `i` has the shape (None, -3)"),
+    "negative size": (lambda: L.Input((-3,), name="i"), ValueError, "The shape of the input `i` is (-3,); expected"),
     "no rows": (lambda: L.Embedding(0, 3, name="e"), ValueError, "Embedding layer e: `input_dim` must be a positive"),
     "reshape": (lambda: L.Reshape((4, 2), name="r")(L.Input((6,))), ValueError,
                 "total size of new array must be unchanged: the layer r"),

@@ -21,6 +21,16 @@ def own(**methods):
     return type("Own", (L.Layer,), methods)
 
 
+def again(layer, *shapes):
+    for shape in shapes:
+        layer(L.Input(shape))
+
+
+def two():
+    a, b = L.Input((3,), name="a"), L.Input((4,), name="b")
+    return Model([a, b], L.Dense(2, name="d")(L.concatenate([a, b])), name="two")
+
+
 def called(layer):
     layer(inp(3))
     return layer
@@ -29,7 +39,7 @@ def called(layer):
 CASES = {
     # the layer, where the message of what went wrong inside does not have it
     "call": (lambda: WrongCall(name="mine")(inp(3)), ValueError,
-             "they must be equal (in the WrongCall layer `mine`, called on inputs of shape (None, 3))"),
+             "(in the WrongCall layer `mine`, called on inputs of shape (None, 3))"),
     "build": (lambda: L.GRU(3, name="mem")(inp(4, None)), ValueError, "in the GRU layer `mem`, called on inputs of"),
     "keyword of a call": (lambda: L.Dropout(.5, name="dr")(inp(3), trainig=True), TypeError, "layer `dr`"),
     "two tensors": (lambda: L.Add(name="sum")(inp(3), inp(3)), TypeError, "Layer sum takes its inputs as one argument; "
@@ -98,7 +108,68 @@ CASES = {
     "layer for input": (lambda: Model(L.Dense(2, name="d"), inp(3)), ValueError, "Pass its tensor: `d`.input."),
     "array for tensor": (lambda: L.Input(tensor=np.ones((2, 3))), TypeError, "The tensor of an input must be symbolic"),
     "inside a model": (lambda: Sequential([L.Dense(4, input_shape=(3,), name="first")], "m")(inp(5)), ValueError,
-                       "(in the Dense layer `first`, called on inputs of shape (None, 5)) (in the Sequential layer"),
+                       "layer first: expected axis -1 of input shape to have value 3 but got shape (None, 5) (shape "
+                       "(None, "
+                     "5), the output of inp). (in the Sequential layer `m`, called on inputs of shape (None, 5), made "
+                     "for "
+                     "(None, 3))"),
+    "inside a model, behind": (lambda: Sequential([L.Conv2D(4, 3, input_shape=(8, 8, 3)), L.Flatten(),
+                                                   L.Dense(2, name="last")], "m")(inp(9, 9, 3)), ValueError,
+                               "layer last: expected axis -1 of input shape to have value 144 but got shape (None, "
+                               "196)"),
+    "rank inside a model": (lambda: Sequential([L.Conv2D(4, 3, input_shape=(8, 8, 3), name="first")], "m")(inp(5)),
+                            ValueError, "layer first: expected ndim=4, found ndim=2"),
+    "inputs of a model": (lambda: two()(inp(3)), ValueError,
+                          """The model "two" takes 2 inputs ['a', 'b'], received 1"""),
+    "inputs of a model swapped": (lambda: two()([inp(4), L.Input((5,))]), ValueError,
+                                  "made for [(None, 3), (None, 4)])"),
+    # a layer that is called again
+    **{f"{kind} again": (lambda mk=mk, a=a, b=b: again(mk(), a, b), ValueError, words) for kind, mk, a, b, words in (
+        ("Dense", lambda: L.Dense(2, name="d"), (3,), (5,), "layer d: expected axis -1 of input shape to have value 3"),
+        ("Conv2D", lambda: L.Conv2D(2, 3, name="c"), (8, 8, 3), (8, 8, 4), "layer c: expected axis -1 of input shape"),
+        ("LocallyConnected1D", lambda: L.LocallyConnected1D(3, 2, name="c"), (8, 3), (9, 3),
+         "layer c: expected axis 1 of input shape to have value 8 but got shape (None, 9, 3)"),
+        ("LSTM", lambda: L.LSTM(3, name="r"), (4, 3), (4, 5), "layer r: expected shape=(None, None, 3)"),
+        ("Bidirectional", lambda: L.Bidirectional(L.LSTM(3), name="b"), (4, 3), (4, 5),
+         "layer b: expected shape=(None, None, 3), found shape=(None, 4, 5)"),
+        ("TimeDistributed", lambda: L.TimeDistributed(L.Dense(3), name="t"), (4, 3), (4, 5), "layer t: expected "
+                                                                                             "shape="),
+        ("BatchNormalization", lambda: L.BatchNormalization(name="bn"), (3,), (5,), "layer bn: expected axis -1"))},
+    "Add again": (lambda: (lambda la: [la([inp(4), L.Input((n,))]) for n in (4, 5)])(L.Add(name="ad")), ValueError,
+                  "could not be broadcast together with shapes (4,) (5,) (layer ad)"),
+    "Concatenate again": (lambda: (lambda la: [la([inp(4, 3), L.Input((4, n))]) for n in (3, 5)])(L.Concatenate(
+        1, name="cat")), ValueError, "[(None, 4, 3), (None, 4, 5)] (layer cat, axis 1)"),
+    # shapes of inputs
+    "shape that is a number": (lambda: L.Input(5), TypeError, "`shape` must be a tuple of sizes; received 5. Write "
+                                                              "(5,)."),
+    "shape with a text": (lambda: L.Input((None, "a")), ValueError, "`shape` is (None, 'a'); expected integers"),
+    "tensor for a shape": (lambda: L.Input(inp(3)), TypeError, "`shape` must be a tuple of sizes; received <graphk"),
+    "input_shape that is a number": (lambda: L.Dense(3, input_shape=5), TypeError, "Write (5,). (in Dense)"),
+    "batch_input_shape": (lambda: L.Dense(3, batch_input_shape=(2, 1.5)), ValueError, "`batch_input_shape` is (2, "
+                                                                                      "1.5)"),
+    # configs
+    "config of a model": (lambda: Model.from_config({}), ValueError, "Model.from_config takes the dict that "
+                                                                     "`get_config()` "
+                          "of a Model returns; received one with the keys [], without 'layers', 'input_layers'"),
+    "no config": (lambda: L.Dense.from_config(None), TypeError, "Dense.from_config takes the dict that `get_config()` "
+                                                                "of a "
+                  "Dense returns; received None"),
+    "ends of a model": (lambda: Model.from_config({"layers": [], "input_layers": [["a", 0, 0]], "output_layers": []}),
+                        ValueError, "`input_layers` of the model config names the layer `a`, which it does not "
+                                    "contain."),
+    "layer of a config": (lambda: Model.from_config({"layers": [{}], "input_layers": [], "output_layers": []}),
+                          ValueError, "keys `name`, `class_name`, `config` and `inbound_nodes`"),
+    "config of a Sequential": (lambda: Sequential.from_config({}), ValueError, "without 'layers'"),
+    "Sequential of a number": (lambda: Sequential.from_config({"layers": 5}), ValueError, "a list of the configs of "
+                                                                                          "layers"),
+    "Sequential of a model": (lambda: Sequential.from_config(two().get_config()), ValueError, "Use Model.from_config"),
+    "config of a layer": (lambda: Sequential.from_config([{}]), ValueError, "dict with the keys `class_name` and "
+                                                                            "`config`"),
+    "config of a wrapper": (lambda: L.TimeDistributed.from_config({"name": "t"}), ValueError,
+                            "received one with the keys ['name'], without 'layer'"),
+    "config of an RNN": (lambda: L.RNN.from_config({}), ValueError, "without 'cell'"),
+    "config of cells": (lambda: L.StackedRNNCells.from_config({}), ValueError, "without 'cells'"),
+    "config of a Lambda": (lambda: L.Lambda.from_config({}), ValueError, "without 'function'"),
     "no call": (lambda: type("Net", (Model,), {})(name="net").predict(np.ones((2, 3))), NotImplementedError,
                 "The model `net` of the class Net has neither tensors nor a `call`."),
     "wrapped class": (lambda: L.TimeDistributed(L.Dense), ValueError, "Write Dense(…), with its arguments."),

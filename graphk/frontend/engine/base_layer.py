@@ -20,7 +20,14 @@ from graphk.frontend.legacy import shape_first
 from graphk.frontend.tensor import Tensor, Variable
 from graphk.frontend.utils.advice import advice, keywords
 from graphk.frontend.utils.blame import naming, unchanged
-from graphk.frontend.utils.generic_utils import has_arg, is_all_none, to_list, to_snake_case, unpack_singleton
+from graphk.frontend.utils.generic_utils import (
+    config_of,
+    has_arg,
+    is_all_none,
+    to_list,
+    to_snake_case,
+    unpack_singleton,
+)
 from graphk.ir.node import origin
 from graphk.runtime.writes import Unwritten
 
@@ -100,8 +107,8 @@ class Layer(LayerState, LayerAccessors):
         if "input_shape" in kwargs or "batch_input_shape" in kwargs:
             shape = kwargs.get("batch_input_shape")
             if shape is None:
-                shape = (kwargs.get("batch_size"),) + _tuple(kwargs["input_shape"])
-            self.batch_input_shape = tuple(shape)
+                shape = (kwargs.get("batch_size"), *checked_shape("`input_shape`", kwargs["input_shape"]))
+            self.batch_input_shape = tuple(checked_shape("`batch_input_shape`", shape))
         self.dtype = kwargs.get("dtype") or kwargs.get("input_dtype") or K.floatx()
         self._initial_weights = kwargs.get("weights")
         self._init_state()
@@ -156,7 +163,7 @@ class Layer(LayerState, LayerAccessors):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Layer":
         """A layer made from `get_config()`."""
-        return cls(**config)
+        return cls(**config_of(cls, config))
 
     def __copy__(self) -> "Layer":
         new = self.__class__.__new__(self.__class__)
@@ -384,8 +391,14 @@ def plain_shape(shape: Any) -> tuple[Any, ...]:
     return tuple(int(d) if isinstance(d, np.integer) else d for d in shape)
 
 
-def _tuple(shape: Any) -> tuple[Any, ...]:
-    return (shape,) if isinstance(shape, (int, np.integer)) or shape is None else tuple(shape)
+def checked_shape(what: str, shape: Any) -> tuple[Any, ...]:
+    """`shape` as a tuple; an error naming `what` unless it holds integers that are not negative, and None."""
+    if isinstance(shape, (str, Tensor)) or not hasattr(shape, "__iter__"):
+        raise TypeError(f"{what} must be a tuple of sizes; received {shape!r:.200}."
+                        + (f" Write ({shape},)." if isinstance(shape, int) else ""))
+    if any(d is not None and (isinstance(d, bool) or not isinstance(d, (int, np.integer)) or d < 0) for d in shape):
+        raise ValueError(f"{what} is {tuple(shape)}; expected integers that are not negative, or None for open sizes.")
+    return plain_shape(shape)
 
 
 def initial(make: Any, shape: tuple[int, ...], dtype: str | None = None) -> Any:

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from typing import Any, Sequence
 
-import numpy as np
-
 from graphk.frontend import backend as K
 from graphk.frontend.backend.common import computed_dtype
 from graphk.frontend.backend.creation import BATCH, fresh_dim, mark_sparse
-from graphk.frontend.engine.base_layer import Layer, _tuple, plain_shape
+from graphk.frontend.engine.base_layer import Layer, checked_shape
 from graphk.frontend.engine.node import Node
 from graphk.frontend.tensor import Tensor
 from graphk.ir.ops.leaves import new_input
@@ -44,15 +42,12 @@ class InputLayer(Layer):
         self.supports_masking = True
         if batch_input_shape is None:
             if input_shape is not None:
-                batch_input_shape = (batch_size,) + _tuple(input_shape)
+                batch_input_shape = (batch_size, *checked_shape("`input_shape`", input_shape))
             elif input_tensor is None:
                 raise ValueError("An Input layer should be passed either a `batch_input_shape` or an `input_shape`.")
             else:
                 batch_input_shape = K.int_shape(input_tensor)
-        self.batch_input_shape = plain_shape(batch_input_shape)
-        if any(d is not None and (not isinstance(d, (int, np.integer)) or d < 0) for d in self.batch_input_shape):
-            raise ValueError(f"The input `{self.name}` has the shape {self.batch_input_shape} (batch axis first). "
-                             "Expected integers, or None for open sizes.")
+        self.batch_input_shape = checked_shape(f"The shape of the input `{self.name}`", batch_input_shape)
         self.is_placeholder = input_tensor is None or K.is_placeholder(input_tensor)
         x = input_tensor if input_tensor is not None else self._placeholder()
         x._keras_shape, x._keras_mask, x._keras_history = self.batch_input_shape, None, (self, 0, 0)
@@ -89,7 +84,7 @@ def Input(shape: Any = None, batch_shape: Sequence[int | None] | None = None, na
             "include the batch dimension."
         )
     if shape is not None and batch_shape is None:
-        batch_shape = (None,) + _tuple(shape)
+        batch_shape = (None, *checked_shape(f"The shape of the input `{name}`" if name else "`shape`", shape))
     layer = InputLayer(
         batch_input_shape=batch_shape,
         name=name,

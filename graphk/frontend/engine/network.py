@@ -344,10 +344,14 @@ class Network(NetworkConfig, Subclassed):
             self._call_cache[key] = (*self._run_layers(inputs, masks, training), inputs, masks)
         return self._call_cache[key][0], self._call_cache[key][1]
 
+    def _called_on(self, inputs: Any) -> str:
+        made = unpack_singleton([K.int_shape(x) for x in self.inputs]) if self.inputs else None
+        return super()._called_on(inputs) + (f", made for {made}" if made else "")
+
     def _run_layers(self, inputs: list[Any], masks: list[Any], training: Any) -> tuple[list[Any], list[Any]]:
         if len(inputs) != len(self.inputs):
             raise ValueError(f'The model "{self.name}" takes {len(self.inputs)} inputs {self.input_names}, received '
-                             f"{len(inputs)}.")
+                             f"{len(inputs)}: {inputs}. Pass a list of one tensor per input.")
         table: dict[int, tuple[Any, Any]] = {id(x): (y, m) for x, y, m in zip(self.inputs, inputs, masks)}
         for node in self._running_order():
             layer = node.outbound_layer
@@ -392,7 +396,11 @@ def _call_layer(layer: Any, args: list[Any], masks: list[Any], arguments: dict[s
         kwargs["mask"] = unpack_singleton(masks)
     if training is not None and has_arg(given, "training") and "training" not in kwargs:
         kwargs["training"] = training
-    output = to_list(layer.call(unpack_singleton(args), **kwargs), allow_tuple=True)
+    try:
+        output = to_list(layer.call(unpack_singleton(args), **kwargs), allow_tuple=True)
+    except (ValueError, TypeError):
+        layer.assert_input_compatibility(args)       # only now, since other sizes than it was built for may work
+        raise
     output = [Tensor(y.node) if any(y is a for a in args) else y for y in output]
     out_masks = to_list(layer.compute_mask(unpack_singleton(args), unpack_singleton(masks)), allow_tuple=True)
     return output, out_masks if len(out_masks) == len(output) else out_masks * len(output)

@@ -14,7 +14,7 @@ import numpy as np
 
 from graphk.frontend import config
 from graphk.frontend.engine.graph_map import node_key
-from graphk.frontend.utils.generic_utils import serialize_keras_object, unpack_singleton
+from graphk.frontend.utils.generic_utils import config_of, serialize_keras_object, unpack_singleton
 
 # The version whose files and configs these are.
 KERAS_VERSION = "2.3.1" if config.keras_semantics() == "2.3" else "2.2.4"
@@ -63,6 +63,7 @@ class NetworkConfig:
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
         """A new network (with fresh weights) from `get_config()`."""
+        config = config_of(cls, config, "layers", "input_layers", "output_layers")
         made = _Rebuild(config, custom_objects)
         network: Any = cls
         return network(inputs=made.ends("input_layers"), outputs=made.ends("output_layers"), name=config.get("name"))
@@ -154,6 +155,12 @@ class _Rebuild:
         self.layers: dict[str, Any] = {}
         waiting: dict[Any, list[Any]] = {}
         for data in config["layers"]:
+            if not isinstance(data, dict) or not {"name", "inbound_nodes"} <= set(data):
+                raise ValueError(f"A layer in the config of a Model is {str(data)[:200]}; expected a dict with the "
+                                 f"keys "
+                                 "`name`, `class_name`, `config` and `inbound_nodes`. The config of a Sequential is "
+                                 "for "
+                                 "Sequential.from_config.")
             layer = deserialize(data, custom_objects=custom_objects)
             self.layers[data["name"]] = layer
             if data["inbound_nodes"]:
@@ -187,5 +194,10 @@ class _Rebuild:
 
     def ends(self, key: str) -> Any:
         """The input or output tensors."""
+        for name, *_ in self.config[key]:
+            if name not in self.layers:
+                raise ValueError(f"`{key}` of the model config names the layer `{name}`, which it does not contain. "
+                                 f"Its "
+                                 f"layers are {sorted(self.layers)}.")
         found = [self.layers[name]._inbound_nodes[i].output_tensors[t] for name, i, t in self.config[key]]
         return unpack_singleton(found)

@@ -19,6 +19,7 @@ from graphk.frontend.engine.network import Network
 from graphk.frontend.engine.training import Model
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.blame import unchanged
+from graphk.frontend.utils.generic_utils import config_of
 
 
 class Sequential(Model):
@@ -177,10 +178,12 @@ class Sequential(Model):
     def from_config(cls, config: Any, custom_objects: dict[str, Any] | None = None) -> "Sequential":
         """A new model from `get_config()`, or from the plain list of layers of older versions."""
         from graphk.frontend.layers import deserialize
-        if isinstance(config, dict):
-            name, shape, layers = config.get("name"), config.get("build_input_shape"), config["layers"]
-        else:
-            name, shape, layers = None, None, config
+        given = config_of(cls, {"layers": config} if isinstance(config, list) else config, "layers")
+        name, shape, layers = given.get("name"), given.get("build_input_shape"), given["layers"]
+        if not isinstance(layers, list) or "input_layers" in given:
+            what = "the config of a Model" if "input_layers" in given else layers
+            raise ValueError("Sequential.from_config takes a list of the configs of layers, each with `class_name` and "
+                             f"`config`; received {what!r:.200}. Use Model.from_config for models of other kinds.")
         model = cls(name=name)
         for data in layers:
             model.add(deserialize(data, custom_objects=custom_objects))

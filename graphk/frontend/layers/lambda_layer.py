@@ -15,6 +15,7 @@ from graphk.frontend.engine.base_layer import Layer
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.generic_utils import (
     FunctionName,
+    config_of,
     deserialize_keras_object,
     get_custom_objects,
     has_arg,
@@ -97,7 +98,8 @@ class Lambda(Layer):
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "Lambda":
         """A Lambda with the functions of a config of this process; those of a file are looked up in custom_objects,
         under their own or the layer's name."""
-        config = {k: v for k, v in config.items() if k not in ("module", "output_shape_module", "mask_module")}
+        config = {k: v for k, v in config_of(cls, config, "function").items()
+                  if k not in ("module", "output_shape_module", "mask_module")}
         for key in ("function", "output_shape", "mask"):
             kind, stored = config.pop(key + "_type", "raw"), config.get(key)
             if key == "output_shape" and kind == "lambda" and str(stored) not in _made_here:

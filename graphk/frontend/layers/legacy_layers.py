@@ -19,7 +19,7 @@ from graphk.frontend.layers.merge import Add, Average, Concatenate, Dot, Maximum
 from graphk.frontend.layers.settings import adopt, described
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.advice import advice
-from graphk.frontend.utils.generic_utils import has_arg
+from graphk.frontend.utils.generic_utils import config_of, has_arg
 
 
 class _Legacy(Layer):
@@ -270,7 +270,7 @@ class Merge(Layer):
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "Merge":
         """A Merge, of new layers if the config has any; functions are looked up, as Lambda does, in custom_objects."""
         from graphk.frontend.layers import deserialize
-        config = dict(config)
+        config = config_of(cls, config)
         for key in ("mode", "output_shape", "output_mask"):
             kind = config.pop(key + "_type", "raw")
             if kind != "raw":

@@ -13,7 +13,7 @@ from graphk.frontend.engine.base_layer import InputSpec, Layer
 from graphk.frontend.layers.cells import generate_dropout_mask
 from graphk.frontend.layers.rnn_base import RNN
 from graphk.frontend.tensor import Tensor
-from graphk.frontend.utils.generic_utils import has_arg
+from graphk.frontend.utils.generic_utils import config_of, has_arg
 
 
 class _OwnSteps:
@@ -101,7 +101,7 @@ class Recurrent(RNN):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "Recurrent":
         """A layer made from `get_config()`."""
-        return cls(**config)
+        return cls(**config_of(cls, config))
 
 
 def time_distributed_dense(x: Tensor, w: Tensor, b: Tensor | None = None, dropout: float | None = None,

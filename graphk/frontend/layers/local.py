@@ -58,7 +58,7 @@ class _LocallyConnected(Spatial):
         self.kernel = add_kernel(self, "kernel", (math.prod(self._counts), math.prod(self.kernel_size) * channels,
                                                   self.filters))
         self.bias: Any = add_kernel(self, "bias", (*self._counts, self.filters)) if self.use_bias else None
-        self.input_spec = InputSpec(ndim=self.rank + 2, axes={self._channel_axis: channels})
+        self.input_spec = InputSpec(ndim=self.rank + 2, axes=dict(enumerate(input_shape[1:], 1)))
         self.built = True
 
     def call(self, inputs: Tensor) -> Tensor:

@@ -65,7 +65,9 @@ class _Merge(Layer):
 
     def call(self, inputs: Any) -> Tensor:
         if not isinstance(inputs, list) or len(inputs) < 2:
-            raise ValueError("A merge layer should be called on a list of at least 2 inputs. (layer " + self.name + ")")
+            raise ValueError("A merge layer should be called on a list of at least 2 inputs. (layer " + self.name + ")"
+                             f", as in layer([a, b]); received {inputs}")
+        self._fold_shapes([K.int_shape(x) for x in inputs])            # a layer that is shared was built on others
         rank = max(x.ndim for x in inputs)
         wide = []
         for x in inputs:
@@ -198,8 +200,11 @@ class Concatenate(_Merge):
         if not isinstance(input_shape, list) or len(input_shape) < 2:
             raise ValueError("A `Concatenate` layer should be called on a list of at least 2 inputs (layer "
                              + self.name + ")")
-        if all(s is None for s in input_shape):
-            return
+        if any(s is not None for s in input_shape):
+            self._check_shapes(input_shape)
+        self.built = True
+
+    def _check_shapes(self, input_shape: Any) -> None:
         rank = len(input_shape[0])
         if not -rank <= self.axis < rank:
             raise ValueError(f"The layer {self.name} joins along axis {self.axis}, but its inputs have {rank} axes ("
@@ -212,11 +217,11 @@ class Concatenate(_Merge):
                 "A `Concatenate` layer requires inputs with matching shapes except for the concat axis. Got "
                 f"inputs shapes: {input_shape} (layer {self.name}, axis {self.axis})"
             )
-        self.built = True
 
     def call(self, inputs: Any) -> Tensor:
         if not isinstance(inputs, list):
             raise ValueError("A `Concatenate` layer should be called on a list of inputs.")
+        self._check_shapes([K.int_shape(x) for x in inputs])
         return K.concatenate(inputs, axis=self.axis)
 
     def compute_output_shape(self, input_shape: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 from graphk.frontend import regularizers
 from graphk.frontend.layers.cells import IMPLEMENTATION, RECURRENT_ACTIVATION, GRUCell, LSTMCell, SimpleRNNCell
 from graphk.frontend.layers.rnn_base import RNN, StackedRNNCells
+from graphk.frontend.utils.generic_utils import config_of
 
 _SHOWN = ("units", "activation", "recurrent_activation", "use_bias", "kernel_initializer", "recurrent_initializer",
           "bias_initializer", "unit_forget_bias", "kernel_regularizer", "recurrent_regularizer", "bias_regularizer",
@@ -33,7 +34,7 @@ class CellRNN(RNN):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "CellRNN":
-        config = dict(config)
+        config = config_of(cls, config)
         number = config.pop("num_constants", None)
         layer = cls(**config)
         layer._num_constants = number

@@ -16,7 +16,7 @@ from graphk.frontend.backend.recurrence import recur
 from graphk.frontend.engine.base_layer import InputSpec, Layer
 from graphk.frontend.layers.cells import Cell, one_sequence
 from graphk.frontend.tensor import Tensor, Update
-from graphk.frontend.utils.generic_utils import has_arg, to_list
+from graphk.frontend.utils.generic_utils import config_of, has_arg, to_list
 from graphk.ir.ops import shape as sh
 
 
@@ -154,7 +154,7 @@ class StackedRNNCells(Layer):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "StackedRNNCells":
         from graphk.frontend.layers import deserialize
-        config = dict(config)
+        config = config_of(cls, config, "cells")
         return cls([deserialize(c, custom_objects=custom_objects) for c in config.pop("cells")], **config)
 
 
@@ -436,7 +436,7 @@ class RNN(Layer):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "RNN":
         from graphk.frontend.layers import deserialize
-        config = dict(config)
+        config = config_of(cls, config, "cell")
         number = config.pop("num_constants", None)
         layer = cls(deserialize(config.pop("cell"), custom_objects=custom_objects), **config)
         layer._num_constants = number

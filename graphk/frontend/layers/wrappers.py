@@ -16,7 +16,7 @@ from graphk.frontend.engine.base_layer import InputSpec, Layer
 from graphk.frontend.engine.network import Network
 from graphk.frontend.layers.rnn_base import call_with_extra, serialized, standardize_args
 from graphk.frontend.tensor import Tensor
-from graphk.frontend.utils.generic_utils import has_arg, object_list_uid, to_list
+from graphk.frontend.utils.generic_utils import config_of, has_arg, object_list_uid, to_list
 from graphk.ir.dims import Dim
 
 
@@ -98,7 +98,7 @@ class Wrapper(Layer):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "Wrapper":
         from graphk.frontend.layers import deserialize
-        config = dict(config)
+        config = config_of(cls, config, "layer")
         number = config.pop("num_constants", None)
         layer = cls(deserialize(config.pop("layer"), custom_objects=custom_objects), **config)
         if number is not None:
@@ -268,6 +268,7 @@ class Bidirectional(Wrapper):
                     layer.built = True
             if layer._initial_weights is not None:
                 layer.set_weights(layer._initial_weights)
+        self.input_spec = [to_list(self.forward_layer.input_spec)[0], *to_list(self.input_spec)[1:]]
         self.built = True
 
     def reset_states(self) -> None:

@@ -99,7 +99,8 @@ def _known(name: Any, *tables: dict[str, Any] | None) -> str:
 def _from_dict(config: dict[str, Any], module_objects: dict[str, Any], custom_objects: dict[str, Any] | None,
                what: str) -> Any:
     if "class_name" not in config or "config" not in config:
-        raise ValueError("Improper config format: " + str(config))
+        raise ValueError(f"Improper config format: {str(config)[:200]}. Expected a dict with the keys `class_name` and "
+                         f"`config`, as serialize() gives for a {what}.")
     cls = lookup(config["class_name"], module_objects, custom_objects)
     if cls is None:
         raise ValueError("Unknown " + what + ": " + str(config["class_name"])
@@ -111,6 +112,22 @@ def _from_dict(config: dict[str, Any], module_objects: dict[str, Any], custom_ob
         return cls.from_config(config["config"], custom_objects={**_custom_objects, **(custom_objects or {})})
     with CustomObjectScope(custom_objects or {}):
         return cls.from_config(config["config"])
+
+
+def config_of(cls: type, config: Any, *needed: str) -> dict[str, Any]:
+    """A copy of `config`, for the `from_config` of `cls`; an error that names the class and the keys that are missing.
+
+    >>> config_of(dict, {"layer": 1}, "layer")
+    {'layer': 1}
+    """
+    what = f"{cls.__name__}.from_config takes the dict that `get_config()` of a {cls.__name__} returns"
+    if not isinstance(config, dict):
+        raise TypeError(f"{what}; received {config!r:.200}, a {type(config).__name__}.")
+    missing = [key for key in needed if key not in config]
+    if missing:
+        raise ValueError(f"{what}; received one with the keys {sorted(map(str, config))}, without "
+                         f"{', '.join(map(repr, missing))}.")
+    return dict(config)
 
 
 class FunctionName(str):

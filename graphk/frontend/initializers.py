@@ -15,7 +15,12 @@ from graphk.frontend.utils.families import Family
 from graphk.frontend.utils.generic_utils import config_of
 
 TRUNCATED_STD = .87962566103423978      # of a standard normal cut at two standard deviations
-CHUNK = 1 << 15                         # numbers that stay in cache between drawing and checking
+WITHIN_TWO = .9544997361036416          # of its numbers lie there
+# sqrt(2) * erfinv(u) / u as a polynomial in -log(1 - u**2) - 2.5 (Giles, 2010), good to float32 for |u| < 0.996.
+INVERSE_ERF = tuple(np.float32(2 ** .5 * c) for c in (
+    2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, .00021858087, -.00125372503, -.00417768164,
+    .246640727, 1.50140941))
+CHUNK = 1 << 15                         # numbers that stay in cache from one step to the next
 
 
 def _rng(seed: Any) -> np.random.Generator:
@@ -111,15 +116,19 @@ class TruncatedNormal(RandomNormal):
 
 
 def truncated(rng: np.random.Generator, mean: float, stddev: float, shape: Sequence[int], dtype: str) -> np.ndarray:
-    """Normal numbers, those beyond two standard deviations drawn again."""
-    z = np.empty(int(np.prod(shape, dtype=np.int64)), _drawn(dtype))
+    """Normal numbers within two standard deviations, from uniform ones by the inverse of their distribution."""
+    z = np.empty(int(np.prod(shape, dtype=np.int64)), np.float32)
     for at in range(0, len(z), CHUNK):
         part = z[at:at + CHUNK]
-        rng.standard_normal(dtype=z.dtype, out=part)
-        bad = np.flatnonzero(np.abs(part) > 2)
-        while len(bad):
-            part[bad] = rng.standard_normal(len(bad), z.dtype)
-            bad = bad[np.abs(part[bad]) > 2]
+        u = rng.bit_generator.random_raw(-(-len(part) // 2)).view(np.int32)[:len(part)].astype(np.float32)
+        u *= np.float32(WITHIN_TWO / 2 ** 31)
+        w = np.float32(-2.5) - np.log(1 - u * u)
+        np.multiply(w, INVERSE_ERF[0], out=part)
+        for c in INVERSE_ERF[1:-1]:
+            part += c
+            part *= w
+        part += INVERSE_ERF[-1]
+        part *= u
     return _scaled_in_place(z, stddev, mean, dtype).reshape(shape)
 
 

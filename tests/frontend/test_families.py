@@ -1,4 +1,6 @@
 """Losses, optimizers, activations, initializers, constraints, regularizers against recorded values."""
+import math
+
 import numpy as np
 import pytest
 
@@ -165,6 +167,17 @@ def test_random_initializers_of_any_shape_dtype_and_seed(name):
             np.random.seed(9)
             np.random.randint(10 ** 9)
             assert following == np.random.rand()
+
+
+def test_truncated_normal_numbers_are_distributed_so():
+    """Quantiles of the normal distribution between -2 and 2, and no pattern from one number to the next."""
+    w = np.float64(initializers.TruncatedNormal(1., 3., seed=1)((700, 701))) / 3 - 1 / 3
+    at = np.linspace(-1.95, 1.95, 27)
+    inside = math.erf(2 ** .5)
+    want = [(math.erf(x / 2 ** .5) / inside + 1) / 2 for x in at]
+    np.testing.assert_allclose(np.searchsorted(np.sort(w.ravel()), at) / w.size, want, atol=.003)
+    assert 1.999 < np.abs(w).max() <= 2 + 1e-6 and len(np.unique(w)) > .97 * w.size
+    assert all(abs(np.corrcoef(w.ravel()[:-lag], w.ravel()[lag:])[0, 1]) < .006 for lag in (1, 2, 3, 701, 1 << 15))
 
 
 def test_initializers_of_a_single_number():

@@ -425,8 +425,9 @@ def get(identifier: Any) -> Any:
         return deserialize({"class_name": identifier, "config": {}})
     if isinstance(identifier, Optimizer):
         return identifier
+    hint = f" Write {identifier.__name__}(...)." if isinstance(identifier, type) else ""
     raise ValueError(f"Could not interpret optimizer identifier: {identifier} (a {type(identifier).__name__}). "
-                     f"Expected a name ({', '.join(_TABLE)}), a config or an instance.")
+                     f"Expected a name ({', '.join(_TABLE)}), a config or an instance.{hint}")
 
 
 

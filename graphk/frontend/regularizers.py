@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from graphk.frontend import backend as K
 from graphk.frontend.utils.families import Family
 from graphk.frontend.utils.generic_utils import config_of
@@ -33,6 +35,9 @@ class L1L2(Regularizer):
     """
 
     def __init__(self, l1: float = 0., l2: float = 0.):
+        for name, factor in (("l1", l1), ("l2", l2)):
+            if not isinstance(factor, (int, float, np.number, np.ndarray)):
+                raise TypeError(f"The factor `{name}` of a regularizer must be a number; received {factor!r:.200}.")
         self.l1, self.l2 = float(l1), float(l2)
 
     def __call__(self, x: Any) -> Any:

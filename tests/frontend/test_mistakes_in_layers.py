@@ -5,6 +5,7 @@ import pytest
 
 from graphk import backend as K
 from graphk import layers as L
+from graphk import optimizers, regularizers
 from graphk.models import Model, Sequential
 
 
@@ -31,9 +32,13 @@ def two():
     return Model([a, b], L.Dense(2, name="d")(L.concatenate([a, b])), name="two")
 
 
-def called(layer):
-    layer(inp(3))
+def called(layer, *shape):
+    layer(inp(*(shape or (3,))))
     return layer
+
+
+def cell(size, call):
+    return own(state_size=size, call=call)()
 
 
 CASES = {
@@ -93,7 +98,7 @@ CASES = {
              "mask_zero=True before"),
     # layers of the user's own
     "open weight": (lambda: own(build=lambda s, shape: s.add_weight("w", shape))(name="mine")(inp(3)), ValueError,
-                    "Layer mine: the weight `w` was asked for in the shape (None, 3); expected integers."),
+                    "Layer mine: the weight `w` was asked for in the shape (None, 3); expected integers that"),
     "initializer": (lambda: L.Dense(3, kernel_initializer=lambda s: np.ones((2, 2)), name="d")(inp(3)), ValueError,
                     "Layer d: the initializer of the weight `kernel` gave an array of shape (2, 2); expected (3, 3)."),
     "no super": (lambda: own(__init__=lambda s: None)()(inp(3)), RuntimeError,
@@ -139,6 +144,41 @@ CASES = {
                   "could not be broadcast together with shapes (4,) (5,) (layer ad)"),
     "Concatenate again": (lambda: (lambda la: [la([inp(4, 3), L.Input((4, n))]) for n in (3, 5)])(L.Concatenate(
         1, name="cat")), ValueError, "[(None, 4, 3), (None, 4, 5)] (layer cat, axis 1)"),
+    # functions and weights of the user's
+    "name unknown to a function": (lambda: L.Lambda(lambda x: unknown, name="lam")(inp(3)), NameError,   # noqa: F821
+                                   "in the Lambda layer `lam`"),
+    "key unknown to a build": (lambda: own(build=lambda s, shape: {}["k"])(name="mine")(inp(3)), KeyError,
+                               "in the Own layer `mine`, called on inputs of shape (None, 3)"),
+    "negative weight": (lambda: own(build=lambda s, shape: s.add_weight("w", (-3,)))(name="mine")(inp(3)), ValueError,
+                        "Layer mine: the weight `w` was asked for in the shape (-3,)"),
+    "regularizer of nothing": (lambda: L.Dense(2, kernel_regularizer=lambda w: None, name="d")(inp(3)), TypeError,
+                               "Layer d: the regularizer of the weight `kernel` returned None"),
+    "factor of text": (lambda: regularizers.l2("a"), TypeError, "The factor `l2` of a regularizer must be a number"),
+    "loss of text": (lambda: L.Dense(2, name="d").add_loss("a"), TypeError, "add_loss of the layer d takes tensors or"),
+    "update of text": (lambda: L.Dense(2, name="d").add_update("a"), TypeError, "add_update of the layer d takes what"),
+    "arguments of a Lambda": (lambda: L.Lambda(lambda x: x, arguments=[3], name="lam"), TypeError,
+                              "Lambda layer lam: `arguments` must be a dict"),
+    "output_shape of a Lambda": (lambda: L.Lambda(lambda x: x, output_shape=5), TypeError, "function; received 5."),
+    "momentum of text": (lambda: L.BatchNormalization(momentum="a", name="bn"), TypeError,
+                         "BatchNormalization layer bn: `momentum` must be a number; received 'a'"),
+    "weights of both directions": (lambda: called(L.Bidirectional(L.LSTM(2), name="b"), 4, 3).set_weights([1]),
+                                   ValueError, "set_weights of the layer b takes 6 arrays, of the shapes [(3,"),
+    "weights of a model": (lambda: two().set_weights(None), TypeError, "set_weights of the layer two takes a list"),
+    "function for a wrapped layer": (lambda: L.TimeDistributed(lambda x: x), ValueError, "by Lambda(function)."),
+    "tensor for a wrapped layer": (lambda: L.TimeDistributed(inp(3)), ValueError, "Make the layer and do not call it."),
+    "Dense in both directions": (lambda: L.Bidirectional(L.Dense(3, name="d")), ValueError, "received 'd', a Dense."),
+    "array for a state": (lambda: L.LSTM(3, name="r")(inp(4, 3), initial_state=[np.ones((2, 3))] * 2), ValueError,
+                          "initial state and constants of the layer r must be symbolic tensors; received array"),
+    "step that is no pair": (lambda: L.RNN(cell(3, lambda s, x, states: x), name="r")(inp(4, 3)), TypeError,
+                             "expected a pair (output, list of new states) (in the RNN layer `r`"),
+    "width of a state": (lambda: L.RNN(cell(5, lambda s, x, states: (x, [x])), name="r")(inp(4, 3)), ValueError,
+                         "the state 0 begins with the shape (None, 5), and a step returned one of shape (None, 3)"),
+    "layer from behind": (lambda: two().get_layer(index=-9), ValueError, "retrieve layer at index -9 but model only "
+                                                                         "has"),
+    "symbolic data": (lambda: two().predict([inp(3), inp(4)]), ValueError, "you should specify the `steps` argument"),
+    "class for an optimizer": (lambda: two().compile(optimizers.SGD, "mse"), ValueError, "Write SGD(...)."),
+    "number for a target": (lambda: two().compile("sgd", "mse", target_tensors=5), TypeError, "outputs ['d']; "
+                                                                                              "received 5."),
     # shapes of inputs
     "shape that is a number": (lambda: L.Input(5), TypeError, "`shape` must be a tuple of sizes; received 5. Write "
                                                               "(5,)."),
@@ -244,6 +284,19 @@ def test_a_layer_that_does_not_fit_is_not_added():
     assert m.input_shape == (None, 5) and len(m.layers) == 2 and m.output_shape == (None, 1)
     m.pop()
     assert m.output_shape == (None, 4)
+
+
+def test_a_compile_that_failed_leaves_the_model_as_it_was():
+    m = Sequential([L.Dense(2, input_shape=(3,))])
+    m.compile("sgd", "mse", metrics=["mae"])
+    x, y = np.ones((4, 3)), np.zeros((4, 2))
+    first = m.evaluate(x, y, verbose=0)
+    for wrong in ({"loss": "msee"}, {"loss": "mae", "metrics": ["none"]}, {"loss": "mae", "loss_weights": "a"},
+                  {"loss": lambda a, b: 1 / 0}):
+        with pytest.raises((ValueError, TypeError, ZeroDivisionError)):
+            m.compile("adam", **wrong)
+    assert m.evaluate(x, y, verbose=0) == first and m.metrics_names == ["loss", "mean_absolute_error"]
+    assert m.train_on_batch(x, y)[0] == first[0] and type(m.optimizer).__name__ == "SGD"
 
 
 def test_weights_that_do_not_fit_change_none():

@@ -17,7 +17,7 @@ from graphk.ir.node import Node
 from graphk.ir.ops import elementwise as ew
 from graphk.ir.ops import shape as sh
 from graphk.ir.ops.leaves import new_input
-from graphk.ir.types import TensorType
+from graphk.ir.types import TensorType, shape_text
 
 _WRITTEN_OUT = 500                  # steps; of more, a graph of each step helps nobody, and a loop computes the same
 Step = Callable[[Tensor, "list[Any]"], "tuple[Tensor, Sequence[Tensor]]"]
@@ -93,9 +93,18 @@ class _Recurrence:
         self.own_carry = masked                    # whether the output is carried beside the states
 
     def raw(self, states: Sequence[Node], x: Node) -> tuple[Node, list[Node]]:
-        out, new = self.step(Tensor(x), [*[Tensor(s) for s in states], *self.constants])
+        result = self.step(Tensor(x), [*[Tensor(s) for s in states], *self.constants])
+        if not isinstance(result, (tuple, list)) or len(result) != 2 or not isinstance(result[1], (tuple, list)):
+            raise TypeError(f"K.rnn: a step returned {result!r:.200}; expected a pair (output, list of new states)")
+        out, new = result
         if len(new) != self.n_states:
             raise ValueError(f"K.rnn: the step function returned {len(new)} states, expected {self.n_states}")
+        for i, (old, s) in enumerate(zip(states, new)):
+            if isinstance(s, Tensor) and (s.ndim != old.ndim or any(
+                    type(a) is type(b) is int and a != b for a, b in zip(old.shape, s.node.shape))):
+                raise ValueError(f"K.rnn: the state {i} begins with the shape {shape_text(old.shape)}, and a step "
+                                 f"returned "
+                                 f"one of shape {s.shape}; expected the same. A cell's `state_size` says its width.")
         return node_of(out), [node_of(s) for s in new]
 
     def start(self, seqs: Sequence[Node], unroll: bool) -> list[Node]:

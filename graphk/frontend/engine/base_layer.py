@@ -192,9 +192,10 @@ class Layer(LayerState, LayerAccessors):
         dtype = dtype or K.floatx()
         self._check_begun()
         shape = tuple(shape if shape is not None else ())
-        if any(not isinstance(d, (int, float, np.number)) for d in shape):
+        if any(not isinstance(d, (int, float, np.number)) or d < 0 or d != int(d) for d in shape):
             raise ValueError(f"Layer {self.name}: the weight `{name}` was asked for in the shape {shape}; expected "
-                             "integers. Sizes that are open, such as the batch's, are none of weights: use "
+                             "integers that are not negative. Sizes that are open, such as the batch's, are none of "
+                             "weights: use "
                              "input_shape[-1], and declare it in Input.")
         shape = tuple(int(d) for d in shape)
         _check_memory(f"Layer {self.name}: the weight `{name}`", shape, dtype)
@@ -206,7 +207,12 @@ class Layer(LayerState, LayerAccessors):
         weight.trainable = trainable
         if regularizer is not None:
             with origin(layer=self.name):
-                self.add_loss(regularizers.get(regularizer)(weight))
+                penalty = regularizers.get(regularizer)(weight)
+                if penalty is None:
+                    raise TypeError(f"Layer {self.name}: the regularizer of the weight `{name}` returned None; "
+                                    f"expected "
+                                    "one number, such as K.sum(K.abs(w)).")
+                self.add_loss(penalty)
         (self._trainable_weights if trainable else self._non_trainable_weights).append(weight)
         return weight
 

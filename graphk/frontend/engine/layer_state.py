@@ -11,7 +11,7 @@ from typing import Any, Sequence
 import numpy as np
 
 from graphk.frontend import backend as K
-from graphk.frontend.tensor import Update, Variable
+from graphk.frontend.tensor import Tensor, Update, Variable
 from graphk.frontend.utils.blame import naming
 from graphk.frontend.utils.generic_utils import object_list_uid, to_list, unpack_singleton
 
@@ -22,6 +22,12 @@ _flag_changes = 0
 def flag_changes() -> int:
     """How often the `trainable` flag of any layer was set: while it stays the same, no set of weights changes."""
     return _flag_changes
+
+
+def check_listed(owner: Any, weights: Any) -> None:
+    """TypeError naming `owner` unless `weights` is a sequence."""
+    if not hasattr(weights, "__len__"):
+        raise TypeError(f"set_weights of the layer {owner.name} takes a list of arrays; received {weights!r:.200}.")
 
 
 class LayerState:
@@ -85,8 +91,7 @@ class LayerState:
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Set the values of `weights`; ValueError naming the layer if count or shapes differ."""
         params = self.weights
-        if weights is None:
-            raise TypeError(f"set_weights of the layer {self.name} takes a list of arrays; received None.")
+        check_listed(self, weights)
         if len(params) != len(weights):
             raise ValueError(f'You called `set_weights(weights)` on layer "{self.name}" with a  weight list of length '
                              f"{len(weights)}, but the layer was expecting {len(params)} weights, of shapes "
@@ -128,6 +133,9 @@ class LayerState:
         if losses is None or (isinstance(losses, list) and not losses):
             return
         losses = to_list(losses)
+        for x in losses:
+            if not isinstance(x, (Tensor, int, float, np.number)):
+                raise TypeError(f"add_loss of the layer {self.name} takes tensors or numbers; received {x!r:.200}.")
         self._losses += losses
         self._per_input_losses.setdefault(_key(inputs), []).extend(losses)
 
@@ -136,6 +144,10 @@ class LayerState:
         if updates is None or (isinstance(updates, list) and not updates):
             return
         updates = [Update(*u) if isinstance(u, tuple) and not isinstance(u, Update) else u for u in to_list(updates)]
+        for u in updates:
+            if not isinstance(u, Update):
+                raise TypeError(f"add_update of the layer {self.name} takes what K.update and its kin return, or pairs "
+                                f"(variable, new value); received {u!r:.200}.")
         self._updates += updates
         self._per_input_updates.setdefault(_key(inputs), []).extend(updates)
 

@@ -15,6 +15,7 @@ from graphk.frontend.backend.creation import kept_uids
 from graphk.frontend.engine.base_layer import Layer, checked_name
 from graphk.frontend.engine.graph_map import GraphMap, node_key
 from graphk.frontend.engine.input_layer import InputLayer
+from graphk.frontend.engine.layer_state import check_listed
 from graphk.frontend.engine.network_config import NetworkConfig
 from graphk.frontend.engine.subclassed import Subclassed
 from graphk.frontend.legacy import ENDS, modernize_methods
@@ -163,7 +164,7 @@ class Network(NetworkConfig, Subclassed):
         """The layer called `name`, or the one at `index`; ValueError if there is none."""
         names = [layer.name for layer in self.layers]
         if index is not None:
-            if len(self.layers) <= index:
+            if not -len(names) <= index < len(names):
                 raise ValueError("Was asked to retrieve layer at index " + str(index) + " but model only has "
                                  + str(len(self.layers)) + f" layers: {names}.")
             return self.layers[index]
@@ -196,6 +197,7 @@ class Network(NetworkConfig, Subclassed):
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Set the values of all weights, in the order of `get_weights`; ValueError if the count differs."""
+        check_listed(self, weights)
         want = sum(len(layer.weights) for layer in self.layers)
         if len(weights) != want:
             raise ValueError(f'You called `set_weights(weights)` on model "{self.name}" with a weight list of length '

@@ -293,9 +293,9 @@ class Model(TrainingSetup, Network):
                                    exception_prefix="input")
         self._check_given(x, self._feed_input_names, "input")
         check_array_length_consistency(x, [], [])
+        check_num_samples(x, batch_size, steps, "steps")
         if batch_size and x and x[0].shape[0] > batch_size:
             self._check_batch_of_stateful(x, batch_size)
-        check_num_samples(x, batch_size, steps, "steps")
         self._make_predict_function()
         return training_arrays.predict_loop(self, x, batch_size=batch_size, verbose=verbose, steps=steps)
 

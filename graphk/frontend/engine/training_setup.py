@@ -120,7 +120,13 @@ class TrainingSetup:
         names = self.output_names
         if given is None:
             return [None] * len(names)
-        return by_output(given if isinstance(given, dict) else to_list(given), names, "target_tensors")
+        found = by_output(given if isinstance(given, dict) else to_list(given), names, "target_tensors")
+        for x in found:
+            if x is not None and not isinstance(x, Tensor):
+                raise TypeError(f"`target_tensors` takes symbolic tensors, one for each of the outputs {names}; "
+                                f"received "
+                                f"{x!r:.200}. Pass arrays to fit(x, y).")
+        return found
 
     # ---------------------------------------------------------------- sample weights
     def _make_sample_weights(self) -> None:

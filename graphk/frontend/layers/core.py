@@ -11,7 +11,7 @@ import numpy as np
 from graphk.frontend import activations, regularizers
 from graphk.frontend import backend as K
 from graphk.frontend.engine.base_layer import InputSpec, Layer
-from graphk.frontend.layers.arguments import fraction, size
+from graphk.frontend.layers.arguments import fraction, number, size
 from graphk.frontend.layers.lambda_layer import Lambda               # noqa: F401
 from graphk.frontend.layers.settings import add_kernel, adopt, described, settings_of
 from graphk.frontend.tensor import Tensor
@@ -27,7 +27,7 @@ class Masking(Layer):
     def __init__(self, mask_value: float = 0., **kwargs: Any):
         super().__init__(**kwargs)
         self.supports_masking = True
-        self.mask_value = mask_value
+        self.mask_value = number(self, "mask_value", mask_value)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """(samples, time): whether any feature differs from the mask value."""

@@ -42,12 +42,17 @@ class Lambda(Layer):
         if not callable(function):
             raise TypeError(f"Lambda layer {self.name}: `function` must be a function of tensors; received "
                             f"{function!r}. Activations by name are Activation layers.")
+        if arguments is not None and not isinstance(arguments, dict):
+            raise TypeError(f"Lambda layer {self.name}: `arguments` must be a dict of keyword arguments of the "
+                            f"function; "
+                            f"received {arguments!r:.200}.")
         self.function = function
         self.arguments = arguments or {}
         self.mask = mask
         self.supports_masking = mask is not None
         if output_shape is not None and not callable(output_shape) and not isinstance(output_shape, (tuple, list)):
-            raise TypeError("In Lambda, `output_shape` must be a list, a tuple, or a function.")
+            raise TypeError("In Lambda, `output_shape` must be a list, a tuple, or a function; received "
+                            f"{output_shape!r:.200}.")
         self._output_shape = output_shape if output_shape is None or callable(output_shape) else tuple(output_shape)
         self._seen: tuple[Any, Any] = None, None               # shapes of the latest call's inputs and outputs
 

@@ -37,7 +37,9 @@ class BatchNormalization(Layer):
         super().__init__(**kwargs)
         self.supports_masking = True
         self.axis = arguments.axis(self, "axis", axis)
-        self.momentum, self.epsilon, self.center, self.scale = momentum, epsilon, center, scale
+        self.momentum, self.epsilon = (arguments.number(self, "momentum", momentum),
+                                       arguments.number(self, "epsilon", epsilon))
+        self.center, self.scale = center, scale
         adopt(self, beta_initializer=beta_initializer, gamma_initializer=gamma_initializer,
               moving_mean_initializer=moving_mean_initializer, moving_variance_initializer=moving_variance_initializer,
               beta_regularizer=beta_regularizer, gamma_regularizer=gamma_regularizer, beta_constraint=beta_constraint,

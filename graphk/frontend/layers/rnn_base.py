@@ -204,6 +204,11 @@ def call_with_extra(call: Callable[..., Any], layer: Any, inputs: Tensor, state:
                     constants: list[Any] | None, kwargs: dict[str, Any]) -> Any:
     """`call` (Layer.__call__) on the inputs and, where layers made them, the states and constants as further inputs."""
     extra = [*(state or []), *(constants or [])]
+    for x in extra:
+        if not isinstance(x, Tensor):
+            raise ValueError(f"The initial state and constants of the layer {layer.name} must be symbolic tensors; "
+                             f"received "
+                             f"{x!r:.100}, a {type(x).__name__}. Make one by K.constant(array).")
     made = [K.is_keras_tensor(x) for x in extra]
     if any(made) and not all(made):
         raise ValueError("The initial state or constants of an RNN layer cannot be specified with a mix of Keras "

@@ -13,6 +13,7 @@ import numpy as np
 
 from graphk.frontend import backend as K
 from graphk.frontend.engine.base_layer import InputSpec, Layer
+from graphk.frontend.engine.layer_state import check_listed
 from graphk.frontend.engine.network import Network
 from graphk.frontend.layers.rnn_base import call_with_extra, serialized, standardize_args
 from graphk.frontend.tensor import Tensor
@@ -27,7 +28,9 @@ class Wrapper(Layer):
 
     def __init__(self, layer: Any, **kwargs: Any):
         if not isinstance(layer, Layer):
-            hint = f" Write {layer.__name__}(…), with its arguments." if isinstance(layer, type) else ""
+            hint = f" Write {layer.__name__}(…), with its arguments." if isinstance(layer, type) else \
+                " Make the layer and do not call it." if isinstance(layer, Tensor) else \
+                " Make a layer of a function by Lambda(function)." if callable(layer) else ""
             raise ValueError(f"{type(self).__name__} wraps a layer; received {layer!r}.{hint}")
         self.layer = layer
         self._input_map: dict[str, Any] = {}       # by the identity of a call's inputs: what inner layers received
@@ -226,7 +229,8 @@ class Bidirectional(Wrapper):
             raise ValueError('Invalid merge mode. Merge mode should be one of {"sum", "mul", "ave", "concat", None}'
                              f"; received {merge_mode!r}.")
         if not hasattr(layer, "go_backwards"):
-            raise ValueError(f"Bidirectional wraps recurrent layers (RNN, SimpleRNN, GRU, LSTM); received {layer!r}.")
+            raise ValueError("Bidirectional wraps recurrent layers (RNN, SimpleRNN, GRU, LSTM), made but not called; "
+                             f"received {getattr(layer, 'name', layer)!r:.200}, a {type(layer).__name__}.")
         self.forward_layer = copy.copy(layer)
         self.backward_layer = _reversed(layer)
         self.forward_layer.name = "forward_" + self.forward_layer.name
@@ -256,9 +260,15 @@ class Bidirectional(Wrapper):
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Set the weights: the forward layer's, then the backward layer's."""
+        check_listed(self, weights)
+        want = [w.shape for w in self.weights]
+        if len(weights) != len(want):
+            raise ValueError(f"set_weights of the layer {self.name} takes {len(want)} arrays, of the shapes {want}, "
+                             f"those "
+                             f"of the forward layer first; received {len(weights)}.")
         half = len(weights) // 2
-        self.forward_layer.set_weights(weights[:half])
-        self.backward_layer.set_weights(weights[half:])
+        K.batch_set_value([*self.forward_layer._weight_values(weights[:half]),
+                           *self.backward_layer._weight_values(weights[half:])])
 
     def build(self, input_shape: Any = None) -> None:
         for layer in self._inner():

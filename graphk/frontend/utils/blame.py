@@ -9,8 +9,6 @@ import re
 from contextlib import contextmanager
 from typing import Any, Callable, Iterator
 
-_TEXTS = (ValueError, TypeError, AttributeError, IndexError, RuntimeError, AssertionError, ZeroDivisionError)
-
 
 @contextmanager
 def naming(name: str, where: Callable[[], str]) -> Iterator[None]:
@@ -24,7 +22,7 @@ def naming(name: str, where: Callable[[], str]) -> Iterator[None]:
     """
     try:
         yield
-    except _TEXTS as e:
+    except Exception as e:
         own = re.escape(name)
         named = rf"""^{own} |([`"']|layer ){own}(?!\w)"""
         if len(e.args) == 1 and isinstance(e.args[0], str) and not re.search(named, e.args[0], re.IGNORECASE):

@@ -14,9 +14,9 @@ from typing import Any, Callable, Iterator, NamedTuple
 
 import h5py
 
+from graphk.frontend.saving import headers
 from graphk.frontend.saving.errors import GraphkFormatError, malformed
 from graphk.frontend.saving.hdf5 import Place, file_name, replacing
-from graphk.frontend.saving.heaps import check_heaps
 from graphk.frontend.saving.text import load_json
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
@@ -91,8 +91,8 @@ def opened(filepath: Any) -> Iterator[Archive]:
         with malformed(name, WEIGHTS, "the weights cannot be opened as HDF5"):
             source = _weights(name, file, zipped, found[WEIGHTS])
             weights = stack.enter_context(h5py.File(source, "r"))
-        check_heaps(source, weights, f"{name}: {WEIGHTS}")
-        yield Archive(name, config, metadata, Place(weights, f"{name}: {WEIGHTS}", source=source))
+            data = headers.opened(source, weights.userblock_size)
+        yield Archive(name, config, metadata, Place(weights, f"{name}: {WEIGHTS}", source=data))
 
 
 def _members(name: str, zipped: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:

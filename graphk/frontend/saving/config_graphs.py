@@ -10,6 +10,7 @@ from typing import Any, Iterator
 
 from graphk.frontend.utils.generic_utils import has_arg
 
+INNER = ("layer", "backward_layer", "cell", "cells", "layers")               # keys whose values are layers
 _EXTRA_INPUTS = ("initial_state", "constants")         # of recurrent layers, which take them behind their input
 
 
@@ -31,6 +32,18 @@ def references(value: Any) -> Iterator[list[Any]]:
     elif isinstance(value, (list, tuple)):
         for x in value:
             yield from references(x)
+
+
+def count_calls(data: Any) -> int:
+    """How many calls of layers building a model takes: those of a nested model, as often as that is called."""
+    if isinstance(data, list):
+        return sum(map(count_calls, data))
+    if not isinstance(data, dict):
+        return 0
+    config, nodes = data.get("config"), data.get("inbound_nodes")
+    inner = count_calls(config) if isinstance(config, list) else \
+        sum(count_calls(config.get(key)) for key in INNER) if isinstance(config, dict) else 0
+    return max(1, len(nodes) if isinstance(nodes, list) else 1) * max(1, inner)
 
 
 def calls(nodes: Any, cls: Any, masks: set[str]) -> tuple[list[Any], list[str]]:
@@ -154,4 +167,4 @@ def graph_model(data: dict[str, Any]) -> dict[str, Any]:
         "output_layers": [[n, 0, 0] for n in outputs]}}
 
 
-__all__ = ["calls", "ends", "from_one", "graph_model", "references"]
+__all__ = ["INNER", "calls", "count_calls", "ends", "from_one", "graph_model", "references"]

@@ -13,7 +13,15 @@ from graphk.frontend.layers import layer_classes
 from graphk.frontend.layers.lambda_layer import _given_function
 from graphk.frontend.layers.settings import _family
 from graphk.frontend.legacy import _known, translate
-from graphk.frontend.saving.config_graphs import calls, ends, from_one, graph_model, implied_masks
+from graphk.frontend.saving.config_graphs import (
+    INNER,
+    calls,
+    count_calls,
+    ends,
+    from_one,
+    graph_model,
+    implied_masks,
+)
 from graphk.frontend.saving.config_rules import RULES, anywhere, harmless
 from graphk.frontend.saving.config_values import FAMILIES, dtype_of, plain, setting, short
 from graphk.frontend.saving.errors import GraphkFormatError
@@ -24,7 +32,7 @@ _ALIASES = {"Functional": "Model", "Container": "Model", "SyncBatchNormalization
             "TimeDistributedDense": "Dense"}
 _FIRST = ("input_dim", "input_length")                    # of a model's first layer, instead of its input shape
 _OF_RNNS = ("zero_output_for_mask", "go_backwards", "return_state", "stateful", "unroll")
-_INNER = ("layer", "backward_layer", "cell", "cells", "layers")             # keys whose values are layers
+_MOST_CALLS = 10_000               # of layers, nested models' each time; the largest networks have a tenth
 
 
 class Problem(NamedTuple):
@@ -54,6 +62,10 @@ def modern(config: Any, version: str | None = None, custom_objects: dict[str, An
     >>> modern({"class_name": "Functional", "config": {"name": "m", "layers": [], "input_layers": []}})[0]["class_name"]
     'Model'
     """
+    count = count_calls(config)
+    if count > _MOST_CALLS:
+        raise ValueError(f"it calls layers {count} times (those of nested models as often as these are called); more "
+                         f"than {_MOST_CALLS} calls are refused")
     walk = _Walk(str(version or "1"), custom_objects or {})
     return walk.layer(config), walk.problems
 
@@ -123,7 +135,7 @@ class _Walk:
         return {k: setting(k, v, self.major) if _is_setting(k) else v for k, v in config.items()}
 
     def _known_layer(self, cls: Any, label: str, config: dict[str, Any]) -> dict[str, Any]:
-        config.update((k, self._inner(v)) for k, v in config.items() if k in _INNER and v)
+        config.update((k, self._inner(v)) for k, v in config.items() if k in INNER and v)
         config.update((k, setting(k, v, self.major)) for k, v in config.items() if _is_setting(k))
         anywhere(config)
         if self.zeroes and issubclass(cls, self.classes["Bidirectional"]) and isinstance(config.get("layer"), dict):
@@ -146,10 +158,10 @@ class _Walk:
         known = _known(cls)
         if not {"batch_input_shape", "input_shape"}.isdisjoint(config):          # which Keras 1 says in two ways
             config = {k: v for k, v in config.items() if k in known or k not in _FIRST}
-        known = known | {"num_constants", *_FIRST, *_INNER, "mode_type", "output_shape_type", "output_mask_type",
+        known = known | {"num_constants", *_FIRST, *INNER, "mode_type", "output_shape_type", "output_mask_type",
                                "reverse_state_order", *(_OF_RNNS if issubclass(cls, self.classes["RNN"]) else ())}
         if not config.keys() <= known:
-            kept = {k: config.pop(k) for k in [*_INNER, "name"] if k in config}
+            kept = {k: config.pop(k) for k in [*INNER, "name"] if k in config}
             try:
                 config = translate(cls, (), config)[1]
             except (TypeError, ValueError) as e:

@@ -16,14 +16,12 @@ from typing import Any, Iterator, Sequence
 import h5py
 import numpy as np
 
+from graphk.frontend.saving import headers
+from graphk.frontend.saving.chunks import check_chunks
 from graphk.frontend.saving.errors import GraphkFormatError, malformed
-from graphk.frontend.saving.headers import check_attributes
-from graphk.frontend.saving.heaps import check_heaps
 
 # Larger attributes do not fit into an object's header: Keras splits lists of names into `name0`, `name1`, …
 HEADER_LIMIT = 64512
-# deflate, shuffle, fletcher32, szip, nbit, scaleoffset, lzf: what comes with HDF5 and h5py.  Others are plugins: code.
-_FILTERS = {1, 2, 3, 4, 5, 6, 32000}
 _COMPRESSION = 1100                 # deflate makes at most 1032 bytes of one
 _KINDS = {"f", "i", "u", "b"}
 _LINKS = {h5py.h5l.TYPE_SOFT: "SoftLink", h5py.h5l.TYPE_EXTERNAL: "ExternalLink"}
@@ -32,15 +30,12 @@ _LINKS = {h5py.h5l.TYPE_SOFT: "SoftLink", h5py.h5l.TYPE_EXTERNAL: "ExternalLink"
 class Place:
     """A group of an open file.
 
-    file: what messages call the file; path: the group's path in it; source: the file's bytes, by which attributes are
-    checked before they are read; None for a file that the caller opened.
+    file: what messages call the file; path: the group's path in it; source: the file's bytes, from which attributes
+    are read; None for a file that the caller opened, for which h5py reads them.
     """
 
-    def __init__(self, group: Any, file: str, path: str = "", source: Any = None):
+    def __init__(self, group: Any, file: str, path: str = "", source: headers.Bytes | None = None):
         self._group, self.file, self.path, self._source = group, file, path, source
-        if source is not None:
-            with malformed(file, path, "the group's header cannot be found"):
-                check_attributes(source, h5py.h5o.get_info(group.id).addr, file)
 
     def error(self, reason: str, name: str = "") -> GraphkFormatError:
         """An error about something in this group."""
@@ -57,45 +52,35 @@ class Place:
 
     def text(self, name: str) -> str | None:
         """A text attribute, None if there is none."""
-        if not self.has_attribute(name):
-            return None
-        with malformed(self.file, self._at(name), "the attribute cannot be read as text"):
-            return self._string(self._value(name), name)
+        found = self._texts(name) if self.has_attribute(name) else None
+        if found is not None and len(found) != 1:
+            raise self.error(f"expected text, found {len(found)} texts", name)
+        return found[0] if found else None
 
     def texts(self, name: str) -> list[str] | None:
         """A list of texts, which may be split into `name0`, `name1`, …; None if there is none."""
         if self.has_attribute(name):
-            parts = [name]
-        else:
-            parts = [f"{name}0"] if self.has_attribute(f"{name}0") else []
-            while parts and self.has_attribute(f"{name}{len(parts)}"):
-                parts.append(f"{name}{len(parts)}")
-        if not parts:
-            return None
+            return self._texts(name)
         found: list[str] = []
-        for part in parts:
-            with malformed(self.file, self._at(part), "the attribute cannot be read as a list of texts"):
-                value = self._value(part)
-                found += [self._string(x, part) for x in np.asarray(value).reshape(-1).tolist()] \
-                    if not isinstance(value, h5py.Empty) else []
-        return found
+        part = 0
+        while self.has_attribute(f"{name}{part}"):
+            found += self._texts(f"{name}{part}")
+            part += 1
+        return found if part else None
 
-    def _value(self, name: str) -> Any:
-        """An attribute's value, which takes no more bytes than the file has."""
-        stored = self._group.attrs.get_id(name)
-        declared = math.prod(stored.shape or ()) * stored.get_type().get_size()
-        if declared > self._group.file.id.get_filesize():
-            raise self.error(f"it declares the shape {stored.shape}, {declared} bytes, more than the file has", name)
-        return self._group.attrs[name]
-
-    def _string(self, value: Any, name: str) -> str:
-        if isinstance(value, np.ndarray) and value.size == 1:
-            value = value.reshape(-1)[0]
-        if isinstance(value, bytes):
-            return value.decode("utf-8")
-        if isinstance(value, str):
-            return value.encode("utf-8", "surrogateescape").decode("utf-8")     # h5py lets wrong bytes through
-        raise self.error(f"expected text, found {type(value).__name__}", name)
+    def _texts(self, name: str) -> list[str]:
+        with malformed(self.file, self._at(name), "the attribute cannot be read as text"):
+            if self._source is not None:
+                found = headers.texts(self._source, h5py.h5o.get_info(self._group.id).addr, name)
+                return [x.decode("utf-8") for x in found]
+            stored = self._group.attrs.get_id(name)
+            if stored.shape and not math.prod(stored.shape):
+                return []
+            if not isinstance(stored.get_type(), h5py.h5t.TypeStringID):
+                raise ValueError("expected text, found data of another type")
+            value = self._group.attrs[name]
+            cells = [] if isinstance(value, h5py.Empty) else np.asarray(value).reshape(-1).tolist()
+            return [_decoded(x) for x in cells]
 
     # ---------------------------------------------------------------- groups and arrays
     def keys(self) -> list[str]:
@@ -114,6 +99,8 @@ class Place:
     def _open(self, name: str) -> Any:
         """The object at `name`, every step of whose path is a hard link."""
         steps = [s for s in name.split("/") if s]
+        if not steps or {".", ".."} & set(steps) or "\0" in name:
+            raise self.error("this is no name of an object", name)
         with malformed(self.file, self._at(name), "the object cannot be opened"):
             for i, step in enumerate(steps):
                 try:
@@ -160,14 +147,21 @@ class Place:
         return Stored(found, self, name)
 
 
+def _decoded(x: Any) -> str:
+    """h5py's text; it lets wrong bytes through."""
+    return x.decode("utf-8") if isinstance(x, bytes) else x.encode("utf-8", "surrogateescape").decode("utf-8")
+
+
 class Stored:
     """An array in a file.  shape, dtype: what reading gives."""
 
     def __init__(self, dataset: Any, place: Place, name: str):
         self._data, self._place, self.name = dataset.id, place, name
         with malformed(place.file, place._at(name), "the array cannot be described"):
-            self._properties = self._data.get_create_plist()
             self.dtype: np.dtype = self._data.dtype
+            if self.dtype.kind not in _KINDS:          # before the library looks for values in heaps
+                raise self.error(f"expected numbers, found data of type {self.dtype}")
+            self._properties = self._data.get_create_plist()
             if self._data.get_space().get_simple_extent_type() == h5py.h5s.NULL:
                 raise self.error("the array is empty (it has a null data space)")
             self.shape: tuple[int, ...] = tuple(int(n) for n in self._data.shape)
@@ -176,17 +170,16 @@ class Stored:
 
     def _check(self) -> None:
         data, properties = self._data, self._properties
-        if self.dtype.kind not in _KINDS or self.dtype.hasobject or self.dtype.names:
-            raise self.error(f"expected numbers, found data of type {self.dtype}")
         if properties.get_layout() == h5py.h5d.VIRTUAL or properties.get_external_count():
             raise self.error("its data lies in other files, which is refused. Copy it into the file")
-        filters = {properties.get_filter(i)[0] for i in range(properties.get_nfilters())}
-        if not filters <= _FILTERS:
-            raise self.error(f"it is stored by the filters {sorted(filters - _FILTERS)}, which are plug-ins: refused")
+        filtered = properties.get_nfilters() > 0
         stored, declared = data.get_storage_size(), self.size * self.dtype.itemsize
-        if declared > stored * (_COMPRESSION if filters else 1):
+        stored = min(stored, h5py.h5i.get_file_id(data).get_filesize())          # whatever it declares
+        if declared > stored * (_COMPRESSION if filtered else 1):
             raise self.error(f"it declares the shape {self.shape} of {self.dtype}, {declared} bytes, but the file "
                              f"stores {stored}")
+        if properties.get_layout() == h5py.h5d.CHUNKED and self.size:
+            check_chunks(data, properties)
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         return self.read().astype(dtype or self.dtype, copy=False)
@@ -234,8 +227,9 @@ def reading(filepath: Any) -> Iterator[Place]:
     with file, contextlib.ExitStack() as opened:
         is_path = isinstance(filepath, (str, os.PathLike))
         source = opened.enter_context(open(filepath, "rb")) if is_path else filepath
-        check_heaps(source, file, name)
-        yield Place(file, name, source=source)
+        with malformed(name, "", "the file cannot be opened as HDF5"):
+            data = headers.opened(source, file.userblock_size)
+        yield Place(file, name, source=data)
 
 
 def file_name(filepath: Any) -> str:

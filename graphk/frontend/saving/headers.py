@@ -1,82 +1,153 @@
-"""Attributes of HDF5 objects as they stand in the file, checked before the HDF5 library reads them.
+"""Attributes of HDF5 objects, read from the bytes of the file: lists of texts, which is all that Keras keeps there.
 
-In: the bytes of a file, the address of an object's header.  Out: nothing, or a GraphkFormatError.  What always holds: a
-text of variable length declares no more bytes than the file has; the library allocates what it declares before it looks
-for it.  Attributes that lie elsewhere than in the header are not looked at.
+In: a file's bytes, the address of an object's header.  Out: the texts of an attribute.  What always holds: the HDF5
+library is not asked, which believes what types and lengths an attribute declares; no more is read than the file holds.
 """
 from __future__ import annotations
 
+import math
 import struct
-from typing import Any, Iterator
+from typing import Any, Iterator, NamedTuple
 
-from graphk.frontend.saving.errors import GraphkFormatError
-
-_ATTRIBUTE, _CONTINUATION, _VARIABLE_LENGTH = 0x0C, 0x10, 9
-_MOST_BLOCKS = 1000
-
-
-def check_attributes(source: Any, address: int, name: str) -> None:
-    """GraphkFormatError for an attribute of the object whose header stands at `address` that declares too much."""
-    size = source.seek(0, 2)
-    try:
-        for kind, data in _messages(source, address):
-            if kind == _ATTRIBUTE:
-                _check(data, size, name)
-    except (struct.error, IndexError):
-        return                                         # cut off or damaged: the library says so by itself
+_ATTRIBUTE, _CONTINUATION = 0x0C, 0x10
+_TEXT, _VARIABLE = 3, 9                   # classes of types; of the second those that begin with _OF_LETTERS are texts
+_OF_LETTERS = 1
+_NULL = 2                                 # a data space that holds nothing
+_REFERENCE = 16                           # bytes for a text that lies in a heap: its length, the heap, its number there
+_HEAP = b"GCOL\x01"
 
 
-def _read(source: Any, start: int, count: int) -> bytes:
-    source.seek(start)
-    return bytes(source.read(min(count, 1 << 20)))
+class Bytes(NamedTuple):
+    """A file's bytes: a file object, where HDF5 begins in it, how many there are."""
+    file: Any
+    base: int
+    size: int
+
+    def read(self, start: int, count: int) -> bytes:
+        """Exactly these bytes; ValueError if the file has not all of them."""
+        if start < 0 or count < 0 or self.base + start + count > self.size:
+            raise ValueError(f"{count} bytes at {start} are not within the {self.size} bytes of the file")
+        self.file.seek(self.base + start)
+        return bytes(self.file.read(count))
 
 
-def _messages(source: Any, address: int) -> Iterator[tuple[int, bytes]]:
+def opened(file: Any, base: int) -> Bytes:
+    """The bytes of a file object in which HDF5 begins at `base`; ValueError if its addresses are not of 8 bytes."""
+    source = Bytes(file, base, file.seek(0, 2))
+    head = source.read(0, 16)
+    widths = head[13:15] if head[8] < 2 else head[9:11]
+    if widths != b"\x08\x08":
+        raise ValueError(f"its addresses and lengths have {widths[0]} and {widths[1]} bytes; only 8 are read")
+    return source
+
+
+def texts(source: Bytes, address: int, name: str) -> list[bytes]:
+    """The texts of the attribute `name` of the object whose header stands at `address`; ValueError if it has others."""
+    for kind, body in _messages(source, address):
+        if kind == _ATTRIBUTE:
+            label, type_, space, data = _parts(body)
+            if label == name.encode("utf-8"):
+                return _texts(source, type_, space, data)
+    raise ValueError("it is stored apart from its object, which is not read: copy the file with h5py")
+
+
+def _messages(source: Bytes, address: int) -> Iterator[tuple[int, bytes]]:
     """(kind, data) of an object header's messages, in its first block and those it goes on in."""
-    head = _read(source, address, 64)
+    head = source.read(address, 16)
     newer = head[:4] == b"OHDR"
     if newer:
         flags = head[5]
         at = 6 + 16 * bool(flags & 0x20) + 4 * bool(flags & 0x10)
         width = 1 << (flags & 3)
-        blocks = [(address + at + width, int.from_bytes(head[at:at + width], "little"))]
+        count = int.from_bytes(source.read(address + at, width), "little")
+        blocks = [(address + at + width, count)]
         layout, extra = "<BHB", 2 * bool(flags & 4)
     else:
         blocks = [(address + 16, struct.unpack_from("<I", head, 8)[0])]
         layout, extra = "<HHB3x", 0
-    done = 0
-    while done < min(len(blocks), _MOST_BLOCKS):
-        data = _read(source, *blocks[done])
-        done += 1
+    for start, count in blocks:                        # which grow
+        data = source.read(start, count)
         at = 0
         while at + struct.calcsize(layout) <= len(data):
-            kind, count, _ = struct.unpack_from(layout, data, at)
+            kind, length, _ = struct.unpack_from(layout, data, at)
             at += struct.calcsize(layout) + extra
-            body = data[at:at + count]
-            at += count
+            body = data[at:at + length]
+            at += length
             if kind == _CONTINUATION:
                 start, length = struct.unpack_from("<QQ", body)
                 blocks.append((start + 4, length - 8) if newer else (start, length))
+                if sum(count for _, count in blocks) > source.size:
+                    raise ValueError("its header is longer than the file")
             else:
                 yield kind, body
 
 
-def _check(body: bytes, size: int, name: str) -> None:
-    version = body[0]
-    names, types, spaces = struct.unpack_from("<HHH", body, 2)
-    at = 8 + (version == 3)
-
-    def padded(count: int) -> int:
-        return -(-count // 8) * 8 if version == 1 else count
-    label = body[at:at + names].rstrip(b"\0").decode("utf-8", "replace")
-    at += padded(names)
-    if body[at] & 0x0F != _VARIABLE_LENGTH:
-        return
-    at += padded(types) + padded(spaces)
-    for place in range(at, len(body) - 15, 16):
-        length = struct.unpack_from("<I", body, place)[0]
-        if length > size:
-            raise GraphkFormatError(name, label, f"a text declares {length} bytes, more than the {size} of the file")
+def _parts(body: bytes) -> tuple[bytes, bytes, bytes, bytes]:
+    """An attribute's name, type, data space and data."""
+    version, flags = body[0], body[1]
+    sizes = struct.unpack_from("<HHH", body, 2)
+    if version not in (1, 2, 3) or version > 1 and flags:
+        raise ValueError("its type is shared with other objects, or of an unknown version")
+    at, out = 8 + (version == 3), []
+    for size in sizes:
+        out.append(body[at:at + size])
+        at += -(-size // 8) * 8 if version == 1 else size
+    return out[0].rstrip(b"\0"), out[1], out[2], body[at:]
 
 
-__all__ = ["check_attributes"]
+def _texts(source: Bytes, type_: bytes, space: bytes, data: bytes) -> list[bytes]:
+    cls, size = type_[0] & 0x0F, struct.unpack_from("<I", type_, 4)[0]
+    version, rank = space[0], space[1]
+    if version == 2 and space[3] == _NULL:
+        return []
+    count = math.prod(struct.unpack_from(f"<{rank}Q", space, 8 if version == 1 else 4))
+    if not count:                                      # Keras writes a list of no names as one of no numbers
+        return []
+    width = _REFERENCE if cls == _VARIABLE else size
+    if cls not in (_TEXT, _VARIABLE) or cls == _VARIABLE and type_[1] & 0x0F != _OF_LETTERS:
+        raise ValueError(f"expected text, found data of another type (HDF5's class {cls})")
+    if not size or cls == _VARIABLE and size != _REFERENCE or count * width > len(data):
+        raise ValueError(f"it declares {count} texts of {size} bytes, and stores {len(data)} bytes")
+    cells = [data[i * width:(i + 1) * width] for i in range(count)]
+    return [c.rstrip(b"\0") for c in cells] if cls == _TEXT else _from_heaps(source, cells)
+
+
+def _from_heaps(source: Bytes, references: list[bytes]) -> list[bytes]:
+    heaps: dict[int, dict[int, tuple[int, int]]] = {}
+    out, total = [], 0
+    for reference in references:
+        length, heap, index = struct.unpack("<IQI", reference)
+        if not length:
+            out.append(b"")
+            continue
+        if heap not in heaps:
+            heaps[heap] = _objects(source, heap)
+        if index not in heaps[heap] or heaps[heap][index][1] < length:
+            raise ValueError(f"a text of {length} bytes is not in its heap (object {index} at {heap})")
+        total += length
+        if total > source.size:
+            raise ValueError(f"its texts declare {total} bytes and more, the file has {source.size}")
+        out.append(source.read(heaps[heap][index][0], length).rstrip(b"\0"))
+    return out
+
+
+def _objects(source: Bytes, heap: int) -> dict[int, tuple[int, int]]:
+    """Start and size of the objects in a global heap, which they fill one after another."""
+    head = source.read(heap, 16)
+    if head[:5] != _HEAP:
+        raise ValueError(f"there is no global heap at {heap}")
+    at, end = 16, struct.unpack_from("<Q", head, 8)[0]
+    data = source.read(heap, end)
+    found: dict[int, tuple[int, int]] = {}
+    while at + 16 <= end:
+        index, length = struct.unpack_from("<H6xQ", data, at)
+        if not index:                                  # what is free, up to the end
+            break
+        if at + 16 + length > end:
+            raise ValueError(f"an object of {length} bytes does not fit into its global heap, which has {end} bytes")
+        found[index] = (heap + at + 16, length)
+        at += 16 + -(-length // 8) * 8
+    return found
+
+
+__all__ = ["Bytes", "opened", "texts"]

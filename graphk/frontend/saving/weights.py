@@ -72,15 +72,26 @@ def source(root: Place) -> Source:
     if names is None:
         raise place.error(f"no attribute `layer_names`: this is no file of Keras weights. It holds {place.keys()[:8]}")
     layers = []
-    for name in names:
+    for name in _distinct(place, "layer_names", names):
         group = place.group(name)
         stored = group.texts("weight_names")
         if stored is None:
             raise group.error("the layer has no attribute `weight_names`")
         if stored:
-            layers.append((name, [group.array(n) for n in stored]))
+            layers.append((name, [group.array(n) for n in _distinct(group, "weight_names", stored)]))
     version = place.text("keras_version") or root.text("keras_version") or "1"
     return Source(place, layers, version.split(".")[0], place.text("backend") or root.text("backend"))
+
+
+def _distinct(place: Place, attribute: str, names: list[str]) -> list[str]:
+    """The names, each of which stands for another object."""
+    seen: set[str] = set()
+    for name in names:
+        steps = "/".join(s for s in name.split("/") if s)
+        if steps in seen:
+            raise place.error(f"it lists `{name:.80}` twice", attribute)
+        seen.add(steps)
+    return names
 
 
 def _numbered(place: Place) -> list[tuple[str, list[Stored]]]:

@@ -6,6 +6,7 @@ import pytest
 from graphk import backend as K
 from graphk import layers as L
 from graphk import optimizers, regularizers
+from graphk.frontend.engine import network
 from graphk.models import Model, Sequential
 
 
@@ -179,6 +180,8 @@ CASES = {
     "class for an optimizer": (lambda: two().compile(optimizers.SGD, "mse"), ValueError, "Write SGD(...)."),
     "number for a target": (lambda: two().compile("sgd", "mse", target_tensors=5), TypeError, "outputs ['d']; "
                                                                                               "received 5."),
+    "strides and dilation": (lambda: L.Conv2D(2, 3, strides=2, dilation_rate=(1, 2), name="c"), ValueError,
+                             "Conv2D layer c: strides=(2, 2) and dilation_rate=(1, 2) do not go together"),
     # shapes of inputs
     "shape that is a number": (lambda: L.Input(5), TypeError, "`shape` must be a tuple of sizes; received 5. Write "
                                                               "(5,)."),
@@ -297,6 +300,22 @@ def test_a_compile_that_failed_leaves_the_model_as_it_was():
             m.compile("adam", **wrong)
     assert m.evaluate(x, y, verbose=0) == first and m.metrics_names == ["loss", "mean_absolute_error"]
     assert m.train_on_batch(x, y)[0] == first[0] and type(m.optimizer).__name__ == "SGD"
+
+
+def test_layers_are_added_in_as_many_steps_as_there_are(monkeypatch):
+    made = []
+    measure = network.GraphMap
+    monkeypatch.setattr(network, "GraphMap", lambda *args: made.append(1) or measure(*args))
+    m = Sequential([L.Dense(2, input_shape=(3,), name="d")])
+    for _ in range(20):
+        m.add(L.Dense(2))
+    assert len(made) == 0 and len(m.get_config()["layers"]) == 21
+    m.pop()
+    assert m.predict(np.ones((2, 3))).shape == (2, 2) and len(m.layers) == 20 and len(made) <= 2
+    with pytest.raises(ValueError, match='name "d" is used 2 times'):
+        m.add(L.Dense(2, name="d"))
+    with pytest.raises(AttributeError, match="'Sequential' object has no attribute 'lairs'"):
+        m.lairs()
 
 
 def test_weights_that_do_not_fit_change_none():

@@ -86,16 +86,20 @@ class Network(NetworkConfig, Subclassed):
         self._output_coordinates = [x._keras_history for x in self.outputs]
         self._input_layers = [h[0] for h in self._input_coordinates]
         self._output_layers = [h[0] for h in self._output_coordinates]
-        graph = GraphMap(self.inputs, self.outputs)
-        self._network_nodes, self._layers = graph.nodes, graph.layers
-        self._nodes_by_depth, self._layers_by_depth = graph.nodes_by_depth, graph.layers_by_depth
-        self._node_depths = graph.node_depths
+        self._map_graph()
         self.input_spec = None
         self.built = True
         self._compute_feeds()
         masks = [getattr(x, "_keras_mask", None) for x in self.outputs]
         self._call_cache: dict[tuple[Any, ...], Any] = {(object_list_uid(self.inputs), ""): (self.outputs, masks)}
         self._record_self(masks)
+
+    def _map_graph(self) -> None:
+        """Find the layers and calls between inputs and outputs, and their order."""
+        graph = GraphMap(self.inputs, self.outputs)
+        self._network_nodes, self._layers = graph.nodes, graph.layers
+        self._nodes_by_depth, self._layers_by_depth = graph.nodes_by_depth, graph.layers_by_depth
+        self._node_depths = graph.node_depths
 
     def _record_self(self, masks: list[Any]) -> None:
         """The model's own first call: on its own inputs, giving its own outputs."""

@@ -22,6 +22,9 @@ from graphk.frontend.utils.blame import unchanged
 from graphk.frontend.utils.generic_utils import config_of
 
 
+_MAP = ("_network_nodes", "_layers", "_nodes_by_depth", "_layers_by_depth", "_node_depths")
+
+
 class Sequential(Model):
     """A linear stack of layers.
 
@@ -95,6 +98,20 @@ class Sequential(Model):
             )
         self._stack.append(layer)
         self._rebuild(out)
+
+    def _map_graph(self) -> None:
+        """Leave the map to whoever reads it first, so that adding n layers makes one map, and not n."""
+        for name in _MAP:
+            vars(self).pop(name, None)
+        names = [la.name for la in {id(la): la for la in [*self._input_layers, *self._stack]}.values()]
+        if len(set(names)) < len(names) or hasattr(self._stack[0], "branch_inputs"):
+            super()._map_graph()                                           # raises an error that says which
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _MAP and vars(self).get("outputs"):
+            super()._map_graph()
+            return vars(self)[name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def _rebuild(self, output: Any) -> None:
         self._inbound_nodes, self.predict_function = [], None

@@ -65,6 +65,9 @@ class _Conv(Spatial):
             data_format = "channels_last"
         self.data_format = K.normalize_data_format(data_format)
         self.dilation_rate = normalize_tuple(dilation_rate, rank, "dilation_rate", 1)
+        if max(self.strides) > 1 and max(self.dilation_rate) > 1:
+            raise ValueError(f"{type(self).__name__} layer {self.name}: strides={self.strides} and dilation_rate="
+                             f"{self.dilation_rate} do not go together; expected one of them to be 1.")
         self.use_bias = use_bias
         adopt(self, activation=activation, kernel_initializer=kernel_initializer, bias_initializer=bias_initializer,
               kernel_regularizer=kernel_regularizer, bias_regularizer=bias_regularizer,

@@ -18,7 +18,7 @@ from graphk.frontend.foreign import Foreign
 from graphk.frontend.numpy_calls import numbers, numpy_call
 from graphk.ir.dims import Dim, DimExpr, dim_max, floordiv
 from graphk.ir.node import Node
-from graphk.ir.opdef import as_node
+from graphk.ir.opdef import as_node, promote
 from graphk.ir.ops import elementwise as ew
 from graphk.ir.ops import shape as sh
 from graphk.ir.ops.contract import dot as ir_dot
@@ -251,10 +251,13 @@ def operands(a: Any, b: Any) -> list[Any]:
 
 
 def power(x: Node, a: Any) -> Node:
-    """`x ** a`; small integer exponents become products, which are exact for negative bases."""
+    """`x ** a`; small integer exponents become products, which are exact for negative bases; integers stay integers."""
     if isinstance(a, (int, float)) and a in (1, 2, 3):
         return {1: x, 2: ew.square(x), 3: ew.mul(ew.square(x), x)}[int(a)]
-    return ew.pow(x, node_of(a, x.dtype if not isinstance(a, Tensor) else None))
+    to = node_of(a, x.dtype if not isinstance(a, Tensor) else None)
+    if x.t.is_float or to.t.is_float or isinstance(a, float):
+        return ew.pow(x, to)
+    return ew.cast(ew.round(ew.pow(ew.cast(x, "float64"), ew.cast(to, "float64"))), promote([x.dtype, to.dtype]))
 
 
 _phase_cache: "weakref.WeakKeyDictionary[Node, bool]" = weakref.WeakKeyDictionary()
@@ -289,12 +292,8 @@ def as_dim(x: Any) -> Dim:
 
 
 _DIM_OPS: dict[str, Callable[[Dim, Dim], Dim]] = {
-    "add": lambda a, b: a + b,
-    "sub": lambda a, b: a - b,
-    "mul": lambda a, b: a * b,
-    "floordiv": floordiv,
-    "max": dim_max,
-}
+    "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "floordiv": floordiv,
+    "max": dim_max}
 
 
 def _node_dim(node: Node) -> Dim:

@@ -207,6 +207,15 @@ def test_arguments_that_are_arrays_numbers_of_numpy_or_tensors():
         assert K.int_shape(K.sum(c(2, 3, 4), axis=axes)) == (4,)
 
 
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_powers_of_integers_are_integers(dtype):
+    x = K.constant([-3, 2, 7], dtype=dtype)
+    for a, want in ((0, [1, 1, 1]), (2, [9, 4, 49]), (5, [-243, 32, 16807]), (K.constant([1, 3, 4], dtype=dtype),
+                                                                              [-3, 8, 2401])):
+        assert K.dtype(K.pow(x, a)) == dtype and K.eval(K.pow(x, a)).tolist() == want
+    assert K.dtype(K.pow(x, .5)) == "float32"
+
+
 def test_updates_in_the_forms_scripts_use():
     v = K.variable([1., 2.])
     K.function([], [], [(v, v * 2)])([])

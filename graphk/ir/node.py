@@ -8,6 +8,7 @@ user's lines live in the side table `origin_of`, never in the node.
 """
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import os
@@ -154,10 +155,14 @@ _scope: list[Origin] = []
 NO_ORIGIN = Origin()
 
 
+def _is_ours(file: str) -> bool:
+    return (file.startswith(_package) and file != _example) or file == contextlib.__file__
+
+
 def user_line() -> str:
-    """`file:line` of the innermost caller outside graphk."""
+    """`file:line` of the innermost caller outside graphk (and outside the library that enters its contexts)."""
     frame = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(_package) and frame.f_code.co_filename != _example:
+    while frame is not None and _is_ours(frame.f_code.co_filename):
         frame = frame.f_back          # type: ignore[assignment]
     return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
 

@@ -479,3 +479,11 @@ def test_what_a_run_leaves_behind():
     assert m.fit(X, [Y, Y], epochs=1, initial_epoch=3, verbose=0).epoch == []
     assert isinstance(m.train_on_batch(X, [Y, Y]), list) and np.ndim(seq().train_on_batch(X, Y)) == 0
     assert isinstance(seq().evaluate(X, Y, verbose=0), float)
+
+
+def test_nodes_know_the_line_that_called_the_layer():
+    model = Sequential([L.Dense(3, input_shape=(2,))])              # this line, not one of what the call goes through
+    from graphk.ir.node import origin_of
+    where = origin_of(model.output.node)
+    line = test_nodes_know_the_line_that_called_the_layer.__code__.co_firstlineno + 1
+    assert where.layer == model.layers[0].name and where.line == f"{__file__}:{line}"

@@ -14,15 +14,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from graphk.codegen import batch, objects, store
-from graphk.codegen.store import CacheWarning, directory
+from graphk.codegen.store import CacheWarning
 from graphk.codegen.target import Target
 from graphk.codegen.versions import versions
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MAGIC = b"GKOBJ001"
 SUFFIX = ".gko"
@@ -85,7 +89,7 @@ def _unpack(data: bytes, entries: tuple[str, ...], target: Target) -> objects.Co
     return objects.CompiledObject(rest[8 + size :], entries, target, tuple(meta["needs"]))
 
 
-def _from_disk(path: Path, entries: tuple[str, ...], target: Target) -> objects.CompiledObject | None:
+def _from_disk(path: str, entries: tuple[str, ...], target: Target) -> objects.CompiledObject | None:
     try:
         data = store.read(path)
     except store.RefusedError as error:
@@ -100,7 +104,7 @@ def _from_disk(path: Path, entries: tuple[str, ...], target: Target) -> objects.
         # Not an error of the user's: a torn disk or a stray edit. The kernel is made again.
         _STATS["corrupt"] += 1
         with contextlib.suppress(OSError):
-            path.unlink()
+            os.unlink(path)
         return None
     _STATS["disk_hits"] += 1
     return compiled
@@ -131,7 +135,7 @@ class _Batch:
         place = store.usable_directory()
         found = _READY.pop(key, None)
         if found is None and place is not None:
-            found = _from_disk(place / (key + SUFFIX), job[1], job[2])
+            found = _from_disk(os.path.join(place, key + SUFFIX), job[1], job[2])
         if found is None:
             self.missing[key] = job
         else:
@@ -190,16 +194,13 @@ def _put(key: str, made: objects.CompiledObject) -> objects.CompiledObject:
     _STATS["compiled"] += 1
     place = store.usable_directory()
     if place is not None:
-        store.write(place / (key + SUFFIX), _pack(made))
+        store.write(os.path.join(place, key + SUFFIX), _pack(made))
     return made
 
 
 def _on_disk(key: str) -> bool:
     """Whether there is a file of that name, as far as one can see."""
-    try:
-        return (directory() / (key + SUFFIX)).exists()
-    except OSError:
-        return False
+    return os.path.exists(os.path.join(store.directory(), key + SUFFIX))
 
 
 def prefetch(source: str, entries: tuple[str, ...], target: Target) -> None:
@@ -253,6 +254,13 @@ def get_block(symbol: str, target: Target) -> int:
     return get_kernel(objects.BLOCK, (symbol,), target)[symbol]
 
 
+def directory() -> Path:
+    """Where compiled kernels are kept."""
+    from pathlib import Path
+
+    return Path(store.directory())
+
+
 def stats() -> dict[str, float]:
     """Counts and seconds of this process."""
     with _LOCK:
@@ -261,14 +269,12 @@ def stats() -> dict[str, float]:
 
 def clear() -> int:
     """Delete this user's cached files; returns how many. Kernels already loaded stay loaded."""
-    place = directory()
-    if not place.is_dir():
-        return 0
-    count = 0
-    for path in [*place.glob(f"*{SUFFIX}"), *place.glob(".*.tmp"), *place.glob(f"*{store.HOST_SUFFIX}")]:
-        with contextlib.suppress(OSError):
-            path.unlink()
-            count += path.suffix != store.HOST_SUFFIX
+    place, count = store.directory(), 0
+    for name in os.listdir(place) if os.path.isdir(place) else ():
+        if name.endswith((SUFFIX, store.HOST_SUFFIX)) or (name.startswith(".") and name.endswith(".tmp")):
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(place, name))
+                count += not name.endswith(store.HOST_SUFFIX)
     return count
 
 

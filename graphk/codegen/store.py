@@ -13,7 +13,6 @@ import os
 import stat
 import threading
 import warnings
-from pathlib import Path
 
 
 class CacheWarning(UserWarning):
@@ -27,17 +26,17 @@ class RefusedError(Exception):
 WARNED: set[str] = set()
 HOST_SUFFIX = ".host"            # a file that says what LLVM calls this machine (``target``)
 
-def directory() -> Path:
-    """Where compiled kernels are kept."""
+
+def directory() -> str:
+    """Where files are kept."""
     named = os.environ.get("GRAPHK_CACHE_DIR", "").strip()
     if named:
-        return Path(named).expanduser()
-    try:
-        home = Path.home()
-    except RuntimeError:                        # this user has no home
+        return os.path.expanduser(named)
+    home = os.path.expanduser("~")
+    if home.startswith("~"):                    # this user has no home
         import tempfile
-        home = Path(tempfile.gettempdir())
-    return home / ".graphk" / "cache"
+        home = tempfile.gettempdir()
+    return os.path.join(home, ".graphk", "cache")
 
 
 def warn(topic: str, message: str) -> None:
@@ -56,15 +55,18 @@ def _untrusted(info: os.stat_result) -> str:
     return ""
 
 
-def _make_private(path: Path) -> None:
+def _make_private(path: str) -> None:
     """Create missing parents and ``path``, each readable by this user only; races are harmless."""
-    for part in [*reversed(path.parents), path]:
-        if not part.exists():
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(part, 0o700)
+    parent = os.path.dirname(path)
+    if os.path.exists(path) or parent == path:
+        return
+    if parent:
+        _make_private(parent)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o700)
 
 
-def usable_directory() -> Path | None:
+def usable_directory() -> str | None:
     """The cache directory if it exists (or could be created) and is this user's own."""
     path = directory()
     try:
@@ -88,7 +90,7 @@ def usable_directory() -> Path | None:
     return path
 
 
-def read(path: Path) -> bytes | None:
+def read(path: str) -> bytes | None:
     """Bytes of a file; None if it is absent, RefusedError if it is unreadable or not this user's own."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0))
@@ -105,9 +107,10 @@ def read(path: Path) -> bytes | None:
         return file.read()
 
 
-def write(path: Path, data: bytes) -> None:
+def write(path: str, data: bytes) -> None:
     """Whole file or none: written under a name of its own, then renamed over the final one."""
-    aside = path.with_name(f".{path.stem}.{os.getpid()}.{threading.get_ident()}.tmp")
+    folder, name = os.path.split(path)
+    aside = os.path.join(folder, f".{os.path.splitext(name)[0]}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:

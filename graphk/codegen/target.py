@@ -12,7 +12,6 @@ import functools
 import hashlib
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from graphk.codegen import store
 from graphk.codegen.scalars import ITEMSIZE
@@ -103,7 +102,8 @@ def _host() -> tuple[str, str, str]:
     place = store.usable_directory() if machine else None
     if place is None:
         return _ask_llvm()
-    path = place / f"{hashlib.sha256(f'{tools()}|{machine}'.encode()).hexdigest()}{store.HOST_SUFFIX}"
+    name = hashlib.sha256(f"{tools()}|{machine}".encode()).hexdigest() + store.HOST_SUFFIX
+    path = os.path.join(place, name)
     found = _kept(path)
     if found is None:
         found = _ask_llvm()
@@ -112,7 +112,7 @@ def _host() -> tuple[str, str, str]:
     return found
 
 
-def _kept(path: Path) -> tuple[str, str, str] | None:
+def _kept(path: str) -> tuple[str, str, str] | None:
     """What an earlier process kept, if it is whole and nobody else's."""
     try:
         digest, text = (store.read(path) or b"\n").decode().split("\n", 1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
-from pathlib import Path
+import os
 
 # These print, keep or simulate kernels: what they decide stands in the source text, which is part of every key.
 _NOT_COMPILING = frozenset(
@@ -23,9 +23,16 @@ def _package(name: str) -> str:
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
         return "absent"
-    folder = Path(spec.origin).parent
-    digest = hashlib.sha256((folder / "_version.py").read_bytes()).hexdigest()
-    return f"{digest} {[path.stat().st_size for path in sorted(folder.glob('binding/*llvmlite*'))]}"
+    folder = os.path.dirname(spec.origin)
+    digest = hashlib.sha256(_bytes(os.path.join(folder, "_version.py"))).hexdigest()
+    binding = os.path.join(folder, "binding")
+    names = sorted(os.listdir(binding)) if os.path.isdir(binding) else []
+    return f"{digest} {[os.stat(os.path.join(binding, n)).st_size for n in names if 'llvmlite' in n]}"
+
+
+def _bytes(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
 
 
 @functools.lru_cache(maxsize=1)
@@ -38,9 +45,10 @@ def tools() -> str:
 def versions() -> str:
     """The compilers and the modules of this package that compile."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        if path.name not in _NOT_COMPILING:
-            digest.update(path.read_bytes())
+    folder = os.path.dirname(os.path.abspath(__file__))
+    for name in sorted(os.listdir(folder)):
+        if name.endswith(".py") and name not in _NOT_COMPILING:
+            digest.update(_bytes(os.path.join(folder, name)))
     return f"{tools()}|{digest.hexdigest()}"
 
 

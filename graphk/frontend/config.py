@@ -13,8 +13,10 @@ import math
 import numbers
 import os
 import warnings
-from pathlib import Path
-from typing import Any, Mapping
+from typing import TYPE_CHECKING, Any, Mapping
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FILE = "graphk.json"
 DEFAULTS: dict[str, Any] = {"floatx": "float32", "epsilon": 1e-7, "backend": "tensorflow",
@@ -74,21 +76,27 @@ def _known(name: Any, allowed: tuple[str, ...], what: str, source: str) -> str:
 # ------------------------------------------------------------------ the file
 def path() -> Path:
     """Where the configuration file is looked for."""
+    from pathlib import Path
+    return Path(_file())
+
+
+def _file() -> str:
     named = os.environ.get("GRAPHK_HOME", "").strip()
     if named:
-        return Path(named).expanduser() / FILE
-    home = Path(os.path.expanduser("~"))                # stays "~" where there is no home
+        return os.path.join(os.path.expanduser(named), FILE)
+    home = os.path.expanduser("~")                      # stays "~" where there is no home
     if not os.access(home, os.W_OK):
         import tempfile
-        home = Path(tempfile.gettempdir())
-    return home / ".graphk" / FILE
+        home = tempfile.gettempdir()
+    return os.path.join(home, ".graphk", FILE)
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read(file: str) -> dict[str, Any]:
     """The settings of the file, the defaults for those that it does not name."""
     fix = f"Repair {file}, or delete it: graphk then writes it anew."
     try:
-        given = json.loads(file.read_text(encoding="utf-8"))
+        with open(file, encoding="utf-8") as stream:
+            given = json.load(stream)
     except (FileNotFoundError, NotADirectoryError):
         return dict(DEFAULTS)
     except PermissionError as e:
@@ -103,12 +111,13 @@ def _read(file: Path) -> dict[str, Any]:
     return {**DEFAULTS, **_checked(given, f"The configuration file {file}")}
 
 
-def _write(file: Path) -> None:
+def _write(file: str) -> None:
     """Write the defaults; whoever reads meanwhile finds the whole file or none."""
-    part = file.with_name(f"{FILE}.{os.getpid()}")
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    part.write_text(json.dumps(DEFAULTS, indent=4) + "\n", encoding="utf-8")
-    part.replace(file)
+    part = f"{file}.{os.getpid()}"
+    os.makedirs(os.path.dirname(file), mode=0o700, exist_ok=True)
+    with open(part, "w", encoding="utf-8") as stream:
+        stream.write(json.dumps(DEFAULTS, indent=4) + "\n")
+    os.replace(part, file)
 
 
 # ------------------------------------------------------------------ the environment
@@ -133,10 +142,10 @@ def _number(text: str) -> Any:
 
 def load() -> dict[str, Any]:
     """The settings as file and environment say now; a missing file is written."""
-    file = path()
+    file = _file()
     settings = _read(file)
     with contextlib.suppress(OSError):                 # the file only helps to find the settings: nothing needs it
-        if not file.exists():
+        if not os.path.exists(file):
             _write(file)
     return {**settings, **_flags(os.environ.get("GRAPHK_FLAGS", ""))}
 

@@ -12,7 +12,6 @@ from typing import Callable, Iterable, Iterator, NamedTuple, Sequence
 
 from graphk.ir.dims import Dim, DimExpr, symbols
 from graphk.ir.node import Graph, Node, is_interned, note_sound, origin_of
-from graphk.ir.text import node_names, node_text
 from graphk.ir.types import NARROW, TensorType, TupleType, Type
 from graphk.ir.values import plain
 from graphk.ir.verify_program import VerifyError, blame, verify_kernel, verify_program
@@ -48,8 +47,14 @@ def _verify_rules(graph: Graph, after: str, rules: Sequence[Rule]) -> None:
             try:
                 _verify_rules(body, after, inner)
             except VerifyError as e:
-                where = node_text(node, node_names(graph))
+                where = _line(node, graph)
                 raise VerifyError(f"in the body of {where}:\n{e}", e.rule, e.node) from None
+
+
+def _line(node: Node, graph: Graph | None = None) -> str:
+    """The line of a node in the text of its graph."""
+    from graphk.ir.text import node_names, node_text      # only an error needs it
+    return node_text(node, node_names(graph) if graph is not None else None)
 
 
 def _report(graph: Graph, after: str, rule: Rule, node: Node | None, message: str) -> str:
@@ -57,7 +62,7 @@ def _report(graph: Graph, after: str, rule: Rule, node: Node | None, message: st
              f"  rule: {rule.__name__} ({(rule.__doc__ or '').strip().splitlines()[0].rstrip('.')})"]
     if node is not None:
         where = origin_of(node)
-        lines.append(f"  node: {node_text(node, node_names(graph))}")
+        lines.append(f"  node: {_line(node, graph)}")
         lines += [f"  {word}: {text}" for word, text in
                   (("layer", where.layer), ("your line", where.line), ("made by rule", where.rule)) if text]
     return "\n".join(lines + blame(after))
@@ -181,7 +186,7 @@ def bodies_closed(graph: Graph) -> Iterator[Broken]:
             inside = set(body.inputs)
             for n in body.nodes():
                 if n.op.name in ("input", "variable", "phase") and n not in inside:
-                    yield Broken(node, f"its body reads {node_text(n)}, which is not among the body's inputs")
+                    yield Broken(node, f"its body reads {_line(n)}, which is not among the body's inputs")
             if len(body.inputs) != len(node.inputs):
                 yield Broken(node, f"its body takes {len(body.inputs)} inputs, received {len(node.inputs)}")
             for k, (inner, outer) in enumerate(zip(body.inputs, _passed(node))):

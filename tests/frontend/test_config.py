@@ -96,7 +96,7 @@ def test_a_file_that_cannot_be_written_is_not_needed(home, monkeypatch):
     monkeypatch.setenv("GRAPHK_HOME", str(home / "file" / "folder"))
     (home / "file").write_text("")
     assert config.load() == config.DEFAULTS and not config.path().exists()
-    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(PermissionError()))
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(PermissionError()))
     monkeypatch.setenv("GRAPHK_HOME", str(home))
     assert config.load() == config.DEFAULTS and not config.path().exists()
 
@@ -104,7 +104,7 @@ def test_a_file_that_cannot_be_written_is_not_needed(home, monkeypatch):
 def test_a_file_that_cannot_be_read_is_told_of(home, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
-    monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr("builtins.open", refuse)
     with pytest.warns(UserWarning, match=r"graphk.json cannot be read \(Permission denied\), so the defaults hold"):
         assert config.load() == config.DEFAULTS
 

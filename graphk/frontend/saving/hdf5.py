@@ -44,6 +44,11 @@ class Place:
     def _at(self, name: str) -> str:
         return "/".join(part for part in (self.path, name) if part) or "/"
 
+    def _address(self) -> int:
+        """Where the group's header stands."""
+        with malformed(self.file, self.path, "the group's header cannot be found"):
+            return int(h5py.h5o.get_info(self._group.id).addr)
+
     # ---------------------------------------------------------------- attributes
     def has_attribute(self, name: str) -> bool:
         """Whether the group has the attribute `name`."""
@@ -71,7 +76,7 @@ class Place:
     def _texts(self, name: str) -> list[str]:
         with malformed(self.file, self._at(name), "the attribute cannot be read as text"):
             if self._source is not None:
-                found = headers.texts(self._source, h5py.h5o.get_info(self._group.id).addr, name)
+                found = headers.texts(self._source, self._address(), name)
                 return [x.decode("utf-8") for x in found]
             stored = self._group.attrs.get_id(name)
             if stored.shape and not math.prod(stored.shape):
@@ -125,7 +130,7 @@ class Place:
         waiting, seen = [self], set()
         while waiting and len(found) < most:
             place = waiting.pop()
-            address = h5py.h5o.get_info(place._group.id).addr
+            address = place._address()
             if address in seen:                        # hard links may go round in circles
                 continue
             seen.add(address)

@@ -10,6 +10,7 @@ from typing import Any
 
 from graphk.frontend.saving.errors import GraphkFormatError, malformed
 
+_LONGEST = 1000                        # digits of a number
 _MOST_NODES = 1_000_000                # of a YAML document, aliases counted each time
 
 
@@ -29,11 +30,11 @@ def load_yaml(text: str | bytes, file: str = "", place: str = "YAML") -> Any:
     """
     import yaml
     try:
-        node = yaml.compose(text, Loader=_loader())
-        _count(node)
         loader = _loader()(text)
         try:
-            return loader.get_single_data()
+            node = loader.get_single_node()
+            _count(node)
+            return None if node is None else loader.construct_document(node)
         finally:
             loader.dispose()
     except yaml.YAMLError as e:
@@ -45,14 +46,17 @@ def load_yaml(text: str | bytes, file: str = "", place: str = "YAML") -> Any:
 
 
 def _count(root: Any) -> None:
-    """ValueError if a document holds itself, or is larger than it may be when each alias is written out."""
+    """ValueError if a document holds itself, is larger than it may be when each alias is written out, or has numbers
+    that take minutes to read."""
     sizes: dict[int, int] = {}                         # 0: being counted
 
     def size(node: Any) -> int:
         if id(node) not in sizes:
             sizes[id(node)] = 0
-            value = getattr(node, "value", None)
+            value = node.value
             entries = value if isinstance(value, list) else []
+            if len(value) > _LONGEST and node.tag.endswith((":int", ":float")):
+                raise ValueError(f"a number has {len(value)} digits")
             sizes[id(node)] = 1 + sum(size(x) for e in entries for x in (e if isinstance(e, tuple) else (e,)))
         elif sizes[id(node)] == 0:
             raise ValueError("an alias refers to something that holds it")

@@ -4,13 +4,15 @@ In: tensors.  Out: tensors.  What always holds: `get` takes a name, a function, 
 """
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any, Callable
 
 from graphk.frontend import backend as K
-from graphk.frontend.tensor import Tensor
+from graphk.frontend.tensor import Tensor, node_of
 from graphk.frontend.utils.families import members
 from graphk.frontend.utils.generic_utils import deserialize_keras_object, lookup
+from graphk.ir.ops import elementwise as ew
 
 
 def softmax(x: Tensor, axis: int = -1) -> Tensor:
@@ -68,6 +70,21 @@ def swish(x: Tensor) -> Tensor:
 def relu6(x: Tensor) -> Tensor:
     """min(max(x, 0), 6), of Keras 3."""
     return K.relu(x, max_value=6.)
+
+
+def gelu(x: Tensor) -> Tensor:
+    """x times the normal distribution's share below x, of tf.keras and Keras 3."""
+    return x * .5 * (1. + Tensor(ew.erf(node_of(x * math.sqrt(.5)))))
+
+
+def mish(x: Tensor) -> Tensor:
+    """x tanh(softplus(x)), of tf.keras and Keras 3."""
+    return x * K.tanh(K.softplus(x))
+
+
+def hard_silu(x: Tensor) -> Tensor:
+    """x max(0, min(1, x/6 + 1/2)), of Keras 3, also called hard_swish."""
+    return x * hard_sigmoid_3(x)
 
 
 def hard_sigmoid_3(x: Tensor) -> Tensor:
@@ -133,5 +150,5 @@ _LAYERS = {name.lower(): name for name in ("LeakyReLU", "PReLU", "ThresholdedReL
 _TABLE = {
     f.__name__: f
     for f in (softmax, elu, selu, softplus, softsign, relu, tanh, sigmoid, hard_sigmoid,
-              hard_sigmoid_3, swish, relu6, exponential, linear)
+              hard_sigmoid_3, swish, relu6, gelu, mish, hard_silu, exponential, linear)
 }

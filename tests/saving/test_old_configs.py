@@ -1,5 +1,6 @@
 """Configs and states of every generation, written by hand as their Keras did."""
 import json
+import math
 
 import h5py
 import numpy as np
@@ -99,7 +100,9 @@ def test_activations_of_other_keras():
     from graphk import activations
     x = np.linspace(-8, 8, 9).astype("float32")
     for name, want in (("swish", x / (1 + np.exp(-x))), ("relu6", np.clip(x, 0, 6)),
-                       ("hard_sigmoid_3", np.clip(x / 6 + .5, 0, 1))):
+                       ("hard_sigmoid_3", np.clip(x / 6 + .5, 0, 1)),
+                       ("hard_silu", x * np.clip(x / 6 + .5, 0, 1)), ("mish", x * np.tanh(np.log1p(np.exp(x)))),
+                       ("gelu", [x * (1 + math.erf(x / math.sqrt(2))) / 2 for x in x.tolist()])):
         np.testing.assert_allclose(K.eval(activations.get(name)(K.constant(x))), want, rtol=1e-5, atol=1e-6)
 
 

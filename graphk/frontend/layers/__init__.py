@@ -82,11 +82,12 @@ def serialize(layer: Layer) -> dict[str, Any]:
 
 
 def layer_classes() -> dict[str, Any]:
-    """Every layer class by name."""
+    """Every layer class by name, those that only files of later Keras name too."""
     from graphk.frontend.engine.sequential import Sequential
     from graphk.frontend.engine.training import Model
+    from graphk.frontend.layers.newer import NEWER
     table = {k: v for k, v in globals().items() if isinstance(v, type) and issubclass(v, Layer) and v is not Layer}
-    return {**table, "Model": Model, "Sequential": Sequential}
+    return {**NEWER, **table, "Model": Model, "Sequential": Sequential}
 
 
 def deserialize(config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:

@@ -20,7 +20,8 @@ _MEANINGLESS = {"module", "registered_name", "build_config", "compile_config", "
 _NEUTRAL: dict[str, Any] = {"groups": 1, "dilation_rate": 1, "ragged": False, "time_major": False, "renorm": False,
                             "keepdims": False, "interpolation": "nearest", "lora_rank": None, "implementation": 1,
                             "activity_regularizer": None, "output_padding": None, "data_format": "channels_last",
-                            "zero_output_for_mask": False, "dim_ordering": "tf", "return_runtime": False}
+                            "zero_output_for_mask": False, "rms_scaling": False, "dim_ordering": "tf",
+                            "return_runtime": False}
 
 
 def harmless(key: str, value: Any) -> bool:

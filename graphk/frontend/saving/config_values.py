@@ -14,6 +14,7 @@ import numpy as np
 from graphk.frontend.utils.advice import keywords
 
 FAMILIES = ("initializer", "init", "regularizer", "constraint", "activation")
+_NEWER_NAMES = {"silu": "swish", "hard_swish": "hard_silu"}
 HARD_SIGMOID_3 = "hard_sigmoid_3"             # what Keras 3 calls hard_sigmoid is another function
 
 # Initializers that are functions in Keras 2 and classes in tf.keras: what they stand for.
@@ -84,8 +85,8 @@ def setting(key: str, value: Any, major: int) -> Any:
 
 def _activation(value: Any) -> Any:
     """An activation; the layer that graphk writes for hard_sigmoid, which Keras 3 has not, is that again."""
-    if value == "silu":                                # the newer name of swish
-        return "swish"
+    if isinstance(value, str) and value in _NEWER_NAMES:
+        return _NEWER_NAMES[value]
     config = value.get("config") if isinstance(value, dict) else None
     return "hard_sigmoid" if isinstance(config, dict) and config.get("name") == "hard_sigmoid" else value
 

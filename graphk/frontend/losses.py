@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 from graphk.frontend import backend as K
+from graphk.frontend.loss_classes import Loss, LossFunctionWrapper, Reduction, class_of, plain  # noqa: F401
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.families import Family
 
@@ -58,19 +59,26 @@ def logcosh(y_true: Tensor, y_pred: Tensor) -> Tensor:
     return K.mean(x + K.softplus(x * -2.) - math.log(2.), axis=-1)
 
 
-def categorical_crossentropy(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """-sum(t log p); p is scaled to sum 1."""
-    return K.categorical_crossentropy(y_true, y_pred)
+def categorical_crossentropy(y_true: Tensor, y_pred: Tensor, from_logits: bool = False, label_smoothing: float = 0
+                             ) -> Tensor:
+    """-sum(t log p); p is scaled to sum 1.  label_smoothing: the part of each target that goes to all classes alike."""
+    if label_smoothing:
+        y_true = y_true * (1. - label_smoothing) + label_smoothing / K.int_shape(y_pred)[-1]
+    return K.categorical_crossentropy(y_true, y_pred, from_logits=from_logits)
 
 
-def sparse_categorical_crossentropy(y_true: Tensor, y_pred: Tensor) -> Tensor:
+def sparse_categorical_crossentropy(y_true: Tensor, y_pred: Tensor, from_logits: bool = False, axis: int = -1
+                                    ) -> Tensor:
     """-log p of the class numbers `y_true`."""
-    return K.sparse_categorical_crossentropy(y_true, y_pred)
+    return K.sparse_categorical_crossentropy(y_true, y_pred, from_logits=from_logits, axis=axis)
 
 
-def binary_crossentropy(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """-mean(t log p + (1 - t) log(1 - p))."""
-    return K.mean(K.binary_crossentropy(y_true, y_pred), axis=-1)
+def binary_crossentropy(y_true: Tensor, y_pred: Tensor, from_logits: bool = False, label_smoothing: float = 0
+                        ) -> Tensor:
+    """-mean(t log p + (1 - t) log(1 - p)).  label_smoothing: the part of each target that becomes 1/2."""
+    if label_smoothing:
+        y_true = y_true * (1. - label_smoothing) + .5 * label_smoothing
+    return K.mean(K.binary_crossentropy(y_true, y_pred, from_logits=from_logits), axis=-1)
 
 
 def kullback_leibler_divergence(y_true: Tensor, y_pred: Tensor) -> Tensor:
@@ -87,7 +95,19 @@ def poisson(y_true: Tensor, y_pred: Tensor) -> Tensor:
 
 def cosine_proximity(y_true: Tensor, y_pred: Tensor) -> Tensor:
     """Minus the cosine of the angle between t and p."""
-    return -K.sum(K.l2_normalize(y_true, axis=-1) * K.l2_normalize(y_pred, axis=-1), axis=-1)
+    return cosine_similarity(y_true, y_pred)
+
+
+def cosine_similarity(y_true: Tensor, y_pred: Tensor, axis: int = -1) -> Tensor:
+    """Minus the cosine of the angle between t and p along `axis`."""
+    return -K.sum(K.l2_normalize(y_true, axis=axis) * K.l2_normalize(y_pred, axis=axis), axis=axis)
+
+
+def huber_loss(y_true: Tensor, y_pred: Tensor, delta: float = 1.) -> Tensor:
+    """mean(e²/2), beyond `delta` growing as a line; e = |p - t|."""
+    e = K.abs(y_pred - y_true)
+    near = K.minimum(e, delta)
+    return K.mean(.5 * K.square(near) + delta * (e - near), axis=-1)
 
 
 mse = MSE = mean_squared_error
@@ -96,8 +116,33 @@ mape = MAPE = mean_absolute_percentage_error
 msle = MSLE = mean_squared_logarithmic_error
 kld = KLD = kullback_leibler_divergence
 cosine = cosine_proximity
-_HELPERS = ("Any", "Tensor", "Family")
+_HELPERS = ("Any", "Tensor", "Family", "Loss", "LossFunctionWrapper", "Reduction", "class_of", "plain")
 _TABLE: dict[str, Any] = {k: v for k, v in list(globals().items())
                           if callable(v) and not k.startswith("_") and k not in _HELPERS}
-_FAMILY = Family("loss function", _TABLE, globals())
+
+
+def _class(name: str, fn: Any, **settings: Any) -> Any:
+    last = {"reduction": Reduction.SUM_OVER_BATCH_SIZE, "name": fn.__name__}
+    return class_of(name, LossFunctionWrapper, fn, {**settings, **last})
+
+
+MeanSquaredError = _class("MeanSquaredError", mean_squared_error)
+MeanAbsoluteError = _class("MeanAbsoluteError", mean_absolute_error)
+MeanAbsolutePercentageError = _class("MeanAbsolutePercentageError", mean_absolute_percentage_error)
+MeanSquaredLogarithmicError = _class("MeanSquaredLogarithmicError", mean_squared_logarithmic_error)
+BinaryCrossentropy = _class("BinaryCrossentropy", binary_crossentropy, from_logits=False, label_smoothing=0)
+CategoricalCrossentropy = _class("CategoricalCrossentropy", categorical_crossentropy, from_logits=False,
+                                 label_smoothing=0)
+SparseCategoricalCrossentropy = _class("SparseCategoricalCrossentropy", sparse_categorical_crossentropy,
+                                       from_logits=False)
+Hinge, SquaredHinge = _class("Hinge", hinge), _class("SquaredHinge", squared_hinge)
+CategoricalHinge, LogCosh = _class("CategoricalHinge", categorical_hinge), _class("LogCosh", logcosh)
+Poisson, KLDivergence = _class("Poisson", poisson), _class("KLDivergence", kullback_leibler_divergence)
+CosineSimilarity = _class("CosineSimilarity", cosine_similarity, axis=-1)
+Huber = _class("Huber", huber_loss, delta=1.)
+_CLASSES = {c.__name__: c for c in (
+    MeanSquaredError, MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredLogarithmicError, BinaryCrossentropy,
+    CategoricalCrossentropy, SparseCategoricalCrossentropy, Hinge, SquaredHinge, CategoricalHinge, LogCosh, Poisson,
+    KLDivergence, CosineSimilarity, Huber)}
+_FAMILY = Family("loss function", {**_TABLE, **_CLASSES}, globals())
 serialize, deserialize, get = _FAMILY.serialize, _FAMILY.deserialize, _FAMILY.get

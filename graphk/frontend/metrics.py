@@ -14,6 +14,9 @@ from graphk.frontend.losses import (MAE, MAPE, MSE, MSLE, binary_crossentropy, c
                                     logcosh, mae, mape, mean_absolute_error, mean_absolute_percentage_error,
                                     mean_squared_error, mean_squared_logarithmic_error, mse, msle, poisson,
                                     sparse_categorical_crossentropy, squared_hinge)
+from graphk.frontend.loss_classes import class_of
+from graphk.frontend.metric_classes import *  # noqa: F401,F403
+from graphk.frontend.metric_classes import Metric, MeanMetricWrapper
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.families import Family
 
@@ -87,5 +90,57 @@ def matthews_correlation(y_true: Tensor, y_pred: Tensor) -> Tensor:
 _TABLE: dict[str, Any] = {**_losses._TABLE, **{f.__name__: f for f in (
     binary_accuracy, categorical_accuracy, sparse_categorical_accuracy, top_k_categorical_accuracy,
     sparse_top_k_categorical_accuracy, precision, recall, fbeta_score, fmeasure, matthews_correlation)}}
-_FAMILY = Family("metric function", _TABLE, globals())
+
+
+def accuracy(y_true: Tensor, y_pred: Tensor) -> Tensor:
+    """1 where output and target are equal."""
+    return K.cast(K.equal(y_true, y_pred), K.floatx())
+
+
+def _class(name: str, fn: Any, shown: str | None = None, **settings: Any) -> Any:
+    named = {"name": shown or fn.__name__, "dtype": None}
+    return class_of(name, MeanMetricWrapper, fn, {**settings, **named} if "k" in settings else {**named, **settings})
+
+
+def _at_threshold(y_true: Tensor, y_pred: Tensor, threshold: float = .5) -> Tensor:
+    return K.mean(K.equal(y_true, K.cast(K.greater(y_pred, threshold), y_true.dtype)), axis=-1)
+
+
+def _among_best(y_true: Tensor, y_pred: Tensor, k: int = 5) -> Tensor:
+    return K.cast(K.in_top_k(y_pred, K.argmax(y_true, axis=-1), k), K.floatx())
+
+
+def _class_among_best(y_true: Tensor, y_pred: Tensor, k: int = 5) -> Tensor:
+    return K.cast(K.in_top_k(y_pred, K.cast(K.flatten(y_true), "int32"), k), K.floatx())
+
+
+def _similarity(y_true: Tensor, y_pred: Tensor, axis: int = -1) -> Tensor:
+    return -_losses.cosine_similarity(y_true, y_pred, axis)
+
+
+Accuracy, BinaryAccuracy = _class("Accuracy", accuracy), _class("BinaryAccuracy", _at_threshold, "binary_accuracy",
+                                                                threshold=.5)
+CategoricalAccuracy = _class("CategoricalAccuracy", categorical_accuracy)
+SparseCategoricalAccuracy = _class("SparseCategoricalAccuracy", sparse_categorical_accuracy)
+TopKCategoricalAccuracy = _class("TopKCategoricalAccuracy", _among_best, "top_k_categorical_accuracy", k=5)
+SparseTopKCategoricalAccuracy = _class("SparseTopKCategoricalAccuracy", _class_among_best,
+                                       "sparse_top_k_categorical_accuracy", k=5)
+CosineSimilarity = _class("CosineSimilarity", _similarity, "cosine_similarity", axis=-1)
+LogCoshError = _class("LogCoshError", logcosh)
+MeanSquaredError, MeanAbsoluteError = (_class("MeanSquaredError", mean_squared_error),
+                                       _class("MeanAbsoluteError", mean_absolute_error))
+MeanAbsolutePercentageError = _class("MeanAbsolutePercentageError", mean_absolute_percentage_error)
+MeanSquaredLogarithmicError = _class("MeanSquaredLogarithmicError", mean_squared_logarithmic_error)
+Hinge, SquaredHinge, CategoricalHinge = (_class("Hinge", hinge), _class("SquaredHinge", squared_hinge),
+                                         _class("CategoricalHinge", categorical_hinge))
+Poisson = _class("Poisson", poisson)
+KLDivergence = _class("KLDivergence", kullback_leibler_divergence)
+BinaryCrossentropy = _class("BinaryCrossentropy", binary_crossentropy, from_logits=False, label_smoothing=0)
+CategoricalCrossentropy = _class("CategoricalCrossentropy", categorical_crossentropy, from_logits=False,
+                                 label_smoothing=0)
+SparseCategoricalCrossentropy = _class("SparseCategoricalCrossentropy", sparse_categorical_crossentropy,
+                                       from_logits=False)
+_CLASSES = {k: v for k, v in globals().items() if isinstance(v, type) and issubclass(v, Metric) and k not in (
+    "Metric", "MeanMetricWrapper")}
+_FAMILY = Family("metric function", {**_TABLE, **_CLASSES}, globals())
 serialize, deserialize, get = _FAMILY.serialize, _FAMILY.deserialize, _FAMILY.get

@@ -9,7 +9,7 @@ from typing import Any, Callable
 
 from graphk.frontend import backend as K
 from graphk.frontend import config
-from graphk.frontend.engine.training_utils import widened
+from graphk.frontend.loss_classes import widened
 from graphk.frontend.tensor import Tensor
 
 STREAMING = config.keras_semantics() == "2.3"

@@ -17,9 +17,10 @@ from graphk.frontend import metrics as metrics_module
 from graphk.frontend.backend.creation import fresh_dim
 from graphk.frontend.engine.streaming import STREAMING, Mean, streaming
 from graphk.frontend.engine.training_utils import by_output, collect_metrics, weighted_masked_objective
+from graphk.frontend.metric_classes import combined
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.advice import advice
-from graphk.frontend.utils.generic_utils import lookup, to_list
+from graphk.frontend.utils.generic_utils import has_arg, lookup, to_list
 from graphk.ir.node import origin
 from graphk.ir.ops.leaves import new_input
 from graphk.ir.types import TensorType
@@ -222,7 +223,8 @@ class TrainingSetup:
         self.metrics_names.append(name)
         mask = self._output_masks[i]
         if hasattr(fn, "reset_states"):                        # a metric with state of its own is called as it is
-            self.metrics_tensors.append(fn(y, x))
+            takes_weights = has_arg(getattr(fn, "update_state", fn), "sample_weight")
+            self.metrics_tensors.append(fn(y, x, sample_weight=combined(weights, mask)) if takes_weights else fn(y, x))
             self._keep_state(name, fn)
         elif STREAMING:
             mean = Mean(name)
@@ -261,9 +263,9 @@ def resolve_metric(metric: Any, output_shape: Any, loss_fn: Any) -> tuple[Any, s
         return fn, None
     accuracy = metric in ("accuracy", "acc")
     short = "acc" if accuracy else "ce"
-    if output_shape[-1] == 1 or loss_fn is losses.binary_crossentropy:
+    if output_shape[-1] == 1 or losses.plain(loss_fn) is losses.binary_crossentropy:
         return (metrics_module.binary_accuracy if accuracy else metrics_module.binary_crossentropy), short
-    if loss_fn is losses.sparse_categorical_crossentropy:
+    if losses.plain(loss_fn) is losses.sparse_categorical_crossentropy:
         return (metrics_module.sparse_categorical_accuracy if accuracy
                 else metrics_module.sparse_categorical_crossentropy), short
     return (metrics_module.categorical_accuracy if accuracy else metrics_module.categorical_crossentropy), short
@@ -271,6 +273,7 @@ def resolve_metric(metric: Any, output_shape: Any, loss_fn: Any) -> tuple[Any, s
 
 def _target_shape(shape: Any, fn: Any) -> Any:
     """The shape that targets must have, None if a loss of the user's own decides."""
+    fn = losses.plain(fn)
     if fn is losses.sparse_categorical_crossentropy:
         if K.image_data_format() == "channels_first" and len(shape) in (4, 5):
             return (shape[0], 1) + tuple(shape[2:])
@@ -288,6 +291,6 @@ def _target_like(x: Tensor, fn: Any, name: str, unit_axes: tuple[int, ...] = ())
     shape = _target_shape(declared, fn)
     if shape is None:
         dims = dims[:1] + [1 if i in unit_axes else fresh_dim() for i in range(1, len(dims))]
-    elif fn is losses.sparse_categorical_crossentropy:
+    elif losses.plain(fn) is losses.sparse_categorical_crossentropy:
         dims = [1 if s == 1 and i else d for i, (s, d) in enumerate(zip(shape, dims))]
     return Tensor(new_input(TensorType(x.dtype if x.node.t.is_float else K.floatx(), tuple(dims)), name + "_target"))

@@ -13,6 +13,7 @@ import numpy as np
 
 from graphk.frontend import backend as K
 from graphk.frontend import config, losses
+from graphk.frontend.loss_classes import widened
 from graphk.frontend.sparse import dense, with_rows
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.blame import naming
@@ -275,6 +276,7 @@ def check_loss_and_target_compatibility(targets: Sequence[Any], loss_fns: Sequen
         names = [f"output {i}" for i in range(len(targets))]
         target_shapes = [s if fn in _OF_OUTPUT_SHAPE else None for fn, s in zip(loss_fns, output_shapes)]
     for y, name, loss, want, out in zip(targets, names, loss_fns, target_shapes, output_shapes):
+        loss = losses.plain(loss)
         if y is None or loss is None or isinstance(y, Tensor):
             continue
         if loss is losses.categorical_crossentropy and y.shape[-1] == 1:
@@ -361,7 +363,15 @@ def _class_weights(y: Any, class_weight: dict[Any, float]) -> np.ndarray:
 def weighted_masked_objective(fn: Callable[..., Tensor] | None) -> Any:
     """`fn` as a mean with weights and mask.  Keras 2.2 divides scores by the means of the mask and of the weights that
     are not zero, 2.3 does not."""
+    if isinstance(fn, losses.Loss):
+        return partial(_of_object, fn)
     return None if fn is None else partial(_objective, fn)
+
+
+def _of_object(loss: losses.Loss, y_true: Tensor, y_pred: Tensor, weights: Tensor | None, mask: Tensor | None = None
+               ) -> Tensor:
+    """What a loss that is an object says of weighted samples, which it reduces itself."""
+    return loss.reduced(_scores(loss.call, y_true, y_pred), mask, weights)
 
 
 def _scores(fn: Callable[..., Any], y_true: Tensor, y_pred: Tensor) -> Tensor:
@@ -401,13 +411,6 @@ def _plain(fn: Callable[..., Tensor], y_true: Tensor, y_pred: Tensor, weights: T
 
 
 _objective = _plain if config.keras_semantics() == "2.3" else _renormalized
-
-
-def widened(w: Tensor, rank: int) -> Tensor:
-    """Weights with axes of extent 1 at the end, up to `rank`."""
-    for _ in range(rank - w.ndim):
-        w = K.expand_dims(w, -1)
-    return w
 
 
 def collect_metrics(metrics: Any, output_names: Sequence[str]) -> list[list[Any]]:

@@ -214,8 +214,9 @@ class Conv1DTranspose(_ConvTranspose):
     def _convolve(self, inputs: Tensor) -> Tensor:
         at = 1 if self.data_format == "channels_last" else 2                      # an axis of height 1
         shape = list(self.compute_output_shape(node_of(inputs).shape))
-        out = K.conv2d_transpose(K.expand_dims(inputs, at), K.expand_dims(self.kernel, 0), (*shape[:at], 1, *shape[at:]),
-                                 (1, *self.strides), self.padding, self.data_format, (1, *self.dilation_rate))
+        shape.insert(at, 1)
+        out = K.conv2d_transpose(K.expand_dims(inputs, at), K.expand_dims(self.kernel, 0), shape, (1, *self.strides),
+                                 self.padding, self.data_format, (1, *self.dilation_rate))
         return K.squeeze(out, at)
 
 

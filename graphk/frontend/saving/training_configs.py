@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+from types import FunctionType
 from typing import Any
 
 from graphk.frontend import losses, metrics, optimizers
@@ -98,10 +99,10 @@ class _Reader:
         return deserialize_keras_object({**x, "class_name": name}, {}, self.own, "loss or metric")
 
     def _known(self, name: str, family: Any) -> str | None:
-        """What graphk calls a loss or metric."""
+        """What graphk calls the function of a loss or metric."""
         for n in (short(name), to_snake_case(short(name))):
             n = _OTHER_NAMES.get(n, n)
-            if getattr(family, n, None) is not None:
+            if isinstance(getattr(family, n, None), FunctionType):
                 return n
         return None
 

@@ -6,7 +6,7 @@ record refuses assignment; records are compared and hashed by all fields that ar
 
 The standard library compiles up to nine functions per class from text; for the fifty records of a compiler that is a
 tenth of a start.  Here only `__init__` is text: the rest is the same few functions around the fields' values.  (What
-decides a kernel's bytes in `codegen` stays with the standard library, so that the cache's keys need cover nothing else.)
+decides a kernel's bytes in `codegen` stays with the standard library: the keys of the cache need cover nothing else.)
 """
 from __future__ import annotations
 

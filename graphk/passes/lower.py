@@ -26,6 +26,7 @@ class Lowering:
         self.of: dict[Node, str] = {}
         self.parts: dict[tuple[Node, int], str] = {}
         self.steps: list[AnyStep] = []
+        self.kernels: dict[Kernel, Kernel] = {}
         self.memo: dict[tuple[Graph, str], Built] = {}
 
     # -------------------------------------------------------------- buffers
@@ -56,6 +57,7 @@ class Lowering:
     # -------------------------------------------------------------- steps
     def emit(self, built: Built, buffers: tuple[str, ...], node: Node | None, label: str) -> None:
         kernel = replace(built.kernel, label=label)
+        kernel = self.kernels.setdefault(kernel, kernel)          # equal ones as one object: compared in no time
         origin = str(origin_of(node)) if node is not None else ""
         self.steps.append(Step(kernel, buffers, built.sizes, origin=origin, cost=step_cost(kernel, built.sizes)))
 

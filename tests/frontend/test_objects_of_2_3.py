@@ -145,6 +145,27 @@ def test_a_metric_of_ones_own():
     assert value(metrics.Sum()([1., 3.])) == 4.
 
 
+def test_metrics_that_layers_and_models_add():
+    class Told(L.Layer):
+        def call(self, x):
+            self.add_metric(K.sum(x, axis=-1), name="width")
+            return x
+    x = L.Input((3,))
+    inner = Model(x, Told()(x))
+    y = L.Dense(2)(inner(x))
+    m = Model(x, y)
+    m.add_metric(K.max(y), name="largest")
+    m.compile("sgd", "mse", metrics=["mae"])
+    data = RNG.rand(6, 3)
+    got = dict(zip(m.metrics_names, m.evaluate(data, np.ones((6, 2)), batch_size=3, verbose=0)))
+    assert list(got)[0] == "loss" and set(got) >= {"largest", "width"}
+    assert got["width"] == pytest.approx(data.sum(-1).mean(), rel=1e-5)
+    out = m.predict(data)
+    assert got["largest"] == pytest.approx((out[:3].max() + out[3:].max()) / 2, rel=1e-5)
+    with pytest.raises(TypeError, match="add_metric of the layer d takes a tensor; received 3"):
+        L.Dense(2, name="d").add_metric(3)
+
+
 @pytest.mark.parametrize("make,words", [
     (lambda: losses.MeanSquaredError(reduction="mean"), "`reduction` of a loss is one of 'none', 'sum'"),
     (lambda: losses.BinaryCrossentropy(logits=True), "BinaryCrossentropy: got an unexpected keyword argument 'logits'"),

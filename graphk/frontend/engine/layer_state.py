@@ -42,6 +42,7 @@ class LayerState:
         self._non_trainable_weights: list[Variable] = []
         self._losses: list[Any] = []
         self._updates: list[Any] = []
+        self._added_metrics: list[tuple[str, Any]] = []
         self._per_input_losses: dict[str, list[Any]] = {}
         self._per_input_updates: dict[str, list[Any]] = {}
         self._inbound_nodes: list[Any] = []
@@ -138,6 +139,12 @@ class LayerState:
                 raise TypeError(f"add_loss of the layer {self.name} takes tensors or numbers; received {x!r:.200}.")
         self._losses += losses
         self._per_input_losses.setdefault(_key(inputs), []).extend(losses)
+
+    def add_metric(self, value: Any, name: str | None = None) -> None:
+        """Report the mean of the tensor `value`, under `name`, with the metrics of models that have the layer."""
+        if not isinstance(value, Tensor):
+            raise TypeError(f"add_metric of the layer {self.name} takes a tensor; received {value!r:.200}.")
+        self._added_metrics.append((name or f"{self.name}_metric", value))
 
     def add_update(self, updates: Any, inputs: Any = None) -> None:
         """Add updates (`K.update(…)`, or `(variable, value)` pairs) that each training step applies."""

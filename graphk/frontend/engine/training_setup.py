@@ -213,6 +213,14 @@ class TrainingSetup:
                 self._add_metric(i, metric, None, "")
             for metric in weighted[i]:
                 self._add_metric(i, metric, self.sample_weights[i], "" if STREAMING else "weighted_")
+        self._make_added_metrics(self)
+
+    def _make_added_metrics(self, owner: Any) -> None:
+        """What `add_metric` of a model, its layers and theirs was given."""
+        for name, value in owner._added_metrics:
+            self._report_loss(self._unique_metric_name(name), K.mean(value))
+        for layer in getattr(owner, "layers", ()):
+            self._make_added_metrics(layer)
 
     def _add_metric(self, i: int, metric: Any, weights: Tensor | None, prefix: str) -> None:
         x, y = self.outputs[i], self.targets[i]

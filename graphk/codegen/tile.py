@@ -11,7 +11,7 @@ convolutions: for each panel of B, blocks of the contracted axes, and for each b
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Iterator, Sequence
 
 from graphk.codegen.emit import dim_code, short
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from graphk.codegen.cpu import Printer
 
 GEMV_ROWS = 3                     # what the compiled block (micro.GEMV_ROWS) does in one reading of B
+BLOCK_ELEMENTS, BLOCK_TILES = 65536, 16      # of A, and register tiles of rows, that meet all kept panels at a time
 BLOCK_ROWS = 4096                 # rows of a panel that stay packed at a time (16 floats each: 256 KB, of the L2 cache)
 
 
@@ -106,12 +107,24 @@ class Tile:
     epilogue: tuple[Stmt, ...]
 
     def __post_init__(self) -> None:
+        self.join()
         self.m, self.n, self.k = self.loops[0].axis, self.loops[1].axis, self.contracted[-1].axis
         b = set().union(*map(symbols, self.operands[1].indices()))
         # Rows that are computed are packed for one loop over m: then every outer loop runs around the whole product.
         packed = self.operands[0].load is None and len(self.contracted) == 1
         self.free = [x for x in self.outer if x.axis not in b and not packed]
         self.bound = [x for x in self.outer if x.axis in b or packed]
+
+    def join(self) -> None:
+        """The innermost contracted loops that both operands walk as one become one: longer chains in registers."""
+        while len(self.contracted) > 1:
+            *rest, outer, inner = self.contracted
+            a, b = (x.load for x in self.operands)
+            if a is None or b is None or any(coefficient(x.index, outer.axis)
+                                             != coefficient(x.index, inner.axis) * inner.extent for x in (a, b)):
+                return
+            self.contracted = [*rest, replace(inner, extent=outer.extent * inner.extent)]
+            self.operands = (_without(a, outer.axis), _without(b, outer.axis))
 
     @property
     def shared(self) -> bool:
@@ -225,7 +238,7 @@ class Tile:
         add("m1 = m_")
         add(f"n0 = share_lo(n_, tid, nt, NR_{t})")
         add(f"n1 = share_hi(n_, tid, nt, NR_{t})")
-        add(f"if n_ < nt * NR_{t}:")
+        add(f"if n_ < nt * NR_{t}" + (" or (kept_ != 0 and m_ > n_):" if self.by_rows else ":"))
         add("    n0 = 0")
         add("    n1 = n_")
         if not self.free:
@@ -348,20 +361,40 @@ class Tile:
         if self.packs_rows:
             tile = f"gemm_tile(at(ap_, (i_ - m0) * k_), 1, MR_{t}, mr_, bp_, k_, tile)"
             self.pack_rows(t)
+        depth = lines.depth
+        first, last = "m0", "m1"
+        if self.by_rows:
+            first, last = "first_", "last_"
+            self.row_blocks(t)
         lines.add(f"for j_ in range(n0, n1, NR_{t}):")
         lines.depth += 1
         lines.add(f"nc_ = s_min(n1 - j_, NR_{t})")
         with self.panel("j_ * k_"):
             self.pack_panel(t, "bp_")
-        lines.add(f"for i_ in range(m0, m1, MR_{t}):")
+        lines.add(f"for i_ in range({first}, {last}, MR_{t}):")
         lines.depth += 1
-        lines.add(f"mr_ = s_min(m1 - i_, MR_{t})")
+        lines.add(f"mr_ = s_min({last} - i_, MR_{t})")
         lines.add(tile)
         lines.add("for r_ in range(mr_):")
         lines.depth += 1
         lines.add(f"{self.m} = i_ + r_")
         self.row(f"at(tile, r_ * NR_{t})", "j_", "j_ + nc_")
-        lines.depth -= 3
+        lines.depth = depth
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether blocks of rows may be outermost: no panel is packed again for each."""
+        return self.kept is not None and not self.shared
+
+    def row_blocks(self, t: str) -> None:
+        """Around the panels: as many rows as the L2 cache holds of A, if B lies packed; their results are neighbours."""
+        add = self.printer.lines.add
+        add("rows_ = s_max(m1 - m0, 1)")
+        add("if kept_ != 0:")
+        add(f"    rows_ = s_max(s_min({BLOCK_ELEMENTS} // (MR_{t} * s_max(k_, 1)), {BLOCK_TILES}), 1) * MR_{t}")
+        add("for first_ in range(m0, m1, rows_):")
+        self.printer.lines.depth += 1
+        add("last_ = s_min(m1, first_ + rows_)")
 
     def pack_rows(self, t: str) -> None:
         """The thread's rows of A in tiles of MR rows, k after k."""
@@ -433,6 +466,10 @@ class Tile:
         p.statements(self.epilogue)
         add(f"{n} += 1")
         p.lines.depth -= 1
+
+
+def _without(load: Load, axis: str) -> Operand:
+    return Operand(replace(load, index=substitute(load.index, {axis: 0})), ())
 
 
 def _paren(text: str) -> str:

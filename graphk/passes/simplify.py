@@ -102,6 +102,28 @@ def _transposed_dot(node: Node, **_: Node) -> Node | None:
     return dot(d.inputs[1], d.inputs[0], contract=d.attr("contract")[::-1])
 
 
+def _windows_of_one(node: Node, x: Node) -> Node | None:
+    """Windows of one place each, one behind the other, are their operand; so are such windows folded."""
+    if any(k != 1 for k in (*node.attr("sizes"), *node.attr("strides"))):
+        return None
+    return shape.reshape(x, shape=node.shape)
+
+
+def _dot_of_reshape(node: Node, **_: Node) -> Node | None:
+    """dot(reshape(a), b) where the reshape only put in axes of extent 1 that are contracted: they sum nothing."""
+    args, contract, batch = list(node.inputs), list(node.attr("contract")), list(node.attr("batch"))
+    one = [i for i, (p, q) in enumerate(zip(*contract)) if args[0].shape[p] == 1 and args[1].shape[q] == 1]
+    if not one or all(x.op.name != "reshape" for x in args):
+        return None
+    for side, x in enumerate(args):
+        gone = {contract[side][i] for i in one}
+        left = [a for a in range(x.ndim) if a not in gone]
+        args[side] = shape.reshape(x, shape=tuple(x.shape[a] for a in left))
+        contract[side] = tuple(left.index(a) for i, a in enumerate(contract[side]) if i not in one)
+        batch[side] = tuple(left.index(a) for a in batch[side])
+    return dot(*args, contract=tuple(contract), batch=tuple(batch))
+
+
 def _consts(fn: Any) -> Any:
     """op(op(x, c), d) with both constants joined."""
     def rewrite(node: Node, x: Node, c: Node, d: Node) -> Node | None:
@@ -164,6 +186,9 @@ RULES = [
     Rule("sum-broadcast", ("sum", ("broadcast", "x")), _mean_broadcast),
     Rule("dot-transpose", ("dot", "x", "y"), lambda n, x, y: _dot_of_transpose(n)),
     Rule("transpose-dot", ("transpose", ("dot", "x", "y")), lambda n, x, y: _transposed_dot(n)),
+    Rule("windows-of-one", ("windows", "x"), _windows_of_one),
+    Rule("fold-of-one", ("fold", "x"), _windows_of_one),
+    Rule("dot-of-ones", ("dot", "x", "y"), lambda n, x, y: _dot_of_reshape(n)),
     Rule("fold-dot", ("fold", "x"), lambda n, x: fold_of_product(n)),
     Rule("cast-same", ("cast", "x"), lambda n, x: x if x.dtype == n.dtype else None),
 ]

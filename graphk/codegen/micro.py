@@ -82,12 +82,14 @@ def _vector(dtype: str, lanes: int) -> ir.Type:
     return element if lanes == 1 else ir.VectorType(element, lanes)
 
 
-def _load(b: ir.IRBuilder, dtype: str, lanes: int, p: ir.Value, index: ir.Value) -> ir.Value:
+def load_lanes(b: ir.IRBuilder, dtype: str, lanes: int, p: ir.Value, index: ir.Value) -> ir.Value:
+    """``lanes`` neighbours from p[index] on."""
     place = b.bitcast(b.gep(p, [index]), _vector(dtype, lanes).as_pointer())
     return b.load(place, align=ITEMSIZE[dtype])
 
 
-def _store(b: ir.IRBuilder, dtype: str, lanes: int, value: ir.Value, p: ir.Value, index: ir.Value) -> None:
+def store_lanes(b: ir.IRBuilder, dtype: str, lanes: int, value: ir.Value, p: ir.Value, index: ir.Value) -> None:
+    """A vector to p[index] and what follows."""
     place = b.bitcast(b.gep(p, [index]), _vector(dtype, lanes).as_pointer())
     b.store(value, place, align=ITEMSIZE[dtype])
 
@@ -110,7 +112,7 @@ def _emit_tile(b: ir.IRBuilder, dtype: str, args: Args, target: Target, add: boo
 
     def step(kk: ir.Value, offset: ir.Value, acc: list[ir.Value]) -> list[ir.Value]:
         base = b.mul(kk, I64T(width))
-        columns = [_load(b, dtype, lanes, bp, b.add(base, I64T(v * lanes))) for v in range(vectors)]
+        columns = [load_lanes(b, dtype, lanes, bp, b.add(base, I64T(v * lanes))) for v in range(vectors)]
         out: list[ir.Value] = []
         for i in range(rows):
             x = e.splat(b.load(b.gep(starts[i], [offset]), align=ITEMSIZE[dtype]))
@@ -118,7 +120,7 @@ def _emit_tile(b: ir.IRBuilder, dtype: str, args: Args, target: Target, add: boo
         return out
 
     if add:
-        before = [_load(b, dtype, lanes, c, I64T(i * lanes)) for i in range(rows * vectors)]
+        before = [load_lanes(b, dtype, lanes, c, I64T(i * lanes)) for i in range(rows * vectors)]
     else:
         before = [e.const(LLVM_TYPES[dtype], 0.0)] * (rows * vectors)
     main = Loop(b, I64T(0), k, UNROLL, [I64T(0), *before])
@@ -131,7 +133,7 @@ def _emit_tile(b: ir.IRBuilder, dtype: str, args: Args, target: Target, add: boo
     acc = step(rest.index, rest.values[0], list(rest.values[1:]))
     rest.end([b.add(rest.values[0], csa), *acc])
     for index, value in enumerate(rest.values[1:]):
-        _store(b, dtype, lanes, value, c, I64T(index * lanes))
+        store_lanes(b, dtype, lanes, value, c, I64T(index * lanes))
 
 
 def _gemm_tile(b: ir.IRBuilder, dtype: str, args: Args, target: Target) -> None:
@@ -149,8 +151,8 @@ def _pack_copy(b: ir.IRBuilder, dtype: str, args: Args, lanes: int, vectors: int
     source, rsb, _, k, _, bp = args
     loop = Loop(b, I64T(0), k, 1, [])
     for v in range(vectors):
-        value = _load(b, dtype, lanes, source, b.add(b.mul(loop.index, rsb), I64T(v * lanes)))
-        _store(b, dtype, lanes, value, bp, b.add(b.mul(loop.index, I64T(vectors * lanes)), I64T(v * lanes)))
+        value = load_lanes(b, dtype, lanes, source, b.add(b.mul(loop.index, rsb), I64T(v * lanes)))
+        store_lanes(b, dtype, lanes, value, bp, b.add(b.mul(loop.index, I64T(vectors * lanes)), I64T(v * lanes)))
     loop.end([])
 
 
@@ -195,9 +197,9 @@ def _pack_transpose(b: ir.IRBuilder, dtype: str, args: Args, lanes: int, vectors
     rows = []
     for lane in range(lanes):
         place = b.add(b.mul(b.add(start, I64T(lane)), csb), loop.index)
-        rows.append(_load(b, dtype, lanes, source, place))
+        rows.append(load_lanes(b, dtype, lanes, source, place))
     for t, value in enumerate(_transpose(b, rows, lanes)):
-        _store(b, dtype, lanes, value, bp, b.add(b.mul(b.add(loop.index, I64T(t)), width), start))
+        store_lanes(b, dtype, lanes, value, bp, b.add(b.mul(b.add(loop.index, I64T(t)), width), start))
     loop.end([])
     rest = Loop(b, loop.index, k, 1, [])
     for lane in range(lanes):
@@ -240,8 +242,8 @@ def _pack_a(b: ir.IRBuilder, dtype: str, args: Args, target: Target) -> None:
     with b.if_else(whole) as (run, single):
         with run:
             loop = Loop(b, I64T(0), k, 1, [])
-            value = _load(b, dtype, rows, source, b.mul(loop.index, csa))
-            _store(b, dtype, rows, value, ap, b.mul(loop.index, I64T(rows)))
+            value = load_lanes(b, dtype, rows, source, b.mul(loop.index, csa))
+            store_lanes(b, dtype, rows, value, ap, b.mul(loop.index, I64T(rows)))
             loop.end([])
         with single:
             inner_args = (source, csa, rsa, k, m, ap)
@@ -266,12 +268,12 @@ def _gemv_strip(b: ir.IRBuilder, dtype: str, args: Args, rows: int, block: int, 
         e = Emitter(b, width)
         factors = [e.splat(x) for x in scalars]
         loop = Loop(b, column, n, width, [])
-        acc = [_load(b, dtype, width, out, loop.index) for out in outs]
+        acc = [load_lanes(b, dtype, width, out, loop.index) for out in outs]
         for t in range(block):
-            value = _load(b, dtype, width, starts[t], loop.index)
+            value = load_lanes(b, dtype, width, starts[t], loop.index)
             acc = [e.fma(factors[r * block + t], value, acc[r]) for r in range(rows)]
         for r in range(rows):
-            _store(b, dtype, width, acc[r], outs[r], loop.index)
+            store_lanes(b, dtype, width, acc[r], outs[r], loop.index)
         loop.end([])
         column = loop.index
 
@@ -310,9 +312,9 @@ BUILDINGS: tuple[Building, ...] = (
 
 
 def constants(target: Target) -> dict[str, int]:
-    """Tile constants the dialect offers: ``MR_f32``, ``NR_f32`` and the float64 ones."""
+    """Tile constants the dialect offers: ``MR_f32``, ``NR_f32``, ``WT_f32`` and the float64 ones."""
     out: dict[str, int] = {}
     for dtype, short in (("float32", "f32"), ("float64", "f64")):
         rows, columns = target.tile_shape(dtype)
-        out |= {f"MR_{short}": rows, f"NR_{short}": columns}
+        out |= {f"MR_{short}": rows, f"NR_{short}": columns, f"WT_{short}": target.block_tiles(dtype)}
     return out

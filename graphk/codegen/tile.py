@@ -44,15 +44,15 @@ class Workspace:
     def dims(self) -> tuple[Dim, ...]:
         return self.k, self.n, self.packed, self.blocks, self.tiles, self.rows
 
-
-def workspace_elements(tile: tuple[int, int], k: int, n: int, packed: int, blocks: int, tiles: int, rows: int) -> int:
-    """Elements per thread for the run-time values of `Workspace.dims()`."""
-    mr, nr = tile
-    if not blocks:
-        return max(k * (nr + -(-packed // mr) * mr), GEMV_ROWS * (n + k), 1)
-    chunk = min(blocks, max(1, BLOCK_ROWS // max(k, 1)))
-    kept = max(tiles * -(-rows // mr), 1) if chunk < blocks else 1
-    return chunk * k * nr + kept * mr * nr
+    def elements(self, tile: tuple[int, int], values: Sequence[int]) -> int:
+        """Elements per thread for the run-time values of `dims()`."""
+        mr, nr = tile
+        k, n, packed, blocks, tiles, rows = values
+        if not blocks:
+            return max(k * (nr + -(-packed // mr) * mr), GEMV_ROWS * (n + k), 1)
+        chunk = min(blocks, max(1, BLOCK_ROWS // max(k, 1)))
+        kept = max(tiles * -(-rows // mr), 1) if chunk < blocks else 1
+        return chunk * k * nr + kept * mr * nr
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,8 @@ class Panels:
     """Where B of a tiled kernel lies, if whole panels of it can be packed beforehand, for many calls.
 
     `param`: its parameter; element (row, column) is at `base` + row * `rs` + column * `cs`; `k` rows, `n` columns.
-    `few`: the rows of A, if up to `GEMV_ROWS` of them read B in place; else 0.
+    `few`: the rows of A, if up to `GEMV_ROWS` of them read B in place; else 0.  `winograd`: 0, or the m of the transform
+    of a 3x3 kernel whose places lie `rh` and `rw` apart; such a B must be packed before the kernel runs.
     """
     param: int
     base: Dim
@@ -69,30 +70,49 @@ class Panels:
     k: Dim
     n: Dim
     few: Dim
+    rh: Dim = 0
+    rw: Dim = 0
+    winograd: int = 0
 
     def dims(self) -> tuple[Dim, ...]:
-        return self.base, self.rs, self.cs, self.k, self.n, self.few
+        return self.base, self.rs, self.cs, self.k, self.n, self.rh, self.rw, self.few
 
     @staticmethod
     def wanted(k: int, n: int, few: int) -> bool:
         """Whether there is anything to pack, and the kernel will not read B in place."""
         return k * n > 0 and not 0 < few <= GEMV_ROWS
 
+    def elements(self, tile: tuple[int, int], k: int, n: int) -> int:
+        """Elements of all panels."""
+        return max((self.winograd + 2) ** 2 * k * -(-n // tile[1]) * tile[1] if self.winograd else
+                   k * -(-n // tile[1]) * tile[1], 1)
 
-# slots: B, its strides of rows and columns, rows, columns, the panels
+    @property
+    def source(self) -> str:
+        """What packs them; slots: B, its strides of rows and columns, rows, columns, `rh`, `rw`, the panels."""
+        return PACK_SOURCE + (PACK_WINOGRAD.format(t="{t}", m=self.winograd, p=(self.winograd + 2) ** 2)
+                              if self.winograd else PACK_PLAIN)
+
+
 PACK_SOURCE = """
 def pack(args, tid, nt):
+    b = ptr_{t}(args, 0)
+    rs = arg_i64(args, 1)
+    cs = arg_i64(args, 2)
     k = arg_i64(args, 3)
     n = arg_i64(args, 4)
+    panels = ptr_{t}(args, 7)
     for j in range(share_lo(n, tid, nt, NR_{t}), share_hi(n, tid, nt, NR_{t}), NR_{t}):
-        pack_b(at(ptr_{t}(args, 0), j * arg_i64(args, 2)), arg_i64(args, 1), arg_i64(args, 2), k,
-               s_min(n - j, NR_{t}), at(ptr_{t}(args, 5), j * k))
+        nc = s_min(n - j, NR_{t})
 """
-
-
-def panel_elements(tile: tuple[int, int], k: int, n: int) -> int:
-    """Elements of all panels of B."""
-    return max(k * -(-n // tile[1]) * tile[1], 1)
+PACK_PLAIN = """\
+        pack_b(at(b, j * cs), rs, cs, k, nc, at(panels, j * k))
+"""
+PACK_WINOGRAD = """\
+        for c in range(k):
+            winograd{m}_weights(at(b, j * cs + c * rs), arg_i64(args, 5), arg_i64(args, 6), cs, nc,
+                                at(panels, j * {p} * k + c * NR_{t}), k * NR_{t})
+"""
 
 
 @dataclass
@@ -481,5 +501,4 @@ def dim_of(d: Dim) -> str:
     return dim_code(d, "s_max")
 
 
-__all__ = ["BLOCK_ROWS", "PACK_SOURCE", "Panels", "Tile", "Workspace", "panel_elements",
-           "workspace_elements"]
+__all__ = ["BLOCK_ROWS", "Panels", "Tile", "Workspace"]

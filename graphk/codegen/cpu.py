@@ -16,6 +16,7 @@ from typing import Sequence
 from graphk.codegen.emit import Lines, Spelling, dim_code, number, short
 from graphk.ir.dims import Dim, symbols
 from graphk.codegen.tile import Panels, Tile, Workspace
+from graphk.codegen.tile_places import Places, PlacesSpace
 from graphk.codegen.tile_winograd import Winograd, WinogradSpace
 from graphk.ir.effects import contracted_loops, contraction_operands
 from graphk.ir.loop import (Acc, Expr, Index, Kernel, Let, Load, Loop, Ref, Stmt, Store, Update, coefficient,
@@ -31,7 +32,7 @@ class Source:
     text: str
     entries: tuple[str, ...]
     parallel: tuple[bool, ...]
-    workspace: Workspace | WinogradSpace | None = None # of a tiled kernel
+    workspace: Workspace | PlacesSpace | WinogradSpace | None = None       # of a tiled kernel
     panels: Panels | None = None                       # of a tiled kernel whose B may be packed beforehand
     dtype: str = "float32"
 
@@ -235,9 +236,10 @@ class Printer(Spelling):
         epilogue = tuple(s for s in inner.body if s is not acc and s is not contracted[0])
         self.header("k_0")
         self.statements(lets)
-        kind = self.kernel.schedule.kind
-        t = (Winograd if kind.startswith("winograd") else Tile)(
-            self, outer, (nest, inner), contracted, operands, acc, epilogue)
+        parts = (self, outer, (nest, inner), contracted, operands, acc, epilogue)
+        t: Tile = Winograd(*parts) if self.kernel.schedule.kind != "tile" else Tile(*parts)
+        if not isinstance(t, Winograd) and Places.fits(t):
+            t = Places(*parts)
         t.print()
         return Source(self.lines.text(), ("k_0",), (True,), t.workspace, t.kept, acc.dtype)
 

@@ -9,7 +9,8 @@ With ``MR, NR = target.tile_shape(dtype)`` (in the dialect: ``MR_f32, NR_f32``):
 
 - ``gemm_tile(a, rsa, csa, m, bp, k, c)``: C[i, j] = sum_kk a[i*rsa + kk*csa] * bp[kk*NR + j], a whole MR x NR row-major
   scratch tile (ldc = NR). 1 <= m <= MR; rows i >= m repeat row m-1 (A is never read beyond m rows). k >= 0.
-- ``gemm_tile_add``: the same, added to what C holds.
+- ``gemm_tile_add(a, rsa, csa, m, bp, k, c, parts, step)``: added to what C holds, for ``parts`` products one after another: A
+  advances by ``step``, bp by k*NR.
 - ``pack_b(b, rsb, csb, k, ncols, bp)``: bp[kk*NR + j] = b[kk*rsb + j*csb] for j < ncols, 0 for ncols <= j < NR.
   Vector copies when csb == 1, in-register transposes when rsb == 1, else element by element.
 - ``pack_a(a, rsa, csa, m, k, ap)``: ap[kk*MR + i] = a[i*rsa + kk*csa] for i < m, 0 above; then call ``gemm_tile`` with
@@ -103,7 +104,7 @@ def _min(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
 
 def _emit_tile(b: ir.IRBuilder, dtype: str, args: Args, target: Target, add: bool) -> None:
     rows, vectors = target.tile(dtype)
-    a, rsa, csa, m, bp, k, c = args
+    a, rsa, csa, m, bp, k, c, *parts = args
     lanes = target.vector_lanes(dtype)
     e = Emitter(b, lanes)
     last = b.sub(m, I64T(1))
@@ -111,7 +112,7 @@ def _emit_tile(b: ir.IRBuilder, dtype: str, args: Args, target: Target, add: boo
     width = vectors * lanes
 
     def step(kk: ir.Value, offset: ir.Value, acc: list[ir.Value]) -> list[ir.Value]:
-        base = b.mul(kk, I64T(width))
+        base = b.mul(kk if outer is None else b.add(kk, outer.values[1]), I64T(width))
         columns = [load_lanes(b, dtype, lanes, bp, b.add(base, I64T(v * lanes))) for v in range(vectors)]
         out: list[ir.Value] = []
         for i in range(rows):
@@ -123,7 +124,12 @@ def _emit_tile(b: ir.IRBuilder, dtype: str, args: Args, target: Target, add: boo
         before = [load_lanes(b, dtype, lanes, c, I64T(i * lanes)) for i in range(rows * vectors)]
     else:
         before = [e.const(LLVM_TYPES[dtype], 0.0)] * (rows * vectors)
-    main = Loop(b, I64T(0), k, UNROLL, [I64T(0), *before])
+    outer = None
+    first: ir.Value = I64T(0)
+    if add:
+        outer = Loop(b, I64T(0), parts[0], 1, [I64T(0), I64T(0), *before])      # offsets in A and, in rows, in B
+        first, before = outer.values[0], list(outer.values[2:])
+    main = Loop(b, I64T(0), k, UNROLL, [first, *before])
     offset, acc = main.values[0], list(main.values[1:])
     for u in range(UNROLL):
         acc = step(b.add(main.index, I64T(u)), offset, acc)
@@ -132,7 +138,11 @@ def _emit_tile(b: ir.IRBuilder, dtype: str, args: Args, target: Target, add: boo
     rest = Loop(b, main.index, k, 1, list(main.values))
     acc = step(rest.index, rest.values[0], list(rest.values[1:]))
     rest.end([b.add(rest.values[0], csa), *acc])
-    for index, value in enumerate(rest.values[1:]):
+    sums = rest.values[1:]
+    if outer is not None:
+        outer.end([b.add(outer.values[0], parts[1]), b.add(outer.values[1], k), *sums])
+        sums = outer.values[2:]
+    for index, value in enumerate(sums):
         store_lanes(b, dtype, lanes, value, c, I64T(index * lanes))
 
 
@@ -304,7 +314,7 @@ def _gemv_rows(b: ir.IRBuilder, dtype: str, args: Args, target: Target) -> None:
 
 BUILDINGS: tuple[Building, ...] = (
     Building("gemm_tile", "piiipip", _gemm_tile),
-    Building("gemm_tile_add", "piiipip", _gemm_tile_add),
+    Building("gemm_tile_add", "piiipipii", _gemm_tile_add),
     Building("pack_b", "piiiip", _pack_b),
     Building("pack_a", "piiiip", _pack_a),
     Building("gemv_rows", "piiipiiipi", _gemv_rows),

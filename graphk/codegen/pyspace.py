@@ -137,10 +137,13 @@ def _strided(p: Pointer, rows: int, columns: int, rs: int, cs: int) -> np.ndarra
 
 def _contractions(rows: int, columns: int) -> dict[str, Callable[..., None]]:
     def gemm(width: int, add: bool = False) -> Callable[..., None]:
-        def call(a: Pointer, rsa: int, csa: int, m: int, bp: Pointer, k: int, c: Pointer) -> None:
-            block = _strided(a, m, k, rsa, csa)[np.minimum(np.arange(rows), m - 1)]
+        def call(a: Pointer, rsa: int, csa: int, m: int, bp: Pointer, k: int, c: Pointer, parts: int = 1,
+                 step: int = 0) -> None:
             out = c.view(0, rows * width)
-            out[:] = out * add + (block @ bp.view(0, k * width).reshape(k, width)).ravel()
+            out[:] *= add
+            for i in range(parts):
+                block = _strided(_at(a, i * step), m, k, rsa, csa)[np.minimum(np.arange(rows), m - 1)]
+                out[:] += (block @ bp.view(i * k * width, k * width).reshape(k, width)).ravel()
 
         return call
 

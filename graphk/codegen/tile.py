@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Iterator, Sequence
 
 from graphk.codegen.emit import dim_code, short
-from graphk.ir.dims import Dim, product, substitute, symbols
+from graphk.ir.dims import Dim, product, substitute, sym, symbols
 from graphk.ir.effects import Operand
 from graphk.ir.loop import Acc, Load, Loop, Stmt, coefficient
 
@@ -291,7 +291,7 @@ class Tile:
         add("for first_ in range(0, s_max(blocks_, 1), s_max(chunk_, 1)):")
         lines.depth += 1
         add("last_ = s_min(blocks_, first_ + chunk_)")
-        with self.panel(f"(j_ * blocks_ + first_ * NR_{t}) * each_"), self.over_contracted():
+        with self.panel(f"(j_ * blocks_ + first_ * NR_{t}) * each_"), self.over_contracted(1):
             self.pack_panel(t, "at(bp_, kk_)")
         add(f"tile = at(ws, chunk_ * each_ * NR_{t})")
         depth = lines.depth
@@ -318,18 +318,19 @@ class Tile:
         lines.depth = depth
 
     @contextmanager
-    def over_contracted(self) -> Iterator[None]:
-        """Around lines that run for each contracted loop but k; kk_ is the place of their rows in the panel."""
+    def over_contracted(self, inner: int, parts: str = "") -> Iterator[None]:
+        """Around lines that run for each contracted loop but the `inner` innermost; kk_ is the place of their `parts` times
+        k rows in the panel."""
         lines = self.printer.lines
         lines.add("kk_ = 0")
         depth = lines.depth
-        if len(self.contracted) > 1:
+        if len(self.contracted) > inner:
             lines.add(f"for {self.contracted[0].axis} in range(first_, last_):")
             lines.depth += 1
-            for loop in self.contracted[1:-1]:
+            for loop in self.contracted[1:-inner]:
                 self.open(loop)
         yield
-        lines.add(f"kk_ += k_ * NR_{short(self.acc.dtype)}")
+        lines.add(f"kk_ += {parts}k_ * NR_{short(self.acc.dtype)}")
         lines.depth = depth
 
     def rows(self, t: str) -> None:
@@ -343,8 +344,15 @@ class Tile:
         add("if first_ == 0:")
         add(f"    for z_ in range(0, MR_{t} * NR_{t}, V):")
         add(f"        vstore(tile, z_, {short(self.acc.dtype)}(0.0))")
-        with self.over_contracted():
-            add(f"gemm_tile_add(at({a.buffer}, {self.base(a)} + i_ * rsa_), rsa_, csa_, mr_, at(bp_, kk_), k_, tile)")
+        start, parts, step = substitute(a.index, {self.m: 0, self.n: 0, self.k: 0}), "1", "0"
+        if len(self.contracted) > 1:                             # the loop around k runs inside the block
+            loop = self.contracted[-2]
+            parts = "last_ - first_" if loop is self.contracted[0] else dim_of(loop.extent)
+            step = dim_of(coefficient(a.index, loop.axis))
+            start = substitute(start, {loop.axis: sym("first_") if loop is self.contracted[0] else 0})
+        with self.over_contracted(2, f"({parts}) * "):
+            add(f"gemm_tile_add(at({a.buffer}, {dim_of(start)} + i_ * rsa_), rsa_, csa_, mr_, at(bp_, kk_), k_, tile, "
+                f"{parts}, {step})")
         add("if last_ == blocks_:")
         add("    for r_ in range(mr_):")
         lines.depth += 2

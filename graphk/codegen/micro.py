@@ -9,8 +9,8 @@ With ``MR, NR = target.tile_shape(dtype)`` (in the dialect: ``MR_f32, NR_f32``):
 
 - ``gemm_tile(a, rsa, csa, m, bp, k, c)``: C[i, j] = sum_kk a[i*rsa + kk*csa] * bp[kk*NR + j], a whole MR x NR row-major
   scratch tile (ldc = NR). 1 <= m <= MR; rows i >= m repeat row m-1 (A is never read beyond m rows). k >= 0.
-- ``gemm_tile_add(a, rsa, csa, m, bp, k, c, parts, step)``: added to what C holds, for ``parts`` products one after another: A
-  advances by ``step``, bp by k*NR.
+- ``gemm_tile_add(a, rsa, csa, m, bp, k, c, parts, step)``: added to what C holds, for ``parts`` products one after
+  another: A advances by ``step``, bp by k*NR.
 - ``pack_b(b, rsb, csb, k, ncols, bp)``: bp[kk*NR + j] = b[kk*rsb + j*csb] for j < ncols, 0 for ncols <= j < NR.
   Vector copies when csb == 1, in-register transposes when rsb == 1, else element by element.
 - ``pack_a(a, rsa, csa, m, k, ap)``: ap[kk*MR + i] = a[i*rsa + kk*csa] for i < m, 0 above; then call ``gemm_tile`` with

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Iterator, Sequence
 
 from graphk.codegen.emit import dim_code, short
+from graphk.codegen.panels import GEMV_ROWS, Panels
 from graphk.ir.dims import Dim, product, substitute, sym, symbols
 from graphk.ir.effects import Operand
 from graphk.ir.loop import Acc, Load, Loop, Stmt, coefficient
@@ -22,7 +23,6 @@ from graphk.ir.loop import Acc, Load, Loop, Stmt, coefficient
 if TYPE_CHECKING:
     from graphk.codegen.cpu import Printer
 
-GEMV_ROWS = 3                     # what the compiled block (micro.GEMV_ROWS) does in one reading of B
 BLOCK_ELEMENTS, BLOCK_TILES = 65536, 16      # of A, and register tiles of rows, that meet all kept panels at a time
 BLOCK_ROWS = 4096                 # rows of a panel that stay packed at a time (16 floats each: 256 KB, of the L2 cache)
 
@@ -53,66 +53,6 @@ class Workspace:
         chunk = min(blocks, max(1, BLOCK_ROWS // max(k, 1)))
         kept = max(tiles * -(-rows // mr), 1) if chunk < blocks else 1
         return chunk * k * nr + kept * mr * nr
-
-
-@dataclass(frozen=True, slots=True)
-class Panels:
-    """Where B of a tiled kernel lies, if whole panels of it can be packed beforehand, for many calls.
-
-    `param`: its parameter; element (row, column) is at `base` + row * `rs` + column * `cs`; `k` rows, `n` columns.
-    `few`: the rows of A, if up to `GEMV_ROWS` of them read B in place; else 0.  `winograd`: 0, or the m of the transform
-    of a 3x3 kernel whose places lie `rh` and `rw` apart; such a B must be packed before the kernel runs.
-    """
-    param: int
-    base: Dim
-    rs: Dim
-    cs: Dim
-    k: Dim
-    n: Dim
-    few: Dim
-    rh: Dim = 0
-    rw: Dim = 0
-    winograd: int = 0
-
-    def dims(self) -> tuple[Dim, ...]:
-        return self.base, self.rs, self.cs, self.k, self.n, self.rh, self.rw, self.few
-
-    @staticmethod
-    def wanted(k: int, n: int, few: int) -> bool:
-        """Whether there is anything to pack, and the kernel will not read B in place."""
-        return k * n > 0 and not 0 < few <= GEMV_ROWS
-
-    def elements(self, tile: tuple[int, int], k: int, n: int) -> int:
-        """Elements of all panels."""
-        return max((self.winograd + 2) ** 2 * k * -(-n // tile[1]) * tile[1] if self.winograd else
-                   k * -(-n // tile[1]) * tile[1], 1)
-
-    @property
-    def source(self) -> str:
-        """What packs them; slots: B, its strides of rows and columns, rows, columns, `rh`, `rw`, the panels."""
-        return PACK_SOURCE + (PACK_WINOGRAD.format(t="{t}", m=self.winograd, p=(self.winograd + 2) ** 2)
-                              if self.winograd else PACK_PLAIN)
-
-
-PACK_SOURCE = """
-def pack(args, tid, nt):
-    b = ptr_{t}(args, 0)
-    rs = arg_i64(args, 1)
-    cs = arg_i64(args, 2)
-    k = arg_i64(args, 3)
-    n = arg_i64(args, 4)
-    panels = ptr_{t}(args, 7)
-    for j in range(share_lo(n, tid, nt, NR_{t}), share_hi(n, tid, nt, NR_{t}), NR_{t}):
-        nc = s_min(n - j, NR_{t})
-"""
-PACK_PLAIN = """\
-        pack_b(at(b, j * cs), rs, cs, k, nc, at(panels, j * k))
-"""
-PACK_WINOGRAD = """\
-        for c in range(k):
-            winograd{m}_weights(at(b, j * cs + c * rs), arg_i64(args, 5), arg_i64(args, 6), cs, nc,
-                                at(panels, j * {p} * k + c * NR_{t}), k * NR_{t})
-"""
 
 
 @dataclass
@@ -319,8 +259,10 @@ class Tile:
 
     @contextmanager
     def over_contracted(self, inner: int, parts: str = "") -> Iterator[None]:
-        """Around lines that run for each contracted loop but the `inner` innermost; kk_ is the place of their `parts` times
-        k rows in the panel."""
+        """Around lines that run for each contracted loop but the `inner` innermost.
+
+        kk_ is the place in the panel of their rows, of which there are `parts` times k.
+        """
         lines = self.printer.lines
         lines.add("kk_ = 0")
         depth = lines.depth
@@ -351,8 +293,8 @@ class Tile:
             step = dim_of(coefficient(a.index, loop.axis))
             start = substitute(start, {loop.axis: sym("first_") if loop is self.contracted[0] else 0})
         with self.over_contracted(2, f"({parts}) * "):
-            add(f"gemm_tile_add(at({a.buffer}, {dim_of(start)} + i_ * rsa_), rsa_, csa_, mr_, at(bp_, kk_), k_, tile, "
-                f"{parts}, {step})")
+            add(f"gemm_tile_add(at({a.buffer}, {dim_of(start)} + i_ * rsa_), rsa_, csa_, mr_, at(bp_, kk_), k_, "
+                f"tile, {parts}, {step})")
         add("if last_ == blocks_:")
         add("    for r_ in range(mr_):")
         lines.depth += 2
@@ -415,7 +357,7 @@ class Tile:
         return self.kept is not None and not self.shared
 
     def row_blocks(self, t: str) -> None:
-        """Around the panels: as many rows as the L2 cache holds of A, if B lies packed; their results are neighbours."""
+        """Around the panels: as many rows as the L2 cache holds of A, if B lies packed; results are neighbours."""
         add = self.printer.lines.add
         add("rows_ = s_max(m1 - m0, 1)")
         add("if kept_ != 0:")
@@ -509,4 +451,4 @@ def dim_of(d: Dim) -> str:
     return dim_code(d, "s_max")
 
 
-__all__ = ["BLOCK_ROWS", "Panels", "Tile", "Workspace"]
+__all__ = ["BLOCK_ROWS", "GEMV_ROWS", "Tile", "Workspace"]

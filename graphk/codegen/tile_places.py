@@ -1,20 +1,22 @@
 """Contractions over the places of images as CPU source: the gradients of convolutions' weights.
 
-In: a kernel with the schedule `tile(m, n, k)` whose contracted axes are images, rows and places of a row, and whose rows
-of A are neighbours in memory.  Out: the body of its one entry.  What always holds: as in `tile`, each element is one
-chain of multiply-adds in the order of the contracted loops.
+In: a kernel with the schedule `tile(m, n, k)` whose contracted axes are images, rows and places of a row, and whose
+rows of A are neighbours in memory.  Out: the body of its one entry.  What always holds: as in `tile`, each element is
+one chain of multiply-adds in the order of the contracted loops.
 
-For each block of a few rows of an image and each panel of B: the panel packed, then all results of the panel, whose sums
-stay in the workspace until the last image. So the operands are read from memory once, and a block of both
-stays in the first cache.
+For each block of a few rows of an image and each panel of B: the panel packed, then all results of the panel, whose
+sums stay in the workspace until the last image. So the operands are read from memory once, and a block of both stays
+in the first cache.
 """
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Callable, Sequence
 
 from graphk.codegen.emit import short
-from graphk.codegen.tile import Panels, Tile, dim_of
+from graphk.codegen.panels import Panels
+from graphk.codegen.tile import Tile, dim_of
 from graphk.ir.dims import Dim, product, substitute, sym
 from graphk.ir.loop import Load, coefficient
 from graphk.passes.kernels import indices, map_dims
@@ -68,7 +70,7 @@ class Places(Tile):
             self.outer = self.free = list(self.outer[:-1])
             self.loops = (replace(m, extent=outer.extent * m.extent), n)
             self.operands = (replace(self.operands[0], expr=_at(a, outer.axis, 0)), self.operands[1])
-            self.epilogue = map_dims(self.epilogue, lambda d: substitute(d, {outer.axis: 0}))
+            self.epilogue = map_dims(self.epilogue, partial(substitute, env={outer.axis: 0}))
 
     @property
     def workspace(self) -> PlacesSpace:                                     # type: ignore[override]
@@ -150,8 +152,8 @@ class Places(Tile):
         a, row = self.operands[0].load, self.contracted[-2].axis
         assert a is not None
         start = substitute(a.index, {self.m: 0, self.k: 0, row: sym("first_")})
-        self.printer.lines.add(f"gemm_tile_add(at({a.buffer}, {dim_of(start)} + i_ * rsa_), rsa_, csa_, mr_, ws, k_, tile, "
-                               f"last_ - first_, {dim_of(coefficient(a.index, row))})")
+        self.printer.lines.add(f"gemm_tile_add(at({a.buffer}, {dim_of(start)} + i_ * rsa_), rsa_, csa_, mr_, ws, k_, "
+                               f"tile, last_ - first_, {dim_of(coefficient(a.index, row))})")
 
     def finish(self, t: str) -> None:
         lines = self.printer.lines

@@ -1,7 +1,7 @@
 """Convolutions of 3x3 windows, stride 1, as CPU source in Winograd's way; the epilogue on each row of a tile's results.
 
-In: a kernel with the schedule `winograd{m}(w, n, k)`, whose kernel matrix lies transformed in panels before it runs.  Out:
-the body of its one entry.  What always holds: threads share tiles or columns, and a tile's results do not depend
+In: a kernel with the schedule `winograd{m}(w, n, k)`, whose kernel matrix lies transformed in panels before it runs.
+Out: the body of its one entry.  What always holds: threads share tiles or columns, and a tile's results do not depend
 on its neighbours, so their bits are the same for any number of threads.
 
 For each block of tiles: all their inputs transformed; for each group of panels: one matrix product for each of the
@@ -12,12 +12,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graphk.codegen.emit import short
+from graphk.codegen.panels import Panels
 from graphk.codegen.target import block_tiles
-from graphk.codegen.tile import Panels, Tile, dim_of
+from graphk.codegen.tile import Tile, dim_of
 from graphk.ir.dims import Dim, substitute
 from graphk.ir.loop import coefficient
 
-PAD = 16                          # elements between planes of one point, so that they do not meet in one set of the cache
+PAD = 16                          # elements between planes of one point: they shall not meet in one set of the cache
 GROUP = 8                         # panels whose products wait for their transform at a time
 
 
@@ -61,8 +62,8 @@ class Winograd(Tile):
         rh, rw, rs = (coefficient(b.index, x.axis) for x in self.contracted)
         base = substitute(b.index, {self.n: 0, **{x.axis: 0 for x in self.contracted}})
         param = [p.name for p in self.printer.kernel.params].index(b.buffer)
-        return Panels(param, base, rs, coefficient(b.index, self.n), self.contracted[-1].extent, self.loops[1].extent, 0,
-                      rh, rw, self.size)
+        return Panels(param, base, rs, coefficient(b.index, self.n), self.contracted[-1].extent, self.loops[1].extent,
+                      0, rh, rw, self.size)
 
     def print(self) -> None:
         add, t, m = self.printer.lines.add, short(self.acc.dtype), self.size

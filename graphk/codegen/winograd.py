@@ -1,13 +1,13 @@
 """Winograd's short convolutions: transforms as contraction blocks of the kernel dialect.
 
-In go pointers of float32 and int64 scalars; out comes what is written through the last pointer but one stride. An output tile of m x m
+In go pointers of floats and int64 scalars; out comes what is written through the last pointer. An output tile of m x m
 pixels of a 3x3 convolution of stride 1 is ``A^T [(G w G^T) * (B^T x B)] A`` with (m+2)^2 products for each pair of
-channels instead of 9 m^2. It always holds that the transforms are exact linear maps for the points below (dyadic numbers, of
-which only G's quotients are rounded), that a tile's element is computed alike whatever stands around it, and that this
-module needs llvmlite only.
+channels instead of 9 m^2. It always holds that the factors are dyadic numbers, except G's quotients, which are
+rounded once, that a tile's element is computed alike whatever stands around it, and that this module needs llvmlite
+only.
 
-Source: A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", 2015; the points 0, +-3/4, +-3/2 keep the
-error of m = 4 about three times smaller than 0, +-1, +-2.
+Source: A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", 2015; the points 0, +-3/4, +-3/2 keep
+the error of m = 4 about three times smaller than 0, +-1, +-2.
 
 - ``winograd{m}_input(x, rs, cs, rows, columns, channels, v, vs)``: v[p*vs + c], p < (m+2)^2, from the (m+2) x (m+2)
   pixels x[i*rs + j*cs + c]; rows and columns from ``rows`` and ``columns`` on repeat the last one.
@@ -71,7 +71,8 @@ def _combine(e: Emitter, factors: Sequence[Fraction], xs: Sequence[ir.Value]) ->
     """The sum of factor * x, None where all factors are 0; those of size 1 come first and cost no product."""
     acc: ir.Value | None = None
     element = getattr(xs[0].type, "element", xs[0].type)
-    for c, x in sorted(((c, x) for c, x in zip(factors, xs, strict=True) if c), key=lambda p: abs(p[0]) != 1 or p[0] < 0):
+    terms = [(c, x) for c, x in zip(factors, xs, strict=True) if c]
+    for c, x in sorted(terms, key=lambda p: abs(p[0]) != 1 or p[0] < 0):
         if acc is None:
             acc = x if c == 1 else e.mul(x, e.const(element, float(c)))
         elif abs(c) == 1:
@@ -105,7 +106,8 @@ def _apply_columns(e: Emitter, rows: Matrix, xs: Sequence[ir.Value]) -> list[ir.
     sums, differences = list(xs), list(xs)
     keep = [True] * len(columns)
     for i in range(1, len(columns) - 2, 2):
-        assert all(a == (b if r % 2 == 0 else -b) for r, (a, b) in enumerate(zip(columns[i], columns[i + 1], strict=True)))
+        pairs = enumerate(zip(columns[i], columns[i + 1], strict=True))
+        assert all(a == (b if r % 2 == 0 else -b) for r, (a, b) in pairs)
         sums[i], differences[i] = e.add(xs[i], xs[i + 1]), e.sub(xs[i], xs[i + 1])
         keep[i + 1] = False
     out = []
@@ -197,6 +199,7 @@ def _output(b: ir.IRBuilder, dtype: str, args: Args, target: Target, m: int) -> 
 BUILDINGS: tuple[Building, ...] = tuple(
     Building(f"winograd{m}_{name}", pattern, functools.partial(emit, m=m))
     for m in POINTS
-    for name, pattern, emit in (("input", "piiiiipi", _input), ("weights", "piiiipi", _weights), ("output", "pip", _output))
+    for name, pattern, emit in (("input", "piiiiipi", _input), ("weights", "piiiipi", _weights),
+                                ("output", "pip", _output))
 )
 __all__ = ["BUILDINGS", "POINTS", "matrices"]

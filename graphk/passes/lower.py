@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from graphk.ir.dims import Dim, floordiv, product, substitute, sym
-from graphk.ir.loop import (Call, Expr, Index, Kernel, Let, Lit, Load, Loop, Param, Ref, Stmt, Store, Update, call, expressions)
+from graphk.ir.loop import (Call, Expr, Index, Kernel, Let, Lit, Load, Loop, Param, Ref, Stmt, Store, Update, call,
+                            expressions)
 from graphk.ir.node import Graph, Node, origin_of
 from graphk.ir.program import AnyStep, Buffer, LoopStep, Program, Step
 from graphk.ir.types import ITEMSIZE, TensorType
@@ -54,7 +55,8 @@ class Lowering:
         raise KeyError(f"{node!r} is read before it is computed, or is not among the graph's inputs")
 
     # -------------------------------------------------------------- steps
-    def emit(self, built: Built, buffers: tuple[str, ...], node: Node | None, label: str, cost: Dim | None = None) -> None:
+    def emit(self, built: Built, buffers: tuple[str, ...], node: Node | None, label: str,
+             cost: Dim | None = None) -> None:
         """A step; cost: its scalar operations where the loops' extents do not tell."""
         kernel = replace(built.kernel, label=label)
         origin = str(origin_of(node)) if node is not None else ""
@@ -244,7 +246,10 @@ def _pad_kernel(node: Node) -> Built:
     x, starts = node.inputs[0], node.attr("starts")
     last = max((d for d in range(x.ndim) if x.shape[d] != node.shape[d]), default=0)
     dims: dict[str, Dim] = {"w": product(x.shape[last + 1:])}
-    row, below, src, stride = sym("a0"), 1, 0, 1
+    row = sym("a0")
+    below: Dim = 1
+    src: Dim = 0
+    stride: Dim = 1
     inside: list[Expr] = []
     for d in range(last, -1, -1):
         dims[f"e{d}"], dims[f"x{d}"], dims[f"o{d}"] = x.shape[d], node.shape[d], starts[d]

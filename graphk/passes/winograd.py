@@ -1,9 +1,9 @@
 """Which convolutions are computed in Winograd's way, with fewer products and more additions.
 
-In: a kernel scheduled as a contraction, and its sizes.  Out: the same kernel, its schedule perhaps `winograd2` or `winograd4`.
-What always holds: the kernel is a 3x3 window of stride 1 over rows of pixels whose channels are neighbours, in float32, and
-the operations saved outweigh the transforms; results differ from the direct sum by rounding alone (relative to the largest
-about 1e-6 for `winograd4`).  `GRAPHK_WINOGRAD=0` keeps all convolutions direct.
+In: a kernel scheduled as a contraction, and its sizes.  Out: the same kernel, its schedule perhaps `winograd2` or
+`winograd4`.  What always holds: it is a 3x3 window of stride 1 over rows of pixels whose channels are neighbours,
+in float32, and the operations saved outweigh the transforms; results differ from the direct sum by rounding alone
+(about 1e-6 of the largest for `winograd4`).  `GRAPHK_WINOGRAD=0` keeps all convolutions direct.
 """
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Mapping
 
 from graphk.ir.dims import Dim, product, substitute
 from graphk.ir.effects import contracted_loops, contraction_operands
-from graphk.ir.loop import Acc, Kernel, Let, Loop, Schedule, coefficient
+from graphk.ir.loop import Acc, Kernel, Let, Loop, Schedule, Stmt, coefficient
 
 WEIGHTS_IN_CACHE = 2_000_000      # transformed weights (elements) beyond which reading them again costs more than sums
 
@@ -31,7 +31,7 @@ def in_winograds_way(kernel: Kernel, sizes: Mapping[str, Dim]) -> Kernel:
 
 def _window(kernel: Kernel) -> tuple[Dim, ...] | None:
     """Extents of rows, columns, window rows, window columns, channels in and out; None if there is no such window."""
-    body = [s for s in kernel.body if not isinstance(s, Let)]
+    body: list[Stmt] = [s for s in kernel.body if not isinstance(s, Let)]
     nest: list[Loop] = []
     while len(body) == 1 and isinstance(body[0], Loop):
         nest.append(body[0])
@@ -53,14 +53,14 @@ def _window(kernel: Kernel) -> tuple[Dim, ...] | None:
 
 
 def _best(rows: Dim, columns: Dim, wr: Dim, wc: Dim, k: Dim, n: Dim) -> int:
-    """The tile size m of the cheapest form, 0 for the direct one.  Costs are vector operations of a tile per 4x4 pixels."""
+    """The tile size m of the cheapest form; 0: the direct one.  Costs are vector operations of 4x4 or all pixels."""
     if wr != 3 or wc != 3 or not isinstance(k, int) or not isinstance(n, int):
         return 0
     whole = isinstance(rows, int) and isinstance(columns, int)
 
     def tiles(m: int) -> float:
-        return float(-(-rows // m) * -(-columns // m)) if whole else 16 / m ** 2         # type: ignore[operator]
-    pixels = float(product([rows, columns])) if whole else 16.                       # type: ignore[arg-type]
+        return float(-(-rows // m) * -(-columns // m)) if whole else 16 / m ** 2
+    pixels = float(product([rows, columns])) if whole else 16.
     direct = pixels * 9 * k * n
     best, at = 0.8 * direct, 0
     for m in (4, 2):

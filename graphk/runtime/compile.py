@@ -343,7 +343,8 @@ class _Binder:
         if compiled.source.workspace:
             words += self._scratch(compiled.source, [next(self.values) for _ in compiled.source.workspace.dims()])
         if compiled.source.panels:
-            words.append(self._packed(s, compiled.source, [next(self.values) for _ in compiled.source.panels.dims()], out))
+            places = [next(self.values) for _ in compiled.source.panels.dims()]
+            words.append(self._packed(s, compiled.source, places, out))
         args = np.array(words, np.int64)
         at = args.ctypes.data
         self.keep.append(args)

@@ -11,7 +11,7 @@ from typing import Iterator, Mapping, NamedTuple
 import numpy as np
 
 from graphk.codegen.target import Target
-from graphk.codegen import tile
+from graphk.codegen import panels
 from graphk.ir.effects import root_of, touched
 from graphk.ir.loop import Kernel
 from graphk.ir.program import AnyStep, LoopStep, Program, Step, flat_steps
@@ -33,7 +33,7 @@ class Matrix(NamedTuple):
     rw: int
 
 
-def pack_job(form: tile.Panels, dtype: str, target: Target) -> tuple[str, tuple[str, ...], Target]:
+def pack_job(form: panels.Panels, dtype: str, target: Target) -> tuple[str, tuple[str, ...], Target]:
     """What the kernel cache is asked for."""
     return form.source.format(t=SHORT[dtype]), ("pack",), target
 

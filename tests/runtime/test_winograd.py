@@ -1,4 +1,4 @@
-"""Convolutions in Winograd's way beside the interpreter: shapes, edges, widths, threads, and where the weights come from."""
+"""Convolutions in Winograd's way beside the interpreter: shapes, edges, widths, threads, and origins of the weights."""
 from fractions import Fraction
 
 import numpy as np
@@ -115,8 +115,8 @@ def forward(places, channels, filters, padding=1, weights="variable"):
     return Graph((x, b) if weights == "variable" else (x, b, w), (y,), name="conv"), w
 
 
-SHAPES = [((4, 4), 16, 16, 1), ((14, 14), 24, 40, 1), ((13, 18), 17, 33, 0), ((3, 30), 32, 20, 1), ((10, 10), 33, 48, 0),
-          ((1, 1), 64, 64, 1), ((29, 8), 40, 19, 1)]
+SHAPES = [((4, 4), 16, 16, 1), ((14, 14), 24, 40, 1), ((13, 18), 17, 33, 0), ((3, 30), 32, 20, 1),
+          ((10, 10), 33, 48, 0), ((1, 1), 64, 64, 1), ((29, 8), 40, 19, 1)]
 
 
 @pytest.mark.parametrize("places, channels, filters, padding", SHAPES)
@@ -197,7 +197,8 @@ def test_a_step_of_training_uses_the_weights_before_it():
 def test_inside_a_loop():
     """A recurrent convolution: one with weights packed before the loop, one whose weights each step computes."""
     image, kind, edge = (n, 8, 8, 16), TensorType(F, (3, 3, 16, 16)), (0, 1, 1, 0)
-    xs, start, w = new_input(TensorType(F, (5, *image)), "xs"), new_input(TensorType(F, image), "h0"), new_variable(kind, "w")
+    xs, start = new_input(TensorType(F, (5, *image)), "xs"), new_input(TensorType(F, image), "h0")
+    w = new_variable(kind, "w")
     h, x, m = new_input(TensorType(F, image), "h"), new_input(TensorType(F, image), "x"), new_input(kind, "m")
     own = convolve(pad(h, edge, edge), m, (1, 1), (1, 1))
     new = tanh(add(own, convolve(pad(x, edge, edge), mul(m, sum_(x, axes=(0, 1, 2, 3))), (1, 1), (1, 1))))
@@ -235,7 +236,8 @@ def chosen(places, channels, filters, window=(3, 3), strides=(1, 1), dilations=(
 def test_which_convolutions(monkeypatch):
     assert chosen((30, 30), 64, 64) == "winograd4"
     assert chosen((9, 9), 512, 512) == "winograd2"                     # 4 tiles of 4x4: the weights' bytes decide
-    for other in ({"window": (5, 5)}, {"window": (3, 1)}, {"strides": (2, 2)}, {"dilations": (2, 2)}, {"dtype": "float64"}):
+    for other in ({"window": (5, 5)}, {"window": (3, 1)}, {"strides": (2, 2)}, {"dilations": (2, 2)},
+                  {"dtype": "float64"}):
         assert chosen((30, 30), 64, 64, **other) == "tile", other
     assert chosen((30, 30), 3, 64) == "tile"                           # few channels: the transforms cost more
     monkeypatch.setenv("GRAPHK_WINOGRAD", "0")

@@ -5,9 +5,8 @@ have NR columns and hold zeros beyond the last; every kernel that may read panel
 """
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from graphk.ir.dims import Dim
+from graphk.ir.record import dataclass
 
 GEMV_ROWS = 3                     # what the compiled block (micro.GEMV_ROWS) does in one reading of B
 

@@ -100,6 +100,6 @@ def class_of(name: str, base: type, fn: Callable[..., Tensor], arguments: dict[s
             raise TypeError(f"{name}: {e}; expected {signature}") from None
         given.apply_defaults()
         base.__init__(self, fn, **given.arguments)             # type: ignore[misc]
-    __init__.__signature__ = signature
+    __init__.__signature__ = signature               # type: ignore[attr-defined]
     doc = f"The {'loss' if base is LossFunctionWrapper else 'mean of the'} `{fn.__name__}` as an object."
     return type(name, (base,), {"__init__": __init__, "__doc__": doc, "__module__": fn.__module__})

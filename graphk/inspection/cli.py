@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
                                               ".weights.h5, .json, .yaml, .onnx or .safetensors.")
     convert.add_argument("file", help="what `check` reads")
     convert.add_argument("out", help="the file to write")
-    convert.add_argument("--weights", metavar="FILE", help="the weights of an architecture in JSON or YAML")
+    convert.add_argument("--weights", metavar="FILE", help="weights for the model: HDF5 or .safetensors")
     commands.add_parser("doctor", help="show versions, processor, cache and GPU, and test that graphk works here",
                         description="Look at what graphk runs on, and try it; exits with 1 if something is broken.")
     return top

@@ -11,13 +11,15 @@ import sys
 import warnings
 from typing import Any
 
+from graphk.frontend import backend as K
 from graphk.frontend.models import load_model, model_from_json, model_from_yaml
 from graphk.frontend.saving import archives
-from graphk.frontend.saving.errors import GraphkFormatError
+from graphk.frontend.saving.errors import GraphkFormatError, malformed
 from graphk.frontend.saving.hdf5 import reading, replacing
 from graphk.frontend.saving.layer_folders import has_folders
 from graphk.frontend.saving.model_files import parts
 from graphk.frontend.saving.weights import has_names, source
+from graphk.frontend.utils.optional import need
 from graphk.onnx import OnnxGraph, export_model, import_model
 
 _OWN = {"OnnxGraph": OnnxGraph}                # the one layer of graphk's that is none of Keras's
@@ -85,8 +87,12 @@ def _read(path: str, weights: str | None) -> Any:
         with open(path, encoding="utf-8") as f:
             model = reader(f.read())
     if weights:
-        model.load_weights(weights)
+        (_read_safetensors if _ending(weights) == ".safetensors" else _load_weights)(model, weights)
     return model
+
+
+def _load_weights(model: Any, weights: str) -> None:
+    model.load_weights(weights)
 
 
 def convert(path: str, out: str, weights: str | None = None) -> int:
@@ -121,16 +127,42 @@ def _write(model: Any, out: str) -> None:
                          "(Keras 3), .weights.h5, .json, .yaml, .onnx and .safetensors")
 
 
+# ------------------------------------------------------------------ safetensors
+def _safetensors() -> Any:
+    return need("safetensors.numpy", "safetensors", "safetensors files")
+
+
+def _by_name(model: Any, file: str) -> dict[str, Any]:
+    """The model's weights as `layer/weight`."""
+    found = {f"{layer.name}/{w.name}": w for layer in model.layers for w in layer.weights}
+    if len(found) < sum(len(layer.weights) for layer in model.layers):
+        raise ValueError(f"{file}: two weights of the model have one name, which the format does not allow")
+    return found
+
+
 def _write_safetensors(model: Any, out: str) -> None:
-    try:
-        from safetensors.numpy import save_file
-    except ImportError:
-        raise ImportError("safetensors files need the package: pip install graphk[safetensors]") from None
-    arrays = {f"{layer.name}/{w.name}": w.array for layer in model.layers for w in layer.weights}
-    if len(arrays) < sum(len(layer.weights) for layer in model.layers):
-        raise ValueError(f"{out}: two weights of the model have one name, which the format does not allow")
+    save_file = _safetensors().save_file
+    arrays = {name: w.array for name, w in _by_name(model, out).items()}
     with replacing(out) as aside:
         save_file(arrays, aside)
+
+
+def _read_safetensors(model: Any, path: str) -> None:
+    """Give the model the weights that `_write_safetensors` wrote; GraphkFormatError with all that does not fit."""
+    load_file, ours = _safetensors().load_file, _by_name(model, path)
+    os.stat(path)                                      # FileNotFoundError
+    with malformed(path, "", "it is not a safetensors file"):
+        try:
+            theirs = load_file(path)
+        except need("safetensors", "safetensors", "safetensors files").SafetensorError as e:
+            raise ValueError(str(e)) from e
+    wrong = [f"the model has no weight {n}" for n in theirs if n not in ours]
+    wrong += [f"it has no weight {n}" for n in ours if n not in theirs]
+    wrong += [f"{n} has the shape {theirs[n].shape}, expected {w.array.shape}" for n, w in ours.items()
+              if n in theirs and theirs[n].shape != w.array.shape]
+    if wrong:
+        raise GraphkFormatError(path, "", "\n  ".join(wrong[:30]))
+    K.batch_set_value([(w, theirs[n]) for n, w in ours.items()])
 
 
 __all__ = ["check", "convert"]

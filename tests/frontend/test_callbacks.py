@@ -144,3 +144,41 @@ def test_one_line_an_epoch_starts_with_the_seconds(capsys):
     bar.update(1, [("loss", 3.0)])
     bar.update(2, [("loss", 1.0)])
     assert capsys.readouterr().out == " - 0s - loss: 2.0000\n"
+
+
+class Moments(C.Callback):
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+
+for _name in ("on_train_batch_end", *(f"on_{_p}_{_w}" for _p in ("test", "predict") for _w in (
+        "begin", "batch_begin", "batch_end", "end"))):
+    setattr(Moments, _name, lambda self, *args, name=_name: self.seen.append((name, *args[:-1], sorted(args[-1]))))
+
+
+def test_moments_of_keras_2_3():
+    m = Sequential([L.Dense(1, input_shape=(2,))])
+    m.compile("sgd", "mse")
+    x, y, seen = np.ones((5, 2)), np.ones((5, 1)), Moments()
+    test = [("on_test_begin", []), ("on_test_batch_begin", 0, ["batch", "size"]),
+            ("on_test_batch_end", 0, ["batch", "loss", "size"]), ("on_test_batch_begin", 1, ["batch", "size"]),
+            ("on_test_batch_end", 1, ["batch", "loss", "size"]), ("on_test_end", [])]
+    trained = [("on_train_batch_end", i, ["batch", "loss", "size"]) for i in (0, 1)]
+    predicted = [("on_predict_begin", []), ("on_predict_batch_begin", 0, ["batch", "size"]),
+                 ("on_predict_batch_end", 0, ["batch", "outputs", "size"]), ("on_predict_end", [])]
+    m.fit(x, y, batch_size=3, verbose=0, validation_data=(x, y), callbacks=[seen])
+    assert seen.seen == trained + test
+    for run, want in ((lambda: m.evaluate(x, y, 3, verbose=0, callbacks=[seen]), test),
+                      (lambda: m.predict(x, callbacks=[seen]), predicted),
+                      (lambda: m.predict(x, steps=1, callbacks=[seen]), predicted),
+                      (lambda: m.evaluate_generator(iter([(x, y)] * 2), 2, callbacks=[seen]), test),
+                      (lambda: m.predict_generator(iter([x]), 1, callbacks=[seen]), predicted),
+                      (lambda: m.fit_generator(iter([(x, y)] * 2), 2, verbose=0, validation_data=iter([(x, y)] * 9),
+                                               validation_steps=2, callbacks=[seen]), trained + test)):
+        seen.seen = []
+        run()
+        assert seen.seen == want
+    assert seen.model is m
+    with pytest.raises(TypeError, match="received the class `Moments`"):
+        m.predict(x, callbacks=[Moments])

@@ -9,6 +9,7 @@ from graphk.codegen.pyspace import Pointer, python_namespace
 from graphk.codegen.target import host_target, with_lanes
 from graphk.ir.dims import sym
 from graphk.ir.interp import run_full, run_graph
+from graphk.ir.loop import Schedule
 from graphk.ir.node import Graph
 from graphk.ir.ops.control import scan
 from graphk.ir.ops.elementwise import add, mul, relu, sub, tanh
@@ -16,6 +17,7 @@ from graphk.ir.ops.leaves import new_input, new_variable
 from graphk.ir.ops.reduce import sum_
 from graphk.ir.ops.shape import pad
 from graphk.ir.program import flat_steps
+from graphk.ir.record import replace
 from graphk.ir.types import TensorType
 from graphk.passes.autodiff import gradients
 from graphk.passes.pipeline import run_passes
@@ -259,8 +261,5 @@ def test_sizes_known_only_to_a_call():
 def test_the_kernel_itself_is_the_same():
     graph, _ = forward((14, 14), 32, 32)
     step = run_passes(graph).program.steps[-1]
-    from dataclasses import replace
-
-    from graphk.ir.loop import Schedule
     direct = replace(step.kernel, schedule=Schedule("tile", step.kernel.schedule.axes))
     assert in_winograds_way(direct, dict(zip(step.kernel.sizes, step.sizes, strict=True))) == step.kernel

@@ -44,6 +44,25 @@ def models(keras):
         "gelu", "swish", "exponential", "selu", "elu", "softplus")]), (5, 3))
 
 
+    x = L.Input((4, 4, 3))
+    yield "operations", keras.Model(x, operations(keras, x, L.Conv2D(3, 1)(x))), ((4, 4, 3),)
+
+
+def operations(keras, x, y):
+    """What functional models compute without layers."""
+    if hasattr(keras, "ops"):                              # Keras 3
+        ops = keras.ops
+        z = ops.relu6((1. - (x / 127.5 - 1. + y) * 2.)[..., ::-1])
+        z = ops.concatenate([ops.mean(z, axis=[1, 2], keepdims=True), ops.max(z, axis=(1, 2), keepdims=True)], -1)
+        return ops.softmax(ops.add(ops.reshape(z, (-1, 6)), 1.)[:, 1:4])
+    import tensorflow as tf
+    z = tf.nn.relu6((1. - (tf.math.truediv(x, 127.5) - 1. + y) * 2.)[:, :, :, ::-1])
+    z = tf.concat([tf.reduce_mean(tf.nn.bias_add(z, [1., 2., 0.]), axis=[1, 2], keepdims=True),
+                   tf.reduce_max(z, axis=[1, 2], keepdims=True)], -1)
+    z = tf.squeeze(tf.expand_dims(tf.cast(tf.reshape(z, [-1, 6]), "float32"), -1), -1)
+    return tf.nn.softmax(-(z ** 2)[:, 1:4])
+
+
 def main(package: str) -> None:
     """Write the files of one package."""
     os.environ.setdefault("KERAS_BACKEND", "jax")

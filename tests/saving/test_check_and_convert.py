@@ -73,16 +73,43 @@ def test_convert(tmp_path, ending):
         assert load_model(path).train_on_batch(X, Y) == pytest.approx(model.evaluate(X, Y, verbose=0), rel=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:No training configuration")
+def test_safetensors(tmp_path, capsys):
+    pytest.importorskip("safetensors")
+    model = classifier()
+    paths = [str(tmp_path / n) for n in ("m.h5", "m.json", "w.safetensors", "n.h5")]
+    model.save(paths[0])
+    assert main(["convert", paths[0], paths[1]]) == 0 == main(["convert", paths[0], paths[2]])
+    assert main(["convert", paths[1], paths[3], "--weights", paths[2]]) == 0
+    np.testing.assert_array_equal(load_model(paths[3], compile=False).predict(X), model.predict(X))
+    Sequential([L.Dense(3, input_shape=(4,), name="dense_1"), L.Dense(5, name="other")]).save(paths[0])
+    assert main(["convert", paths[0], paths[3], "--weights", paths[2]]) == 1
+    said = capsys.readouterr().err
+    assert "the model has no weight dense_2/dense_2/kernel:0" in said and "it has no weight other/other/bias:0" in said
+    for name, damage, says in (("cut", lambda d: d[:len(d) // 2], "not a safetensors file"),
+                               ("bomb", lambda d: d[:8] + d[8:].replace(b"[4,3]", b"[9,9]"), "not a safetensors file")):
+        path = tmp_path / f"{name}.safetensors"
+        path.write_bytes(damage((tmp_path / "w.safetensors").read_bytes()))
+        assert main(["convert", paths[1], paths[3], "--weights", str(path)]) == 1
+        assert says in capsys.readouterr().err
+    assert main(["convert", paths[1], paths[3], "--weights", str(tmp_path / "none.safetensors")]) == 1
+
+
 def test_convert_says_why_not(tmp_path, capsys):
     path = str(tmp_path / "m.h5")
     classifier().save(path)
     assert main(["convert", path, str(tmp_path / "m.xyz")]) == 1
     assert "the format `.xyz` is not known" in capsys.readouterr().err
-    local = Sequential([L.LocallyConnected1D(2, 2, input_shape=(4, 1))])
-    local.compile("sgd", "mse")
-    local.save(path)
-    assert main(["convert", path, str(tmp_path / "m.keras")]) == 1
-    assert "Keras 3 has no such layer" in capsys.readouterr().err
+    for layer, way in ((L.LocallyConnected1D(2, 2, input_shape=(4, 1)), "save the model as HDF5 (.h5), which Keras 2"),
+                       (L.CuDNNLSTM(2, input_shape=(4, 1)), "LSTM(…, recurrent_activation='sigmoid')"),
+                       (L.CuDNNGRU(2, input_shape=(4, 1)), "reset_after=True) takes its weights"),
+                       (L.ThresholdedReLU(.5, input_shape=(4, 1)), "save the model as HDF5")):
+        model = Sequential([layer])
+        model.compile("sgd", "mse")
+        model.save(path)
+        assert main(["convert", path, str(tmp_path / "m.keras")]) == 1
+        said = capsys.readouterr().err
+        assert f"layer `{layer.name}` ({type(layer).__name__}): Keras 3 has no such layer" in said and way in said
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "rmsprop", "adagrad", "adadelta", "adam", "adamax"])

@@ -21,12 +21,8 @@ from graphk.frontend.callbacks.tensorboard import TensorBoard
 from graphk.frontend.callbacks.watching import BaseLogger, History, LambdaCallback, ProgbarLogger, TerminateOnNaN
 
 
-def make_callbacks(model: Any, callbacks: Any, verbose: int, count_mode: str) -> CallbackList:
-    """The list for one `fit`: averages, progress bar, the user's, history."""
-    model.history = History()
-    mine: list[Callback] = [BaseLogger(stateful_metrics=model.stateful_metric_names)]
-    if verbose:
-        mine.append(ProgbarLogger(count_mode, stateful_metrics=model.stateful_metric_names))
+def checked(callbacks: Any) -> list[Any]:
+    """A list of what a user passed as callbacks; TypeError for what is none."""
     given = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks] if callbacks else []
     for c in given:
         if isinstance(c, type):
@@ -35,11 +31,20 @@ def make_callbacks(model: Any, callbacks: Any, verbose: int, count_mode: str) ->
         if not hasattr(c, "on_batch_end"):
             raise TypeError(f"`callbacks` takes instances of Callback; received {c!r}. For a function use "
                             "LambdaCallback(on_epoch_end=...).")
-    out = CallbackList([*mine, *given, model.history])
+    return given
+
+
+def make_callbacks(model: Any, callbacks: Any, verbose: int, count_mode: str) -> CallbackList:
+    """The list for one `fit`: averages, progress bar, the user's, history."""
+    model.history = History()
+    mine: list[Callback] = [BaseLogger(stateful_metrics=model.stateful_metric_names)]
+    if verbose:
+        mine.append(ProgbarLogger(count_mode, stateful_metrics=model.stateful_metric_names))
+    out = CallbackList([*mine, *checked(callbacks), model.history])
     out.set_model(model._get_callback_model())
     return out
 
 
 __all__ = ["BaseLogger", "CSVLogger", "Callback", "CallbackList", "EarlyStopping", "History", "LambdaCallback",
            "LearningRateScheduler", "ModelCheckpoint", "ProgbarLogger", "ReduceLROnPlateau",
-           "RemoteMonitor", "TensorBoard", "TerminateOnNaN", "make_callbacks", "monitored"]
+           "RemoteMonitor", "TensorBoard", "TerminateOnNaN", "checked", "make_callbacks", "monitored"]

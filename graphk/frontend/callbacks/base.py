@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections import deque
-from typing import Any, Iterator, Sequence
+from typing import Any, Iterable, Iterator, Sequence
 
 
 class Callback:
@@ -50,6 +50,39 @@ class Callback:
     def on_batch_end(self, batch: int, logs: Any = None) -> None:
         """After a batch; `logs` has its loss and metrics."""
 
+    # ---------------------------------------------------------------- Keras 2.3's moments
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Before a batch of training: what `on_batch_begin` does."""
+        self.on_batch_begin(batch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """After a batch of training: what `on_batch_end` does."""
+        self.on_batch_end(batch, logs)
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Before an evaluation, also of validation data."""
+
+    def on_test_end(self, logs: Any = None) -> None:
+        """After an evaluation."""
+
+    def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Before a batch of an evaluation."""
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        """After a batch of an evaluation; `logs` has its loss and metrics."""
+
+    def on_predict_begin(self, logs: Any = None) -> None:
+        """Before a prediction."""
+
+    def on_predict_end(self, logs: Any = None) -> None:
+        """After a prediction."""
+
+    def on_predict_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Before a batch of a prediction."""
+
+    def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:
+        """After a batch of a prediction; `logs` has its outputs."""
+
 
 class CallbackList:
     """Callbacks called one after another.  Those that take longer than the batches do are warned of.
@@ -70,10 +103,29 @@ class CallbackList:
         for c in self.callbacks:
             getattr(c, method)(*args)
 
+    def _each_batch(self, method: str, *args: Any) -> None:
+        """Call the method of training, by Keras 2.3's name where a callback, which may be of any class, has that."""
+        for c in self.callbacks:
+            getattr(c, method.replace("on_", "on_train_"), getattr(c, method))(*args)
+
+    def around(self, phase: str, batches: Iterable[Any], sizes: Iterable[int]) -> Iterator[tuple[Any, dict[str, Any]]]:
+        """Each of `batches`, and the logs of what comes of it; callbacks are told of them as of a `phase`."""
+        def tell(when: str, *args: Any) -> None:
+            for c in self.callbacks:
+                if hasattr(c, f"on_{phase}_{when}"):
+                    getattr(c, f"on_{phase}_{when}")(*args)
+        tell("begin", {})
+        for i, (batch, size) in enumerate(zip(batches, sizes)):
+            logs = {"batch": i, "size": size}
+            tell("batch_begin", i, logs)
+            yield batch, logs
+            tell("batch_end", i, logs)
+        tell("end", {})
+
     def _timed(self, method: str, batch: int, logs: Any) -> None:
         """Call all, and warn if that usually takes long, also beside the batch itself."""
         start = time.perf_counter()
-        self._each(method, batch, {} if logs is None else logs)
+        self._each_batch(method, batch, {} if logs is None else logs)
         spent = self._spent[method]
         spent.append(time.perf_counter() - start)
         usual = sorted(spent)[len(spent) // 2]
@@ -114,6 +166,8 @@ class CallbackList:
         """Call all."""
         self._batch_time = time.perf_counter() - self._begun
         self._timed("on_batch_end", batch, logs)
+
+    on_train_batch_begin, on_train_batch_end = on_batch_begin, on_batch_end
 
     def __iter__(self) -> Iterator[Callback]:
         return iter(self.callbacks)

@@ -265,23 +265,25 @@ class Model(TrainingSetup, Network):
         return [*x, *y, *w]
 
     def evaluate(self, x: Any = None, y: Any = None, batch_size: int | None = None, verbose: int = 1,
-                 sample_weight: Any = None, steps: int | None = None) -> Any:
+                 sample_weight: Any = None, steps: int | None = None, callbacks: Any = None) -> Any:
         """The loss, or [loss, metrics…] in the order of `metrics_names`, over a data set."""
         if is_generator(x):
             check_generator_arguments(y, sample_weight, 0., batch_size)
-            return self.evaluate_generator(x, steps, verbose=verbose)
+            return self.evaluate_generator(x, steps, verbose=verbose, callbacks=callbacks)
         check_counts(batch_size=batch_size, steps=steps)
         batch_size = 32 if batch_size is None and steps is None else batch_size
         x, y, w = self._standardize_user_data(x, y, sample_weight, batch_size=batch_size)
         self._check_targets(y, "evaluate()")
         check_not_empty(x, self._feed_input_names, "evaluate")
         self._make_test_function()
-        return training_arrays.test_loop(self, [*x, *y, *w], batch_size=batch_size, verbose=verbose, steps=steps)
+        return training_arrays.test_loop(self, [*x, *y, *w], batch_size=batch_size, verbose=verbose, steps=steps,
+                                         callbacks=callbacks)
 
-    def predict(self, x: Any, batch_size: int | None = None, verbose: int = 0, steps: int | None = None) -> Any:
+    def predict(self, x: Any, batch_size: int | None = None, verbose: int = 0, steps: int | None = None,
+                callbacks: Any = None) -> Any:
         """The outputs for `x`: an array, or a list of arrays for several outputs."""
         if is_generator(x):
-            return self.predict_generator(x, steps, verbose=verbose)
+            return self.predict_generator(x, steps, verbose=verbose, callbacks=callbacks)
         check_counts(batch_size=batch_size, steps=steps)
         batch_size = 32 if batch_size is None and steps is None else batch_size
         if x is None and (not self.built or self._feed_inputs):
@@ -297,7 +299,8 @@ class Model(TrainingSetup, Network):
         if batch_size and x and x[0].shape[0] > batch_size:
             self._check_batch_of_stateful(x, batch_size)
         self._make_predict_function()
-        return training_arrays.predict_loop(self, x, batch_size=batch_size, verbose=verbose, steps=steps)
+        return training_arrays.predict_loop(self, x, batch_size=batch_size, verbose=verbose, steps=steps,
+                                            callbacks=callbacks)
 
     # ---------------------------------------------------------------- one batch
     def train_on_batch(self, x: Any, y: Any, sample_weight: Any = None, class_weight: Any = None,

@@ -12,7 +12,7 @@ from typing import Any, Callable, Iterator, Sequence
 
 import numpy as np
 
-from graphk.frontend.engine.training_loop import run_epochs
+from graphk.frontend.engine.training_loop import run_epochs, told
 from graphk.frontend.engine.training_utils import batch_shuffle, check_num_samples, make_batches
 from graphk.frontend.sparse import is_sparse_matrix
 from graphk.frontend.utils.generic_utils import Progbar, unpack_singleton
@@ -48,10 +48,11 @@ def fit_loop(model: Any, ins: list[Any], val_ins: list[Any] | None, epochs: rang
             blame(loss, ins, [x.name for x in model._all_feeds()])
         return not model.stop_training
 
-    def validate() -> Any:
+    def validate(logger: Any) -> Any:
         model._make_test_function()                              # again, where a callback compiled the model
         return test_loop(model, val_ins or [], batch_size=batch_size if steps_per_epoch is None else None, verbose=0,
-                         steps=validation_steps if steps_per_epoch is not None else None, unpack=False)
+                         steps=validation_steps if steps_per_epoch is not None else None, unpack=False,
+                         callbacks=logger)
     if verbose and val_ins is not None and samples is not None:
         print("Train on %d samples, validate on %d samples" % (samples, val_ins[0].shape[0]))
     return run_epochs(model, epochs, train, validate if val_ins is not None else None, callbacks=callbacks,
@@ -108,7 +109,7 @@ def take(a: Any, ids: np.ndarray) -> Any:
 
 
 def test_loop(model: Any, ins: list[Any], *, batch_size: int | None, verbose: int = 0, steps: int | None = None,
-              unpack: bool = True) -> Any:
+              unpack: bool = True, callbacks: Any = None) -> Any:
     """Loss and metrics over the arrays `ins`, batches weighted by size; metrics with state: their last value."""
     model.reset_stateful_metrics()
     stateful = [model.metrics_names.index(n) for n in model.stateful_metric_names]
@@ -117,8 +118,10 @@ def test_loop(model: Any, ins: list[Any], *, batch_size: int | None, verbose: in
     totals = np.zeros(len(model.metrics_names))
     batches = [(i, i + 1) for i in range(steps)] if steps is not None else make_batches(samples, batch_size)
     weight = 0
-    for start, stop in batches:
+    sizes = [1 if steps is not None else stop - start for start, stop in batches]
+    for (start, stop), logs in told(model, callbacks).around("test", batches, sizes):
         out = model.test_function.run(ins if steps is not None else [a[start:stop] for a in ins], 0)
+        logs.update((n, o[()]) for n, o in zip(model.metrics_names, out))
         for i, o in enumerate(out):
             totals[i] = float(o) if i in stateful else totals[i] + float(o) * (stop - start)
         weight += stop - start
@@ -129,18 +132,23 @@ def test_loop(model: Any, ins: list[Any], *, batch_size: int | None, verbose: in
 
 
 def predict_loop(
-    model: Any, ins: list[Any], *, batch_size: int | None, verbose: int = 0, steps: int | None = None
+    model: Any, ins: list[Any], *, batch_size: int | None, verbose: int = 0, steps: int | None = None,
+    callbacks: Any = None
 ) -> Any:
     """The model's outputs for the arrays `ins`."""
-    f = model.predict_function
+    f, logger = model.predict_function, told(model, callbacks)
     if steps is not None:
-        parts = [f.run(ins, 0) for _ in range(steps)]
+        parts = []
+        for _, logs in logger.around("predict", range(steps), [1] * steps):
+            logs["outputs"] = f.run(ins, 0)
+            parts.append(logs["outputs"])
         return unpack_singleton([np.concatenate(p) for p in zip(*parts)])
     samples = int(ins[0].shape[0])
     bar = Progbar(samples) if verbose == 1 else None
     outs: list[np.ndarray] = []
-    for start, stop in make_batches(samples, batch_size) or [(0, 0)]:
-        got = f.run([a[start:stop] for a in ins], 0)
+    batches = make_batches(samples, batch_size) or [(0, 0)]
+    for (start, stop), logs in logger.around("predict", batches, [stop - start for start, stop in batches]):
+        got = logs["outputs"] = f.run([a[start:stop] for a in ins], 0)
         if start == 0 and stop == samples:
             outs = list(got)
         else:

@@ -15,7 +15,7 @@ from typing import Any, Callable, Iterator
 import numpy as np
 
 from graphk.frontend.engine import training_arrays
-from graphk.frontend.engine.training_loop import run_epochs
+from graphk.frontend.engine.training_loop import run_epochs, told
 from graphk.frontend.engine.training_utils import check_counts
 from graphk.frontend.utils.data_utils import GeneratorEnqueuer, OrderedEnqueuer, Sequence, is_sequence
 from graphk.frontend.utils.generic_utils import Progbar, to_list, unpack_singleton
@@ -135,7 +135,7 @@ def fit_generator(model: Any, generator: Any, steps_per_epoch: float | None = No
                     return step + 1 == steps           # stopped by the last batch, an epoch is whole
             return True
         arrays = model._validation_arrays(validation_data, None) if isinstance(validation_data, (tuple, list)) else None
-        validate: Callable[[], list[float]] | None = None
+        validate: Callable[[Any], list[float]] | None = None
         if arrays:
             model._make_test_function()
             validate = partial(_validate_arrays, model, arrays, sizes)
@@ -146,9 +146,9 @@ def fit_generator(model: Any, generator: Any, steps_per_epoch: float | None = No
                           validation_data=arrays, params={"steps": steps})
 
 
-def _validate_arrays(model: Any, arrays: list[Any], sizes: list[int]) -> list[float]:
+def _validate_arrays(model: Any, arrays: list[Any], sizes: list[int], logger: Any) -> list[float]:
     """Loss and metrics over arrays, in batches as large as the last one trained on."""
-    return training_arrays.test_loop(model, arrays, batch_size=sizes[-1], unpack=False)
+    return training_arrays.test_loop(model, arrays, batch_size=sizes[-1], unpack=False, callbacks=logger)
 
 
 def _with_first(following: Callable[[], Any], use: Callable[..., Any]) -> Callable[[], Any]:
@@ -169,15 +169,18 @@ def _train_step(model: Any, step: int, item: Any, class_weight: Any, logger: Any
     return logs["size"]
 
 
-def _evaluate(model: Any, following: Callable[[], Any], steps: int, verbose: int = 0) -> list[float]:
+def _evaluate(model: Any, following: Callable[[], Any], steps: int, callbacks: Any = None, verbose: int = 0
+              ) -> list[float]:
     """Loss and metrics over `steps` batches."""
     bar = Progbar(steps) if verbose == 1 else None
     model.reset_stateful_metrics()
     outs, sizes = [], []
-    for step in range(steps):
+    for step, logs in told(model, callbacks).around("test", range(steps), [1] * steps):
         x, y, w = _unpack(following())
-        sizes.append(_size(x))
+        logs["size"] = _size(x)
+        sizes.append(logs["size"])
         outs.append(to_list(model.test_on_batch(x, y, sample_weight=w, reset_metrics=False)))
+        logs.update(zip(model.metrics_names, outs[-1]))
         if bar:
             bar.update(step + 1)
     kept = {model.metrics_names.index(n) for n in model.stateful_metric_names}
@@ -186,22 +189,25 @@ def _evaluate(model: Any, following: Callable[[], Any], steps: int, verbose: int
 
 
 def evaluate_generator(model: Any, generator: Any, steps: float | None = None, max_queue_size: int = 10,
-                       workers: int | None = 1, use_multiprocessing: bool = False, verbose: int = 0) -> Any:
+                       workers: int | None = 1, use_multiprocessing: bool = False, verbose: int = 0,
+                       callbacks: Any = None) -> Any:
     """Loss and metrics over `steps` batches, weighted by their sizes."""
     count = _steps(generator, steps, "steps")
     with drawing(generator, max_queue_size, workers, use_multiprocessing) as following:
-        return unpack_singleton(_evaluate(model, following, count, verbose))
+        return unpack_singleton(_evaluate(model, following, count, callbacks, verbose))
 
 
 def predict_generator(model: Any, generator: Any, steps: float | None = None, max_queue_size: int = 10,
-                      workers: int | None = 1, use_multiprocessing: bool = False, verbose: int = 0) -> Any:
+                      workers: int | None = 1, use_multiprocessing: bool = False, verbose: int = 0,
+                      callbacks: Any = None) -> Any:
     """Predictions for `steps` batches of x (or of (x, y…), where y is ignored)."""
     count, parts = _steps(generator, steps, "steps"), []
     bar = Progbar(count) if verbose == 1 else None
     with drawing(generator, max_queue_size, workers, use_multiprocessing) as following:
-        for step in range(count):
+        for step, logs in told(model, callbacks).around("predict", range(count), [1] * count):
             item = following()
             parts.append(to_list(model.predict_on_batch(_unpack(item)[0] if isinstance(item, tuple) else item)))
+            logs["outputs"] = parts[-1]
             if bar:
                 bar.update(step + 1)
     return unpack_singleton([np.concatenate(p) for p in zip(*parts)])

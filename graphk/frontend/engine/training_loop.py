@@ -10,11 +10,21 @@ from typing import Any, Callable, Sequence
 from graphk.frontend import callbacks as cbks
 
 
-def run_epochs(model: Any, epochs: range, train: Callable[[Any], bool], validate: Callable[[], Sequence[Any]] | None, *,
-               callbacks: Any, verbose: int, params: dict[str, Any], validation_data: Any = None,
+def told(model: Any, callbacks: Any) -> Any:
+    """A list of callbacks that are told of an evaluation or prediction by `model`; one that is made stays as it is."""
+    if isinstance(callbacks, cbks.CallbackList):
+        return callbacks
+    logger = cbks.CallbackList(cbks.checked(callbacks))
+    logger.set_model(model)
+    return logger
+
+
+def run_epochs(model: Any, epochs: range, train: Callable[[Any], bool],
+               validate: Callable[[Any], Sequence[Any]] | None, *, callbacks: Any, verbose: int,
+               params: dict[str, Any], validation_data: Any = None,
                count_mode: str = "steps") -> Any:
-    """Call `train(logger)`, which says whether the epoch is to be validated, and `validate()` once per epoch; returns
-    the model's History.
+    """Call `train(logger)`, which says whether the epoch is to be validated, and `validate(logger)` once per epoch;
+    returns the model's History.
 
     params: what callbacks find in `params` besides what this function knows; validation_data: what they find there,
     followed by the test phase where the model asks for the phase.
@@ -35,7 +45,7 @@ def run_epochs(model: Any, epochs: range, train: Callable[[Any], bool], validate
         logs: dict[str, Any] = {}
         logger.on_epoch_begin(epoch)
         if train(logger) and validate:
-            logs.update(("val_" + n, v) for n, v in zip(names, validate()))
+            logs.update(("val_" + n, v) for n, v in zip(names, validate(logger)))
         logger.on_epoch_end(epoch, logs)
         if model.stop_training:
             break

@@ -11,6 +11,7 @@ from graphk.frontend import backend as K
 from graphk.frontend.engine.base_layer import Layer
 from graphk.frontend.layers import arguments
 from graphk.frontend.layers.convolutional import _ConvTranspose
+from graphk.frontend.layers.operations import Operation
 from graphk.frontend.layers.settings import add_kernel, adopt, described, settings_of
 from graphk.frontend.tensor import Tensor, node_of
 from graphk.frontend.utils.generic_utils import to_list
@@ -288,6 +289,6 @@ class AdditiveAttention(_DotProduct):
 
 NEWER: dict[str, type[Layer]] = {cls.__name__: cls for cls in (
     Rescaling, Normalization, LayerNormalization, GroupNormalization, UnitNormalization, Conv1DTranspose, Attention,
-    AdditiveAttention)}
+    AdditiveAttention, Operation)}
 
 __all__ = ["NEWER"]

@@ -20,7 +20,9 @@ _MODULES = {"initializer": "keras.initializers", "regularizer": "keras.regulariz
             "keras.constraints", "init": "keras.initializers"}
 # What Keras 3 does not have.
 _MISSING = {"LocallyConnected1D", "LocallyConnected2D", "CuDNNGRU", "CuDNNLSTM", "ConvRNN2D", "ConvLSTM2DCell",
-            "MaxoutDense", "Highway", "Merge", "ThresholdedReLU"}
+            "MaxoutDense", "Highway", "Merge", "ThresholdedReLU", "Operation"}
+_INSTEAD = {"CuDNNLSTM": "LSTM(…, recurrent_activation='sigmoid') takes its weights, or ",
+            "CuDNNGRU": "GRU(…, recurrent_activation='sigmoid', reset_after=True) takes its weights, or "}
 _DROPPED = ("batch_input_shape", "input_length", "implementation", "num_constants")
 _LOSSES = {"kullback_leibler_divergence": "kl_divergence", "logcosh": "log_cosh",
            "cosine_proximity": "cosine_similarity", "cosine": "cosine_similarity", "kld": "kl_divergence"}
@@ -102,9 +104,10 @@ class _Writer:
         if name not in layer_classes():
             return _object(None, name, config)
         if name in _MISSING:
-            raise ValueError(f"{label}: Keras 3 has no such layer. Save the model as HDF5")
+            raise ValueError(f"{label}: Keras 3 has no such layer; {_INSTEAD.get(name, '')}save the model as HDF5 "
+                             "(.h5), which Keras 2 reads")
         if config.get("num_constants"):
-            raise ValueError(f"{label}: Keras 3's recurrent layers take no constants. Save the model as HDF5")
+            raise ValueError(f"{label}: Keras 3's recurrent layers take no constants; save the model as HDF5 (.h5)")
         if name == "InputLayer":
             return _object("keras.layers", name, {**{k: v for k, v in config.items() if k != "batch_input_shape"},
                                                   "batch_shape": config["batch_input_shape"]})

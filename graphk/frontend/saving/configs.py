@@ -22,6 +22,7 @@ from graphk.frontend.saving.config_graphs import (
     graph_model,
     implied_masks,
 )
+from graphk.frontend.saving.config_operations import is_operation, operation
 from graphk.frontend.saving.config_rules import RULES, anywhere, harmless
 from graphk.frontend.saving.config_values import FAMILIES, dtype_of, plain, setting, short
 from graphk.frontend.saving.errors import GraphkFormatError
@@ -121,8 +122,8 @@ class _Walk:
         for own in (data.get("registered_name"), name, short(str(data.get("registered_name"))), short(name)):
             if own in self.given:
                 return str(own), self.given[own] if isinstance(self.given[own], type) else object
-        if ".ops" in str(data.get("module")):
-            return f"{data['module']}.{name}", None        # an operation of Keras 3's, whose names are layers', too
+        if is_operation(data):                             # of Keras 3, whose names are layers', too
+            return f"{data.get('module')}.{name}", None
         known = _ALIASES.get(short(name), short(name))
         return (known, self.classes[known]) if known in self.classes else (name, None)
 
@@ -216,6 +217,9 @@ class _Walk:
         for data in config["layers"]:
             if isinstance(data, dict) and data.get("name") in masks:
                 continue
+            data = self._operation(data) if is_operation(data) else data
+            if data is None:
+                continue
             made = self.layer(data)
             if isinstance(data, dict) and "inbound_nodes" in data:
                 cls = self.given.get(made["class_name"], self.classes.get(made["class_name"]))
@@ -232,6 +236,17 @@ class _Walk:
         if "input_layers" in config:
             out.update(ends(layers, nested, config["input_layers"], config.get("output_layers")))
         return out
+
+    def _operation(self, data: dict[str, Any]) -> dict[str, Any] | None:
+        """The layer that does what an operation does; None, and a complaint, if graphk has none."""
+        name = data["class_name"]
+        if name in self.given or data.get("registered_name") in self.given:
+            return data
+        made = operation(data)
+        if isinstance(made, str):
+            self._wrong(f"layer `{data.get('name')}` computes {made}, an operation that graphk does not have", made)
+            return None
+        return made
 
 
 def _nearest(name: str, known: Any) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import warnings
-from typing import Any, Callable, Iterable
+from typing import Any, Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -204,6 +204,51 @@ def renamed(function: Callable[..., Any], names: dict[str, str]) -> Callable[...
     return keras1
 
 
+def raise_duplicate_arg_error(old_arg: str, new_arg: str) -> None:
+    """TypeError for an argument that came by both its names."""
+    raise TypeError(f"For the `{new_arg}` argument, the layer received both the legacy keyword argument `{old_arg}` "
+                    f"and "
+                    f"the Keras 2 keyword argument `{new_arg}`. Stick to the latter!")
+
+
+def generate_legacy_interface(
+        allowed_positional_args: Sequence[str] | None = None, conversions: Sequence[tuple[str, str]] | None = None,
+        preprocessor: Callable[..., Any] | None = None, value_conversions: dict[str, dict[Any, Any]] | None = None,
+        object_type: str = "class") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A decorator of functions and (object_type='class') methods that take arguments by old names, too.
+
+    allowed_positional_args: all that may come without a name; conversions: pairs (old name, new name);
+    value_conversions: by name, what becomes of old values; preprocessor: takes (args, kwargs), returns them and a list
+    of what it changed.
+    """
+    def decorator(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def keras1(*args: Any, **kwargs: Any) -> Any:
+            own = int(object_type == "class")
+            name = type(args[0]).__name__ if own else function.__name__
+            converted: Any = []
+            if preprocessor is not None:
+                args, kwargs, converted = preprocessor(args, kwargs)
+            if allowed_positional_args is not None and len(args) > len(allowed_positional_args) + own:
+                raise TypeError(f"`{name}` can accept only {len(allowed_positional_args)} positional arguments "
+                                f"{tuple(allowed_positional_args)}, but you passed the following positional arguments: "
+                                f"{list(args[own:])}")
+            for key, table in (value_conversions or {}).items():
+                if key in kwargs:
+                    kwargs[key] = table.get(kwargs[key], kwargs[key])
+            for old, new in conversions or ():
+                if old in kwargs and new in kwargs:
+                    raise_duplicate_arg_error(old, new)
+                if old in kwargs:
+                    kwargs[new] = kwargs.pop(old)
+                    converted = [*converted, (old, new)]
+            if converted:
+                _warn(name, args[own:], kwargs)
+            return function(*args, **kwargs)
+        return keras1
+    return decorator
+
+
 def _steps(samples: int, generator: Any) -> int:
     """Keras 1 counted samples; only a generator that knows its batch size lets us count batches."""
     size = getattr(generator, "batch_size", None)
@@ -243,5 +288,5 @@ def modernize_methods(cls: type, methods: Iterable[str], names: dict[str, str] =
         setattr(cls, method, renamed(getattr(cls, method), names))
 
 
-__all__ = ["modernize", "modernize_methods", "renamed", "shape_first", "translate",
-           "translated"]
+__all__ = ["generate_legacy_interface", "modernize", "modernize_methods", "raise_duplicate_arg_error", "renamed",
+           "shape_first", "translate", "translated"]

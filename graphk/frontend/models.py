@@ -11,6 +11,7 @@ from graphk.frontend.engine.network_config import saving
 from graphk.frontend.engine.sequential import Sequential
 from graphk.frontend.engine.training import Model
 from graphk.frontend.layers import deserialize
+from graphk.frontend.legacy_graph import Graph
 from graphk.frontend.utils.generic_utils import to_list, unpack_singleton
 
 
@@ -111,4 +112,4 @@ def _clone_sequential_model(model: Any, input_tensors: Any = None) -> Any:
 
 
 __all__ = ["Model", "Sequential", "model_from_config", "model_from_json", "model_from_yaml", "load_model", "save_model",
-           "clone_model", "Input"]
+           "clone_model", "Input", "Graph"]

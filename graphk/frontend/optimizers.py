@@ -413,6 +413,9 @@ def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> An
                                     printable_module_name="optimizer")
 
 
+optimizer_from_config = deserialize                # Keras 1's name
+
+
 def get(identifier: Any) -> Any:
     """The optimizer for a name, config or instance.
 

@@ -40,16 +40,16 @@ class Node:
     type: Type
     id: int
     symbols: frozenset[str]         # the symbolic dims in its type and attributes
-    sound: bool                     # that it is interned and typed as its op infers has been checked (`verify`)
+    sound: bool                     # known to be interned and typed as its op infers (by `make`, or by `verify`)
 
-    def __init__(self, op: "OpDef", inputs: tuple["Node", ...], attrs: Attrs, type_: Type):
+    def __init__(self, op: "OpDef", inputs: tuple["Node", ...], attrs: Attrs, type_: Type, sound: bool = False):
         set_ = object.__setattr__
         set_(self, "op", op)
         set_(self, "inputs", inputs)
         set_(self, "attrs", attrs)
         set_(self, "type", type_)
         set_(self, "id", next(_ids))
-        set_(self, "sound", False)
+        set_(self, "sound", sound)
         items = type_.items if isinstance(type_, TupleType) else (type_,)
         set_(self, "symbols", attr_symbols((*(t.shape for t in items), *(v for _, v in attrs))))
 
@@ -116,9 +116,8 @@ def make(op: "OpDef", inputs: tuple[Node, ...], attrs: Attrs, type_: Type | None
     key = (op.name, inputs, attrs, type_)
     node = _table.get(key)
     if node is None:
-        if type_ is None:
-            type_ = op.infer(*[i.type for i in inputs], **dict(attrs))
-        node = Node(op, inputs, attrs, type_)
+        inferred = op.infer(*[i.type for i in inputs], **dict(attrs)) if type_ is None else type_
+        node = Node(op, inputs, attrs, inferred, sound=type_ is None)
         _table[key] = node
         record_origin(node)
     return node

@@ -133,6 +133,8 @@ def broadcast_dims(a: Dim, b: Dim) -> Dim:
 
 def broadcast_shapes(shapes: Sequence[tuple[Dim, ...]]) -> tuple[Dim, ...]:
     """The numpy broadcast of shapes; ValueError naming both shapes."""
+    if all(s == shapes[0] for s in shapes):
+        return tuple(shapes[0]) if shapes else ()
     rank = max((len(s) for s in shapes), default=0)
     out: list[Dim] = [1] * rank
     for s in shapes:

@@ -86,6 +86,8 @@ def _values(names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
 
 def _by_value(values: Callable[[Any], tuple[Any, ...]], frozen: bool, own: dict[str, Any]) -> dict[str, Any]:
     def __eq__(self: Any, other: object) -> Any:
+        if self is other:
+            return True
         return values(self) == values(other) if type(other) is type(self) else NotImplemented
 
     def __hash__(self: Any) -> int:

@@ -32,14 +32,17 @@ class Facts:
         self.program = program
         self.buffers = {b.name: b for b in program.buffers}
         self.steps = flat_steps(program.steps)
+        self._touched: dict[int, tuple[set[str], set[str]]] = {}
 
     @cached_property
     def roots(self) -> dict[str, str]:
         return root_of(self.program)
 
-    @cached_property
-    def touched(self) -> list[tuple[set[str], set[str]]]:
-        return [touched(s, self.roots) for s in self.program.steps]
+    def touched(self, step: AnyStep) -> tuple[set[str], set[str]]:
+        """Storage that a step reads and writes."""
+        if id(step) not in self._touched:
+            self._touched[id(step)] = touched(step, self.roots)
+        return self._touched[id(step)]
 
     def at_samples(self, dims: tuple[Dim, ...]) -> list[tuple[int, ...]]:
         """The values of `dims` for several values of the program's symbols, each symbol with its own."""
@@ -164,7 +167,7 @@ def written_before_read(f: Facts) -> Iterator[BrokenStep]:
     """A step reads only what a caller gave or an earlier step wrote; every output is written."""
     known = {b.name for b in f.program.buffers if b.place in ("input", "variable", "const")}
     for s in f.steps:
-        reads, writes = touched(s, f.roots)
+        reads, writes = f.touched(s)
         if missing := reads - known:
             yield BrokenStep(s, f"it reads {_list(missing)}, which nothing wrote before")
         known |= writes
@@ -181,10 +184,10 @@ def callers_arrays_kept(f: Facts) -> Iterator[BrokenStep]:
     written: set[str] = set()
     fresh: set[str] = set()                                    # names of new values
     for s in f.steps:
-        reads, writes = touched(s, f.roots)
+        reads, writes = f.touched(s)
         if bad := writes & fixed:
             yield BrokenStep(s, f"it writes {_list(bad)}, which belongs to the caller")
-        if bad := touched(s, _roots_but(f, fresh) if fresh else f.roots)[0] & written:
+        if bad := (touched(s, _roots_but(f, fresh))[0] if fresh else reads) & written:
             yield BrokenStep(s, f"it reads the variable {_list(bad)} after the update that overwrote it")
         for v in writes & reads & variables:
             if not may_overwrite(s, v, v, f.roots):
@@ -243,7 +246,7 @@ def _barriers_set(f: Facts, steps: tuple[AnyStep, ...]) -> Iterator[BrokenStep]:
     reads: set[str] = set()
     writes: set[str] = set()
     for s in steps:
-        r, w = (set().union(names, *(f.shared.get(n, ()) for n in names)) for names in touched(s, f.roots))
+        r, w = (set().union(names, *(f.shared.get(n, ()) for n in names)) for names in f.touched(s))
         if s.barrier:
             reads, writes = set(), set()
         if bad := (writes & (r | w)) | (reads & w):

@@ -1,7 +1,15 @@
 """Keras's `legacy.interfaces` module: decorators with which other libraries take Keras 1's arguments."""
 from functools import partial
 
-from graphk.frontend.legacy import ENDS, GENERATORS, renamed, shape_first, translated
+from graphk.frontend.legacy import (  # noqa: F401
+    ENDS,
+    GENERATORS,
+    generate_legacy_interface,
+    raise_duplicate_arg_error,
+    renamed,
+    shape_first,
+    translated,
+)
 from graphk.frontend.optimizers import both_orders
 
 legacy_get_updates_support = both_orders

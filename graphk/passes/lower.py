@@ -27,6 +27,7 @@ class Lowering:
         self.of: dict[Node, str] = {}
         self.parts: dict[tuple[Node, int], str] = {}
         self.steps: list[AnyStep] = []
+        self.kernels: dict[Kernel, Kernel] = {}
         self.memo: dict[tuple[Graph, str], Built] = {}
 
     # -------------------------------------------------------------- buffers
@@ -59,6 +60,7 @@ class Lowering:
              cost: Dim | None = None) -> None:
         """A step; cost: its scalar operations where the loops' extents do not tell."""
         kernel = replace(built.kernel, label=label)
+        kernel = self.kernels.setdefault(kernel, kernel)          # equal ones as one object: compared in no time
         origin = str(origin_of(node)) if node is not None else ""
         cost = step_cost(kernel, built.sizes) if cost is None else cost
         self.steps.append(Step(kernel, buffers, built.sizes, origin=origin, cost=cost))

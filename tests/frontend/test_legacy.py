@@ -9,7 +9,7 @@ from graphk import backend as K
 from graphk import layers, metrics
 from graphk.layers import Dense
 from graphk.legacy import interfaces
-from graphk.models import Model, Sequential, model_from_json
+from graphk.models import Graph, Model, Sequential, model_from_json
 from graphk.utils import np_utils
 
 CASES = [
@@ -252,3 +252,64 @@ def test_the_layout_of_pictures_by_keras_1s_name():
         assert ImageDataGenerator(dim_ordering="th").data_format == "channels_first"
     with pytest.warns(UserWarning, match="Update your `img_to_array` call"):
         assert img_to_array(np.zeros((4, 5, 3)), dim_ordering="th").shape == (3, 4, 5)
+
+
+def test_an_interface_of_ones_own():
+    def merged(args, kwargs):
+        return args, {"c" if k == "a" else k: v for k, v in kwargs.items()}, []
+
+    class Layer:
+        @interfaces.generate_legacy_interface(["units", "mode"], [("output_dim", "units"), ("kind", "mode")], merged,
+                                              {"kind": {"old": "new"}})
+        def __init__(self, units, mode=None, c=None):
+            self.got = units, mode, c
+    with pytest.warns(UserWarning, match=r'Update your `Layer` call to the Keras 2 API: `Layer\(.*units=3'):
+        assert Layer(output_dim=3, kind="old", a=3).got == (3, "new", 3)
+    assert Layer(4, "m").got == (4, "m", None)
+    with pytest.raises(TypeError, match=r"`Layer` can accept only 2 positional arguments \('units', 'mode'\)"):
+        Layer(1, 2, 3)
+    with pytest.raises(TypeError, match="received both the legacy keyword argument `output_dim` and the Keras 2"):
+        Layer(output_dim=3, units=4)
+    plain = interfaces.generate_legacy_interface(conversions=[("old", "new")], object_type="function")(lambda new: new)
+    with pytest.warns(UserWarning, match="Update your"):
+        assert plain(old=5) == 5
+
+
+def test_look_ups_of_keras_1():
+    from graphk import optimizers
+    from graphk.engine.training import slice_X
+    from graphk.utils.generic_utils import get_from_module
+    assert [a.tolist() for a in slice_X([np.arange(4), np.arange(4) * 2], 1, 3)] == [[1, 2], [2, 4]]
+    table = {"Dense": Dense}
+    assert get_from_module("Dense", table, "layer") is Dense and get_from_module(3, table, "layer") == 3
+    made = get_from_module({"name": "Dense", "units": 2}, table, "layer", kwargs={"use_bias": False})
+    assert made.units == 2 and not made.use_bias
+    assert get_from_module("Dense", table, "layer", True, {"units": 5}).units == 5
+    with pytest.raises(ValueError, match="Invalid layer: Dens. Did you mean `Dense`?"):
+        get_from_module("Dens", table, "layer")
+    assert optimizers.optimizer_from_config({"class_name": "SGD", "config": {"lr": .5}}).get_config()["lr"] == .5
+
+
+def test_a_graph_of_keras_1():
+    g = Graph()
+    g.add_input("a", input_shape=(3,))
+    g.add_input("b", input_shape=(3,))
+    g.add_shared_node(Dense(4), "both", ["a", "b"], outputs=["of_a", "of_b"])
+    g.add_node(Dense(2), "joined", inputs=["of_a", "of_b"], merge_mode="sum")
+    g.add_node(Dense(1), "second", input="of_b", create_output=True)
+    g.add_output("y", inputs=["joined", "of_a"])
+    g.compile("sgd", {"y": "mse", "second": "mae"})
+    rng = np.random.RandomState(0)
+    data = {"a": rng.rand(8, 3), "b": rng.rand(8, 3), "y": rng.rand(8, 6), "second": rng.rand(8, 1)}
+    before = g.evaluate(data, verbose=0)
+    history = g.fit(data, epochs=8, verbose=0, validation_data=data).history
+    assert history["val_loss"][-1] < before[0] and g.test_on_batch(data)[0] < before[0]
+    g.train_on_batch(data)
+    got = g.predict(data)
+    assert list(got) == ["second", "y"] and got["y"].shape == (8, 6) and got["second"].shape == (8, 1)
+    assert g.nodes["joined"].name == "joined" and g.count_params() == g.model.count_params()
+    for wrong, words in ((lambda: g.add_input("a", (3,)), "has a node `a` already"),
+                         (lambda: g.add_node(Dense(1), "n", input="joind"), "reads `joind`.* Did you mean `joined`?"),
+                         (lambda: g.add_node(Dense(1), "n"), "reads nothing"), (lambda: Graph().model, "no output")):
+        with pytest.raises(ValueError, match=words):
+            wrong()

@@ -19,7 +19,7 @@ def test_dense_weights_for_the_other_data_format(target, shape, bias):
     old = np.moveaxis(maps, 1, -1) if target == "channels_first" else np.moveaxis(maps, -1, 1)
     before = model.predict(old.reshape(6, -1))
     layer_utils.convert_dense_weights_data_format(dense, shape, target)
-    np.testing.assert_allclose(model.predict(maps.reshape(6, -1)), before, rtol=1e-5)
+    np.testing.assert_allclose(model.predict(maps.reshape(6, -1)), before, rtol=1e-5, atol=1e-6)
 
 
 def test_dense_weights_of_another_size():

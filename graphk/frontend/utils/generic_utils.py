@@ -130,6 +130,27 @@ def config_of(cls: type, config: Any, *needed: str) -> dict[str, Any]:
     return dict(config)
 
 
+def get_from_module(identifier: Any, module_params: dict[str, Any], module_name: str, instantiate: bool = False,
+                    kwargs: dict[str, Any] | None = None) -> Any:
+    """Keras 1's look-up: what a name, or a dict with `name` and arguments, means among `module_params`; anything else
+    is itself.
+
+    >>> get_from_module("two", {"two": 2}, "number")
+    2
+    """
+    given = dict(kwargs or {})
+    name = identifier
+    if isinstance(identifier, dict):
+        name = identifier.get("name")
+        given.update((k, v) for k, v in identifier.items() if k != "name")
+        instantiate = True
+    if not isinstance(name, str):
+        return identifier
+    if name not in module_params:
+        raise ValueError(f"Invalid {module_name}: {name}" + advice(name, module_params))
+    return module_params[name](**given) if instantiate else module_params[name]
+
+
 class FunctionName(str):
     """The name of a function, which is what files hold of a config, and the function itself."""
 

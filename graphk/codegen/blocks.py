@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from graphk.codegen import arith, micro, scalars, sync
+from graphk.codegen import arith, micro, scalars, sync, winograd
 from graphk.codegen.emitter import I8T, I32T, I64T, Emitter, Operand, storage
 from graphk.codegen.scalars import BOOL, FLOATS, I32, I64, ITEMSIZE, SHORT
 from graphk.codegen.target import Target
@@ -317,7 +317,7 @@ def _register() -> None:
     ]
     pairs = {"hsum": "add", "hprod": "mul", "hmax": "max", "hmin": "min", "hany": "or", "hall": "and"}
     blocks += [_horizontal_block(name, table) for name, table in pairs.items()]
-    blocks += [_micro_block(item) for item in micro.BUILDINGS]
+    blocks += [_micro_block(item) for item in (*micro.BUILDINGS, *winograd.BUILDINGS)]
     blocks += [_sync_block(item) for item in sync.PRIMITIVES]
     BLOCKS.update({block.name: block for block in blocks})
 

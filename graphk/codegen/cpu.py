@@ -14,7 +14,10 @@ from typing import Sequence
 
 from graphk.codegen.emit import Lines, Spelling, dim_code, number, short
 from graphk.ir.dims import Dim, symbols
-from graphk.codegen.tile import Panels, Tile, Workspace
+from graphk.codegen.panels import Panels
+from graphk.codegen.tile import Tile, Workspace
+from graphk.codegen.tile_places import Places, PlacesSpace
+from graphk.codegen.tile_winograd import Winograd, WinogradSpace
 from graphk.ir.effects import contracted_loops, contraction_operands
 from graphk.ir.loop import (Acc, Expr, Index, Kernel, Let, Load, Loop, Ref, Stmt, Store, Update, coefficient,
                             expressions, identity_of, walk, without)
@@ -30,7 +33,7 @@ class Source:
     text: str
     entries: tuple[str, ...]
     parallel: tuple[bool, ...]
-    workspace: Workspace | None = None                 # of a tiled kernel
+    workspace: Workspace | PlacesSpace | WinogradSpace | None = None       # of a tiled kernel
     panels: Panels | None = None                       # of a tiled kernel whose B may be packed beforehand
     dtype: str = "float32"
 
@@ -43,7 +46,7 @@ class Printer(Spelling):
         self.kernel = kernel
         self.lines = Lines()
         axes = kernel.schedule.axes
-        tile = kernel.schedule.kind == "tile"
+        tile = kernel.schedule.tiled
         self.par = axes[0] if axes and not tile else ""
         self.vec = (axes[1] if not tile else axes[-2]) if len(axes) > 1 else ""
         self.vectors: set[str] = set()        # names that hold vectors where `active`
@@ -202,7 +205,7 @@ class Printer(Spelling):
         assert k.schedule is not None
         lets = tuple(s for s in k.body if isinstance(s, Let))
         loops = [s for s in k.body if not isinstance(s, Let)]
-        if k.schedule.kind == "tile":
+        if k.schedule.tiled:
             return self.tile(lets, loops)
         phases: list[tuple[Stmt, ...]] = [(s,) for s in loops] if k.schedule.kind == "chunks" else [tuple(loops)]
         parallel = []
@@ -234,7 +237,10 @@ class Printer(Spelling):
         epilogue = tuple(s for s in inner.body if s is not acc and s is not contracted[0])
         self.header("k_0")
         self.statements(lets)
-        t = Tile(self, outer, (nest, inner), contracted, operands, acc, epilogue)
+        parts = (self, outer, (nest, inner), contracted, operands, acc, epilogue)
+        t: Tile = Winograd(*parts) if self.kernel.schedule.kind != "tile" else Tile(*parts)
+        if not isinstance(t, Winograd) and Places.fits(t):
+            t = Places(*parts)
         t.print()
         return Source(self.lines.text(), ("k_0",), (True,), t.workspace, t.kept, acc.dtype)
 

@@ -206,13 +206,15 @@ class CudaPrinter:
     def run(self) -> CudaSource:
         lets = [s for s in self.kernel.body if isinstance(s, Let)]
         loops = [s for s in self.kernel.body if isinstance(s, Loop)]
+        schedule = self.kernel.schedule
+        assert schedule is not None
         if self.kind == "serial" or len(lets) + len(loops) < len(self.kernel.body):
             self.header(1, (1,))
             self.add("if cuda.grid(1) == 0:")
             self.block(self.kernel.body)
         else:
             for loop in loops:
-                if self.kind == "tile":
+                if schedule.tiled:
                     self.tile(lets, loop)
                 elif self.kind in ("rows", "chunks"):
                     self.rows(lets, loop)

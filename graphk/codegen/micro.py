@@ -9,7 +9,8 @@ With ``MR, NR = target.tile_shape(dtype)`` (in the dialect: ``MR_f32, NR_f32``):
 
 - ``gemm_tile(a, rsa, csa, m, bp, k, c)``: C[i, j] = sum_kk a[i*rsa + kk*csa] * bp[kk*NR + j], a whole MR x NR row-major
   scratch tile (ldc = NR). 1 <= m <= MR; rows i >= m repeat row m-1 (A is never read beyond m rows). k >= 0.
-- ``gemm_tile_add``: the same, added to what C holds.
+- ``gemm_tile_add(a, rsa, csa, m, bp, k, c, parts, step)``: added to what C holds, for ``parts`` products one after
+  another: A advances by ``step``, bp by k*NR.
 - ``pack_b(b, rsb, csb, k, ncols, bp)``: bp[kk*NR + j] = b[kk*rsb + j*csb] for j < ncols, 0 for ncols <= j < NR.
   Vector copies when csb == 1, in-register transposes when rsb == 1, else element by element.
 - ``pack_a(a, rsa, csa, m, k, ap)``: ap[kk*MR + i] = a[i*rsa + kk*csa] for i < m, 0 above; then call ``gemm_tile`` with
@@ -82,12 +83,14 @@ def _vector(dtype: str, lanes: int) -> ir.Type:
     return element if lanes == 1 else ir.VectorType(element, lanes)
 
 
-def _load(b: ir.IRBuilder, dtype: str, lanes: int, p: ir.Value, index: ir.Value) -> ir.Value:
+def load_lanes(b: ir.IRBuilder, dtype: str, lanes: int, p: ir.Value, index: ir.Value) -> ir.Value:
+    """``lanes`` neighbours from p[index] on."""
     place = b.bitcast(b.gep(p, [index]), _vector(dtype, lanes).as_pointer())
     return b.load(place, align=ITEMSIZE[dtype])
 
 
-def _store(b: ir.IRBuilder, dtype: str, lanes: int, value: ir.Value, p: ir.Value, index: ir.Value) -> None:
+def store_lanes(b: ir.IRBuilder, dtype: str, lanes: int, value: ir.Value, p: ir.Value, index: ir.Value) -> None:
+    """A vector to p[index] and what follows."""
     place = b.bitcast(b.gep(p, [index]), _vector(dtype, lanes).as_pointer())
     b.store(value, place, align=ITEMSIZE[dtype])
 
@@ -101,7 +104,7 @@ def _min(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
 
 def _emit_tile(b: ir.IRBuilder, dtype: str, args: Args, target: Target, add: bool) -> None:
     rows, vectors = target.tile(dtype)
-    a, rsa, csa, m, bp, k, c = args
+    a, rsa, csa, m, bp, k, c, *parts = args
     lanes = target.vector_lanes(dtype)
     e = Emitter(b, lanes)
     last = b.sub(m, I64T(1))
@@ -109,8 +112,8 @@ def _emit_tile(b: ir.IRBuilder, dtype: str, args: Args, target: Target, add: boo
     width = vectors * lanes
 
     def step(kk: ir.Value, offset: ir.Value, acc: list[ir.Value]) -> list[ir.Value]:
-        base = b.mul(kk, I64T(width))
-        columns = [_load(b, dtype, lanes, bp, b.add(base, I64T(v * lanes))) for v in range(vectors)]
+        base = b.mul(kk if outer is None else b.add(kk, outer.values[1]), I64T(width))
+        columns = [load_lanes(b, dtype, lanes, bp, b.add(base, I64T(v * lanes))) for v in range(vectors)]
         out: list[ir.Value] = []
         for i in range(rows):
             x = e.splat(b.load(b.gep(starts[i], [offset]), align=ITEMSIZE[dtype]))
@@ -118,10 +121,15 @@ def _emit_tile(b: ir.IRBuilder, dtype: str, args: Args, target: Target, add: boo
         return out
 
     if add:
-        before = [_load(b, dtype, lanes, c, I64T(i * lanes)) for i in range(rows * vectors)]
+        before = [load_lanes(b, dtype, lanes, c, I64T(i * lanes)) for i in range(rows * vectors)]
     else:
         before = [e.const(LLVM_TYPES[dtype], 0.0)] * (rows * vectors)
-    main = Loop(b, I64T(0), k, UNROLL, [I64T(0), *before])
+    outer = None
+    first: ir.Value = I64T(0)
+    if add:
+        outer = Loop(b, I64T(0), parts[0], 1, [I64T(0), I64T(0), *before])      # offsets in A and, in rows, in B
+        first, before = outer.values[0], list(outer.values[2:])
+    main = Loop(b, I64T(0), k, UNROLL, [first, *before])
     offset, acc = main.values[0], list(main.values[1:])
     for u in range(UNROLL):
         acc = step(b.add(main.index, I64T(u)), offset, acc)
@@ -130,8 +138,12 @@ def _emit_tile(b: ir.IRBuilder, dtype: str, args: Args, target: Target, add: boo
     rest = Loop(b, main.index, k, 1, list(main.values))
     acc = step(rest.index, rest.values[0], list(rest.values[1:]))
     rest.end([b.add(rest.values[0], csa), *acc])
-    for index, value in enumerate(rest.values[1:]):
-        _store(b, dtype, lanes, value, c, I64T(index * lanes))
+    sums = rest.values[1:]
+    if outer is not None:
+        outer.end([b.add(outer.values[0], parts[1]), b.add(outer.values[1], k), *sums])
+        sums = outer.values[2:]
+    for index, value in enumerate(sums):
+        store_lanes(b, dtype, lanes, value, c, I64T(index * lanes))
 
 
 def _gemm_tile(b: ir.IRBuilder, dtype: str, args: Args, target: Target) -> None:
@@ -149,8 +161,8 @@ def _pack_copy(b: ir.IRBuilder, dtype: str, args: Args, lanes: int, vectors: int
     source, rsb, _, k, _, bp = args
     loop = Loop(b, I64T(0), k, 1, [])
     for v in range(vectors):
-        value = _load(b, dtype, lanes, source, b.add(b.mul(loop.index, rsb), I64T(v * lanes)))
-        _store(b, dtype, lanes, value, bp, b.add(b.mul(loop.index, I64T(vectors * lanes)), I64T(v * lanes)))
+        value = load_lanes(b, dtype, lanes, source, b.add(b.mul(loop.index, rsb), I64T(v * lanes)))
+        store_lanes(b, dtype, lanes, value, bp, b.add(b.mul(loop.index, I64T(vectors * lanes)), I64T(v * lanes)))
     loop.end([])
 
 
@@ -195,9 +207,9 @@ def _pack_transpose(b: ir.IRBuilder, dtype: str, args: Args, lanes: int, vectors
     rows = []
     for lane in range(lanes):
         place = b.add(b.mul(b.add(start, I64T(lane)), csb), loop.index)
-        rows.append(_load(b, dtype, lanes, source, place))
+        rows.append(load_lanes(b, dtype, lanes, source, place))
     for t, value in enumerate(_transpose(b, rows, lanes)):
-        _store(b, dtype, lanes, value, bp, b.add(b.mul(b.add(loop.index, I64T(t)), width), start))
+        store_lanes(b, dtype, lanes, value, bp, b.add(b.mul(b.add(loop.index, I64T(t)), width), start))
     loop.end([])
     rest = Loop(b, loop.index, k, 1, [])
     for lane in range(lanes):
@@ -240,8 +252,8 @@ def _pack_a(b: ir.IRBuilder, dtype: str, args: Args, target: Target) -> None:
     with b.if_else(whole) as (run, single):
         with run:
             loop = Loop(b, I64T(0), k, 1, [])
-            value = _load(b, dtype, rows, source, b.mul(loop.index, csa))
-            _store(b, dtype, rows, value, ap, b.mul(loop.index, I64T(rows)))
+            value = load_lanes(b, dtype, rows, source, b.mul(loop.index, csa))
+            store_lanes(b, dtype, rows, value, ap, b.mul(loop.index, I64T(rows)))
             loop.end([])
         with single:
             inner_args = (source, csa, rsa, k, m, ap)
@@ -266,12 +278,12 @@ def _gemv_strip(b: ir.IRBuilder, dtype: str, args: Args, rows: int, block: int, 
         e = Emitter(b, width)
         factors = [e.splat(x) for x in scalars]
         loop = Loop(b, column, n, width, [])
-        acc = [_load(b, dtype, width, out, loop.index) for out in outs]
+        acc = [load_lanes(b, dtype, width, out, loop.index) for out in outs]
         for t in range(block):
-            value = _load(b, dtype, width, starts[t], loop.index)
+            value = load_lanes(b, dtype, width, starts[t], loop.index)
             acc = [e.fma(factors[r * block + t], value, acc[r]) for r in range(rows)]
         for r in range(rows):
-            _store(b, dtype, width, acc[r], outs[r], loop.index)
+            store_lanes(b, dtype, width, acc[r], outs[r], loop.index)
         loop.end([])
         column = loop.index
 
@@ -302,7 +314,7 @@ def _gemv_rows(b: ir.IRBuilder, dtype: str, args: Args, target: Target) -> None:
 
 BUILDINGS: tuple[Building, ...] = (
     Building("gemm_tile", "piiipip", _gemm_tile),
-    Building("gemm_tile_add", "piiipip", _gemm_tile_add),
+    Building("gemm_tile_add", "piiipipii", _gemm_tile_add),
     Building("pack_b", "piiiip", _pack_b),
     Building("pack_a", "piiiip", _pack_a),
     Building("gemv_rows", "piiipiiipi", _gemv_rows),
@@ -310,9 +322,9 @@ BUILDINGS: tuple[Building, ...] = (
 
 
 def constants(target: Target) -> dict[str, int]:
-    """Tile constants the dialect offers: ``MR_f32``, ``NR_f32`` and the float64 ones."""
+    """Tile constants the dialect offers: ``MR_f32``, ``NR_f32``, ``WT_f32`` and the float64 ones."""
     out: dict[str, int] = {}
     for dtype, short in (("float32", "f32"), ("float64", "f64")):
         rows, columns = target.tile_shape(dtype)
-        out |= {f"MR_{short}": rows, f"NR_{short}": columns}
+        out |= {f"MR_{short}": rows, f"NR_{short}": columns, f"WT_{short}": target.block_tiles(dtype)}
     return out

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from graphk.codegen import micro, scalars
+from graphk.codegen import micro, scalars, winograd
 from graphk.codegen.scalars import DTYPES, ITEMSIZE, NARROW, SHORT
 from graphk.codegen.target import host_target, with_lanes
 
@@ -137,10 +137,13 @@ def _strided(p: Pointer, rows: int, columns: int, rs: int, cs: int) -> np.ndarra
 
 def _contractions(rows: int, columns: int) -> dict[str, Callable[..., None]]:
     def gemm(width: int, add: bool = False) -> Callable[..., None]:
-        def call(a: Pointer, rsa: int, csa: int, m: int, bp: Pointer, k: int, c: Pointer) -> None:
-            block = _strided(a, m, k, rsa, csa)[np.minimum(np.arange(rows), m - 1)]
+        def call(a: Pointer, rsa: int, csa: int, m: int, bp: Pointer, k: int, c: Pointer, parts: int = 1,
+                 step: int = 0) -> None:
             out = c.view(0, rows * width)
-            out[:] = out * add + (block @ bp.view(0, k * width).reshape(k, width)).ravel()
+            out[:] *= add
+            for i in range(parts):
+                block = _strided(_at(a, i * step), m, k, rsa, csa)[np.minimum(np.arange(rows), m - 1)]
+                out[:] += (block @ bp.view(i * k * width, k * width).reshape(k, width)).ravel()
 
         return call
 
@@ -166,6 +169,34 @@ def _contractions(rows: int, columns: int) -> dict[str, Callable[..., None]]:
         "pack_a": lambda a, rsa, csa, m, k, ap: pack(rows)(a, csa, rsa, k, m, ap),
         "gemv_rows": gemv,
     }
+
+
+def _winograd(m: int, width: int) -> dict[str, Callable[..., None]]:
+    at, g, bt = (np.array(x, np.float64) for x in winograd.matrices(m))
+    n = m + 2
+
+    def both(a: np.ndarray, x: np.ndarray) -> np.ndarray:
+        return np.asarray(np.einsum("ai,ijc,bj->abc", a, x, a)).reshape(-1, x.shape[2])
+
+    def into(x: Pointer, rs: int, cs: int, rows: int, columns: int, channels: int, v: Pointer, vs: int) -> None:
+        seen = np.array([[x.view(min(i, rows - 1) * rs + min(j, columns - 1) * cs, channels) for j in range(n)]
+                         for i in range(n)])
+        for i, plane in enumerate(both(bt, seen)):
+            v.view(i * vs, channels)[:] = plane
+
+    def weights(w: Pointer, rh: int, rw: int, cs: int, columns: int, u: Pointer, us: int) -> None:
+        places = np.zeros((3, 3, width))
+        for i in range(3):
+            for k in range(3):
+                places[i, k, :columns] = [w[i * rh + k * rw + j * cs] for j in range(columns)]
+        for i, plane in enumerate(both(g, places)):
+            u.view(i * us, width)[:] = plane
+
+    def back(p: Pointer, ps: int, y: Pointer) -> None:
+        products = np.array([p.view(i * ps, width) for i in range(n * n)]).reshape(n, n, width)
+        y.view(0, m * m * width)[:] = both(at, products).ravel()
+
+    return {f"winograd{m}_input": into, f"winograd{m}_weights": weights, f"winograd{m}_output": back}
 
 
 def _by_dtype(tables: dict[str, dict[str, Callable[..., None]]], name: str) -> Callable[..., None]:
@@ -234,6 +265,9 @@ def python_namespace(lanes: int) -> dict[str, Any]:
     pairs = {"hsum": "add", "hprod": "mul", "hmax": "max", "hmin": "min", "hany": "or", "hall": "and"}
     out |= {name: _horizontal(scalars.TABLE[table]) for name, table in pairs.items()}
     tables = {d: _contractions(*target.tile_shape(d)) for d in ("float32", "float64")}
+    for d, table in tables.items():
+        for m in winograd.POINTS:
+            table |= _winograd(m, target.tile_shape(d)[1])
     out |= {name: _by_dtype(tables, name) for name in tables["float32"]}
     out |= {f"tile_{SHORT[d]}": _space(d, math.prod(target.tile_shape(d))) for d in ("float32", "float64")}
     out |= {"stack_i64": _space("int64", 64), **_sync()}

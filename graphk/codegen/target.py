@@ -58,9 +58,18 @@ class Target:
         rows, vectors = self.tile(dtype)
         return rows, vectors * self.vector_lanes(dtype)
 
+    def block_tiles(self, dtype: str) -> int:
+        """Tiles of a convolution that one block transforms: enough that a panel read from memory serves them all."""
+        return block_tiles(self.tile(dtype)[0])
+
     def key(self) -> str:
         """Text that names this target in a cache key."""
         return f"{self.triple}|{self.lanes}|{self.cpu}|{self.features}|{int(self.wide)}"
+
+
+def block_tiles(rows: int) -> int:
+    """About 28, in whole register tiles of ``rows``."""
+    return rows * max(2, 28 // rows)
 
 
 def _forced_lanes() -> int | None:

@@ -14,15 +14,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Iterator, Sequence
 
 from graphk.codegen.emit import dim_code, short
-from graphk.ir.dims import Dim, product, substitute, symbols
+from graphk.codegen.panels import GEMV_ROWS, Panels
+from graphk.ir.dims import Dim, product, substitute, sym, symbols
 from graphk.ir.effects import Operand
 from graphk.ir.loop import Acc, Load, Loop, Stmt, coefficient
-from graphk.ir.record import dataclass
+from graphk.ir.record import dataclass, replace
 
 if TYPE_CHECKING:
     from graphk.codegen.cpu import Printer
 
-GEMV_ROWS = 3                     # what the compiled block (micro.GEMV_ROWS) does in one reading of B
+BLOCK_ELEMENTS, BLOCK_TILES = 65536, 16      # of A, and register tiles of rows, that meet all kept panels at a time
 BLOCK_ROWS = 4096                 # rows of a panel that stay packed at a time (16 floats each: 256 KB, of the L2 cache)
 
 
@@ -43,55 +44,15 @@ class Workspace:
     def dims(self) -> tuple[Dim, ...]:
         return self.k, self.n, self.packed, self.blocks, self.tiles, self.rows
 
-
-def workspace_elements(tile: tuple[int, int], k: int, n: int, packed: int, blocks: int, tiles: int, rows: int) -> int:
-    """Elements per thread for the run-time values of `Workspace.dims()`."""
-    mr, nr = tile
-    if not blocks:
-        return max(k * (nr + -(-packed // mr) * mr), GEMV_ROWS * (n + k), 1)
-    chunk = min(blocks, max(1, BLOCK_ROWS // max(k, 1)))
-    kept = max(tiles * -(-rows // mr), 1) if chunk < blocks else 1
-    return chunk * k * nr + kept * mr * nr
-
-
-@dataclass(frozen=True, slots=True)
-class Panels:
-    """Where B of a tiled kernel lies, if whole panels of it can be packed beforehand, for many calls.
-
-    `param`: its parameter; element (row, column) is at `base` + row * `rs` + column * `cs`; `k` rows, `n` columns.
-    `few`: the rows of A, if up to `GEMV_ROWS` of them read B in place; else 0.
-    """
-    param: int
-    base: Dim
-    rs: Dim
-    cs: Dim
-    k: Dim
-    n: Dim
-    few: Dim
-
-    def dims(self) -> tuple[Dim, ...]:
-        return self.base, self.rs, self.cs, self.k, self.n, self.few
-
-    @staticmethod
-    def wanted(k: int, n: int, few: int) -> bool:
-        """Whether there is anything to pack, and the kernel will not read B in place."""
-        return k * n > 0 and not 0 < few <= GEMV_ROWS
-
-
-# slots: B, its strides of rows and columns, rows, columns, the panels
-PACK_SOURCE = """
-def pack(args, tid, nt):
-    k = arg_i64(args, 3)
-    n = arg_i64(args, 4)
-    for j in range(share_lo(n, tid, nt, NR_{t}), share_hi(n, tid, nt, NR_{t}), NR_{t}):
-        pack_b(at(ptr_{t}(args, 0), j * arg_i64(args, 2)), arg_i64(args, 1), arg_i64(args, 2), k,
-               s_min(n - j, NR_{t}), at(ptr_{t}(args, 5), j * k))
-"""
-
-
-def panel_elements(tile: tuple[int, int], k: int, n: int) -> int:
-    """Elements of all panels of B."""
-    return max(k * -(-n // tile[1]) * tile[1], 1)
+    def elements(self, tile: tuple[int, int], values: Sequence[int]) -> int:
+        """Elements per thread for the run-time values of `dims()`."""
+        mr, nr = tile
+        k, n, packed, blocks, tiles, rows = values
+        if not blocks:
+            return max(k * (nr + -(-packed // mr) * mr), GEMV_ROWS * (n + k), 1)
+        chunk = min(blocks, max(1, BLOCK_ROWS // max(k, 1)))
+        kept = max(tiles * -(-rows // mr), 1) if chunk < blocks else 1
+        return chunk * k * nr + kept * mr * nr
 
 
 @dataclass
@@ -106,12 +67,24 @@ class Tile:
     epilogue: tuple[Stmt, ...]
 
     def __post_init__(self) -> None:
+        self.join()
         self.m, self.n, self.k = self.loops[0].axis, self.loops[1].axis, self.contracted[-1].axis
         b = set().union(*map(symbols, self.operands[1].indices()))
         # Rows that are computed are packed for one loop over m: then every outer loop runs around the whole product.
         packed = self.operands[0].load is None and len(self.contracted) == 1
         self.free = [x for x in self.outer if x.axis not in b and not packed]
         self.bound = [x for x in self.outer if x.axis in b or packed]
+
+    def join(self) -> None:
+        """The innermost contracted loops that both operands walk as one become one: longer chains in registers."""
+        while len(self.contracted) > 1:
+            *rest, outer, inner = self.contracted
+            a, b = (x.load for x in self.operands)
+            if a is None or b is None or any(coefficient(x.index, outer.axis)
+                                             != coefficient(x.index, inner.axis) * inner.extent for x in (a, b)):
+                return
+            self.contracted = [*rest, replace(inner, extent=outer.extent * inner.extent)]
+            self.operands = (_without(a, outer.axis), _without(b, outer.axis))
 
     @property
     def shared(self) -> bool:
@@ -225,7 +198,7 @@ class Tile:
         add("m1 = m_")
         add(f"n0 = share_lo(n_, tid, nt, NR_{t})")
         add(f"n1 = share_hi(n_, tid, nt, NR_{t})")
-        add(f"if n_ < nt * NR_{t}:")
+        add(f"if n_ < nt * NR_{t}" + (" or (kept_ != 0 and m_ > n_):" if self.by_rows else ":"))
         add("    n0 = 0")
         add("    n1 = n_")
         if not self.free:
@@ -258,7 +231,7 @@ class Tile:
         add("for first_ in range(0, s_max(blocks_, 1), s_max(chunk_, 1)):")
         lines.depth += 1
         add("last_ = s_min(blocks_, first_ + chunk_)")
-        with self.panel(f"(j_ * blocks_ + first_ * NR_{t}) * each_"), self.over_contracted():
+        with self.panel(f"(j_ * blocks_ + first_ * NR_{t}) * each_"), self.over_contracted(1):
             self.pack_panel(t, "at(bp_, kk_)")
         add(f"tile = at(ws, chunk_ * each_ * NR_{t})")
         depth = lines.depth
@@ -285,18 +258,21 @@ class Tile:
         lines.depth = depth
 
     @contextmanager
-    def over_contracted(self) -> Iterator[None]:
-        """Around lines that run for each contracted loop but k; kk_ is the place of their rows in the panel."""
+    def over_contracted(self, inner: int, parts: str = "") -> Iterator[None]:
+        """Around lines that run for each contracted loop but the `inner` innermost.
+
+        kk_ is the place in the panel of their rows, of which there are `parts` times k.
+        """
         lines = self.printer.lines
         lines.add("kk_ = 0")
         depth = lines.depth
-        if len(self.contracted) > 1:
+        if len(self.contracted) > inner:
             lines.add(f"for {self.contracted[0].axis} in range(first_, last_):")
             lines.depth += 1
-            for loop in self.contracted[1:-1]:
+            for loop in self.contracted[1:-inner]:
                 self.open(loop)
         yield
-        lines.add(f"kk_ += k_ * NR_{short(self.acc.dtype)}")
+        lines.add(f"kk_ += {parts}k_ * NR_{short(self.acc.dtype)}")
         lines.depth = depth
 
     def rows(self, t: str) -> None:
@@ -310,8 +286,15 @@ class Tile:
         add("if first_ == 0:")
         add(f"    for z_ in range(0, MR_{t} * NR_{t}, V):")
         add(f"        vstore(tile, z_, {short(self.acc.dtype)}(0.0))")
-        with self.over_contracted():
-            add(f"gemm_tile_add(at({a.buffer}, {self.base(a)} + i_ * rsa_), rsa_, csa_, mr_, at(bp_, kk_), k_, tile)")
+        start, parts, step = substitute(a.index, {self.m: 0, self.n: 0, self.k: 0}), "1", "0"
+        if len(self.contracted) > 1:                             # the loop around k runs inside the block
+            loop = self.contracted[-2]
+            parts = "last_ - first_" if loop is self.contracted[0] else dim_of(loop.extent)
+            step = dim_of(coefficient(a.index, loop.axis))
+            start = substitute(start, {loop.axis: sym("first_") if loop is self.contracted[0] else 0})
+        with self.over_contracted(2, f"({parts}) * "):
+            add(f"gemm_tile_add(at({a.buffer}, {dim_of(start)} + i_ * rsa_), rsa_, csa_, mr_, at(bp_, kk_), k_, "
+                f"tile, {parts}, {step})")
         add("if last_ == blocks_:")
         add("    for r_ in range(mr_):")
         lines.depth += 2
@@ -348,20 +331,40 @@ class Tile:
         if self.packs_rows:
             tile = f"gemm_tile(at(ap_, (i_ - m0) * k_), 1, MR_{t}, mr_, bp_, k_, tile)"
             self.pack_rows(t)
+        depth = lines.depth
+        first, last = "m0", "m1"
+        if self.by_rows:
+            first, last = "first_", "last_"
+            self.row_blocks(t)
         lines.add(f"for j_ in range(n0, n1, NR_{t}):")
         lines.depth += 1
         lines.add(f"nc_ = s_min(n1 - j_, NR_{t})")
         with self.panel("j_ * k_"):
             self.pack_panel(t, "bp_")
-        lines.add(f"for i_ in range(m0, m1, MR_{t}):")
+        lines.add(f"for i_ in range({first}, {last}, MR_{t}):")
         lines.depth += 1
-        lines.add(f"mr_ = s_min(m1 - i_, MR_{t})")
+        lines.add(f"mr_ = s_min({last} - i_, MR_{t})")
         lines.add(tile)
         lines.add("for r_ in range(mr_):")
         lines.depth += 1
         lines.add(f"{self.m} = i_ + r_")
         self.row(f"at(tile, r_ * NR_{t})", "j_", "j_ + nc_")
-        lines.depth -= 3
+        lines.depth = depth
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether blocks of rows may be outermost: no panel is packed again for each."""
+        return self.kept is not None and not self.shared
+
+    def row_blocks(self, t: str) -> None:
+        """Around the panels: as many rows as the L2 cache holds of A, if B lies packed; results are neighbours."""
+        add = self.printer.lines.add
+        add("rows_ = s_max(m1 - m0, 1)")
+        add("if kept_ != 0:")
+        add(f"    rows_ = s_max(s_min({BLOCK_ELEMENTS} // (MR_{t} * s_max(k_, 1)), {BLOCK_TILES}), 1) * MR_{t}")
+        add("for first_ in range(m0, m1, rows_):")
+        self.printer.lines.depth += 1
+        add("last_ = s_min(m1, first_ + rows_)")
 
     def pack_rows(self, t: str) -> None:
         """The thread's rows of A in tiles of MR rows, k after k."""
@@ -435,6 +438,10 @@ class Tile:
         p.lines.depth -= 1
 
 
+def _without(load: Load, axis: str) -> Operand:
+    return Operand(replace(load, index=substitute(load.index, {axis: 0})), ())
+
+
 def _paren(text: str) -> str:
     return text if text.isidentifier() else f"({text})"
 
@@ -444,5 +451,4 @@ def dim_of(d: Dim) -> str:
     return dim_code(d, "s_max")
 
 
-__all__ = ["BLOCK_ROWS", "PACK_SOURCE", "Panels", "Tile", "Workspace", "panel_elements",
-           "workspace_elements"]
+__all__ = ["BLOCK_ROWS", "GEMV_ROWS", "Tile", "Workspace"]

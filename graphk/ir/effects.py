@@ -60,7 +60,7 @@ def may_overwrite(step: Step, read: str, written: str, roots: dict[str, str]) ->
     outs = {p.name for p, b in zip(k.params, step.buffers) if p.role == "out" and roots[b] == written}
     if not ins:
         return True
-    if len(outs) != 1 or k.schedule is None or (k.schedule.kind == "tile" and ins & _tile_operands(k)):
+    if len(outs) != 1 or k.schedule is None or (k.schedule.tiled and ins & _tile_operands(k)):
         return False
     stores = [s.index for s in walk(k.body) if isinstance(s, Store) and s.buffer in outs]
     reads = [e.index for s in walk(k.body) if isinstance(s, (Let, Update, Store))

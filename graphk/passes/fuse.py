@@ -52,6 +52,7 @@ class Fuser:
         self.roots = set(graph.roots())
         self.home: dict[Node, Group] = {}
         self.generated = generated_nodes(self.order)
+        self.repeated: set[Node] = set()          # windows that several contractions read in place
         self.notes: list[Note] = []
 
     def run(self) -> Graph:
@@ -72,6 +73,8 @@ class Fuser:
     def _visit(self, node: Node) -> None:
         groups = list(dict.fromkeys(self.home[u] for u in self.uses[node] if u in self.home))
         outside = node in self.roots or any(u not in self.home and u not in self.generated for u in self.uses[node])
+        if len(groups) > 1 and node.op.name == "windows" and self._repeat(node, groups, outside):
+            return
         joined = len(groups) == 1 and self._try_join(node, groups[0], outside)
         if not joined and len(groups) > 1:
             joined = self._try_unite(node, groups) or any(self._try_join(node, g, True) for g in groups)
@@ -100,6 +103,23 @@ class Fuser:
         group.nodes.append(node)
         self.home[node] = group
         self.notes.append(Note(describe(node), describe(consumers[0]), f"one {domain.kind} kernel", True))
+        return True
+
+    def _repeat(self, node: Node, groups: list[Group], outside: bool) -> bool:
+        """Windows that only contractions read are an index map in each of them: they are in memory for none."""
+        if outside or any(u.op.name != "dot" for u in self.uses[node]):
+            return False
+        placed = []
+        for g in groups:
+            domain = g.domain.copy()
+            if domain.place(node, [u for u in self.uses[node] if self.home[u] is g]):
+                return False
+            placed.append((g, domain))
+        for g, domain in placed:
+            g.domain = domain
+            g.nodes.append(node)
+            self.notes.append(Note(describe(node), describe(g.nodes[0]), f"one {domain.kind} kernel", True))
+        self.repeated.add(node)
         return True
 
     def _no_prologue(self, node: Node, outside: bool) -> str:
@@ -155,7 +175,7 @@ class Fuser:
 
     def _cyclic(self, nodes: list[Node]) -> bool:
         """Whether a path leaves `nodes` and comes back."""
-        inside = set(nodes)
+        inside = set(nodes) - self.repeated
         lowest = min(self.index[n] for n in nodes)
         seen: set[Node] = set()
         stack = [i for n in nodes for i in n.inputs if i not in inside]
@@ -244,8 +264,8 @@ class Fuser:
                 with origin(like=n):
                     inner[n] = make(n.op, tuple(inner[i] for i in n.inputs), n.attrs,
                                     n.type if n.op.kind == "leaf" else None)
-        outs = [n for n in nodes if n in self.roots or any(u not in inside and u not in self.generated
-                                                           for u in self.uses[n])]
+        outs = [n for n in nodes if n not in self.repeated and (
+            n in self.roots or any(u not in inside and u not in self.generated for u in self.uses[n]))]
         body = Graph(tuple(stand_in.values()), tuple(inner[o] for o in outs), name="body")
         with origin(like=outs[0]):
             at = {n: i for i, n in enumerate(body.nodes())}

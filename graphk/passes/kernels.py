@@ -357,7 +357,7 @@ def collapse(stmts: tuple[Stmt, ...], extents: dict[str, Dim]) -> tuple[Stmt, ..
         changed = False
         for outer, inner in _perfect_pairs(stmts):
             e_outer, e_inner = "e" + outer[1:], "e" + inner[1:]
-            if all(_walked_as_one(d, outer, inner, e_outer, e_inner) for d in _indices(stmts)):
+            if all(_walked_as_one(d, outer, inner, e_outer, e_inner) for d in indices(stmts)):
                 extents[e_inner] = extents[e_inner] * extents.pop(e_outer)
                 env = {outer: 0, e_outer: 1}
                 stmts = map_dims(_drop_loop(stmts, outer), partial(substitute, env=env))
@@ -389,7 +389,8 @@ def _perfect_pairs(stmts: tuple[Stmt, ...]) -> list[tuple[str, str]]:
     return [(a, next(iter(bs)) or "") for a, bs in inner.items() if len(bs) == 1 and None not in bs]
 
 
-def _indices(stmts: tuple[Stmt, ...]) -> list[Dim]:
+def indices(stmts: tuple[Stmt, ...]) -> list[Dim]:
+    """Every index polynomial of the statements."""
     out: list[Dim] = []
     for s in walk(stmts):
         if isinstance(s, Store):
@@ -420,7 +421,7 @@ def finish(label: str, params: list[Param], stmts: tuple[Stmt, ...], dims: dict[
             rename.setdefault(s.axis, f"i{sum(v[0] == 'i' for v in rename.values())}")
         elif isinstance(s, Let):
             rename.setdefault(s.name, f"t{sum(v[0] == 't' for v in rename.values())}")
-        used = [s.extent] if isinstance(s, Loop) else _indices((s,))
+        used = [s.extent] if isinstance(s, Loop) else indices((s,))
         for d in used:
             for name in sorted(symbols(d) & dims.keys()):
                 sizes.setdefault(name, f"s{len(sizes)}")

@@ -8,8 +8,9 @@ an alias; each output has a buffer of its own; each update ends in a copy into i
 from __future__ import annotations
 
 
-from graphk.ir.dims import Dim, product, substitute, sym
-from graphk.ir.loop import (Call, Kernel, Let, Lit, Load, Loop, Param, Ref, Stmt, Store, Update, call, expressions)
+from graphk.ir.dims import Dim, floordiv, product, substitute, sym
+from graphk.ir.loop import (Call, Expr, Index, Kernel, Let, Lit, Load, Loop, Param, Ref, Stmt, Store, Update, call,
+                            expressions)
 from graphk.ir.node import Graph, Node, origin_of
 from graphk.ir.program import AnyStep, Buffer, LoopStep, Program, Step
 from graphk.ir.record import replace
@@ -55,11 +56,14 @@ class Lowering:
         raise KeyError(f"{node!r} is read before it is computed, or is not among the graph's inputs")
 
     # -------------------------------------------------------------- steps
-    def emit(self, built: Built, buffers: tuple[str, ...], node: Node | None, label: str) -> None:
+    def emit(self, built: Built, buffers: tuple[str, ...], node: Node | None, label: str,
+             cost: Dim | None = None) -> None:
+        """A step; cost: its scalar operations where the loops' extents do not tell."""
         kernel = replace(built.kernel, label=label)
         kernel = self.kernels.setdefault(kernel, kernel)          # equal ones as one object: compared in no time
         origin = str(origin_of(node)) if node is not None else ""
-        self.steps.append(Step(kernel, buffers, built.sizes, origin=origin, cost=step_cost(kernel, built.sizes)))
+        cost = step_cost(kernel, built.sizes) if cost is None else cost
+        self.steps.append(Step(kernel, buffers, built.sizes, origin=origin, cost=cost))
 
     def copy(self, source: str, target: str, node: Node | None = None, label: str = "copy") -> None:
         t = self.buffers[source].type
@@ -122,8 +126,11 @@ class Lowering:
 
     def _embed(self, node: Node) -> None:
         out = self.of[node] = self.new(node.t)
-        self.clear(out, node)
         x = node.inputs[0]
+        if x.ndim and all(s == 1 for s in node.attr("steps")):
+            self.emit(_pad_kernel(node), (self.buffer_of(x), out), node, "pad", cost=2 * node.t.size)
+            return
+        self.clear(out, node)
         dims: dict[str, Dim] = {}
         src: Dim = 0
         dst: Dim = 0
@@ -233,6 +240,46 @@ class Lowering:
 
 
 # ------------------------------------------------------------------ small kernels
+def _pad_kernel(node: Node) -> Built:
+    """Zeros around a tensor, each element written once: rows of the result in parallel, contiguous pieces of a row.
+
+    A row is the last padded axis with all behind it; rows outside the operand have a first piece alone.
+    """
+    x, starts = node.inputs[0], node.attr("starts")
+    last = max((d for d in range(x.ndim) if x.shape[d] != node.shape[d]), default=0)
+    dims: dict[str, Dim] = {"w": product(x.shape[last + 1:])}
+    row = sym("a0")
+    below: Dim = 1
+    src: Dim = 0
+    stride: Dim = 1
+    inside: list[Expr] = []
+    for d in range(last, -1, -1):
+        dims[f"e{d}"], dims[f"x{d}"], dims[f"o{d}"] = x.shape[d], node.shape[d], starts[d]
+    for d in range(last - 1, -1, -1):
+        e, whole, o = sym(f"e{d}"), sym(f"x{d}"), sym(f"o{d}")
+        at = floordiv(row, below) - whole * floordiv(row, below * whole) if d else floordiv(row, below)
+        src, stride, below = src + (at - o) * stride, stride * e, below * whole
+        if x.shape[d] != node.shape[d]:
+            inside += [call("ge", Index(at, "int64"), Index(o, "int64")),
+                       call("lt", Index(at, "int64"), Index(o + e, "int64"))]
+    flag: tuple[Stmt, ...] = ()
+    one: Dim = 1
+    if inside:
+        test = inside[0]
+        for other in inside[1:]:
+            test = call("and", test, other)
+        flag, one = (Let("t0", call("cast:int64", test)),), sym("t0")
+    w, e, whole, o = (sym(s) for s in ("w", f"e{last}", f"x{last}", f"o{last}"))
+    zero = Lit(False if x.dtype == "bool" else 0.0 if x.t.is_float else 0, x.dtype)
+    start, v = row * whole * w, sym("v")
+    body = (*flag, Loop("v", one * o * w + (1 - one) * whole * w, (Store("p1", start + v, zero),)),
+            Loop("v", one * e * w, (Let("t1", Load("p0", src * e * w + v, x.dtype)),
+                                    Store("p1", start + o * w + v, Ref("t1", x.dtype)))),
+            Loop("v", one * (whole - o - e) * w, (Store("p1", start + (o + e) * w + v, zero),)))
+    params = [Param("p0", x.dtype, "in"), Param("p1", x.dtype, "out")]
+    return finish("pad", params, (Loop("a0", below, body),), dims)
+
+
 def _copy_kernel(dtype: str, size: Dim) -> Built:
     body = (Loop("a0", sym("e0"), (Let("t0", Load("p0", sym("a0"), dtype)), Store("p1", sym("a0"), Ref("t0", dtype)))),)
     return finish("copy", [Param("p0", dtype, "in"), Param("p1", dtype, "out")], body, {"e0": size})

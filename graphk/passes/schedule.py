@@ -15,6 +15,7 @@ from graphk.ir.loop import (Acc, Kernel, Let, Load, Loop, Param, Ref, Schedule, 
 from graphk.ir.program import AnyStep, LoopStep, Program
 from graphk.ir.record import replace
 from graphk.passes.kernels import map_dims, rename_names
+from graphk.passes.winograd import in_winograds_way
 
 CHUNK, CHUNK_ROWS = 16384, 64     # elements, or rows, that one partial result of a full reduction covers
 
@@ -27,7 +28,8 @@ def schedule(program: Program) -> Program:
 def _step(s: AnyStep) -> AnyStep:
     if isinstance(s, LoopStep):
         return replace(s, body=tuple(_step(x) for x in s.body))
-    return replace(s, kernel=schedule_kernel(s.kernel))
+    kernel = schedule_kernel(s.kernel)
+    return replace(s, kernel=in_winograds_way(kernel, dict(zip(kernel.sizes, s.sizes))))
 
 
 @lru_cache(maxsize=1024)

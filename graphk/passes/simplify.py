@@ -15,7 +15,7 @@ from graphk.ir.opdef import const, const_value
 from graphk.ir.ops import elementwise as e
 from graphk.ir.ops import nn, shape
 from graphk.ir.ops.contract import dot
-from graphk.ir.ops.window import fold_of_product
+from graphk.ir.ops.window import fold_of_product, windows
 from graphk.ir.types import NARROW, TensorType
 from graphk.passes.decompose import with_body
 from graphk.passes.match import Rule, RuleSet, rewrite_fixpoint
@@ -102,6 +102,58 @@ def _transposed_dot(node: Node, **_: Node) -> Node | None:
     return dot(d.inputs[1], d.inputs[0], contract=d.attr("contract")[::-1])
 
 
+def _windows_of_one(node: Node, x: Node) -> Node | None:
+    """Windows of one place each, one behind the other, are their operand; so are such windows folded."""
+    if any(k != 1 for k in (*node.attr("sizes"), *node.attr("strides"))):
+        return None
+    return shape.reshape(x, shape=node.shape)
+
+
+def _dot_of_reshape(node: Node, **_: Node) -> Node | None:
+    """dot(reshape(a), b) where the reshape only put in axes of extent 1 that are contracted: they sum nothing."""
+    args, contract, batch = list(node.inputs), list(node.attr("contract")), list(node.attr("batch"))
+    one = [i for i, (p, q) in enumerate(zip(*contract)) if args[0].shape[p] == 1 and args[1].shape[q] == 1]
+    if not one or all(x.op.name != "reshape" for x in args):
+        return None
+    for side, x in enumerate(args):
+        gone = {contract[side][i] for i in one}
+        left = [a for a in range(x.ndim) if a not in gone]
+        args[side] = shape.reshape(x, shape=tuple(x.shape[a] for a in left))
+        contract[side] = tuple(left.index(a) for i, a in enumerate(contract[side]) if i not in one)
+        batch[side] = tuple(left.index(a) for a in batch[side])
+    return dot(*args, contract=tuple(contract), batch=tuple(batch))
+
+
+def _slice_of_embed(node: Node, x: Node) -> Node | None:
+    """A part of a tensor laid into zeros that holds all of the tensor: laid into fewer zeros."""
+    inner = node.inputs[0]
+    starts, steps = inner.attr("starts"), inner.attr("steps")
+    if any(s != 1 for s in node.attr("steps")) or any(s < 1 for s in steps):
+        return None
+    moved = tuple(s - cut for s, cut in zip(starts, node.attr("starts")))
+    for start, step, count, size in zip(moved, steps, x.shape, node.shape):
+        room = size - start - (count - 1) * step                        # behind the last element's place, and its own
+        if not (isinstance(start, int) and start >= 0 and isinstance(room, int) and room >= 1):
+            return None
+    return shape.embed(x, starts=moved, steps=steps, shape=node.shape)
+
+
+def _slice_of_convolution(node: Node, x: Node, w: Node) -> Node | None:
+    """A part of what windows of step 1 give needs a part of their operand only."""
+    product = node.inputs[0]
+    seen = product.inputs[0]
+    axes, sizes, dilations = (seen.attr(k) for k in ("axes", "sizes", "dilations"))
+    cut = [a for a in range(node.ndim) if node.shape[a] != product.shape[a]]
+    if product.attr("batch") != ((), ()) or any(s != 1 for s in node.attr("steps")) or not set(cut) <= set(axes) \
+            or any(a <= axes[-1] for a in product.attr("contract")[0]) or any(s != 1 for s in seen.attr("strides")):
+        return None
+    starts = tuple(node.attr("starts")[a] if a in axes else 0 for a in range(x.ndim))
+    room = [(k - 1) * d for k, d in zip(sizes, dilations)]
+    part = tuple(node.shape[a] + room[axes.index(a)] if a in axes else x.shape[a] for a in range(x.ndim))
+    less = shape.slice_op(x, starts=starts, sizes=part, steps=(1,) * x.ndim)
+    return dot(windows(less, axes=axes, sizes=sizes, dilations=dilations), w, contract=product.attr("contract"))
+
+
 def _consts(fn: Any) -> Any:
     """op(op(x, c), d) with both constants joined."""
     def rewrite(node: Node, x: Node, c: Node, d: Node) -> Node | None:
@@ -164,7 +216,12 @@ RULES = [
     Rule("sum-broadcast", ("sum", ("broadcast", "x")), _mean_broadcast),
     Rule("dot-transpose", ("dot", "x", "y"), lambda n, x, y: _dot_of_transpose(n)),
     Rule("transpose-dot", ("transpose", ("dot", "x", "y")), lambda n, x, y: _transposed_dot(n)),
+    Rule("windows-of-one", ("windows", "x"), _windows_of_one),
+    Rule("fold-of-one", ("fold", "x"), _windows_of_one),
+    Rule("dot-of-ones", ("dot", "x", "y"), lambda n, x, y: _dot_of_reshape(n)),
     Rule("fold-dot", ("fold", "x"), lambda n, x: fold_of_product(n)),
+    Rule("slice-embed", ("slice", ("embed", "x")), _slice_of_embed),
+    Rule("slice-dot", ("slice", ("dot", ("windows", "x"), "w")), _slice_of_convolution),
     Rule("cast-same", ("cast", "x"), lambda n, x: x if x.dtype == n.dtype else None),
 ]
 TABLE = RuleSet(RULES)

@@ -13,7 +13,6 @@ import numpy as np
 
 from graphk.codegen import cache
 from graphk.codegen.cpu import Source, print_kernel
-from graphk.codegen.tile import panel_elements, workspace_elements
 from graphk.codegen.target import Target, host_target
 from graphk.ir.dims import Dim, DimExpr, compile_dims, evaluate, substitute, symbols
 from graphk.ir.effects import root_of
@@ -101,6 +100,7 @@ class Executable:
         self._where = self._symbol_places()
         self._bound: dict[tuple[int, ...], Bound] = {}
         self._arena = np.empty(0, np.uint8)
+        self._spare = np.empty(0, np.uint8)
         self._dims = compile_dims(self._all_dims())
         self._externs = (ctypes.c_int64 * (len(self.inputs) + len(self.outputs)))()
         self._externs_at = ctypes.addressof(self._externs)
@@ -234,6 +234,12 @@ class Executable:
         at = self._arena.ctypes.data
         return at + -at % 64
 
+    def spare(self, nbytes: int) -> np.ndarray:
+        """Memory for what steps, one after another, pack for themselves alone."""
+        if self._spare.nbytes < nbytes + 64:
+            self._spare = np.empty(nbytes + 64, np.uint8)
+        return self._spare
+
     def array_at(self, name: str) -> np.ndarray:
         """The array of the variable or constant that a buffer views."""
         b = self.program.buffer(self._roots[name])
@@ -246,9 +252,9 @@ class Executable:
             source = self.kernels[s.kernel].source
             if source.panels is not None and id(s) in self.packable:
                 where = compile_dims(self._tile_dims(s)[-len(source.panels.dims()):])(env)
-                *place, k, n, few = where
+                *_, k, n, _, _, few = where
                 if source.panels.wanted(k, n, few):
-                    count = panel_elements(self.target.tile_shape(source.dtype), k, n)
+                    count = source.panels.elements(self.target.tile_shape(source.dtype), k, n)
                     out[s.buffers[source.panels.param], where[:-1]] = count * ITEMSIZE[source.dtype]
         return sum(out.values())
 
@@ -322,19 +328,23 @@ class _Binder:
     def _steps(self, steps: Sequence[AnyStep]) -> list[Call | Loop]:
         out: list[Call | Loop] = []
         for s in steps:
-            if s.barrier and out and isinstance(out[-1], Call):
-                out[-1] = replace(out[-1], barrier=True)
-            out += [self._loop(s)] if isinstance(s, LoopStep) else self._calls(s)
+            if s.barrier:
+                _wait(out)
+            if isinstance(s, LoopStep):
+                out.append(self._loop(s))
+            else:
+                self._calls(s, out)
         return out
 
-    def _calls(self, s: Step) -> list[Call | Loop]:
+    def _calls(self, s: Step, out: list[Call | Loop]) -> None:
         compiled = self.exe.kernels[s.kernel]
         sizes = [next(self.values) for _ in s.sizes]
         words = [self.addresses[b] for b in s.buffers] + sizes
         if compiled.source.workspace:
-            words += self._scratch(compiled.source.dtype, [next(self.values) for _ in compiled.source.workspace.dims()])
+            words += self._scratch(compiled.source, [next(self.values) for _ in compiled.source.workspace.dims()])
         if compiled.source.panels:
-            words.append(self._packed(s, compiled.source, [next(self.values) for _ in compiled.source.panels.dims()]))
+            places = [next(self.values) for _ in compiled.source.panels.dims()]
+            words.append(self._packed(s, compiled.source, places, out))
         args = np.array(words, np.int64)
         at = args.ctypes.data
         self.keep.append(args)
@@ -343,34 +353,46 @@ class _Binder:
             if b in self.externs:
                 self.patches.append(Patch(self.externs[b], at + 8 * i, self.addresses[b]))
         last = len(compiled.addresses) - 1
-        return [Call(f, at, barrier=i < last, alone=not par)
+        out += [Call(f, at, barrier=i < last, alone=not par)
                 for i, (f, par) in enumerate(zip(compiled.addresses, compiled.source.parallel))]
 
-    def _scratch(self, dtype: str, values: list[int]) -> list[int]:
+    def _scratch(self, source: Source, values: list[int]) -> list[int]:
         """A workspace of a tiled kernel: its address and elements per thread."""
-        each = -(-workspace_elements(self.exe.target.tile_shape(dtype), *values) // 16) * 16
-        array = np.empty(each * ITEMSIZE[dtype] * self.threads + 64, np.uint8)
+        assert source.workspace is not None
+        each = -(-source.workspace.elements(self.exe.target.tile_shape(source.dtype), values) // 16) * 16
+        array = np.empty(each * ITEMSIZE[source.dtype] * self.threads + 64, np.uint8)
         self.keep.append(array)
         at = array.ctypes.data
         return [at + -at % 64, each]
 
-    def _packed(self, s: Step, source: Source, values: list[int]) -> int:
-        """The address of panels packed before the step runs; 0 where it packs them itself, or reads in place."""
-        base, rs, cs, k, n, few = values
-        lasting = self.exe.packable.get(id(s))
-        assert source.panels is not None
-        if lasting is None or not source.panels.wanted(k, n, few):
+    def _packed(self, s: Step, source: Source, values: list[int], out: list[Call | Loop]) -> int:
+        """The address of panels packed before the step runs, at the latest by a call put at the end of `out`; 0 where
+        the step packs them itself, or reads in place."""
+        base, rs, cs, k, n, rh, rw, few = values
+        lasting, form, exe = self.exe.packable.get(id(s)), source.panels, self.exe
+        assert form is not None
+        if not form.wanted(k, n, few) or (lasting is None and not form.winograd):
             return 0
-        name = s.buffers[source.panels.param]
-        exe, at = self.exe, Matrix(self.addresses[name] + base * ITEMSIZE[source.dtype], rs, cs, k, n)
-        panels = exe.executor.panels.get((at, source.dtype)) if lasting else None
+        name, dtype = s.buffers[form.param], source.dtype
+        offset = base * ITEMSIZE[dtype]
+        at = Matrix(self.addresses[name] + offset, rs, cs, k, n, rh, rw)
+        key = at, dtype, form.winograd
+        panels = exe.executor.panels.get(key) if lasting else None
         if panels is None:
-            function = cache.get_kernel(*pack_job(source.dtype, exe.target))["pack"]
-            panels = Panels(at, exe.array_at(name), function, exe.target.tile_shape(source.dtype), exe.executor.threads)
+            function = cache.get_kernel(*pack_job(form, dtype, exe.target))["pack"]
+            count = form.elements(exe.target.tile_shape(dtype), k, n)
+            whose = exe.spare(count * ITEMSIZE[dtype]) if lasting is None else exe.array_at(name)
+            panels = Panels(at, count, dtype, function, exe.executor.threads, whose, lasting is None)
         self.keep.append(panels)
         if lasting:
-            exe.executor.panels[at, source.dtype] = panels
+            exe.executor.panels[key] = panels
             self.panels.append(panels)
+        elif lasting is None:
+            _wait(out)                               # they lie where those of the step before lay
+            out.append(replace(panels.call(), barrier=True))
+            self.windows.setdefault(name, []).append(panels.slot)
+            if name in self.externs:
+                self.patches.append(Patch(self.externs[name], panels.slot, at.at))
         else:
             self.first.append(panels.call())
         return panels.address
@@ -397,6 +419,12 @@ class _Binder:
             if b.place == "alias" and b.base in (name, *out):
                 out.append(b.name)
         return out
+
+
+def _wait(calls: list[Call | Loop]) -> None:
+    """A barrier behind the last of them (a loop ends with one)."""
+    if calls and isinstance(calls[-1], Call):
+        calls[-1] = replace(calls[-1], barrier=True)
 
 
 def total_cost(steps: Sequence[AnyStep]) -> Dim:

@@ -11,11 +11,11 @@ from typing import Iterator, Mapping, NamedTuple
 import numpy as np
 
 from graphk.codegen.target import Target
-from graphk.codegen.tile import PACK_SOURCE, panel_elements
+from graphk.codegen import panels
 from graphk.ir.effects import root_of, touched
 from graphk.ir.loop import Kernel
 from graphk.ir.program import AnyStep, LoopStep, Program, Step, flat_steps
-from graphk.ir.types import SHORT
+from graphk.ir.types import ITEMSIZE, SHORT
 from graphk.runtime.executor import Binding, Call, Executor
 from graphk.runtime.writes import Writes
 
@@ -23,26 +23,29 @@ PACK_COST = 200_000              # elements (about 20 us) below which one thread
 
 
 class Matrix(NamedTuple):
-    """Where a matrix lies: its first element's address, strides in elements, extents."""
+    """Where a matrix lies: its first element's address, strides in elements, extents; those of a kernel's places."""
     at: int
     rs: int
     cs: int
     k: int
     n: int
+    rh: int
+    rw: int
 
 
-def pack_job(dtype: str, target: Target) -> tuple[str, tuple[str, ...], Target]:
+def pack_job(form: panels.Panels, dtype: str, target: Target) -> tuple[str, tuple[str, ...], Target]:
     """What the kernel cache is asked for."""
-    return PACK_SOURCE.format(t=SHORT[dtype]), ("pack",), target
+    return form.source.format(t=SHORT[dtype]), ("pack",), target
 
 
 class Panels:
     """A matrix packed in panels."""
     __slots__ = ("address", "nbytes", "seen", "_keep", "_args", "_function", "_binding", "_threads", "__weakref__")
 
-    def __init__(self, matrix: Matrix, source: np.ndarray, function: int, tile: tuple[int, int], threads: int):
-        count = panel_elements(tile, matrix.k, matrix.n)
-        array = np.empty(count + 64 // source.itemsize, source.dtype)
+    def __init__(self, matrix: Matrix, count: int, dtype: str, function: int, threads: int, source: np.ndarray,
+                 borrow: bool = False):
+        """source: the array that holds the matrix, or (`borrow`) one of which panels may take the room."""
+        array = source if borrow else np.empty(count + 64 // ITEMSIZE[dtype], dtype)
         self.address = array.ctypes.data + -array.ctypes.data % 64
         self.nbytes = array.nbytes
         self._keep = (array, source)
@@ -54,7 +57,12 @@ class Panels:
 
     def call(self) -> Call:
         """The step that packs."""
-        return Call(self._function, self._args.ctypes.data)
+        return Call(self._function, self.slot)
+
+    @property
+    def slot(self) -> int:
+        """Where the matrix's address stands among the arguments of that step."""
+        return int(self._args.ctypes.data)
 
     def refresh(self, executor: Executor) -> None:
         """Pack again, if a variable was written since; the caller holds the executor's lock."""

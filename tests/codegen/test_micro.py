@@ -16,7 +16,7 @@ def tiled_{t}(args, tid, nt):
 
 def tiled_add_{t}(args, tid, nt):
     gemm_tile_add(ptr_{t}(args, 0), arg_i64(args, 1), arg_i64(args, 2), arg_i64(args, 3),
-                  ptr_{t}(args, 4), arg_i64(args, 5), ptr_{t}(args, 6))
+                  ptr_{t}(args, 4), arg_i64(args, 5), ptr_{t}(args, 6), arg_i64(args, 7), arg_i64(args, 8))
 
 def packb_{t}(args, tid, nt):
     pack_b(ptr_{t}(args, 0), arg_i64(args, 1), arg_i64(args, 2), arg_i64(args, 3), arg_i64(args, 4), ptr_{t}(args, 5))
@@ -122,8 +122,13 @@ def test_pack_b_and_tile(dtype: str, lanes: int) -> None:
                 run(dtype, lanes, f"tiled_{t}", [guarded(a)[1], k, 1, m, packed, k, c])
                 np.testing.assert_allclose(c[:m, :ncols], a @ b, rtol=1e-4, atol=1e-5)
                 assert (c[m:] == c[m - 1]).all()
-                run(dtype, lanes, f"tiled_add_{t}", [guarded(a)[1], k, 1, m, packed, k, c])
+                run(dtype, lanes, f"tiled_add_{t}", [guarded(a)[1], k, 1, m, packed, k, c, 1, 0])
                 np.testing.assert_allclose(c[:m, :ncols], 2 * (a @ b), rtol=1e-4, atol=1e-5)
+                run(dtype, lanes, f"tiled_add_{t}", [guarded(a)[1], k, 1, m, packed, 5, c, 3, 6])
+                parts = sum(a[:, 6 * i:6 * i + 5] @ b[5 * i:5 * i + 5] for i in range(3))
+                np.testing.assert_allclose(c[:m, :ncols], 2 * (a @ b) + parts, rtol=1e-4, atol=1e-4)
+                run(dtype, lanes, f"tiled_add_{t}", [guarded(a)[1], k, 1, m, packed, 5, c, 0, 6])
+                np.testing.assert_allclose(c[:m, :ncols], 2 * (a @ b) + parts, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", SHORT)

@@ -1,0 +1,74 @@
+"""Panels: a contraction's second operand in the order in which tiles read it.
+
+In: where a kernel reads B.  Out: `Panels`, with the source that packs them and their size.  What always holds: panels
+have NR columns and hold zeros beyond the last; every kernel that may read panels packed beforehand says so here.
+"""
+from __future__ import annotations
+
+from graphk.ir.dims import Dim
+from graphk.ir.record import dataclass
+
+GEMV_ROWS = 3                     # what the compiled block (micro.GEMV_ROWS) does in one reading of B
+
+
+@dataclass(frozen=True, slots=True)
+class Panels:
+    """Where B of a tiled kernel lies, if whole panels of it can be packed beforehand, for many calls.
+
+    `param`: its parameter; element (row, column) is at `base` + row * `rs` + column * `cs`; `k` rows, `n` columns.
+    `few`: the rows of A, if up to `GEMV_ROWS` of them read B in place; else 0.  `winograd`: 0, or the m of the
+    transform of a 3x3 kernel whose places lie `rh` and `rw` apart; such a B must be packed before the kernel runs.
+    """
+    param: int
+    base: Dim
+    rs: Dim
+    cs: Dim
+    k: Dim
+    n: Dim
+    few: Dim
+    rh: Dim = 0
+    rw: Dim = 0
+    winograd: int = 0
+
+    def dims(self) -> tuple[Dim, ...]:
+        return self.base, self.rs, self.cs, self.k, self.n, self.rh, self.rw, self.few
+
+    @staticmethod
+    def wanted(k: int, n: int, few: int) -> bool:
+        """Whether there is anything to pack, and the kernel will not read B in place."""
+        return k * n > 0 and not 0 < few <= GEMV_ROWS
+
+    def elements(self, tile: tuple[int, int], k: int, n: int) -> int:
+        """Elements of all panels."""
+        return max((self.winograd + 2) ** 2 * k * -(-n // tile[1]) * tile[1] if self.winograd else
+                   k * -(-n // tile[1]) * tile[1], 1)
+
+    @property
+    def source(self) -> str:
+        """What packs them; slots: B, its strides of rows and columns, rows, columns, `rh`, `rw`, the panels."""
+        return PACK_SOURCE + (PACK_WINOGRAD.format(t="{t}", m=self.winograd, p=(self.winograd + 2) ** 2)
+                              if self.winograd else PACK_PLAIN)
+
+
+PACK_SOURCE = """
+def pack(args, tid, nt):
+    b = ptr_{t}(args, 0)
+    rs = arg_i64(args, 1)
+    cs = arg_i64(args, 2)
+    k = arg_i64(args, 3)
+    n = arg_i64(args, 4)
+    panels = ptr_{t}(args, 7)
+    for j in range(share_lo(n, tid, nt, NR_{t}), share_hi(n, tid, nt, NR_{t}), NR_{t}):
+        nc = s_min(n - j, NR_{t})
+"""
+PACK_PLAIN = """\
+        pack_b(at(b, j * cs), rs, cs, k, nc, at(panels, j * k))
+"""
+PACK_WINOGRAD = """\
+        for c in range(k):
+            winograd{m}_weights(at(b, j * cs + c * rs), arg_i64(args, 5), arg_i64(args, 6), cs, nc,
+                                at(panels, j * {p} * k + c * NR_{t}), k * NR_{t})
+"""
+
+
+__all__ = ["GEMV_ROWS", "Panels"]

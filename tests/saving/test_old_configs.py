@@ -300,8 +300,9 @@ def test_objects_of_losses_and_metrics(tmp_path):
 
 @pytest.mark.parametrize("changes, says", [
     ({"optimizer": {"weight_decay": .1}}, "weight_decay=0.1"),
-    ({"loss": {"class_name": "Huber", "config": {}}}, "Huber"),
-    ({"loss": {"class_name": "BinaryCrossentropy", "config": {"from_logits": True}}}, "from_logits=True"),
+    ({"loss": {"class_name": "Dice", "config": {}}}, "Dice"),
+    ({"loss": {"class_name": "BinaryCrossentropy", "config": {"from_logits": True, "axis": 1}}}, "axis=1"),
+    ({"loss": {"class_name": "MeanSquaredError", "config": {"reduction": "mean_with_sample_weight"}}}, "reduction="),
     ({"optimizer": {"learning_rate": {"class_name": "CosineDecay", "config": {}}}}, "CosineDecay"),
 ])
 def test_what_cannot_be_compiled_is_named(tmp_path, changes, says):
@@ -315,9 +316,22 @@ def test_settings_that_are_no_numbers_are_refused(tmp_path):
 
 
 def test_metrics_that_graphk_does_not_have(tmp_path):
-    with pytest.warns(UserWarning, match="metrics AUC do not exist"):
-        model = load_model(compiled(tmp_path, metrics=["mae", {"class_name": "AUC", "config": {"name": "auc"}}]))
+    with pytest.warns(UserWarning, match="metrics R2Score do not exist"):
+        model = load_model(compiled(tmp_path, metrics=["mae", {"class_name": "R2Score", "config": {"name": "r"}}]))
     assert model.metrics == ["mae"]
+
+
+def test_losses_and_metrics_with_settings(tmp_path):
+    loss = {"class_name": "BinaryCrossentropy", "config": {"from_logits": True, "label_smoothing": .1, "axis": -1,
+                                                           "reduction": "auto", "name": "b", "fn": "x"}}
+    metrics = ["mae", {"class_name": "AUC", "config": {"name": "auc", "num_thresholds": 5, "dtype": "float32"}}]
+    model = load_model(compiled(tmp_path, loss=loss, metrics=metrics))
+    assert (model.loss.settings, model.metrics[1].name) == ({"from_logits": True, "label_smoothing": .1}, "auc")
+    model.save(tmp_path / "again.h5")
+    again = load_model(tmp_path / "again.h5")
+    x, y = RNG.rand(8, *model.input_shape[1:]), RNG.randint(0, 2, (8, *model.output_shape[1:]))
+    assert model.evaluate(x, y, verbose=0) == again.evaluate(x, y, verbose=0)
+    assert load_model(compiled(tmp_path, loss="huber")).loss == "huber_loss"
 
 
 def test_a_schedule_that_is_a_decay(tmp_path):

@@ -18,15 +18,16 @@ from graphk.frontend.utils.advice import advice, keywords
 from graphk.frontend.utils.generic_utils import deserialize_keras_object, get_custom_objects, to_snake_case
 
 _OTHER_NAMES = {"kl_divergence": "kullback_leibler_divergence", "log_cosh": "logcosh",
-                "cosine_similarity": "cosine_proximity", "kldivergence": "kullback_leibler_divergence"}
+                "cosine_similarity": "cosine_proximity", "huber": "huber_loss",
+                "kldivergence": "kullback_leibler_divergence"}
 # Settings of losses that change nothing, with the values that do.
 _LOSS_DEFAULTS: dict[str, tuple[Any, ...]] = {"reduction": ("auto", "sum_over_batch_size", "AUTO"), "axis": (-1,),
                                               "from_logits": (False,), "label_smoothing": (0, 0.)}
 # Classes of tf.keras and Keras 3 that graphk does not have, so that no object of the user's is missing.
 _THEIR_OPTIMIZERS = {"AdamW", "Ftrl", "Lion", "Adafactor", "LossScaleOptimizer", "Lamb", "Muon", "TFOptimizer",
                      "LossScaleOptimizerV3", "LossScaleOptimizerV1"}
-_THEIR_LOSSES = {"Huber", "BinaryFocalCrossentropy", "CategoricalFocalCrossentropy",
-                 "CategoricalGeneralizedCrossEntropy", "Dice", "Tversky", "CTC", "Circle", "huber", "huber_loss"}
+_THEIR_LOSSES = {"BinaryFocalCrossentropy", "CategoricalFocalCrossentropy", "CategoricalGeneralizedCrossEntropy",
+                 "Dice", "Tversky", "CTC", "Circle"}
 _THEIR_METRICS = {"AUC", "Precision", "Recall", "TruePositives", "TrueNegatives", "FalsePositives", "FalseNegatives",
                   "MeanIoU", "IoU", "BinaryIoU", "OneHotIoU", "OneHotMeanIoU", "F1Score", "FBetaScore", "R2Score",
                   "RootMeanSquaredError", "MeanRelativeError", "SensitivityAtSpecificity", "SpecificityAtSensitivity",
@@ -131,8 +132,18 @@ class _Reader:
         config = x["config"]
         for key, defaults in _LOSS_DEFAULTS.items():
             if config.get(key) is not None and config[key] not in defaults:
-                raise Refused(f"the loss {name} has {key}={config[key]!r}, which graphk's losses do not take")
+                return self._object(name, config, losses, f"the loss {name} has {key}={config[key]!r}")
         return self._known(name, losses) or self.loss(config.get("fn"))
+
+    @staticmethod
+    def _object(name: str, config: dict[str, Any], family: Any, what: str) -> Any:
+        """A loss or metric of one of graphk's classes, with its settings; Refused, saying `what`, if it has others."""
+        config = {k: v for k, v in plain(config).items() if v is not None and k not in ("dtype", "fn")
+                  and v not in _LOSS_DEFAULTS.get(k, ())}
+        try:
+            return family._CLASSES[name](**config)
+        except (KeyError, TypeError, ValueError) as e:
+            raise Refused(f"{what}, which graphk's do not take ({e})") from e
 
     def metrics(self, x: Any) -> Any:
         """Metrics, in lists and by outputs."""
@@ -150,8 +161,7 @@ class _Reader:
             if x in ("acc", "accuracy", "ce", "crossentropy") or x in self.own:
                 return self.own.get(x, x)
             if short(x) in _THEIR_METRICS:
-                self.dropped.append(x)
-                return None
+                return self._metric({"class_name": x, "config": {}})
             if self._known(x, metrics) is None:
                 self._missing("metric function", x, metrics._TABLE)
             return self._known(x, metrics) or x
@@ -167,8 +177,11 @@ class _Reader:
         if self._known(name, metrics) and not config.get("from_logits") and not config.get("label_smoothing"):
             return self._known(name, metrics)
         if name in _THEIR_METRICS or self._known(name, metrics):
-            self.dropped.append(name)
-            return None
+            try:
+                return self._object(name, config, metrics, name)
+            except Refused:
+                self.dropped.append(name)
+                return None
         return self._of_the_users(x, metrics._TABLE)
 
 

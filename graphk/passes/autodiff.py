@@ -7,10 +7,12 @@ scan in the other direction over saved carries.
 """
 from __future__ import annotations
 
-from typing import Sequence
+from typing import Any, Sequence
 
-from graphk.ir.node import Graph, Node, origin, topological
+from graphk.ir.dims import Dim
+from graphk.ir.node import Graph, Node, make, origin, replace_inputs, topological, users
 from graphk.ir.opdef import ZERO_GRAD
+from graphk.ir.ops.contract import dot
 from graphk.ir.ops.control import item, scan, scan_op
 from graphk.ir.ops.elementwise import add, ones_like, zeros_like
 from graphk.ir.ops.leaves import new_input
@@ -91,52 +93,145 @@ def _through(node: Node, g: Node) -> list[Node | None]:
 
 
 def _substitute(root: Node, table: dict[Node, Node]) -> Node:
-    from graphk.ir.node import replace_inputs
-    new: dict[Node, Node] = {}
-    for n in topological([root]):
-        new[n] = table[n] if n in table else replace_inputs(n, tuple(new[i] for i in n.inputs))
-    return new[root]
+    return _substitute_all([root], table)[root]
 
 
 # ------------------------------------------------------------------ scan
 def _scan_vjp(node: Node, seeds: dict[int, Node], grads: dict[Node, Node]) -> None:
-    """Backpropagation through time: a scan the other way, fed with the carries that each step began with."""
+    """Backpropagation through time: a scan the other way, fed with the carries that each step began with.
+
+    Contractions of the forward steps are saved, not computed again; what constants receive from each step is summed
+    by one contraction over all steps where it is one (a weight's gradient), else carried along.
+    """
     body: Graph = node.attr("body")
     nc, nx, reverse, length = (node.attr(k) for k in ("n_carry", "n_xs", "reverse", "length"))
     init, xs, consts = node.inputs[:nc], node.inputs[nc:nc + nx], node.inputs[nc + nx:]
-    saved = Graph(body.inputs, body.outputs + body.inputs[:nc], name=body.name)
-    forward = scan(saved, init, xs, consts, length, reverse)
-    carries = forward[len(body.outputs):]
     stacked = [i for i in range(nc, len(body.outputs)) if i in seeds]
-    back = _scan_back_body(body, nc, nx, stacked)
-    g0 = [seeds.get(i) or zeros_like(init[i]) for i in range(nc)]
-    acc0 = [zeros_like(c) for c in consts if c.t.is_float]
-    out = scan(back, [*_float_only(g0, init), *acc0], [*carries, *xs, *[seeds[i] for i in stacked]], consts,
-               length, not reverse)
-    fc, fx = [c for c in init if c.t.is_float], [x for x in xs if x.t.is_float]
-    targets = fc + [c for c in consts if c.t.is_float] + fx
-    for x, d in zip(targets, out):
-        _accumulate(grads, x, d)
+    flows, found = _step_gradients(body, nc, nx, stacked)
+    kept = _worth_saving(body, found)
+    saved = Graph(body.inputs, (*body.outputs, *body.inputs[:nc], *kept), name=body.name)
+    forward = scan(saved, init, xs, consts, length, reverse)
+    slices = {**dict(zip(body.inputs[:nc], forward[len(body.outputs):])), **dict(zip(body.inputs[nc:], xs)),
+              **dict(zip(kept, forward[len(body.outputs) + nc:]))}
+    for i, n in zip(stacked, flows[-len(stacked):] if stacked else ()):
+        slices[n] = seeds[i]
+    back = _Backward(slices, {c: o for c, o in zip(body.inputs[nc + nx:], consts)}, length, reverse)
+    g0 = [seeds.get(i) or zeros_like(init[i]) for i in range(nc) if init[i].t.is_float]
+    groups = [[n for n in group if n.t.is_float] for group in (body.inputs[:nc], body.inputs[nc + nx:],
+                                                               body.inputs[nc:nc + nx])]
+    out = back.run(flows[:len(groups[0])], g0, *([found[n] for n in group] for group in groups))
+    outer = dict(zip(body.inputs, node.inputs))
+    for x, d in zip([n for group in groups for n in group], out):
+        _accumulate(grads, outer[x], d)
 
 
-def _float_only(gs: Sequence[Node], init: Sequence[Node]) -> list[Node]:
-    return [g for g, c in zip(gs, init) if c.t.is_float]
-
-
-def _scan_back_body(body: Graph, nc: int, nx: int, stacked: Sequence[int]) -> Graph:
-    """The step of the backward scan: (d carry, d consts so far; carry, x, d y; consts) -> (… ; d x)."""
-    carry, xs, consts = body.inputs[:nc], body.inputs[nc:nc + nx], body.inputs[nc + nx:]
-    fcarry, fconsts, fxs = ([n for n in group if n.t.is_float] for group in (carry, consts, xs))
-    d_carry = [new_input(c.t, "d_carry") for c in fcarry]
-    acc = [new_input(c.t, "d_const") for c in fconsts]
-    d_ys = [new_input(body.outputs[i].t, "d_y") for i in stacked]
+def _step_gradients(body: Graph, nc: int, nx: int, stacked: Sequence[int]) -> tuple[list[Node], dict[Node, Node]]:
+    """Leaves for what flows into a step (d carries, then d of stacked outputs), and the gradients of its inputs."""
+    flows = [new_input(c.t, "d_carry") for c in body.inputs[:nc] if c.t.is_float]
+    flows += [new_input(body.outputs[i].t, "d_y") for i in stacked]
     outs = [o for i, o in enumerate(body.outputs) if i in stacked or (i < nc and o.t.is_float)]
-    flows = d_carry + d_ys
-    found = backward(outs, flows, [*fcarry, *fconsts, *fxs])
-    full = [zeros_like(w) if f is None else f for f, w in zip(found, [*fcarry, *fconsts, *fxs])]
-    n1, n2 = len(fcarry), len(fcarry) + len(fconsts)
-    outputs = full[:n1] + [add(a, d) for a, d in zip(acc, full[n1:n2])] + full[n2:]
-    return Graph((*d_carry, *acc, *carry, *xs, *d_ys, *consts), tuple(outputs), name=body.name + "_grad")
+    wrt = [n for n in body.inputs if n.t.is_float]
+    found = backward(outs, flows, wrt)
+    return flows, {w: zeros_like(w) if f is None else f for w, f in zip(wrt, found)}
+
+
+def _worth_saving(body: Graph, found: dict[Node, Node]) -> tuple[Node, ...]:
+    """Contractions of the forward step that its gradient needs, each with the sum that it is first used in."""
+    own = body.nodes()
+    uses = users(own)
+    backwards = set(topological(list(found.values())))
+    out: dict[Node, None] = {}
+    for n in own:
+        if n.op.name != "dot" or n not in backwards:
+            continue
+        while len(uses[n]) == 1 and uses[n][0].op.name == "add" and uses[n][0] in backwards and uses[n][0].t == n.t:
+            n = uses[n][0]
+        out[n] = None
+    return tuple(n for n in out if n not in body.outputs and n not in body.inputs)
+
+
+_MOVED = ("transpose", "reshape", "embed", "slice", "windows")
+
+
+class _Backward:
+    """The scan of the gradients of one scan's steps.
+
+    slices: for each node of a step that is known for all steps, the stack of its values; consts: the constants' values.
+    """
+
+    def __init__(self, slices: dict[Node, Node], consts: dict[Node, Node], length: Dim, reverse: bool):
+        self.slices, self.consts, self.length, self.reverse = slices, consts, length, reverse
+        self.stacks: dict[Node, Node] = {}                    # nodes of the backward step that are stacked, as leaves
+
+    def run(self, d_carry: Sequence[Node], init: Sequence[Node], carries: Sequence[Node], consts: Sequence[Node],
+            xs: Sequence[Node]) -> list[Node]:
+        """Gradients of the initial carries, the constants and the sequences, given those of one step."""
+        later = [self.summed(f) for f in consts]
+        loops = [(f, new_input(f.t, "d_const")) for f, l in zip(consts, later) if l is None]
+        ys = [*xs, *(n for n in self.stacks if n not in xs)]
+        outputs = [*carries, *(add(acc, f) for f, acc in loops), *ys]
+        leaves = {n: new_input(n.t, "saved") if n.op.kind != "leaf" else n for n in self.slices}
+        new = _substitute_all(outputs, leaves)
+        outputs = [new[o] for o in outputs]
+        used = set(topological(outputs))
+        known, own = [n for n in leaves if leaves[n] in used], [c for c in self.consts if c in used]
+        body = Graph((*d_carry, *(acc for _, acc in loops), *(leaves[n] for n in known), *own), tuple(outputs), name="backward")
+        out = scan(body, [*init, *(zeros_like(f) for f, _ in loops)], [self.slices[n] for n in known],
+                   [self.consts[c] for c in own], self.length, not self.reverse)
+        n1, n2 = len(carries), len(carries) + len(loops)
+        stacked = dict(zip(ys, out[n2:]))
+        back = {leaf: stacked[n] for n, leaf in self.stacks.items()}
+        in_loop = iter(out[n1:n2])
+        sums = [next(in_loop) if l is None else _substitute(l, back) for l in later]
+        return [*out[:n1], *sums, *(stacked[x] for x in xs)]
+
+    def summed(self, f: Node) -> Node | None:
+        """The sum of `f` over all steps, from stacks of what it contracts; None if it is no contraction of a step."""
+        if f.op.name == "add":
+            parts = [self.summed(i) for i in f.inputs]
+            return add(*parts) if None not in parts and f.t == f.inputs[0].t == f.inputs[1].t else None
+        if f.op.name in ("transpose", "reshape", "embed", "slice") and f.inputs:
+            inner = self.summed(f.inputs[0])
+            return None if inner is None else make(f.op, (inner,), f.attrs)
+        if f.op.name in ("sum", "dot") and not all(map(self.varies, f.inputs)):
+            return None
+        if f.op.name == "sum" and not f.attr("keepdims"):
+            return make(f.op, (self.stack(f.inputs[0]),), tuple(
+                (k, (0, *(a + 1 for a in v)) if k == "axes" else v) for k, v in f.attrs))
+        if f.op.name != "dot" or f.attr("batch") != ((), ()):
+            return None
+        contract = tuple((0, *(a + 1 for a in side)) for side in f.attr("contract"))
+        return dot(*(self.stack(i) for i in f.inputs), contract=contract)
+
+    def stack(self, n: Node) -> Node:
+        """A stack of a step's values, or the leaf that stands for it until the scan is made."""
+        if n in self.slices:
+            return self.slices[n]
+        if n.op.name in _MOVED:                               # never in memory once for each place of a window
+            lead = (self.length,) if n.op.name == "slice" else ()              # a window has sizes, too
+            return make(n.op, (self.stack(n.inputs[0]),), tuple(
+                (k, (*lead, *v) if k == "sizes" else self._shifted(k, v)) for k, v in n.attrs))
+        if n not in self.stacks:
+            self.stacks[n] = new_input(TensorType(n.dtype, (self.length, *n.shape)), "stack")
+        return self.stacks[n]
+
+    def _shifted(self, name: str, value: Any) -> Any:
+        """An attribute of an op that moves elements, with the axis of steps before all others."""
+        lead = {"shape": (self.length,), "starts": (0,), "steps": (1,), "perm": (0,)}
+        if name in ("axes", "perm"):
+            value = tuple(a + 1 for a in value)
+        return (*lead.get(name, ()), *value)
+
+    def varies(self, n: Node) -> bool:
+        """Whether a node of a step depends on anything but constants."""
+        return any(i.op.kind == "leaf" and i not in self.consts and i.op.name != "const" for i in topological([n]))
+
+
+def _substitute_all(roots: Sequence[Node], table: dict[Node, Node]) -> dict[Node, Node]:
+    new: dict[Node, Node] = {}
+    for n in topological(roots):
+        new[n] = table[n] if n in table else replace_inputs(n, tuple(new[i] for i in n.inputs))
+    return new
 
 
 __all__ = ["gradients", "backward", "scan_op", "item", "TensorType"]

@@ -18,6 +18,7 @@ from graphk.passes.decompose import decompose
 from graphk.passes.fuse import Note, fuse
 from graphk.passes.lower import lower
 from graphk.passes.memory import memory
+from graphk.passes.scans import scans
 from graphk.passes.schedule import schedule
 from graphk.passes.shapes import shapes
 from graphk.passes.simplify import simplify
@@ -49,6 +50,7 @@ def _fuse(graph: Graph, state: State) -> Graph:
 
 PASSES = (
     Pass("specialize", lambda g, s: specialize(g, s.phase), (verify.no_phase,)),
+    Pass("scans", lambda g, s: scans(g)),
     Pass("shapes", lambda g, s: shapes(g), (verify.all_shapes_bound,)),
     Pass("simplify", lambda g, s: simplify(g)),
     Pass("decompose", lambda g, s: decompose(g), (verify.no_composites,)),

@@ -124,6 +124,38 @@ def _dot_of_reshape(node: Node, **_: Node) -> Node | None:
     return dot(*args, contract=tuple(contract), batch=tuple(batch))
 
 
+def _sum_of_embeds(node: Node) -> Node | None:
+    """Parts laid into zeros side by side and added up, as gradients of slices are: the parts one after another."""
+    parts, stack = [], list(node.inputs)
+    while stack:
+        x = stack.pop()
+        if x.op.name == "add" and len(parts) + len(stack) < 32:
+            stack += x.inputs
+        elif x.op.name == "embed" and x.shape == node.shape and all(s == 1 for s in x.attr("steps")):
+            parts.append(x)
+        else:
+            return None
+    cut = {a for x in parts for a in range(node.ndim) if x.inputs[0].shape[a] != node.shape[a]}
+    if len(cut) != 1 or not all(isinstance(x.attr("starts")[a], int) and isinstance(x.inputs[0].shape[a], int)
+                                for x in parts for a in cut):
+        return None
+    axis = cut.pop()
+    parts.sort(key=lambda x: x.attr("starts")[axis])
+    ends = [x.attr("starts")[axis] + x.inputs[0].shape[axis] for x in parts]
+    if ends[:-1] != [x.attr("starts")[axis] for x in parts[1:]]:
+        return None
+    pieces = [p for x in parts for p in (x.inputs[0].inputs if x.inputs[0].op is shape.concat
+                                         and x.inputs[0].attr("axis") == axis else (x.inputs[0],))]
+    return shape.embed(shape.concat(*pieces, axis=axis), starts=parts[0].attr("starts"), steps=(1,) * node.ndim,
+                       shape=node.shape)
+
+
+def _embed_all(node: Node, x: Node) -> Node | None:
+    """A tensor laid into no zeros at all."""
+    plain = x.shape == node.shape and all(s == 0 for s in node.attr("starts"))
+    return x if plain and all(s == 1 for s in node.attr("steps")) else None
+
+
 def _slice_of_embed(node: Node, x: Node) -> Node | None:
     """A part of a tensor laid into zeros that holds all of the tensor: laid into fewer zeros."""
     inner = node.inputs[0]
@@ -220,6 +252,9 @@ RULES = [
     Rule("fold-of-one", ("fold", "x"), _windows_of_one),
     Rule("dot-of-ones", ("dot", "x", "y"), lambda n, x, y: _dot_of_reshape(n)),
     Rule("fold-dot", ("fold", "x"), lambda n, x: fold_of_product(n)),
+    Rule("embed-all", ("embed", "x"), _embed_all),
+    Rule("add-embeds", ("add", ("embed", "x"), "y"), lambda n, x, y: _sum_of_embeds(n)),
+    Rule("add-embeds", ("add", "y", ("embed", "x")), lambda n, x, y: _sum_of_embeds(n)),
     Rule("slice-embed", ("slice", ("embed", "x")), _slice_of_embed),
     Rule("slice-dot", ("slice", ("dot", ("windows", "x"), "w")), _slice_of_convolution),
     Rule("cast-same", ("cast", "x"), lambda n, x: x if x.dtype == n.dtype else None),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from graphk.ir.dims import Dim
 from graphk.ir.record import dataclass
 
+MANY_ROWS = 256                   # of A, which are worth a step of packing and a barrier
 GEMV_ROWS = 3                     # what the compiled block (micro.GEMV_ROWS) does in one reading of B
 
 
@@ -16,7 +17,8 @@ class Panels:
     """Where B of a tiled kernel lies, if whole panels of it can be packed beforehand, for many calls.
 
     `param`: its parameter; element (row, column) is at `base` + row * `rs` + column * `cs`; `k` rows, `n` columns.
-    `few`: the rows of A, if up to `GEMV_ROWS` of them read B in place; else 0.  `winograd`: 0, or the m of the
+    `few`: the rows of A, if up to `GEMV_ROWS` of them read B in place; else 0.  `rows`: those that go block by
+    block; or 0.  `winograd`: 0, or the m of the
     transform of a 3x3 kernel whose places lie `rh` and `rw` apart; such a B must be packed before the kernel runs.
     """
     param: int
@@ -26,17 +28,22 @@ class Panels:
     k: Dim
     n: Dim
     few: Dim
+    rows: Dim = 0
     rh: Dim = 0
     rw: Dim = 0
     winograd: int = 0
 
     def dims(self) -> tuple[Dim, ...]:
-        return self.base, self.rs, self.cs, self.k, self.n, self.rh, self.rw, self.few
+        return self.base, self.rs, self.cs, self.k, self.n, self.rh, self.rw, self.few, self.rows
 
     @staticmethod
     def wanted(k: int, n: int, few: int) -> bool:
         """Whether there is anything to pack, and the kernel will not read B in place."""
         return k * n > 0 and not 0 < few <= GEMV_ROWS
+
+    def each_time(self, n: int, rows: int) -> bool:
+        """Whether packing before the kernel pays even for one run: `rows` of A in blocks meet all panels."""
+        return bool(self.winograd) or rows >= max(2 * n, MANY_ROWS)
 
     def elements(self, tile: tuple[int, int], k: int, n: int) -> int:
         """Elements of all panels."""

@@ -116,7 +116,7 @@ class Tile:
         few = self.loops[0].extent if not self.shared and coefficient(b.index, self.n) == 1 else 0
         param = [p.name for p in self.printer.kernel.params].index(b.buffer)
         return Panels(param, base, strides[-1], coefficient(b.index, self.n), product([x.extent for x in loops]),
-                      self.loops[1].extent, few)
+                      self.loops[1].extent, few, 0 if self.shared else self.loops[0].extent)
 
     @property
     def packs_rows(self) -> bool:

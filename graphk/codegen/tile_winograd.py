@@ -61,7 +61,7 @@ class Winograd(Tile):
         base = substitute(b.index, {self.n: 0, **{x.axis: 0 for x in self.contracted}})
         param = [p.name for p in self.printer.kernel.params].index(b.buffer)
         return Panels(param, base, rs, coefficient(b.index, self.n), self.contracted[-1].extent, self.loops[1].extent,
-                      0, rh, rw, self.size)
+                      0, 0, rh, rw, self.size)
 
     def print(self) -> None:
         add, t, m = self.printer.lines.add, short(self.acc.dtype), self.size

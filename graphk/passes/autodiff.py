@@ -115,7 +115,7 @@ def _scan_vjp(node: Node, seeds: dict[int, Node], grads: dict[Node, Node]) -> No
               **dict(zip(kept, forward[len(body.outputs) + nc:]))}
     for i, n in zip(stacked, flows[-len(stacked):] if stacked else ()):
         slices[n] = seeds[i]
-    back = _Backward(slices, {c: o for c, o in zip(body.inputs[nc + nx:], consts)}, length, reverse)
+    back = _Backward(slices, dict(zip(body.inputs[nc + nx:], consts)), length, reverse)
     g0 = [seeds.get(i) or zeros_like(init[i]) for i in range(nc) if init[i].t.is_float]
     groups = [[n for n in group if n.t.is_float] for group in (body.inputs[:nc], body.inputs[nc + nx:],
                                                                body.inputs[nc:nc + nx])]
@@ -175,7 +175,8 @@ class _Backward:
         outputs = [new[o] for o in outputs]
         used = set(topological(outputs))
         known, own = [n for n in leaves if leaves[n] in used], [c for c in self.consts if c in used]
-        body = Graph((*d_carry, *(acc for _, acc in loops), *(leaves[n] for n in known), *own), tuple(outputs), name="backward")
+        body = Graph((*d_carry, *(acc for _, acc in loops), *(leaves[n] for n in known), *own),
+                     tuple(outputs), name="backward")
         out = scan(body, [*init, *(zeros_like(f) for f, _ in loops)], [self.slices[n] for n in known],
                    [self.consts[c] for c in own], self.length, not self.reverse)
         n1, n2 = len(carries), len(carries) + len(loops)

@@ -252,10 +252,10 @@ class Executable:
             source = self.kernels[s.kernel].source
             if source.panels is not None and id(s) in self.packable:
                 where = compile_dims(self._tile_dims(s)[-len(source.panels.dims()):])(env)
-                *_, k, n, _, _, few = where
+                *_, k, n, _, _, few, _ = where
                 if source.panels.wanted(k, n, few):
                     count = source.panels.elements(self.target.tile_shape(source.dtype), k, n)
-                    out[s.buffers[source.panels.param], where[:-1]] = count * ITEMSIZE[source.dtype]
+                    out[s.buffers[source.panels.param], where[:-2]] = count * ITEMSIZE[source.dtype]
         return sum(out.values())
 
     def const(self, b: Buffer) -> np.ndarray:
@@ -368,10 +368,10 @@ class _Binder:
     def _packed(self, s: Step, source: Source, values: list[int], out: list[Call | Loop]) -> int:
         """The address of panels packed before the step runs, at the latest by a call put at the end of `out`; 0 where
         the step packs them itself, or reads in place."""
-        base, rs, cs, k, n, rh, rw, few = values
+        base, rs, cs, k, n, rh, rw, few, rows = values
         lasting, form, exe = self.exe.packable.get(id(s)), source.panels, self.exe
         assert form is not None
-        if not form.wanted(k, n, few) or (lasting is None and not form.winograd):
+        if not form.wanted(k, n, few) or (lasting is None and not form.each_time(n, rows)):
             return 0
         name, dtype = s.buffers[form.param], source.dtype
         offset = base * ITEMSIZE[dtype]

@@ -17,12 +17,12 @@ import json
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from graphk.codegen import batch, objects, store
 from graphk.codegen.store import CacheWarning
-from graphk.codegen.target import Target
+from graphk.codegen.target import Target, host_is_known
 from graphk.codegen.versions import versions
 
 if TYPE_CHECKING:
@@ -203,15 +203,18 @@ def _on_disk(key: str) -> bool:
     return os.path.exists(os.path.join(store.directory(), key + SUFFIX))
 
 
-def prefetch(source: str, entries: tuple[str, ...], target: Target) -> None:
+def prefetch(make: Callable[[], objects.Job]) -> None:
     """Begin to compile a kernel that will be fetched soon; nothing where it is there, or no process can do it."""
     with _LOCK:
-        key = key_of(source, entries, target)
+        if not host_is_known():  # nothing is there, and processes start while this one asks LLVM what machine this is
+            _pool(batch.MOST_PROCESSES)
+        job = make()
+        key = key_of(*job)
         if key in _MEMORY or key in _READY or _on_disk(key):
             return
         pool = _pool(batch.MOST_PROCESSES)
         if pool is not None:
-            pool.submit(key, (source, entries, target))
+            pool.submit(key, job)
             pool.start()
 
 

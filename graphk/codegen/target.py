@@ -104,20 +104,30 @@ def _ask_llvm() -> tuple[str, str, str]:
     return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), llvm.get_process_triple()
 
 
+def _place() -> str:
+    """Where what LLVM calls this machine is kept; empty if it cannot be."""
+    machine = _machine_text()
+    folder = store.usable_directory() if machine else None
+    if folder is None:
+        return ""
+    return os.path.join(folder, hashlib.sha256(f"{tools()}|{machine}".encode()).hexdigest() + store.HOST_SUFFIX)
+
+
+def host_is_known() -> bool:
+    """Whether LLVM need not be asked: where it must be, no process has compiled anything for this machine."""
+    return bool(_host.cache_info().currsize) or os.path.exists(_place())
+
+
 @functools.lru_cache(maxsize=1)
 def _host() -> tuple[str, str, str]:
     """(CPU, features, triple) in LLVM's words: asked once per machine, kernel and version of LLVM, then kept."""
-    machine = _machine_text()
-    place = store.usable_directory() if machine else None
-    if place is None:
-        return _ask_llvm()
-    name = hashlib.sha256(f"{tools()}|{machine}".encode()).hexdigest() + store.HOST_SUFFIX
-    path = os.path.join(place, name)
-    found = _kept(path)
+    path = _place()
+    found = _kept(path) if path else None
     if found is None:
         found = _ask_llvm()
         text = "\n".join(found)
-        store.write(path, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}".encode())
+        if path:
+            store.write(path, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}".encode())
     return found
 
 

@@ -138,6 +138,7 @@ def _multiply(a: Dim, b: Dim) -> Dim:
     return _build(out)
 
 
+@lru_cache(maxsize=1 << 12)
 def sym(name: str) -> DimExpr:
     """The dimension named `name`.
 

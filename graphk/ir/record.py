@@ -38,7 +38,8 @@ def _made(cls: type, frozen: bool, slots: bool, eq: bool) -> type:
     own.update(__init__=_init(fields, slots, "__post_init__" in own, scope), __record_fields__=fields)
     own.setdefault("__repr__", _repr([f.name for f in fields if f.repr]))
     if eq:
-        own.update(_by_value(_values([f.name for f in fields if f.compare]), frozen, own))
+        compared = [f.name for f in fields if f.compare]
+        own.update(_by_value(attrgetter(*compared) if compared else _values([]), frozen, own))
     if frozen:
         own.update(__setattr__=_refuse, __delattr__=_refuse)
     for name in ("__dict__", "__weakref__"):
@@ -84,7 +85,7 @@ def _values(names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
     return (lambda self: (getattr(self, names[0]),)) if names else lambda self: ()
 
 
-def _by_value(values: Callable[[Any], tuple[Any, ...]], frozen: bool, own: dict[str, Any]) -> dict[str, Any]:
+def _by_value(values: Callable[[Any], Any], frozen: bool, own: dict[str, Any]) -> dict[str, Any]:
     def __eq__(self: Any, other: object) -> Any:
         if self is other:
             return True

@@ -442,7 +442,7 @@ def compile_graph(graph: Graph, variables: Mapping[Node, np.ndarray], phase: int
     variables: for each variable node its array, which is read and written in place for the executable's life.
     """
     # Every program needs it: on a first start it is compiled while the passes run.
-    cache.prefetch(*native_job())
+    cache.prefetch(native_job)
     if OBSERVERS:
         return _observed(graph, variables, phase, observer, verify)
     return Executable(run_passes(graph, phase, verify, observer), variables)

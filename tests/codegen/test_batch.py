@@ -100,8 +100,23 @@ def test_an_unusable_directory_needs_no_files(tmp_path: Path, monkeypatch: pytes
     assert cache.stats()["compiled"] == 2 and cache.stats()["lost"] == 0
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_processes_start_before_llvm_is_asked_about_this_machine(monkeypatch: pytest.MonkeyPatch, known: bool) -> None:
+    monkeypatch.setattr(cache, "host_is_known", lambda: known)
+    started: list[bool] = []
+
+    def job() -> native.Job:
+        started.append(bool(batch._RUNNING))
+        return jobs(7)[0]
+
+    cache.prefetch(job)
+    assert started == [not known] and batch._RUNNING
+    cache.get_kernels(jobs(7))
+    assert (cache.stats()["compiled"], cache.stats()["lost"]) == (1, 0)
+
+
 def test_a_prefetched_kernel_is_not_compiled_twice(place: Path) -> None:
-    cache.prefetch(*jobs(1)[0])
+    cache.prefetch(lambda: jobs(1)[0])
     cache.get_kernels(jobs(2, 3))
     cache.get_kernels(jobs(1))
     assert cache.stats()["compiled"] == 3 and len(list(place.glob("*.gko"))) == 3

@@ -256,7 +256,7 @@ def test_what_is_no_file_under_a_kernels_name(place: Path) -> None:
 def test_a_directory_that_may_not_be_searched(place: Path) -> None:
     place.parent.mkdir(mode=0o000)
     try:
-        cache.prefetch(SOURCE % 5, ENTRIES, native.host_target())
+        cache.prefetch(lambda: (SOURCE % 5, ENTRIES, native.host_target()))
         with pytest.warns(cache.CacheWarning, match="cannot be used"):
             fetch(5)
     finally:

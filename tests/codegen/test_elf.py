@@ -174,10 +174,10 @@ def test_llvm_loads_what_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_llvm_says_of_this_machine_is_kept(place: None, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = target._ask_llvm()
     target._host.cache_clear()
-    assert target._host() == asked
+    assert not target.host_is_known() and target._host() == asked and target.host_is_known()
     monkeypatch.setattr(target, "_ask_llvm", lambda: ("another", "", ""))
     target._host.cache_clear()
-    assert target._host() == asked
+    assert target.host_is_known() and target._host() == asked
     (path,) = cache.directory().glob("*.host")
     path.write_bytes(path.read_bytes()[:-1])                    # damaged: asked again
     target._host.cache_clear()
@@ -186,6 +186,10 @@ def test_what_llvm_says_of_this_machine_is_kept(place: None, monkeypatch: pytest
     monkeypatch.setattr(target, "_ask_llvm", lambda: asked)
     target._host.cache_clear()
     assert target._host() == asked and len(list(cache.directory().glob("*.host"))) == 2
+    monkeypatch.setenv("GRAPHK_CACHE_DIR", "/dev/null/nowhere")
+    target._host.cache_clear()
+    with pytest.warns(cache.CacheWarning, match="cannot be used"):
+        assert not target.host_is_known() and target._host() == asked
 
 
 def test_versions_are_read_without_importing() -> None:

@@ -274,6 +274,17 @@ def test_keras_1_kernels_are_transposed(layer, kernel, axes):
 
 
 # ------------------------------------------------------------------ files that are not whole, or something else
+def test_an_h5dict_is_what_it_opens(tmp_path):
+    from graphk.utils.io_utils import h5dict
+    model = classifier()
+    with h5dict(str(tmp_path / "m.h5"), mode="w") as d:
+        model.save(d)
+    with h5dict(str(tmp_path / "m.h5"), mode="r") as d:
+        assert same(state(load_model(d)), state(model))
+    with pytest.raises(TypeError, match="expected a path, an h5py file"):
+        model.save({})
+
+
 def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "m.h5"
     model = classifier()

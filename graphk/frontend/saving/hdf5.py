@@ -19,6 +19,7 @@ import numpy as np
 from graphk.frontend.saving import headers
 from graphk.frontend.saving.chunks import check_chunks
 from graphk.frontend.saving.errors import GraphkFormatError, malformed
+from graphk.frontend.utils.io_utils import H5Dict
 
 # Larger attributes do not fit into an object's header: Keras splits lists of names into `name0`, `name1`, …
 HEADER_LIMIT = 64512
@@ -218,6 +219,7 @@ def reading(filepath: Any) -> Iterator[Place]:
 
     Raises FileNotFoundError if there is no such file and GraphkFormatError if it is not HDF5.
     """
+    filepath = filepath.data if isinstance(filepath, H5Dict) else filepath
     if isinstance(filepath, h5py.Group):
         yield Place(filepath, getattr(filepath.file, "filename", "<memory>") or "<memory>", filepath.name.strip("/"))
         return
@@ -265,6 +267,7 @@ def _refuse_foreign(path: str) -> None:
 @contextlib.contextmanager
 def writing(filepath: Any) -> Iterator[Any]:
     """An empty group; what has been put into it stands at `filepath` when the block ends without an error."""
+    filepath = filepath.data if isinstance(filepath, H5Dict) else filepath
     if isinstance(filepath, h5py.Group):
         yield filepath
     elif isinstance(filepath, (str, os.PathLike)):

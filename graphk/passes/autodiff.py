@@ -189,8 +189,8 @@ class _Backward:
     def summed(self, f: Node) -> Node | None:
         """The sum of `f` over all steps, from stacks of what it contracts; None if it is no contraction of a step."""
         if f.op.name == "add":
-            parts = [self.summed(i) for i in f.inputs]
-            return add(*parts) if None not in parts and f.t == f.inputs[0].t == f.inputs[1].t else None
+            a, b = map(self.summed, f.inputs)
+            return None if a is None or b is None or not f.t == f.inputs[0].t == f.inputs[1].t else add(a, b)
         if f.op.name in ("transpose", "reshape", "embed", "slice") and f.inputs:
             inner = self.summed(f.inputs[0])
             return None if inner is None else make(f.op, (inner,), f.attrs)

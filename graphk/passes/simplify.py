@@ -126,7 +126,8 @@ def _dot_of_reshape(node: Node, **_: Node) -> Node | None:
 
 def _sum_of_embeds(node: Node) -> Node | None:
     """Parts laid into zeros side by side and added up, as gradients of slices are: the parts one after another."""
-    parts, stack = [], list(node.inputs)
+    parts: list[Node] = []
+    stack = list(node.inputs)
     while stack:
         x = stack.pop()
         if x.op.name == "add" and len(parts) + len(stack) < 32:

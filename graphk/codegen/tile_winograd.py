@@ -79,18 +79,18 @@ class Winograd(Tile):
                      "each_ = down_ * across_",
                      "all_ = each_" + "".join(f" * ({dim_of(x.extent)})" for x in images),
                      # Threads share the tiles, or the columns where there are few tiles.
-                     "t0 = share_lo(all_, tid, nt, 1)", "t1 = share_hi(all_, tid, nt, 1)", "n0 = 0", "n1 = n_",
+                     "begin_ = share_lo(all_, tid, nt, 1)", "stop_ = share_hi(all_, tid, nt, 1)", "n0 = 0", "n1 = n_",
                      f"if all_ < nt * WT_{t} and n_ >= nt * NR_{t}:",
-                     "    t0 = 0", "    t1 = all_",
+                     "    begin_ = 0", "    stop_ = all_",
                      f"    n0 = share_lo(n_, tid, nt, NR_{t})", f"    n1 = share_hi(n_, tid, nt, NR_{t})",
                      # Blocks of about WT tiles, at most half as many more.
-                     f"size_ = s_max((t1 - t0 + WT_{t} // 2) // WT_{t}, 1)",
-                     "size_ = (t1 - t0 + size_ - 1) // size_",
+                     f"size_ = s_max((stop_ - begin_ + WT_{t} // 2) // WT_{t}, 1)",
+                     "size_ = (stop_ - begin_ + size_ - 1) // size_",
                      f"size_ = (size_ + MR_{t} - 1) // MR_{t} * MR_{t}",
                      f"vs_ = size_ * k_ + {PAD}", f"ps_ = size_ * NR_{t} + {PAD}",
                      f"v_ = at(ws, {m * m} * NR_{t})", f"p_ = at(v_, {p} * vs_)",
-                     "for first_ in range(t0, t1, s_max(size_, 1)):",
-                     "    last_ = s_min(t1, first_ + size_)"):
+                     "for first_ in range(begin_, stop_, s_max(size_, 1)):",
+                     "    last_ = s_min(stop_, first_ + size_)"):
             add(line)
         self.printer.lines.depth += 1
         self.transform(p)

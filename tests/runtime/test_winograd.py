@@ -12,8 +12,9 @@ from graphk.ir.interp import run_full, run_graph
 from graphk.ir.loop import Schedule
 from graphk.ir.node import Graph
 from graphk.ir.ops.control import scan
-from graphk.ir.ops.elementwise import add, mul, relu, sub, tanh
+from graphk.ir.ops.elementwise import add, cast, lt, mul, relu, sub, tanh
 from graphk.ir.ops.leaves import new_input, new_variable
+from graphk.ir.ops.random import uniform01
 from graphk.ir.ops.reduce import sum_
 from graphk.ir.ops.shape import pad
 from graphk.ir.program import flat_steps
@@ -263,3 +264,17 @@ def test_the_kernel_itself_is_the_same():
     step = run_passes(graph).program.steps[-1]
     direct = replace(step.kernel, schedule=Schedule("tile", step.kernel.schedule.axes))
     assert in_winograds_way(direct, dict(zip(step.kernel.sizes, step.sizes, strict=True))) == step.kernel
+
+
+def test_an_epilogue_with_names_of_its_own():
+    """Random numbers behind a convolution: their seed is a value outside all loops."""
+    x, w = new_input(TensorType(F, (n, 12, 12, 32)), "x"), new_input(TensorType(F, (3, 3, 32, 32)), "w")
+    step = new_variable(TensorType("uint32", ()), "step")
+    y = convolve(x, w, (1, 1), (1, 1))
+    mask = lt(uniform01(step, 7, y.shape), 0.5)
+    graph = Graph((x, w), (mul(y, cast(mask, F)),))
+    variables = {step: np.array(3, np.uint32)}
+    exe = Executable(run_passes(graph), variables)
+    assert kinds(exe.program)[-1] == "winograd4"
+    arrays = arrays_for(graph, 2)
+    agree(exe(arrays), run_graph(graph, arrays, variables), 2e-5)

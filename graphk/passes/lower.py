@@ -148,11 +148,14 @@ class Lowering:
         self.emit(finish("embed", params, body, dims), (self.buffer_of(x), out), node, "embed")
 
     def _fold(self, node: Node) -> None:
-        """Every window is added where it came from; the places of a window one after another."""
+        """Every window is added where it came from, the places of a window one after another; or, where windows lie side
+        by side, put there."""
         g, axes = node.inputs[0], node.attr("axes")
         out = self.of[node] = self.new(node.t)
         behind, places = axes[-1] + 1, len(axes)
-        self.clear(out, node)
+        sizes, strides, apart = node.attr("sizes"), node.attr("strides"), _apart(node)
+        if not apart or any(g.shape[a] * k != node.shape[a] or k != s for a, k, s in zip(axes, sizes, strides)):
+            self.clear(out, node)
         dims: dict[str, Dim] = {f"e{i}": d for i, d in enumerate(g.shape)}
         at = [sym(f"a{i}") for i in range(g.ndim)]
         src: Dim = 0
@@ -164,17 +167,19 @@ class Lowering:
             here: Dim = at[own]
             if d in axes:
                 i = axes.index(d)
-                here = here * node.attr("strides")[i] + at[behind + i] * node.attr("dilations")[i]
+                here = here * strides[i] + at[behind + i] * node.attr("dilations")[i]
                 dims[f"x{d}"] = node.shape[d]
                 dst = dst * sym(f"x{d}") + here
             else:
                 dst = dst * sym(f"e{own}") + here
-        order = [*range(axes[0]), *range(behind, behind + places), *range(axes[0], behind),
-                 *range(behind + places, g.ndim)]
-        body: tuple[Stmt, ...] = (Store("p1", dst, Load("p0", src, g.dtype), accumulate=True),)
+        order = [*range(axes[0]), *range(behind, behind + places), *range(axes[0], behind)]
+        if apart:                                # as the result lies in memory
+            order = [i for a in range(behind) for i in ((a, behind + axes.index(a)) if a in axes else (a,))]
+        order += range(behind + places, g.ndim)
+        body: tuple[Stmt, ...] = (Store("p1", dst, Load("p0", src, g.dtype), accumulate=not apart),)
         for i in reversed(order):
             body = (Loop(f"a{i}", sym(f"e{i}"), body),)
-        if not axes[0]:                          # no axis without windows stands outside: one thread does it all
+        if not axes[0] and not apart:            # no axis without windows stands outside: one thread does it all
             body = (Loop("z", 1, body),)
         params = [Param("p0", g.dtype, "in"), Param("p1", g.dtype, "out")]
         self.emit(finish("fold", params, body, dims), (self.buffer_of(g), out), node, "fold")
@@ -237,6 +242,11 @@ class Lowering:
         for s, c in zip(saved, carries):
             if self.root(s) != c:
                 self.copy(s, c, node, "carry")
+
+
+def _apart(node: Node) -> bool:
+    """Whether no two windows of a `fold` share a place."""
+    return all(d == 1 and s >= k for s, k, d in zip(*(node.attr(a) for a in ("strides", "sizes", "dilations"))))
 
 
 # ------------------------------------------------------------------ small kernels

@@ -148,8 +148,10 @@ class Lowering:
         self.emit(finish("embed", params, body, dims), (self.buffer_of(x), out), node, "embed")
 
     def _fold(self, node: Node) -> None:
-        """Every window is added where it came from, the places of a window one after another; or, where windows lie side
-        by side, put there."""
+        """Every window is added where it came from, the places of a window one after another.
+
+        Where windows lie side by side they are put there.
+        """
         g, axes = node.inputs[0], node.attr("axes")
         out = self.of[node] = self.new(node.t)
         behind, places = axes[-1] + 1, len(axes)

@@ -103,10 +103,21 @@ def _transposed_dot(node: Node, **_: Node) -> Node | None:
 
 
 def _windows_of_one(node: Node, x: Node) -> Node | None:
-    """Windows of one place each, one behind the other, are their operand; so are such windows folded."""
+    """Windows of one place each, one behind the other, are their operand."""
     if any(k != 1 for k in (*node.attr("sizes"), *node.attr("strides"))):
         return None
     return shape.reshape(x, shape=node.shape)
+
+
+def _fold_of_one(node: Node, x: Node) -> Node | None:
+    """Folding windows of one place each lays them into zeros; so what made them is not computed for the zeros."""
+    axes = node.attr("axes")
+    if any(k != 1 for k in node.attr("sizes")):
+        return None
+    behind = axes[-1] + 1
+    flat = shape.reshape(x, shape=(*x.shape[:behind], *x.shape[behind + len(axes):]))
+    steps = tuple(node.attr("strides")[axes.index(a)] if a in axes else 1 for a in range(node.ndim))
+    return shape.embed(flat, starts=(0,) * node.ndim, steps=steps, shape=node.shape)
 
 
 def _dot_of_reshape(node: Node, **_: Node) -> Node | None:
@@ -250,7 +261,7 @@ RULES = [
     Rule("dot-transpose", ("dot", "x", "y"), lambda n, x, y: _dot_of_transpose(n)),
     Rule("transpose-dot", ("transpose", ("dot", "x", "y")), lambda n, x, y: _transposed_dot(n)),
     Rule("windows-of-one", ("windows", "x"), _windows_of_one),
-    Rule("fold-of-one", ("fold", "x"), _windows_of_one),
+    Rule("fold-of-one", ("fold", "x"), _fold_of_one),
     Rule("dot-of-ones", ("dot", "x", "y"), lambda n, x, y: _dot_of_reshape(n)),
     Rule("fold-dot", ("fold", "x"), lambda n, x: fold_of_product(n)),
     Rule("embed-all", ("embed", "x"), _embed_all),

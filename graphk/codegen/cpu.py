@@ -9,6 +9,7 @@ workspace's address and its elements per thread, and, where B can be packed befo
 """
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Sequence
 
@@ -21,7 +22,6 @@ from graphk.codegen.tile_winograd import Winograd, WinogradSpace
 from graphk.ir.effects import contracted_loops, contraction_operands
 from graphk.ir.loop import (Acc, Expr, Index, Kernel, Let, Load, Loop, Ref, Stmt, Store, Update, coefficient,
                             expressions, identity_of, walk, without)
-from graphk.ir.record import dataclass
 
 HORIZONTAL = {"add": "hsum", "mul": "hprod", "max": "hmax", "min": "hmin", "or": "hany", "and": "hall"}
 GRAIN = 64                        # elements: threads split a vectorized loop at multiples of this

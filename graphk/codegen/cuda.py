@@ -18,6 +18,7 @@ from __future__ import annotations
 import ast
 import copy
 import re
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Sequence
 
@@ -27,7 +28,6 @@ from graphk.ir.dims import Dim, dim_max, floordiv, product, symbols
 from graphk.ir.effects import Operand, contracted_loops, contraction_operands
 from graphk.ir.loop import (Acc, Expr, Index, Kernel, Let, Lit, Load, Loop, Ref, Stmt, Store, Update,
                             identity_of, walk)
-from graphk.ir.record import dataclass
 
 THREADS = 128                     # of a block, except for tiles
 TILE = 16                         # rows and columns of a tile's block

@@ -5,8 +5,9 @@ have NR columns and hold zeros beyond the last; every kernel that may read panel
 """
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from graphk.ir.dims import Dim
-from graphk.ir.record import dataclass
 
 MANY_ROWS = 256                   # of A, which are worth a step of packing and a barrier
 GEMV_ROWS = 3                     # what the compiled block (micro.GEMV_ROWS) does in one reading of B

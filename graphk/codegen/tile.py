@@ -11,6 +11,7 @@ convolutions: for each panel of B, blocks of the contracted axes, and for each b
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Iterator, Sequence
 
 from graphk.codegen.emit import dim_code, short
@@ -18,7 +19,6 @@ from graphk.codegen.panels import GEMV_ROWS, Panels
 from graphk.ir.dims import Dim, product, substitute, sym, symbols
 from graphk.ir.effects import Operand
 from graphk.ir.loop import Acc, Load, Loop, Stmt, coefficient
-from graphk.ir.record import dataclass, replace
 
 if TYPE_CHECKING:
     from graphk.codegen.cpu import Printer

@@ -10,6 +10,7 @@ in the first cache.
 """
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Callable, Sequence
 
@@ -18,7 +19,6 @@ from graphk.codegen.panels import Panels
 from graphk.codegen.tile import Tile, dim_of
 from graphk.ir.dims import Dim, product, substitute, sym
 from graphk.ir.loop import Load, coefficient
-from graphk.ir.record import dataclass, replace
 from graphk.passes.kernels import indices, map_dims
 
 PLACES = 192                      # of a block: 12 KB of a panel, and as many lines of A

@@ -9,13 +9,14 @@ For each block of tiles: all their inputs transformed; for each group of panels:
 """
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from graphk.codegen.emit import short
 from graphk.codegen.panels import Panels
 from graphk.codegen.target import block_tiles
 from graphk.codegen.tile import Tile, dim_of
 from graphk.ir.dims import Dim, substitute
 from graphk.ir.loop import coefficient
-from graphk.ir.record import dataclass
 
 PAD = 16                          # elements between planes of one point: they shall not meet in one set of the cache
 GROUP = 8                         # panels whose products wait for their transform at a time

@@ -5,9 +5,8 @@ shape equals its tuple; nothing here changes a tensor.
 """
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-from graphk.ir.record import dataclass
 
 if TYPE_CHECKING:
     from graphk.ir.node import Node

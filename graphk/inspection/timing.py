@@ -7,6 +7,7 @@ a step is timed by running it some more times at its place and dividing the diff
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, replace
 from typing import Mapping, Sequence
 
 import numpy as np
@@ -15,7 +16,6 @@ from graphk.inspection.subjects import Subject
 from graphk.ir.dims import compile_dims
 from graphk.ir.node import Node
 from graphk.ir.program import AnyStep, Step
-from graphk.ir.record import dataclass, replace
 from graphk.runtime.compile import Executable
 
 AGAIN = 16                         # further runs of a step

@@ -9,13 +9,12 @@ expressions are equal (and hash equal) as Python values, a constant expression i
 from __future__ import annotations
 
 import ast
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Callable, Iterable, Mapping, Union
 
-from graphk.ir.record import dataclass
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class SymDim:
     """An atom: the size of an axis that is known only when a function is called."""
     name: str

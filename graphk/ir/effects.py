@@ -5,12 +5,12 @@ reads.  What always holds: an alias counts as the buffer that it is a view of; a
 """
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 from graphk.ir.dims import Dim, symbols
 from graphk.ir.loop import Call, Expr, Index, Kernel, Let, Load, Loop, Ref, Stmt, Store, Update, expressions, walk
 from graphk.ir.program import AnyStep, Program, Step, flat_steps
-from graphk.ir.record import dataclass
 
 
 def root_of(program: Program) -> dict[str, str]:

@@ -17,10 +17,10 @@ Text form (`str(kernel)`, parsed by `graphk.ir.text`):
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field, replace
 from typing import Any, Iterator, Union
 
 from graphk.ir.dims import Dim, DimExpr, SymDim, OpDim, substitute, symbols
-from graphk.ir.record import dataclass, field, replace
 from graphk.ir.types import FLOATS, SHORT
 from graphk.ir.values import identifier, quote
 

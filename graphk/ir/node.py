@@ -14,13 +14,13 @@ import itertools
 import os
 import sys
 import weakref
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 
 from graphk.ir.dims import DimExpr, substitute, symbols
-from graphk.ir.record import dataclass, field
 from graphk.ir.types import TensorType, TupleType, Type
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ or says that it has none; a name is registered once.
 """
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Callable, Sequence, Union
 
 import numpy as np
 
 from graphk.ir.dims import Dim, DimExpr
 from graphk.ir.node import ArrayValue, Node, make, user_line
-from graphk.ir.record import dataclass
 from graphk.ir.types import FLOATS, INTS, TensorType, Type, in_shapes, require, shape_text
 
 NodeLike = Union[Node, int, float, bool, np.ndarray, np.generic]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from dataclasses import dataclass
 from typing import Any, Callable, NoReturn
 
 import numpy as np
@@ -18,7 +19,6 @@ from graphk.ir.dims import Dim, dim_max, floordiv, sym
 from graphk.ir.node import NO_ORIGIN, ArrayValue, Graph, Node, Origin, exactly, make, set_origin
 from graphk.ir.opdef import get_op
 from graphk.ir.ops.leaves import learning_phase, new_input, new_variable
-from graphk.ir.record import dataclass
 from graphk.ir.types import LONG, TensorType, TupleType, Type
 from graphk.ir.values import plain, scalar
 

@@ -20,12 +20,12 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from typing import Mapping
 
 from graphk.ir.dims import Dim, product
 from graphk.ir.loop import Kernel
 from graphk.ir.node import Node
-from graphk.ir.record import dataclass
 from graphk.ir.types import ITEMSIZE, TensorType
 from graphk.ir.values import array_text, identifier, quote, word
 

@@ -6,12 +6,12 @@ and parse back.  What always holds: `dtype` is one of `DTYPES`, the shape is a t
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Union
 
 import numpy as np
 
 from graphk.ir.dims import Dim, Shape, parse_dim, product, symbols
-from graphk.ir.record import dataclass
 
 SHORT = {"bool": "b1", "int32": "i32", "int64": "i64", "uint32": "u32",
          "float16": "f16", "float32": "f32", "float64": "f64", "int8": "i8", "uint8": "u8",

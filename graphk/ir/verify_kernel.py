@@ -6,6 +6,7 @@ execution, with the names that are visible at each statement; a name means one t
 """
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Iterator, Mapping
 
@@ -13,7 +14,6 @@ from graphk.ir.dims import Dim, symbols
 from graphk.ir.loop import (COMBINE, Acc, Expr, Index, Kernel, Let, Lit, Load, Loop, Param, Ref, Stmt, Store, Update,
                             stmt_lines, walk)
 from graphk.ir.node import Node
-from graphk.ir.record import dataclass, field
 from graphk.ir.scalar_rules import EVERY, FLOATS, HELD, INTS, NUMBERS, result_dtype
 
 SCHEDULES = {"map": 2, "rows": 2, "columns": 2, "chunks": 2, "tile": 3, "winograd2": 3, "winograd4": 3,

@@ -7,10 +7,10 @@ This is the one legality function of fusion; the fuse pass asks it, the lower pa
 """
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 
 from graphk.ir.dims import Dim
 from graphk.ir.node import Node, users
-from graphk.ir.record import dataclass, field
 from graphk.ir.types import TensorType
 
 AxisMap = tuple["int | None", ...]

@@ -11,11 +11,11 @@ contractions only, so that a contraction's epilogue is not taken from it), or st
 """
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 
 from graphk.ir.node import Graph, Node, make, origin, origin_of, users
 from graphk.ir.ops.control import fusion_op, item
 from graphk.ir.ops.leaves import new_input
-from graphk.ir.record import dataclass, field
 from graphk.ir.types import TensorType
 from graphk.passes.decompose import with_body
 from graphk.passes.domain import GENERATORS, MOVERS, REDUCERS, Domain, is_fusable, is_pointwise

@@ -7,6 +7,7 @@ one loop; values that do not change along inner loops are computed outside of th
 """
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Callable, Iterable
 
@@ -15,7 +16,6 @@ from graphk.ir.loop import (Acc, Call, Expr, Index, Kernel, Let, Lit, Load, Loop
                             Store, Update, call, coefficient, expressions, walk)
 from graphk.ir.node import Graph, Node
 from graphk.ir.opdef import const_value
-from graphk.ir.record import dataclass, field
 from graphk.passes.domain import MOVERS, REDUCERS, AxisMap, Domain, analyze, is_trivial_reshape
 
 COMBINE = {"sum": "add", "prod": "mul", "reduce_max": "max", "reduce_min": "min", "any": "or", "all": "and"}

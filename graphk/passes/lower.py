@@ -7,13 +7,13 @@ an alias; each output has a buffer of its own; each update ends in a copy into i
 """
 from __future__ import annotations
 
+from dataclasses import replace
 
 from graphk.ir.dims import Dim, floordiv, product, substitute, sym
 from graphk.ir.loop import (Call, Expr, Index, Kernel, Let, Lit, Load, Loop, Param, Ref, Stmt, Store, Update, call,
                             expressions)
 from graphk.ir.node import Graph, Node, origin_of
 from graphk.ir.program import AnyStep, Buffer, LoopStep, Program, Step
-from graphk.ir.record import replace
 from graphk.ir.types import ITEMSIZE, TensorType
 from graphk.passes.fuse import Note
 from graphk.passes.kernels import Built, build, finish

@@ -9,12 +9,12 @@ number (a constant of that value), or `"c:name"` (binds a one-element constant).
 """
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Callable, Iterable
 
 from graphk.ir.node import Graph, Node, origin, replace_inputs, topological
 from graphk.ir.opdef import const_value
 from graphk.ir.ops.shape import broadcast_to
-from graphk.ir.record import dataclass
 from graphk.ir.types import TensorType
 
 COMMUTATIVE = frozenset(("add", "mul", "max", "min", "and", "or", "eq", "ne"))

@@ -7,11 +7,11 @@ reader; inputs, outputs, variables and constants are never in the arena.
 """
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 
 from graphk.ir.dims import Dim, dim_max, evaluate, floordiv, substitute, symbols
 from graphk.ir.effects import lifetimes, may_overwrite, root_of, touched
 from graphk.ir.program import ALIGN, AnyStep, Buffer, LoopStep, Program, Step
-from graphk.ir.record import dataclass, replace
 from graphk.ir.types import TensorType
 
 NOMINAL = 32                     # a stand-in for symbolic dims when sizes are compared

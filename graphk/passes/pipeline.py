@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import gc
 import time
+from dataclasses import dataclass, field
 from typing import Any, Callable, Union
 
 from graphk.ir import verify
 from graphk.ir.node import Graph
 from graphk.ir.program import Program
-from graphk.ir.record import dataclass, field
 from graphk.passes.decompose import decompose
 from graphk.passes.fuse import Note, fuse
 from graphk.passes.lower import lower

@@ -6,6 +6,7 @@ depends on the kernel's text alone, never on the number of threads, so results h
 """
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 from graphk.ir.dims import Dim, dim_max, floordiv, substitute, sym
@@ -13,7 +14,6 @@ from graphk.ir.effects import Operand, contracted_loops, contraction_operands
 from graphk.ir.loop import (Acc, Kernel, Let, Load, Loop, Param, Ref, Schedule, Stmt, Store, Update,
                             coefficient, loads, walk)
 from graphk.ir.program import AnyStep, LoopStep, Program
-from graphk.ir.record import replace
 from graphk.passes.kernels import map_dims, rename_names
 from graphk.passes.winograd import in_winograds_way
 

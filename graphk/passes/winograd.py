@@ -8,12 +8,12 @@ in float32, and the operations saved outweigh the transforms; results differ fro
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Mapping
 
 from graphk.ir.dims import Dim, product, substitute
 from graphk.ir.effects import contracted_loops, contraction_operands
 from graphk.ir.loop import Acc, Kernel, Let, Loop, Schedule, Stmt, coefficient
-from graphk.ir.record import replace
 
 WEIGHTS_IN_CACHE = 2_000_000      # transformed weights (elements) beyond which reading them again costs more than sums
 

@@ -7,6 +7,7 @@ checks its arrays in native code before anything is written; calls from several 
 from __future__ import annotations
 
 import ctypes
+from dataclasses import dataclass, replace
 from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
@@ -19,7 +20,6 @@ from graphk.ir.effects import root_of
 from graphk.ir.loop import Kernel
 from graphk.ir.node import Graph, Node, origin_of
 from graphk.ir.program import AnyStep, Buffer, LoopStep, Program, Step, flat_steps
-from graphk.ir.record import dataclass, replace
 from graphk.ir.types import ITEMSIZE
 from graphk.passes.pipeline import Result, run_passes
 from graphk.passes.shapes import required_equal

@@ -21,13 +21,13 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from graphk.codegen import cache
 from graphk.codegen.target import Target, host_target
-from graphk.ir.record import dataclass
 from graphk.runtime import native_loop as loop
 
 # numpy's public flag bits.

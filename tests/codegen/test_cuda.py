@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,6 @@ from graphk.ir.ops.contract import dot
 from graphk.ir.ops.leaves import new_input
 from graphk.ir.ops.random import uniform
 from graphk.ir.program import flat_steps
-from graphk.ir.record import replace
 from graphk.ir.text import parse_kernel
 from graphk.ir.types import TensorType
 from graphk.passes.pipeline import run_passes

@@ -1,11 +1,11 @@
 """Kernels and programs as text: what is printed parses back, to the same kernels and the same text."""
+from dataclasses import replace
 
 import pytest
 
 from graphk.ir.loop import Kernel
 from graphk.ir.node import Graph
 from graphk.ir.program import Program, flat_steps
-from graphk.ir.record import replace
 from graphk.ir.text import ParseError, parse_kernel, parse_program, print_kernel_text, print_program
 from graphk.passes.pipeline import run_passes
 from tests.programs import graphs, mlp_train

@@ -1,11 +1,11 @@
 """The verifiers of Kernel and Program: each rule broken once, and what the message says."""
+from dataclasses import replace
 
 import pytest
 
 from graphk.codegen.scalars import DTYPES, TABLE
 from graphk.ir.loop import Acc, Call, Kernel, Lit, Ref, Store, Update
 from graphk.ir.program import LoopStep, Program, flat_steps
-from graphk.ir.record import replace
 from graphk.ir.scalar_rules import NAMES, result_dtype
 from graphk.ir.text import parse_kernel, parse_program
 from graphk.ir.verify import VerifyError, verify_kernel, verify_program

@@ -1,4 +1,5 @@
 """The pass manager: order, verification after each pass that changed something, promises that add up, records."""
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,6 @@ from graphk.ir.ops import elementwise as ew, nn
 from graphk.ir.ops.control import phase_select
 from graphk.ir.ops.leaves import learning_phase, new_input
 from graphk.ir.program import Program
-from graphk.ir.record import replace
 from graphk.passes import pipeline
 from graphk.passes.pipeline import PASSES, Pass, run_passes
 from tests.programs import f32, mlp_train, scan_graph

@@ -1,4 +1,5 @@
 """Convolutions in Winograd's way beside the interpreter: shapes, edges, widths, threads, and origins of the weights."""
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -18,7 +19,6 @@ from graphk.ir.ops.random import uniform01
 from graphk.ir.ops.reduce import sum_
 from graphk.ir.ops.shape import pad
 from graphk.ir.program import flat_steps
-from graphk.ir.record import replace
 from graphk.ir.types import TensorType
 from graphk.passes.autodiff import gradients
 from graphk.passes.pipeline import run_passes

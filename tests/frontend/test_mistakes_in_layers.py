@@ -46,6 +46,8 @@ CASES = {
     # the layer, where the message of what went wrong inside does not have it
     "call": (lambda: WrongCall(name="mine")(inp(3)), ValueError,
              "(in the WrongCall layer `mine`, called on inputs of shape (None, 3))"),
+    "regularizer": (lambda: L.Dense(2, kernel_regularizer=lambda w: K.sum(w, 0), name="d")(inp(3)), TypeError,
+                    "Layer d: the regularizer of the weight `kernel` returned a value of shape (2,); expected one"),
     "build": (lambda: L.GRU(3, name="mem")(inp(4, None)), ValueError, "in the GRU layer `mem`, called on inputs of"),
     "keyword of a call": (lambda: L.Dropout(.5, name="dr")(inp(3), trainig=True), TypeError, "layer `dr`"),
     "two tensors": (lambda: L.Add(name="sum")(inp(3), inp(3)), TypeError, "Layer sum takes its inputs as one argument; "

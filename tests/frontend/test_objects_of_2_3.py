@@ -145,6 +145,22 @@ def test_a_metric_of_ones_own():
     assert value(metrics.Sum()([1., 3.])) == 4.
 
 
+def test_an_object_given_for_several_outputs_counts_for_each():
+    def trained(given):
+        x = L.Input((2,))
+        m = Model(x, [L.Dense(1, name=n, kernel_initializer=n, use_bias=False)(x) for n in ("ones", "zeros")])
+        m.compile("sgd", "mse", metrics=given)
+        return m.evaluate(np.ones((6, 2)), [np.arange(6.)] * 2, batch_size=2, verbose=0)[3:]
+    one = metrics.MeanSquaredError()
+    want = trained({n: [metrics.MeanSquaredError()] for n in ("ones", "zeros")})
+    assert trained([one]) == want and want[0] != want[1]
+    class Needs(metrics.MeanSquaredError):
+        def __init__(self, scale, **kwargs):
+            super().__init__(**kwargs)
+    with pytest.raises(ValueError, match="mean_squared_error` keeps state, so each output needs one of its own"):
+        trained([Needs(2.)])
+
+
 def test_metrics_that_layers_and_models_add():
     class Told(L.Layer):
         def call(self, x):

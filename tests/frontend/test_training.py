@@ -404,3 +404,15 @@ def test_targets_of_open_sizes_that_a_layer_computed():
         x = np.random.RandomState(h).randn(2, h, w, 1)
         assert m.test_on_batch(x, x) == pytest.approx(np.square(m.predict(x) - x).mean(), rel=1e-4)
         m.train_on_batch(x, x)
+
+
+def test_weights_for_unknown_outputs_and_unknown_modes_of_weights_are_refused():
+    x = L.Input((2,))
+    m = Model(x, [L.Dense(1, name=n)(x) for n in ("one", "two")])
+    m.compile("sgd", "mse")
+    for what, weights in (("sample_weight", np.ones(4)), ("class_weight", {0: 1.})):
+        with pytest.raises(ValueError, match=f'Unknown entry in {what} dictionary: "tow"'):
+            m.fit(np.ones((4, 2)), [np.zeros((4, 1))] * 2, verbose=0, **{what: {"one": weights, "tow": weights}})
+    for mode in ("temporary", [None, "temporary"], {"one": None, "two": "temporary"}):
+        with pytest.raises(ValueError, match="Unknown sample_weight_mode 'temporary' for the output `"):
+            m.compile("sgd", "mse", sample_weight_mode=mode)

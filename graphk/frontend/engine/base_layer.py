@@ -208,10 +208,10 @@ class Layer(LayerState, LayerAccessors):
         if regularizer is not None:
             with origin(layer=self.name):
                 penalty = regularizers.get(regularizer)(weight)
-                if penalty is None:
-                    raise TypeError(f"Layer {self.name}: the regularizer of the weight `{name}` returned None; "
-                                    f"expected "
-                                    "one number, such as K.sum(K.abs(w)).")
+                if penalty is None or getattr(penalty, "shape", ()) not in ((), (1,)):
+                    got = "None" if penalty is None else f"a value of shape {penalty.shape}"
+                    raise TypeError(f"Layer {self.name}: the regularizer of the weight `{name}` returned {got}; "
+                                    "expected one number, such as K.sum(K.abs(w)).")
                 self.add_loss(penalty)
         (self._trainable_weights if trainable else self._non_trainable_weights).append(weight)
         return weight

@@ -159,9 +159,13 @@ class TrainingSetup:
             for name, fn in zip(names, self.loss_functions):
                 if fn is not None and name not in mode:
                     raise ValueError('Output "' + name + '" missing from sample_weight_modes dictionary')
-        if isinstance(mode, (dict, list, tuple)):
-            return by_output(mode, names, "sample_weight_mode")
-        return ["temporal" if mode == "temporal" else None] * len(names)
+        by_name = isinstance(mode, (dict, list, tuple))
+        modes = by_output(mode, names, "sample_weight_mode") if by_name else [mode] * len(names)
+        for name, m in zip(names, modes):
+            if m not in (None, "temporal"):
+                raise ValueError(f"Unknown sample_weight_mode {m!r} for the output `{name}`. Expected None (one weight "
+                                 "per sample) or 'temporal' (one per timestep).")
+        return modes
 
     # ---------------------------------------------------------------- total loss and metrics
     def _make_total_loss(self) -> None:
@@ -231,6 +235,8 @@ class TrainingSetup:
         self.metrics_names.append(name)
         mask = self._output_masks[i]
         if hasattr(fn, "reset_states"):                        # a metric with state of its own is called as it is
+            if any(fn is used for used in self.stateful_metric_functions):
+                fn = _another(fn)
             takes_weights = has_arg(getattr(fn, "update_state", fn), "sample_weight")
             self.metrics_tensors.append(fn(y, x, sample_weight=combined(weights, mask)) if takes_weights else fn(y, x))
             self._keep_state(name, fn)
@@ -253,6 +259,17 @@ class TrainingSetup:
             fn.reset_states()
 
     reset_metrics = reset_stateful_metrics         # Keras 2.3's name
+
+
+def _another(metric: Any) -> Any:
+    """A metric like `metric` with a state of its own, for another output."""
+    try:
+        return type(metric).from_config(metric.get_config())
+    except Exception as e:
+        raise ValueError(f"The metric `{getattr(metric, 'name', metric)}` keeps state, so each output needs one of its own, and its config "
+                         f"makes no other {type(metric).__name__} ({e}). Give its class a get_config() that names all "
+                         "arguments of its constructor, or pass one object per output: "
+                         "metrics={output name: [metric], ...}.") from e
 
 
 _GENERAL = ("accuracy", "acc", "crossentropy", "ce")             # which function they mean depends on loss and output

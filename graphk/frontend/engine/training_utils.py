@@ -221,7 +221,10 @@ def standardize_sample_or_class_weights(x_weight: Any, output_names: Sequence[st
                              "output.")
         return x_weight
     if isinstance(x_weight, dict):
-        if not set(x_weight) & set(output_names):
+        known = set(x_weight) & set(output_names)
+        if known or weight_type == "sample_weight":
+            check_for_unexpected_keys(weight_type, x_weight, output_names)
+        if not known:                                     # as for one output: from classes to weights
             warnings.warn(f"`{weight_type}` is ignored: its keys {str(list(x_weight))[:100]} are none of the outputs "
                           f"{list(output_names)}.", stacklevel=6)
         return [x_weight.get(name) for name in output_names]

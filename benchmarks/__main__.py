@@ -1,7 +1,8 @@
 """Run the benchmarks and print a table of ratios: `python -m benchmarks [--rounds N] [--only TEXT]`.
 
 In: the rows of `benchmarks.rows` and `.networks`.  Out: for each row the median time of graphk and its ratio to each
-peer that is installed (below 1: graphk is faster); memory bandwidth reached by a fused chain; start-up times.  Quote ratios.
+peer that is installed (below 1: graphk is faster); memory bandwidth reached by a fused chain; start-up times.  Quote
+ratios.
 """
 from __future__ import annotations
 

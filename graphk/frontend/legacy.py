@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import warnings
+from types import ModuleType
 from typing import Any, Callable, Iterable, Sequence
 
 import numpy as np
@@ -266,6 +267,12 @@ GENERATORS = {"samples_per_epoch": "steps_per_epoch", "val_samples": "steps", "n
 GONE = {"show_accuracy": 'pass metrics=["accuracy"] to `compile`', "class_mode": "the loss says as much"}
 LAYOUT = {"dim_ordering": "data_format"}
 ENDS = {"input": "inputs", "output": "outputs"}
+WINDOWS = {"border_mode": "padding", **LAYOUT}
+OF_K: dict[str, dict[str, str]] = {
+    "random_normal": {"std": "stddev"}, "random_uniform": {"low": "minval", "high": "maxval"},
+    "conv1d": {"stride": "strides", "border_mode": "padding"},
+    **dict.fromkeys(("conv2d", "conv3d", "conv2d_transpose", "separable_conv2d", "pool2d", "pool3d"), WINDOWS),
+    **dict.fromkeys(("resize_images", "resize_volumes", "spatial_2d_padding", "spatial_3d_padding"), LAYOUT)}
 
 
 def shape_first(add_weight: Callable[..., Any]) -> Callable[..., Any]:
@@ -288,5 +295,11 @@ def modernize_methods(cls: type, methods: Iterable[str], names: dict[str, str] =
         setattr(cls, method, renamed(getattr(cls, method), names))
 
 
-__all__ = ["generate_legacy_interface", "modernize", "modernize_methods", "raise_duplicate_arg_error", "renamed",
-           "shape_first", "translate", "translated"]
+def modernize_functions(module: ModuleType) -> None:
+    """Functions of K that take Keras 1's names."""
+    for name, names in OF_K.items():
+        setattr(module, name, renamed(getattr(module, name), names))
+
+
+__all__ = ["generate_legacy_interface", "modernize", "modernize_functions", "modernize_methods",
+           "raise_duplicate_arg_error", "renamed", "shape_first", "translate", "translated"]

@@ -313,3 +313,18 @@ def test_a_graph_of_keras_1():
                          (lambda: g.add_node(Dense(1), "n"), "reads nothing"), (lambda: Graph().model, "no output")):
         with pytest.raises(ValueError, match=words):
             wrong()
+
+
+@pytest.mark.parametrize("call,today", [
+    (lambda: K.random_normal((3, 2), mean=1., std=2., seed=1), lambda: K.random_normal((3, 2), 1., 2., seed=1)),
+    (lambda: K.random_uniform((3,), low=1., high=2., seed=1), lambda: K.random_uniform((3,), 1., 2., seed=1)),
+    (lambda: K.pool2d(K.ones((1, 2, 3, 3)), (2, 2), border_mode="same", dim_ordering="th"),
+     lambda: K.pool2d(K.ones((1, 2, 3, 3)), (2, 2), padding="same", data_format="channels_first")),
+    (lambda: K.conv2d(K.ones((1, 3, 3, 1)), K.ones((2, 2, 1, 2)), border_mode="same", dim_ordering="tf"),
+     lambda: K.conv2d(K.ones((1, 3, 3, 1)), K.ones((2, 2, 1, 2)), padding="same")),
+    (lambda: K.spatial_2d_padding(K.ones((1, 2, 3, 3)), ((1, 0), (0, 1)), dim_ordering="th"),
+     lambda: K.spatial_2d_padding(K.ones((1, 2, 3, 3)), ((1, 0), (0, 1)), data_format="channels_first"))])
+def test_functions_of_k_take_the_names_of_keras_1(call, today):
+    with pytest.warns(UserWarning, match="Update your `.*` call to the Keras 2 API"):
+        got = call()
+    np.testing.assert_array_equal(K.eval(got), K.eval(today()))

@@ -1,7 +1,8 @@
 """Run the benchmarks and print a table of ratios: `python -m benchmarks [--rounds N] [--only TEXT]`.
 
-In: the rows of `benchmarks.rows`.  Out: for each row the median time of graphk and its ratio to each peer that is
-installed (below 1: graphk is faster); memory bandwidth reached by a fused chain; start-up times.  Quote ratios.
+In: the rows of `benchmarks.rows` and `.networks`.  Out: for each row the median time of graphk and its ratio to each
+peer that is installed (below 1: graphk is faster); memory bandwidth reached by a fused chain; start-up times.  Quote
+ratios.
 """
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 
-from benchmarks import rows
+from benchmarks import networks, rows
 from benchmarks.timing import compare
 
 START = """
@@ -68,6 +69,11 @@ def main() -> None:
         "MLP 784-512-512-10, train, batch 128": lambda: rows.train_row(middle, 128),
         "MLP 784-512-512-10, predict, batch 128": lambda: rows.predict_row(middle, 128, "softmax"),
         "MLP 784-512-512-10, predict, batch 1": lambda: rows.predict_row(middle, 1, "softmax"),
+        "3x3 convolution, 56x56, 64 to 64": lambda: networks.conv_row(56, 64, 64, 3, 1),
+        "3x3 convolution, 14x14, 256 to 256": lambda: networks.conv_row(14, 256, 256, 3, 8),
+        "1x1 convolution, 28x28, 512 to 128": lambda: networks.conv_row(28, 512, 128, 1, 1),
+        "CNN on 32x32 images, train, batch 32": lambda: networks.cnn_row(32),
+        "LSTM 128, 80 steps, train, batch 32": lambda: networks.lstm_row(128, 80, 32),
     }
     for name, make in table.items():
         if args.only in name:

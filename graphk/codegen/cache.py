@@ -15,6 +15,7 @@ import contextlib
 import hashlib
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -36,6 +37,7 @@ class CorruptError(ValueError):
     """A cache file whose content does not fit its digest or its name."""
 
 
+PATIENCE_S = 1.0                  # seconds of compiling after which a terminal is told
 _LOCK = threading.RLock()
 _MEMORY: dict[str, dict[str, int]] = {}
 # Made by compiler processes for ``prefetch``, not asked for yet.
@@ -151,10 +153,11 @@ class _Batch:
 
     def complete(self) -> dict[str, objects.CompiledObject]:
         """Compile what is missing; the first error is raised, and what was made until then is kept on disk."""
-        start = time.perf_counter()
+        start, told = time.perf_counter(), False
         try:
             while self.missing:
                 self._step(_pool(len(self.missing)))
+                told = told or _tell(len(self.missing), time.perf_counter() - start)
         except Exception:
             raise
         except BaseException:
@@ -181,6 +184,14 @@ class _Batch:
                 _READY[key] = _put(key, made)
             return
         self._accept(key, _put(key, _compile_here(mine) if made is None else made))
+
+
+def _tell(left: int, seconds: float) -> bool:
+    """Once, a line for a person who waits for the compiler; nothing where nobody reads along."""
+    if not left or seconds < PATIENCE_S or not getattr(sys.stderr, "isatty", bool)():
+        return False
+    print(f"graphk is compiling: {left} more kernels; kept in {store.directory()}", file=sys.stderr, flush=True)
+    return True
 
 
 def _compile_here(job: objects.Job) -> objects.CompiledObject:

@@ -110,6 +110,9 @@ class Lowering:
     def _concat(self, node: Node) -> None:
         out = self.of[node] = self.new(node.t)
         axis = node.attr("axis")
+        if product(node.shape[:axis]) != 1:
+            self.emit(_concat_kernel(node), (*map(self.buffer_of, node.inputs), out), node, "concat", 2 * node.t.size)
+            return
         at: Dim = 0
         for x in node.inputs:
             outer, tail = product(x.shape[:axis]), product(x.shape[axis + 1:])
@@ -218,11 +221,17 @@ class Lowering:
                 inner.of[leaf] = self._window(self.buffer_of(node.inputs[i]), leaf.t, windows)
             else:
                 inner.of[leaf] = self.buffer_of(node.inputs[i])
+        every = range(nc, len(body.outputs))
+
+        def stack(outputs: list[int]) -> None:
+            for i in outputs:
+                o = body.outputs[i]
+                whole = self.new(TensorType(o.dtype, (length,) + o.shape), hint="stack")
+                self.parts[node, i] = whole
+                inner.copy(inner.buffer_of(o), self._window(whole, o.t, windows), node, "stack")
+        stack([i for i in every if body.outputs[i] in body.inputs])          # before a step changes what it began with
         inner.run(body.nodes())
-        for i, o in enumerate(body.outputs[nc:], start=nc):
-            whole = self.new(TensorType(o.dtype, (length,) + o.shape), hint="stack")
-            self.parts[node, i] = whole
-            inner.copy(inner.buffer_of(o), self._window(whole, o.t, windows), node, "stack")
+        stack([i for i in every if body.outputs[i] not in body.inputs])
         inner.carry_over([inner.buffer_of(o) for o in body.outputs[:nc]], carries, node)
         self.steps.append(LoopStep(length, tuple(inner.steps), tuple(windows), node.attr("reverse"),
                                    origin=str(origin_of(node))))
@@ -252,6 +261,23 @@ def _apart(node: Node) -> bool:
 
 
 # ------------------------------------------------------------------ small kernels
+def _concat_kernel(node: Node) -> Built:
+    """Rows of all parts, one part's piece after another."""
+    axis = node.attr("axis")
+    dims: dict[str, Dim] = {"e0": product(node.shape[:axis]), "w": product(node.shape[axis:])}
+    row, v, loops = sym("a0"), sym("v"), []
+    at: Dim = 0
+    for i, x in enumerate(node.inputs):
+        dims[f"w{i}"] = product(x.shape[axis:])
+        width = sym(f"w{i}")
+        loops.append(Loop("v", width, (Let(f"t{i}", Load(f"p{i}", row * width + v, x.dtype)),
+                                       Store(f"p{len(node.inputs)}", row * sym("w") + at + v, Ref(f"t{i}", x.dtype)))))
+        at = at + width
+    params = [Param(f"p{i}", node.dtype, "in") for i in range(len(node.inputs))]
+    params.append(Param(f"p{len(node.inputs)}", node.dtype, "out"))
+    return finish("concat", params, (Loop("a0", sym("e0"), tuple(loops)),), dims)
+
+
 def _pad_kernel(node: Node) -> Built:
     """Zeros around a tensor, each element written once: rows of the result in parallel, contiguous pieces of a row.
 

@@ -7,11 +7,12 @@ reader; inputs, outputs, variables and constants are never in the arena.
 """
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 from graphk.ir.dims import Dim, dim_max, evaluate, floordiv, substitute, symbols
 from graphk.ir.effects import lifetimes, may_overwrite, root_of, touched
-from graphk.ir.program import ALIGN, AnyStep, Buffer, LoopStep, Program, Step
+from graphk.ir.program import ALIGN, AnyStep, Buffer, LoopStep, Program, Step, flat_steps
 from graphk.ir.types import TensorType
 
 NOMINAL = 32                     # a stand-in for symbolic dims when sizes are compared
@@ -22,6 +23,7 @@ def memory(program: Program) -> Program:
     program = add_temporaries(program)
     program = move_updates(program)
     program = assign_in_place(program)
+    program = carry_in_place(program)
     program = plan_arena(program)
     return set_barriers(program)
 
@@ -135,6 +137,42 @@ def assign_in_place(program: Program) -> Program:
     return replace(program, steps=tuple(_rename(s, renamed) for s in kept), buffers=tuple(
         replace(b, place="alias", base=viewed[b.name]) if b.name in viewed else
         replace(b, base=renamed.get(b.base, b.base)) for b in program.buffers if b.name not in renamed))
+
+
+def carry_in_place(program: Program) -> Program:
+    """Drop `carry` copies at the end of loops' bodies whose producer may write into the carry itself.
+
+    It may if it is the value's only writer, all readers of the old carry run earlier in the step, and the producer
+    itself reads it only where it writes.
+    """
+    roots = root_of(program)
+    outside = Counter(b for s in flat_steps(program.steps) for b in s.buffers)
+    names: dict[str, str] = {}
+
+    def body(steps: tuple[AnyStep, ...]) -> tuple[AnyStep, ...]:
+        out = [replace(s, body=body(s.body)) if isinstance(s, LoopStep) else s for s in steps]
+        for s in [s for s in out if isinstance(s, Step) and s.kernel.label == "carry"]:
+            if _into_carry(program, out, s, roots, outside):
+                names[s.buffers[0]] = s.buffers[1]
+                out = [_rename(x, {s.buffers[0]: s.buffers[1]}) for x in out if x != s]
+        return tuple(out)
+    steps = tuple(replace(s, body=body(s.body)) if isinstance(s, LoopStep) else s for s in program.steps)
+    return replace(program, steps=steps, buffers=tuple(replace(b, base=names.get(b.base, b.base))
+                                                       for b in program.buffers if b.name not in names))
+
+
+def _into_carry(program: Program, steps: list[AnyStep], copy: Step, roots: dict[str, str], uses: Counter[str]) -> bool:
+    """Whether the value that `copy` moves into its carry may be made there."""
+    value, carry = copy.buffers
+    here = Counter(b for s in flat_steps(tuple(steps)) for b in s.buffers)
+    info = [touched(s, roots) for s in steps]
+    makers = [j for j, (_, writes) in enumerate(info) if value in writes]
+    if program.buffer(value).place != "arena" or here[value] != uses[value] or len(makers) != 1:
+        return False
+    maker = steps[makers[0]]
+    later = [j for j, (reads, _) in enumerate(info) if j > makers[0] and roots[carry] in reads]
+    writers = [j for j, (_, writes) in enumerate(info) if roots[carry] in writes and steps[j] != copy]
+    return isinstance(maker, Step) and not later and not writers and may_overwrite(maker, roots[carry], value, roots)
 
 
 def _rename(s: AnyStep, names: dict[str, str]) -> AnyStep:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from graphk.codegen import cache, native, versions
+from graphk.codegen.target import host_target
 from tests.codegen.kernels import MATMUL_SOURCE
 
 SOURCE = """
@@ -268,3 +269,18 @@ def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)         # what it does where there is no home
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert cache.directory() == tmp_path / ".graphk" / "cache"
+
+
+def test_a_terminal_is_told_of_a_long_wait(place: Path, monkeypatch: pytest.MonkeyPatch,
+                                           capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(cache, "PATIENCE_S", 0.0)
+    jobs = [(f"def k{i}(args, tid, nt):\n    ptr_f32(args, 0)[{i}] = f32(1.0)\n", (f"k{i}",), host_target())
+            for i in range(3)]
+    cache.get_kernels(jobs[:2])
+    assert capsys.readouterr().err == "", "nobody reads along"
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    cache.clear()
+    cache.forget()
+    cache.get_kernels(jobs)
+    said = capsys.readouterr().err
+    assert said.count("graphk is compiling") == 1 and str(place) in said

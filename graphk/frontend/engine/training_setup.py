@@ -266,9 +266,9 @@ def _another(metric: Any) -> Any:
     try:
         return type(metric).from_config(metric.get_config())
     except Exception as e:
-        raise ValueError(f"The metric `{getattr(metric, 'name', metric)}` keeps state, so each output needs one of its own, and its config "
-                         f"makes no other {type(metric).__name__} ({e}). Give its class a get_config() that names all "
-                         "arguments of its constructor, or pass one object per output: "
+        raise ValueError(f"The metric `{getattr(metric, 'name', metric)}` keeps state, so each output needs one of its "
+                         f"own, and its config makes no other {type(metric).__name__} ({e}). Give its class a "
+                         "get_config() that names all arguments of its constructor, or pass one object per output: "
                          "metrics={output name: [metric], ...}.") from e
 
 

@@ -60,10 +60,29 @@ def test_one_loop_there_and_one_back(every_step):
     program = run_passes(graph).program
     there, back = loops(program)
     assert [sum(s.kernel.schedule.kind == "tile" for s in flat_steps((loop,))) for loop in (there, back)] == [1, 1]
+    assert not [s for loop in (there, back) for s in flat_steps((loop,)) if s.kernel.label == "carry"], "made in place"
     carried = {b.type.shape for b in program.buffers if b.name.startswith("carry")}
     assert carried == {(n, 4)}, "the weights' gradients are no carries"
     for steps in (5, 1, 0):
         agree(graph, n=3, t=steps)
+
+
+def test_states_that_change_places_are_copied():
+    """What a step writes to one state another still reads: nothing may be made in place too early."""
+    a0, b0, c0 = leaf(n, 4), leaf(n, 4), leaf(n, 4)
+    a, b, c = leaf(n, 4), leaf(n, 4), leaf(n, 4)
+    steps = {
+        "swap": (b, a, c), "rotate": (b, c, a), "mixed": (add(a, b), a, mul(b, c)), "late": (tanh(b), add(a, c), b)}
+    for outputs in steps.values():
+        found = scan(Graph((a, b, c), (*outputs, a, add(b, c))), [a0, b0, c0], [], length=5)
+        agree(Graph((a0, b0, c0), found), n=3)
+
+
+def test_a_state_that_a_product_reads_is_not_overwritten_under_it():
+    h0, w = leaf(n, 4), leaf(4, 4)
+    h, m = leaf(n, 4), leaf(4, 4)
+    found = scan(Graph((h, m), (dot(h, m), h)), [h0], [], [w], length=6)
+    agree(Graph((h0, w), found), n=5)
 
 
 def test_loops_over_other_operands_stay_apart():

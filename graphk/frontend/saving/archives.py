@@ -90,6 +90,7 @@ def opened(filepath: Any) -> Iterator[Archive]:
             raise GraphkFormatError(name, CONFIG, f"expected a JSON object, found {str(config):.60}")
         with malformed(name, WEIGHTS, "the weights cannot be opened as HDF5"):
             source = _weights(name, file, zipped, found[WEIGHTS])
+            headers.check_root(source)
             weights = stack.enter_context(h5py.File(source, "r"))
             data = headers.opened(source, weights.userblock_size)
         yield Archive(name, config, metadata, Place(weights, f"{name}: {WEIGHTS}", source=data))

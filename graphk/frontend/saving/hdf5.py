@@ -110,12 +110,15 @@ class Place:
         with malformed(self.file, self._at(name), "the object cannot be opened"):
             for i, step in enumerate(steps):
                 try:
-                    kind = self._group.id.links.get_info("/".join(steps[:i + 1]).encode("utf-8")).type
+                    link = self._group.id.links.get_info("/".join(steps[:i + 1]).encode("utf-8"))
+                    kind = link.type
                 except KeyError:
                     raise self.error("there is nothing by this name", name) from None
                 if kind != h5py.h5l.TYPE_HARD:
                     raise self.error(f"`{step}` is a {_LINKS.get(kind, 'link of another kind')}; links are refused, "
                                      "since they lead to other places and files. Copy the data into the file", name)
+                if self._source is not None:
+                    headers.check_names(self._source, link.u)
             return self._group["/".join(steps)]
 
     def group(self, name: str) -> "Place":
@@ -230,6 +233,9 @@ def reading(filepath: Any) -> Iterator[Place]:
         raise TypeError(f"expected a path, an h5py file or group, or a file object open for reading; received "
                         f"{filepath!r:.80}, a {type(filepath).__name__}")
     with malformed(name, "", "the file cannot be opened as HDF5"):
+        with contextlib.ExitStack() as looking:
+            headers.check_root(looking.enter_context(open(filepath, "rb")) if isinstance(filepath, (str, os.PathLike))
+                               else filepath)
         file = h5py.File(filepath, "r")
     with file, contextlib.ExitStack() as opened:
         is_path = isinstance(filepath, (str, os.PathLike))

@@ -9,7 +9,9 @@ import math
 import struct
 from typing import Any, Iterator, NamedTuple
 
-_ATTRIBUTE, _CONTINUATION = 0x0C, 0x10
+_ATTRIBUTE, _CONTINUATION, _SYMBOLS = 0x0C, 0x10, 0x11
+_LAST = 1                                 # in place of a next free piece of a group's names: there is none
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _TEXT, _VARIABLE = 3, 9                   # classes of types; of the second those that begin with _OF_LETTERS are texts
 _OF_LETTERS = 1
 _NULL = 2                                 # a data space that holds nothing
@@ -39,6 +41,39 @@ def opened(file: Any, base: int) -> Bytes:
     if widths != b"\x08\x08":
         raise ValueError(f"its addresses and lengths have {widths[0]} and {widths[1]} bytes; only 8 are read")
     return source
+
+
+def check_root(file: Any) -> None:
+    """`check_names` of the root group of a file object, before the HDF5 library opens it."""
+    size, base = file.seek(0, 2), 0
+    while base < size:
+        source = Bytes(file, base, size)
+        head = source.read(0, min(80, size - base))
+        if head[:8] == _SIGNATURE and len(head) == 80:
+            at = {0: 64, 1: 68, 2: 36, 3: 36}.get(head[8])
+            if at is not None:
+                check_names(source, struct.unpack_from("<Q", head, at)[0])
+            return
+        base = 2 * base or 512
+
+
+def check_names(source: Bytes, address: int) -> None:
+    """ValueError if the names of the group whose header stands at `address` have a list of free pieces without an end.
+
+    The HDF5 library follows that list when it opens a group.  Headers that cannot be followed are left to it.
+    """
+    try:
+        groups = [struct.unpack_from("<QQ", body)[1] for kind, body in _messages(source, address) if kind == _SYMBOLS]
+        heaps = [(heap, *struct.unpack_from("<QQQ", source.read(heap, 32), 8)) for heap in groups]
+    except (ValueError, IndexError, struct.error):
+        return
+    for heap, size, free, data in heaps:
+        seen: set[int] = set()
+        while free != _LAST and free + 16 <= size:
+            if free in seen:
+                raise ValueError(f"the free pieces of a group's names (at {heap}) lead back to one another")
+            seen.add(free)
+            free = struct.unpack("<Q", source.read(data + free, 8))[0]
 
 
 def texts(source: Bytes, address: int, name: str) -> list[bytes]:
@@ -150,4 +185,4 @@ def _objects(source: Bytes, heap: int) -> dict[int, tuple[int, int]]:
     return found
 
 
-__all__ = ["Bytes", "opened", "texts"]
+__all__ = ["Bytes", "check_names", "check_root", "opened", "texts"]

@@ -50,7 +50,7 @@ def _libraries() -> tuple[Any, Any]:
     return process, ctypes.CDLL("libm.so.6")
 
 
-def library_function(name: str) -> int:
+def c_function(name: str) -> int:
     """The address of a function of the C library."""
     for library in _libraries():
         if hasattr(library, name):
@@ -164,7 +164,7 @@ def _mapped(image: _Image, extern: Callable[[str], int]) -> int:
     return int(base)
 
 
-def load(data: bytes, entries: Sequence[str], extern: Callable[[str], int] = library_function) -> dict[str, int]:
+def load(data: bytes, entries: Sequence[str], extern: Callable[[str], int] = c_function) -> dict[str, int]:
     """Map an object for good; entry name to address."""
     try:
         _libraries()
@@ -179,4 +179,4 @@ def load(data: bytes, entries: Sequence[str], extern: Callable[[str], int] = lib
     return {name: base + found[name] for name in entries}
 
 
-__all__ = ["NotLoadable", "library_function", "load"]
+__all__ = ["NotLoadable", "c_function", "load"]

@@ -45,7 +45,7 @@ def load(compiled: CompiledObject, resolve: Callable[[str, Target], int]) -> dic
     """Map the object into this process for good; entry name to address. ``resolve`` finds the blocks it needs."""
     needed = {symbol: resolve(symbol, compiled.target) for symbol in compiled.needs}
     try:
-        return elf.load(compiled.data, compiled.entries, lambda name: needed.get(name) or elf.library_function(name))
+        return elf.load(compiled.data, compiled.entries, lambda name: needed.get(name) or elf.c_function(name))
     except elf.NotLoadable:
         return load_by_llvm(compiled, needed)
 

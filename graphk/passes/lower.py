@@ -196,7 +196,6 @@ class Lowering:
         row = call("max", call("min", call("cast:int64", Load("p0", sym("a0"), idx.dtype)), Ref("last", "int64")), 0)
         inner = Store("p2", sym("t0") * sym("e1") + sym("a1"), Load("p1", sym("a0") * sym("e1") + sym("a1"), g.dtype),
                       accumulate=True)
-        from graphk.ir.loop import Index
         body: tuple[Stmt, ...] = (Loop("a0", sym("e0"), (
             Let("last", Index(sym("x0"), "int64")), Let("t0", row), Loop("a1", sym("e1"), (inner,)))),)
         dims: dict[str, Dim] = {"e0": idx.t.size, "e1": product(g.shape[idx.ndim:]), "x0": node.attr("rows") - 1}

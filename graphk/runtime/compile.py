@@ -246,17 +246,23 @@ class Executable:
         return self.const(b) if b.place == "const" else self.variables[b.node]         # type: ignore[index]
 
     def packed_bytes(self, env: Mapping[str, int]) -> int:
-        """Bytes of the packed panels that calls with these dims keep, besides buffers and arena."""
-        out: dict[Any, int] = {}
+        """Bytes of the packed panels of calls with these dims, besides buffers and arena: those kept, and the memory
+        where one step after another packs its own."""
+        kept: dict[Any, int] = {}
+        spare = 0
         for s in flat_steps(self.program.steps):
             source = self.kernels[s.kernel].source
-            if source.panels is not None and id(s) in self.packable:
+            if source.panels is not None:
                 where = compile_dims(self._tile_dims(s)[-len(source.panels.dims()):])(env)
-                *_, k, n, _, _, few, _ = where
-                if source.panels.wanted(k, n, few):
-                    count = source.panels.elements(self.target.tile_shape(source.dtype), k, n)
-                    out[s.buffers[source.panels.param], where[:-2]] = count * ITEMSIZE[source.dtype]
-        return sum(out.values())
+                *_, k, n, _, _, few, rows = where
+                nbytes = source.panels.elements(self.target.tile_shape(source.dtype), k, n) * ITEMSIZE[source.dtype]
+                if not source.panels.wanted(k, n, few):
+                    continue
+                if id(s) in self.packable:
+                    kept[s.buffers[source.panels.param], where[:-2]] = nbytes
+                elif source.panels.each_time(n, rows):
+                    spare = max(spare, nbytes)
+        return sum(kept.values()) + spare
 
     def const(self, b: Buffer) -> np.ndarray:
         if b.name not in self._consts:
@@ -331,6 +337,7 @@ class _Binder:
             if s.barrier:
                 _wait(out)
             if isinstance(s, LoopStep):
+                _wait(out)                           # the body may pack over what the step before reads, or not run
                 out.append(self._loop(s))
             else:
                 self._calls(s, out)

@@ -160,7 +160,7 @@ def test_what_is_not_known_is_named_and_left_to_llvm() -> None:
     with pytest.raises(elf.NotLoadable, match="no entries \\['other'\\]"):
         elf.load(compiled(SOURCE, "k").data, ["other"])
     with pytest.raises(elf.NotLoadable, match="no library has the function gk_none"):
-        elf.library_function("gk_none")
+        elf.c_function("gk_none")
 
 
 def test_llvm_loads_what_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,6 +203,6 @@ def test_versions_are_read_without_importing() -> None:
         assert package.__version__ in text
 
 
-def test_library_functions_are_those_that_python_calls() -> None:
-    sine = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)(elf.library_function("sin"))
+def test_c_functions_are_those_that_python_calls() -> None:
+    sine = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)(elf.c_function("sin"))
     assert sine(0.5) == np.sin(0.5)

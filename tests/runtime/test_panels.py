@@ -1,6 +1,7 @@
 """Weights packed once: as fresh as the variables, shared, freed, and used by loops; the oracle is numpy."""
 import gc
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,8 +18,8 @@ from graphk.ir.ops.shape import gather, transpose
 from graphk.ir.ops.window import windows
 from graphk.ir.types import TensorType
 from graphk.passes.pipeline import run_passes
-from graphk.runtime.compile import Executable
-from graphk.runtime.executor import Executor
+from graphk.runtime.compile import Executable, _Binder
+from graphk.runtime.executor import Executor, Loop
 from graphk.runtime.writes import note_write
 
 n = sym("n")
@@ -203,3 +204,23 @@ def test_packed_bytes_are_told():
     width = exe.target.tile_shape("float32")[1]
     assert exe.packed_bytes({"n": 5}) == 21 * -(-37 // width) * width * 4 <= packed(exe)[0].nbytes
     assert exe.packed_bytes({"n": 3}) == 0
+
+
+def test_memory_that_steps_share_for_packing_is_told_once():
+    x, y, m = inp(n, 21), inp(21, 37), inp(37, 21)
+    exe = executable([x, y, m], [dot(dot(x, y), m)], {}, target=with_lanes(host_target(), 8))
+    exe([rows(2000, 21), rows(21, 37), rows(37, 21)])
+    assert exe._spare.nbytes - 64 == exe.packed_bytes({"n": 2000}) > 0
+    assert exe.packed_bytes({"n": 5}) == 0
+
+
+def test_a_loop_waits_for_the_step_before_it():
+    """Its body may pack where that step still reads panels; and a loop that does not run cannot wait for it."""
+    xs, h0, w = inp(n, 16), inp(16, 16), inp(16, 16)
+    h, m = inp(16, 16), inp(16, 16)
+    first = dot(xs, w)
+    last = scan(Graph((h, m), (dot(h, m),)), [h0], [], [w], length=3)[0]
+    exe = executable([xs, h0, w], [first, last], {})
+    steps = _Binder(exe, {"n": 2000})._steps([replace(s, barrier=False) for s in exe.program.steps])
+    assert any(isinstance(s, Loop) for s in steps)
+    assert all(before.barrier for before, s in zip(steps, steps[1:]) if isinstance(s, Loop))

@@ -32,7 +32,7 @@ def test_nothing_runs_and_nothing_escapes(outcomes, name):
     if name in HARMLESS:
         assert ended == "loaded", message
     elif name.startswith("onnx"):
-        assert ended in ("GraphkFormatError", "NotImplementedError") and "m" in message
+        assert ended in ("GraphkFormatError", "NotImplementedError") and len(message) > 30
     else:
         assert ended == "GraphkFormatError"
         assert not name.startswith(("hdf5", "archives")) or "/in/m." in message             # the file's name

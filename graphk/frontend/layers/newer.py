@@ -229,7 +229,7 @@ class _DotProduct(Layer):
         self.use_scale, self.dropout = use_scale, dropout
 
     def _scores(self, query: Tensor, key: Tensor) -> Tensor:
-        raise NotImplementedError
+        raise NotImplementedError(f"Layer {self.name}: {type(self).__name__} must define `_scores`.")
 
     def call(self, inputs: Any, training: Any = None) -> Tensor:
         query, value = inputs[0], inputs[1]

@@ -2,26 +2,26 @@
 
 In: a `Subject` and values of the symbolic dims.  Out: the seconds of one call, and of each step in it.  What always
 holds: the kernels run on arrays of their own (random inputs, copies of the variables), so nothing of the model changes;
-a step is timed by running it some more times at its place and dividing the difference, with the threads of a call.
+steps run one after the other, in order, with the threads and the data of a call, and what starting one costs is taken off.
 """
 from __future__ import annotations
 
+import ctypes
 import time
-from dataclasses import dataclass, replace
-from typing import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 
 from graphk.inspection.subjects import Subject
 from graphk.ir.dims import compile_dims
-from graphk.ir.node import Node
-from graphk.ir.program import AnyStep, Step
-from graphk.runtime.compile import Executable
+from graphk.runtime.compile import Bound, Executable
+from graphk.runtime.executor import pack_externs
 
-AGAIN = 16                         # further runs of a step
-SECONDS = 0.015                    # spent on one timing, at least
-ROUNDS = 15                        # of which the fastest counts, at least
-LIMIT = 0.05                       # a call that takes longer is not taken apart
+AGAIN = 16                         # runs of a short step in one timing
+SHORT = 2e-5                       # seconds
+SECONDS = 0.25                     # spent on calls, and on their steps, at least
+ROUNDS = 3                         # of which the fastest counts, at least
 ROOM = 1 << 30                     # bytes of variables that are copied at most
 
 
@@ -33,55 +33,36 @@ class Times:
 
 
 def measure(s: Subject, env: Mapping[str, int]) -> Times | None:
-    """The times at the sizes `env`; None where measuring would take long, or much memory."""
-    old = s.executable.variables
-    if sum(a.nbytes for a in old.values()) > ROOM:
+    """The times at the sizes `env`; None where variables are more than `ROOM` bytes."""
+    old = s.executable
+    if sum(a.nbytes for a in old.variables.values()) > ROOM:
         return None
-    variables = {node: aligned_copy(a) for node, a in old.items()}
-    inputs = [_some(b.type.dtype, compile_dims(b.type.shape)(env)) for b in s.executable.inputs]
-    whole = _Run(s, s.program.steps, variables, inputs)
-    whole.call()
-    call = fastest(whole)[0]
-    if call > LIMIT:
-        return None
-    return Times(call, tuple(_step(s, i, whole) for i in range(len(s.program.steps))))
+    exe = Executable(old.result, {node: aligned_copy(a) for node, a in old.variables.items()}, old.target, old.executor)
+    inputs = [_some(b.type.dtype, compile_dims(b.type.shape)(env)) for b in exe.inputs]
+    outputs = exe(inputs)
+    call, = _fastest([lambda: exe(inputs)])
+    externs = pack_externs([*inputs, *outputs])
+    once, often = exe.pieces(env), exe.pieces(env, AGAIN)
+    once[0].refresh(exe.executor)
+
+    def run(b: Bound) -> Callable[[], Any]:
+        return lambda: exe.executor.run(b.address, ctypes.addressof(externs), b.threads)
+    nothing, _, *first = _fastest([run(b) for b in once])
+    short = [t - nothing < SHORT for t in first]
+    again = _fastest([run(many if few else one) for few, one, many in zip(short, once[2:], often[2:])])
+    return Times(call, tuple(max(0., t - nothing) / (AGAIN if few else 1) for few, t in zip(short, again)))
 
 
-class _Run:
-    """Calls of an executable that runs other steps than the subject's own, threads and buffers being the same."""
-
-    def __init__(self, s: Subject, steps: Sequence[AnyStep], variables: Mapping[Node, np.ndarray],
-                 inputs: Sequence[np.ndarray]):
-        result = replace(s.executable.result, program=replace(s.program, steps=tuple(steps)))
-        self.executable = Executable(result, variables, s.executable.target, s.executable.executor)
-        self.variables, self.inputs = variables, inputs
-
-    def call(self) -> float:
-        start = time.perf_counter()
-        self.executable(self.inputs)
-        return time.perf_counter() - start
-
-
-def fastest(*runs: _Run) -> list[float]:
-    """The shortest call of each, taken in turns, so that what else the machine does meets all alike."""
+def _fastest(runs: Sequence[Callable[[], Any]]) -> list[float]:
+    """The shortest run of each, taken in turns, so that what else the machine does meets all alike."""
     best, start, rounds = [float("inf")] * len(runs), time.perf_counter(), 0
-    while rounds < ROUNDS or time.perf_counter() - start < SECONDS * len(runs):
-        best = [min(b, r.call()) for b, r in zip(best, runs)]
+    while rounds < ROUNDS or time.perf_counter() - start < SECONDS:
+        for i, run in enumerate(runs):
+            before = time.perf_counter()
+            run()
+            best[i] = min(best[i], time.perf_counter() - before)
         rounds += 1
     return best
-
-
-def _step(s: Subject, i: int, whole: _Run) -> float:
-    steps = s.program.steps
-    step = steps[i]
-    if isinstance(step, Step):
-        more = (replace(step, barrier=True, cost=0),) * AGAIN             # no cost: the threads stay those of a call
-        few, many = whole, _Run(s, (*steps[:i + 1], *more, *steps[i + 1:]), whole.variables, whole.inputs)
-    else:
-        few, many = (_Run(s, steps[:n], whole.variables, whole.inputs) for n in (i, i + 1))
-    many.call()
-    less, time_taken = fastest(few, many)
-    return max(0., time_taken - less) / (AGAIN if isinstance(step, Step) else 1)
 
 
 def _some(dtype: str, shape: tuple[int, ...]) -> np.ndarray:

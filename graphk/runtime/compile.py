@@ -219,11 +219,21 @@ class Executable:
         found = self._bound.get(key)
         if found is None:
             self.binds += 1
-            found = _Binder(self, env).run()
+            found = _Binder(self, env).whole()
             if len(self._bound) >= 64:
                 self._bound.clear()
             self._bound[key] = found
         return found
+
+    def pieces(self, env: Mapping[str, int], times: int = 1) -> list[Bound]:
+        """For measuring: nothing, what a call does before its steps (packs what loops read), then each step by itself,
+        so many times."""
+        binder = _Binder(self, env)
+        parts: list[list[Call | Loop]] = [binder.steps([s]) for s in self.program.steps]
+        parts[:0] = [], [*binder.first]
+        for part in parts:
+            _wait(part)
+        return [binder.bound(part * times) for part in parts]
 
     def arena(self, nbytes: int) -> int:
         """The arena's address; a larger arena makes earlier bindings invalid."""
@@ -319,10 +329,13 @@ class _Binder:
             place(b)
         return at, extern
 
-    def run(self) -> Bound:
-        exe = self.exe
-        steps = self._steps(exe.program.steps)
+    def whole(self) -> Bound:
+        steps = self.steps(self.exe.program.steps)
         steps[:0] = [replace(c, barrier=i == len(self.first)) for i, c in enumerate(self.first, 1)]
+        return self.bound(steps)
+
+    def bound(self, steps: Sequence[Call | Loop]) -> Bound:
+        exe = self.exe
         guards = [self._guard(b, False) for b in exe.inputs] + [self._guard(b, True) for b in exe.outputs]
         shapes = [(g.shape, np.dtype(g.dtype)) for g in guards[len(exe.inputs):]]
         return Bound(Binding(guards, self.patches, steps), shapes, self.threads, self.panels, self.keep)
@@ -331,7 +344,7 @@ class _Binder:
         return Guard(b.type.dtype, compile_dims(b.type.shape)(self.env), writeable)
 
     # -------------------------------------------------------------- steps
-    def _steps(self, steps: Sequence[AnyStep]) -> list[Call | Loop]:
+    def steps(self, steps: Sequence[AnyStep]) -> list[Call | Loop]:
         out: list[Call | Loop] = []
         for s in steps:
             if s.barrier:
@@ -412,7 +425,7 @@ class _Binder:
             for view in self._views(w):
                 self.addresses[view] = self.addresses[w]
         before = {w: len(self.windows.get(w, ())) for w in self.addresses}
-        body = self._steps(s.body)
+        body = self.steps(s.body)
         if body and isinstance(body[-1], Call):
             body[-1] = replace(body[-1], barrier=True)
         bumps = [(slot, -stride if s.reverse else stride) for (w, _, _), stride in zip(s.windows, strides)

@@ -221,6 +221,6 @@ def test_a_loop_waits_for_the_step_before_it():
     first = dot(xs, w)
     last = scan(Graph((h, m), (dot(h, m),)), [h0], [], [w], length=3)[0]
     exe = executable([xs, h0, w], [first, last], {})
-    steps = _Binder(exe, {"n": 2000})._steps([replace(s, barrier=False) for s in exe.program.steps])
+    steps = _Binder(exe, {"n": 2000}).steps([replace(s, barrier=False) for s in exe.program.steps])
     assert any(isinstance(s, Loop) for s in steps)
     assert all(before.barrier for before, s in zip(steps, steps[1:]) if isinstance(s, Loop))

@@ -116,6 +116,17 @@ def _vload(b: ir.IRBuilder, ops: Operands, args: tuple[ir.Value, ...], target: T
     return _from_storage(e, dtype, b.load(p, align=ITEMSIZE[dtype]))
 
 
+def _touch_rows(b: ir.IRBuilder, ops: Operands, args: tuple[ir.Value, ...], target: Target) -> None:
+    """Ask for the cache lines of element i and, by steps of the last operand, of the further rows of a tile."""
+    p, i, step = args
+    byte = I8T.as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [byte, I32T, I32T, I32T])
+    function = b.module.declare_intrinsic("llvm.prefetch", (byte,), kind)
+    for _ in range(target.tile("float32")[0]):
+        b.call(function, [b.bitcast(_element(b, p, i), byte), I32T(0), I32T(3), I32T(1)])
+        i = b.add(i, step)
+
+
 def _vstore(b: ir.IRBuilder, ops: Operands, args: tuple[ir.Value, ...], target: Target) -> None:
     e, dtype = Emitter(b, target.lanes), ops[0].dtype
     p = b.bitcast(_element(b, args[0], args[1]), e.type(storage(dtype)).as_pointer())
@@ -309,6 +320,7 @@ def _register() -> None:
         Block("vstore", 3, _memory_rule("pix", ""), _vstore),
         Block("vload_strided", 3, _memory_rule("pii", "v"), _vload_strided),
         Block("vstore_strided", 4, _memory_rule("piix", ""), _vstore_strided),
+        Block("touch_rows", 3, _memory_rule("pii", ""), _touch_rows),
         Block("vgather", 2, _memory_rule("pj", "v"), _vgather),
         Block("vscatter", 3, _memory_rule("pjx", ""), _vscatter),
         Block("viota", 1, lambda o, n: Operand(_ints_rule(o, n).dtype, n), _viota),

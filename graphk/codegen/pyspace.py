@@ -119,6 +119,7 @@ def _memory(lanes: int) -> dict[str, Callable[..., Any]]:
     return {
         "vload": lambda p, i: shape(p.view(i, lanes).copy()),
         "vstore": vstore,
+        "touch_rows": lambda p, i, step: None,
         "vgather": vgather,
         "vscatter": vscatter,
         "vload_strided": lambda p, i, s: vgather(p, np.array(indices(i, s))),

@@ -18,7 +18,7 @@ from graphk.codegen.emit import dim_code, short
 from graphk.codegen.panels import GEMV_ROWS, Panels
 from graphk.ir.dims import Dim, product, substitute, sym, symbols
 from graphk.ir.effects import Operand
-from graphk.ir.loop import Acc, Load, Loop, Stmt, coefficient
+from graphk.ir.loop import Acc, Load, Loop, Stmt, Store, coefficient, loads
 
 if TYPE_CHECKING:
     from graphk.codegen.cpu import Printer
@@ -286,6 +286,11 @@ class Tile:
         add("if first_ == 0:")
         add(f"    for z_ in range(0, MR_{t} * NR_{t}, V):")
         add(f"        vstore(tile, z_, {short(self.acc.dtype)}(0.0))")
+        add("if last_ == blocks_:")
+        lines.depth += 1
+        add(f"{self.m} = i_")
+        self.touch({self.n: sym("j_")})
+        lines.depth -= 1
         start, parts, step = substitute(a.index, {self.m: 0, self.n: 0, self.k: 0}), "1", "0"
         if len(self.contracted) > 1:                             # the loop around k runs inside the block
             loop = self.contracted[-2]
@@ -344,6 +349,7 @@ class Tile:
         lines.add(f"for i_ in range({first}, {last}, MR_{t}):")
         lines.depth += 1
         lines.add(f"mr_ = s_min({last} - i_, MR_{t})")
+        self.touch({self.m: sym("i_"), self.n: sym("j_")})
         lines.add(tile)
         lines.add("for r_ in range(mr_):")
         lines.depth += 1
@@ -415,6 +421,16 @@ class Tile:
             add(f"{axis} += {lanes}")
             p.lines.depth -= 1
         p.active, p.vectors, p.vec = False, set(), saved
+
+    def touch(self, where: dict[str, Dim]) -> None:
+        """Ask for what the epilogue of a tile at `where` will read and write, a line of each row: it comes while the
+        tile is computed (short products gain half of their time where results lie in memory)."""
+        known = {self.m, self.n, *(x.axis for x in self.outer), *self.printer.kernel.sizes}
+        found = [x for s in self.epilogue for x in [*loads(s), *([s] if isinstance(s, Store) else [])]]
+        for buffer, index in dict.fromkeys((x.buffer, x.index) for x in found):
+            if symbols(index) <= known and coefficient(index, self.n) == 1 and coefficient(index, self.m) != 0:
+                self.printer.lines.add(f"touch_rows({buffer}, {dim_of(substitute(index, where))}, "
+                                       f"{dim_of(coefficient(index, self.m))})")
 
     def row(self, source: str, lo: str, hi: str) -> None:
         """The epilogue on one row of results, which lie at `source` from column `lo` on."""

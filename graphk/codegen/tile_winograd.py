@@ -15,7 +15,7 @@ from graphk.codegen.emit import short
 from graphk.codegen.panels import Panels
 from graphk.codegen.target import block_tiles
 from graphk.codegen.tile import Tile, dim_of
-from graphk.ir.dims import Dim, substitute
+from graphk.ir.dims import Dim, substitute, sym
 from graphk.ir.loop import coefficient
 
 PAD = 16                          # elements between planes of one point: they shall not meet in one set of the cache
@@ -146,6 +146,11 @@ class Winograd(Tile):
         add("for tile_ in range(first_, last_):")
         lines.depth += 1
         self.place()
+        add(f"for r_ in range(s_min(h_ - y_, {m})):")
+        add(f"    {h} = y_ + r_")
+        lines.depth += 1
+        self.touch({self.m: sym("x_"), self.n: sym("j_")})
+        lines.depth -= 1
         add(f"winograd{m}_output(at(p_, (j_ - g_) // NR_{t} * {p} * ps_ + (tile_ - first_) * NR_{t}), ps_, ws)")
         add(f"for r_ in range(s_min(h_ - y_, {m})):")
         add(f"    {h} = y_ + r_")

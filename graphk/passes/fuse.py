@@ -95,6 +95,8 @@ class Fuser:
             why = domain.unwritten(node)
         if not why and node in domain.prologue:
             why = self._no_prologue(node, outside)
+        elif not why:
+            why = self._parts_rows(node, consumers)
         if not why and self._cyclic([*group.nodes, node]):
             why = "the group would depend on itself through another kernel"
         if why:
@@ -134,6 +136,20 @@ class Fuser:
                 if i not in seen and i not in self.generated and is_pointwise(i):
                     seen.add(i)
                     stack.append(i)
+        return ""
+
+    def _parts_rows(self, node: Node, consumers: list[Node]) -> str:
+        """Why a slice should not be read in place by the epilogue of a product; '' if it may."""
+        if node.op.name != "slice" or node.shape[1:-1] == node.inputs[0].shape[1:-1]:
+            return ""
+        stack, seen = list(consumers), {node}
+        while stack:
+            for i in stack.pop().inputs:
+                if i.op.name == "dot" and i.shape[:-1] == node.shape[:-1] and i.inputs[0].op.name != "windows":
+                    return "its places lie apart: the rows of a product beside it would be many loops instead of one"
+                if i not in seen and is_pointwise(i):
+                    stack.append(i)
+                seen.add(i)
         return ""
 
     def _refuse(self, node: Node, group: Group, why: str) -> bool:

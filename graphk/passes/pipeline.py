@@ -22,6 +22,7 @@ from graphk.passes.scans import scans
 from graphk.passes.schedule import schedule
 from graphk.passes.shapes import shapes
 from graphk.passes.simplify import simplify
+from graphk.passes.slices import slices
 from graphk.passes.specialize import specialize
 from graphk.passes.widen import widen
 
@@ -56,6 +57,7 @@ PASSES = (
     Pass("decompose", lambda g, s: decompose(g), (verify.no_composites,)),
     Pass("widen", lambda g, s: widen(g), (verify.no_narrow,)),
     Pass("simplify2", lambda g, s: simplify(g, composites=False)),
+    Pass("slices", lambda g, s: slices(g)),
     Pass("fuse", _fuse),
     Pass("lower", lambda g, s: lower(g, s.notes)),
     Pass("schedule", lambda p, s: schedule(p)),

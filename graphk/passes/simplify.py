@@ -103,9 +103,15 @@ def _transposed_dot(node: Node, **_: Node) -> Node | None:
 
 
 def _windows_of_one(node: Node, x: Node) -> Node | None:
-    """Windows of one place each, one behind the other, are their operand."""
-    if any(k != 1 for k in (*node.attr("sizes"), *node.attr("strides"))):
+    """Windows of one place each are their operand, or evenly spaced places of it: these are gathered once for all that
+    read them, and become the rows of plain products."""
+    axes, strides = node.attr("axes"), node.attr("strides")
+    if any(k != 1 for k in node.attr("sizes")):
         return None
+    if any(s != 1 for s in strides):
+        sizes = tuple(node.shape[a] if a in axes else d for a, d in enumerate(x.shape))
+        steps = tuple(strides[axes.index(a)] if a in axes else 1 for a in range(x.ndim))
+        x = shape.slice_op(x, starts=(0,) * x.ndim, sizes=sizes, steps=steps)
     return shape.reshape(x, shape=node.shape)
 
 

@@ -21,7 +21,8 @@ from graphk.ir.types import TensorType
 from graphk.passes.autodiff import gradients
 from tests.graphs import random_graph
 
-NOT_LOWERED = {"phase_select": "its phase is a `phase` node in practice, which `specialize` removes"}
+NOT_LOWERED = dict.fromkeys(("phase_select", "phase_gate"),
+                            "its phase is a `phase` node in practice, which `specialize` removes")
 
 
 def f32(*shape: Dim) -> TensorType:

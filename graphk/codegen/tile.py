@@ -426,7 +426,8 @@ class Tile:
         """Ask for what the epilogue of a tile at `where` will read and write, a line of each row: it comes while the
         tile is computed (short products gain half of their time where results lie in memory)."""
         known = {self.m, self.n, *(x.axis for x in self.outer), *self.printer.kernel.sizes}
-        found = [x for s in self.epilogue for x in [*loads(s), *([s] if isinstance(s, Store) else [])]]
+        found: list[Load | Store] = [x for s in self.epilogue for x in loads(s)]
+        found += [s for s in self.epilogue if isinstance(s, Store)]
         for buffer, index in dict.fromkeys((x.buffer, x.index) for x in found):
             if symbols(index) <= known and coefficient(index, self.n) == 1 and coefficient(index, self.m) != 0:
                 self.printer.lines.add(f"touch_rows({buffer}, {dim_of(substitute(index, where))}, "

@@ -2,7 +2,7 @@
 
 In: a `Subject` and values of the symbolic dims.  Out: the seconds of one call, and of each step in it.  What always
 holds: the kernels run on arrays of their own (random inputs, copies of the variables), so nothing of the model changes;
-steps run one after the other, in order, with the threads and the data of a call, and what starting one costs is taken off.
+steps run one after the other, in order, with threads and data of a call, and what starting one costs is taken off.
 """
 from __future__ import annotations
 

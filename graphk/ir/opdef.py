@@ -261,15 +261,15 @@ def reduction(name: str, *, ref: Callable[..., Any], scalar: Any, vjp: Any = ZER
 
 
 def composite(name: str, expand: Callable[..., Node], *, ref: Callable[..., Any], dtype: str = "any",
-              samples: Any = None, doc: str = "") -> OpDef:
-    """An op that is other ops: its type and gradient come from `expand`; `decompose` removes it."""
+              vjp: Any = None, samples: Any = None, doc: str = "") -> OpDef:
+    """An op that is other ops: its type, and without a `vjp` its gradient, are those of `expand`, until `decompose`."""
     def infer(*ts: TensorType, **attrs: Any) -> Type:
         for t in ts:
             require(f"`{name}`", dtype, t)
         from graphk.ir.ops.leaves import fresh_input
         return expand(*[fresh_input(t) for t in ts], **attrs).type
 
-    return register(OpDef(name, "composite", infer, ref, None, expand=expand, samples=samples, doc=doc))
+    return register(OpDef(name, "composite", infer, ref, vjp, expand=expand, samples=samples, doc=doc))
 
 
 __all__ = ["OpDef", "REGISTRY", "ZERO_GRAD", "register", "get_op", "leaf", "const", "as_node", "const_value",

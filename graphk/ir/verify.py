@@ -210,9 +210,9 @@ RULES: tuple[Rule, ...] = (operands_first, inputs_declared, nodes_interned, type
 
 # ------------------------------------------------------------------ what passes ensure
 def no_phase(graph: Graph) -> Iterator[Broken]:
-    """The learning phase is a constant: no `phase` and no `phase_select` is left."""
+    """The learning phase is a constant: nothing that depends on it is left."""
     for node in (*graph.inputs, *graph.nodes()):
-        if node.op.name in ("phase", "phase_select"):
+        if node.op.name in ("phase", "phase_select", "phase_gate"):
             yield Broken(node, "the learning phase must be a constant by now")
 
 

@@ -2,7 +2,7 @@
 
 In: a scalar (or any) node and the nodes to differentiate by.  Out: nodes for the gradients, None where
 there is no path.  What always holds: reverse mode, each op's own `vjp` applied once per node in reverse
-topological order; composites are differentiated through their expansion; a scan's gradient is a
+topological order; composites without one are differentiated through their expansion; a scan's gradient is a
 scan in the other direction over saved carries.
 """
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _node_vjp(node: Node, g: Node, grads: dict[Node, Node], parts: dict[Node, di
         at = node.attr("index")
         slot[at] = add(slot[at], g) if at in slot else g
         return
-    if op.expand is not None:
+    if op.expand is not None and op.vjp is None:
         found = _through(node, g)
     elif op.vjp is None:
         raise NotImplementedError(f"the op `{op.name}` has no gradient")

@@ -127,18 +127,22 @@ def _fold_of_one(node: Node, x: Node) -> Node | None:
 
 
 def _dot_of_reshape(node: Node, **_: Node) -> Node | None:
-    """dot(reshape(a), b) where the reshape only put in axes of extent 1 that are contracted: they sum nothing."""
+    """dot(reshape(a), b) without axes of extent 1: those contracted sum nothing, a reshape's are the result's."""
     args, contract, batch = list(node.inputs), list(node.attr("contract")), list(node.attr("batch"))
     one = [i for i, (p, q) in enumerate(zip(*contract)) if args[0].shape[p] == 1 and args[1].shape[q] == 1]
-    if not one or all(x.op.name != "reshape" for x in args):
+    free = [[a for a in range(x.ndim) if a not in (*p, *q)] for x, p, q in zip(args, contract, batch)]
+    own = [{a for a in axes if x.shape[a] == 1} if x.op.name == "reshape" else set() for axes, x in zip(free, args)]
+    own = [set() if len(ones) == len(axes) else ones for ones, axes in zip(own, free)]      # a product keeps its rows
+    if all(x.op.name != "reshape" for x in args) or not (one or own[0] or own[1]):
         return None
     for side, x in enumerate(args):
-        gone = {contract[side][i] for i in one}
+        gone = {contract[side][i] for i in one} | own[side]
         left = [a for a in range(x.ndim) if a not in gone]
         args[side] = shape.reshape(x, shape=tuple(x.shape[a] for a in left))
         contract[side] = tuple(left.index(a) for i, a in enumerate(contract[side]) if i not in one)
         batch[side] = tuple(left.index(a) for a in batch[side])
-    return dot(*args, contract=tuple(contract), batch=tuple(batch))
+    out = dot(*args, contract=tuple(contract), batch=tuple(batch))
+    return out if out.shape == node.shape else shape.reshape(out, shape=node.shape)
 
 
 def _sum_of_embeds(node: Node) -> Node | None:

@@ -23,7 +23,7 @@ def slices(graph: Graph) -> Graph:
             return _rows(x, cut)
         if x.op.kind != "elementwise":
             return None
-        parts = [narrowed(i, cut) if i.type.shape == x.shape else None for i in x.inputs]
+        parts = [narrowed(i, cut) if i.shape == x.shape else None for i in x.inputs]
         if not any(parts):
             return None
         with origin(like=x, rule="slices"):

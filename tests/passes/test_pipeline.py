@@ -1,6 +1,7 @@
 """The pass manager: order, verification after each pass that changed something, promises that add up, records."""
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from graphk.ir import verify
@@ -10,9 +11,16 @@ from graphk.ir.ops import elementwise as ew, nn
 from graphk.ir.ops.control import phase_select
 from graphk.ir.ops.leaves import learning_phase, new_input
 from graphk.ir.program import Program
+from graphk.ir.types import TensorType
+from graphk.ir.dims import sym
 from graphk.passes import pipeline
+from graphk.passes.autodiff import gradients
 from graphk.passes.pipeline import PASSES, Pass, run_passes
+from graphk.runtime.compile import Executable
 from tests.programs import f32, mlp_train, scan_graph
+
+
+n = sym("n")
 
 
 def small() -> Graph:
@@ -80,6 +88,21 @@ def test_what_did_not_change_is_not_verified_again(monkeypatch):
     insert(monkeypatch, "shapes", Pass("nothing", lambda g, s: g))
     run_passes(small())
     assert "nothing" not in checked and {"decompose", "fuse", "lower", "schedule", "memory"} <= set(checked)
+
+
+def test_the_branch_not_taken_has_no_gradient():
+    """Nothing of it is computed, and infinite values in it make no NaN (TensorFlow's rule for `in_train_phase`)."""
+    x, w = new_input(TensorType("float32", (n, 4))), new_input(TensorType("float32", (4,)))
+    other = ew.mul(ew.log(x), w)
+    y = phase_select(learning_phase(), ew.mul(x, 3.0), ew.sub(other, ew.div(1.0, x)))
+    graph = Graph((x, w), tuple(gradients(y, [x, w])))
+    zeros, ones = np.zeros((2, 4), "f"), np.ones(4, "f")
+    result = run_passes(graph, phase=1)
+    dx, dw = Executable(result, {})([zeros, ones])
+    assert (dx == 3).all() and (dw == 0).all()
+    assert not {"log", "div"} & {node.op.name for r in result.records[:1] for node in r.after.nodes()}
+    dx, dw = Executable(run_passes(graph, phase=0), {})([zeros + 2, ones])
+    assert np.allclose(dx, 1 / 2 + 1 / 4) and np.allclose(dw, 2 * np.log(2))
 
 
 def test_the_phase_reaches_specialize():

@@ -450,13 +450,14 @@ def normalize_batch_in_training(x: Tensor, gamma: Tensor | None, beta: Tensor | 
     ([[-1.0], [1.0]], [2.0], [1.0])
     """
     axes = list(reduction_axes)
-    m, v = mean(x, axes), var(x, axes)
-    full = tuple(1 if i in {a % x.ndim for a in axes} else d for i, d in enumerate(node_of(x).shape))
+    m, v = mean(x, axes, keepdims=True), var(x, axes, keepdims=True)
+    full = node_of(m).shape
+    own = tuple(d for i, d in enumerate(full) if i not in {a % x.ndim for a in axes})
 
     def spread(t: Tensor | None) -> Tensor | None:
         return None if t is None else Tensor(sh.reshape(t.node, shape=full))
-    normed = batch_normalization(x, spread(m), spread(v), spread(beta), spread(gamma), epsilon=epsilon)
-    return normed, m, v
+    normed = batch_normalization(x, m, v, spread(beta), spread(gamma), epsilon=epsilon)
+    return normed, Tensor(sh.reshape(m.node, shape=own)), Tensor(sh.reshape(v.node, shape=own))
 
 
 def batch_normalization(x: Tensor, mean: Any, var: Any, beta: Any, gamma: Any, axis: int = -1,

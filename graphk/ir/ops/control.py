@@ -34,7 +34,7 @@ def _phase_infer(p: TensorType, a: TensorType, b: TensorType) -> TensorType:
 
 def _phase_vjp(g: Node, y: Node, p: Node, a: Node, b: Node) -> list[Node | None]:
     from graphk.ir.opdef import unbroadcast
-    return [None, unbroadcast(phase_select(p, g, 0.0), a), unbroadcast(phase_select(p, 0.0, g), b)]
+    return [None, unbroadcast(phase_gate(p, g, train=True), a), unbroadcast(phase_gate(p, g, train=False), b)]
 
 
 phase_select: OpDef = register(OpDef(
@@ -43,6 +43,13 @@ phase_select: OpDef = register(OpDef(
     samples=lambda rng: [([np.array(p, np.int32), rng.standard_normal((3, 4)).astype("float32"),
                            rng.standard_normal(4).astype("float32")], {}) for p in (0, 1)],
     doc="The first value in the training phase, the second in the test phase; `specialize` removes it."))
+
+phase_gate: OpDef = register(OpDef(
+    "phase_gate", "control", lambda p, g, train: g, vjp=lambda g, y, p, x, train: [None, phase_gate(p, g, train=train)],
+    ref=lambda p, g, train: g if bool(p) == train else np.zeros_like(g),
+    samples=lambda rng: [([np.array(p, np.int32), rng.standard_normal((3, 4)).astype("float32")], {"train": train})
+                         for p in (0, 1) for train in (False, True)],
+    doc="A gradient in one phase, none in the other; `specialize` removes it."))
 
 
 # ------------------------------------------------------------------ scan

@@ -121,6 +121,12 @@ def _variance(x: Node, axes: tuple[int, ...], keepdims: bool) -> Node:
     return _mean(square(centred), axes, keepdims)
 
 
+def _variance_vjp(g: Node, y: Node, x: Node, axes: tuple[int, ...], keepdims: bool) -> list[Node | None]:
+    """2 (x - mean) / count · g: what would flow through the mean adds up to nothing."""
+    each = div(mul(g, 2.0), count(x, axes, x.dtype))
+    return [mul(spread(each, x, axes), sub(x, _mean(x, axes, True)))]
+
+
 def _mean_ref(x: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> Any:
     """numpy's mean without its warning where there is nothing to average (NaN, as compiled)."""
     return np.sum(x, axis=axis, keepdims=keepdims) / np.prod([x.shape[a] for a in axis], dtype=x.dtype)
@@ -133,7 +139,7 @@ def _variance_ref(x: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> Any:
 mean_op: OpDef = composite("mean", _mean, dtype="floating", ref=_along(_mean_ref), samples=_samples,
                          doc="The arithmetic mean along axes.")
 variance_op: OpDef = composite("variance", _variance, dtype="floating", ref=_along(_variance_ref), samples=_samples,
-                        doc="The biased variance along axes (two passes: exact for large means).")
+                        vjp=_variance_vjp, doc="The biased variance along axes (two passes: exact for large means).")
 
 
 def floating(x: NodeLike) -> Node:

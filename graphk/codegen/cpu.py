@@ -238,9 +238,7 @@ class Printer(Spelling):
         self.header("k_0")
         self.statements(lets)
         parts = (self, outer, (nest, inner), contracted, operands, acc, epilogue)
-        t: Tile = Winograd(*parts) if self.kernel.schedule.kind != "tile" else Tile(*parts)
-        if not isinstance(t, Winograd) and Places.fits(t):
-            t = Places(*parts)
+        t = {"tile": Tile, "blocks": Places}.get(self.kernel.schedule.kind, Winograd)(*parts)
         t.print()
         return Source(self.lines.text(), ("k_0",), (True,), t.workspace, t.kept, acc.dtype)
 

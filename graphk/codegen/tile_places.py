@@ -1,12 +1,12 @@
-"""Contractions over the places of images as CPU source: the gradients of convolutions' weights.
+"""Contractions over many places as CPU source: the gradients of weights that many pixels or steps share.
 
-In: a kernel with the schedule `tile(m, n, k)` whose contracted axes are images, rows and places of a row, and whose
-rows of A are neighbours in memory.  Out: the body of its one entry.  What always holds: as in `tile`, each element is
-one chain of multiply-adds in the order of the contracted loops.
+In: a kernel with the schedule `blocks(m, n, k)`, whose rows of A are neighbours in memory; its contracted axes are
+images, rows and places of a row, or one long axis of places.  Out: the body of its one entry.  What always holds: as
+in `tile`, each element is one chain of multiply-adds in the order of the contracted loops.
 
-For each block of a few rows of an image and each panel of B: the panel packed, then all results of the panel, whose
-sums stay in the workspace until the last image. So the operands are read from memory once, and a block of both stays
-in the first cache.
+For each block of places (a few rows of an image) and each panel of B: the panel packed, then all results of the panel,
+whose sums stay in the workspace until the last block. So the operands are read from memory once, and a block of both
+stays in the first cache. Of one long axis, the block's rows of A are packed, too.
 """
 from __future__ import annotations
 
@@ -26,30 +26,25 @@ PLACES = 192                      # of a block: 12 KB of a panel, and as many li
 
 @dataclass(frozen=True, slots=True)
 class PlacesSpace:
-    """A packed panel of one block, then the results of all panels."""
+    """A packed panel of one block, then the results of all panels, then packed rows of A."""
     k: Dim
     n: Dim
     free: Dim
     m: Dim
+    packed: Dim                                          # rows of A, or 0
 
     def dims(self) -> tuple[Dim, ...]:
-        return self.k, self.n, self.free, self.m
+        return self.k, self.n, self.free, self.m, self.packed
 
     def elements(self, tile: tuple[int, int], values: Sequence[int]) -> int:
         """Elements per thread for the run-time values of `dims()`."""
-        (k, n, free, m), (mr, nr) = values, tile
-        return max(1, PLACES // max(k, 1)) * k * nr + -(-n // nr) * nr * free * -(-m // mr) * mr
+        (k, n, free, m, packed), (mr, nr) = values, tile
+        return max(1, PLACES // max(k, 1)) * k * nr + -(-n // nr) * nr * free * -(-m // mr) * mr \
+            + PLACES * -(-packed // mr) * mr
 
 
 class Places(Tile):
     """The source of one such contraction."""
-
-    @staticmethod
-    def fits(tile: Tile) -> bool:
-        """Whether a contraction is one: several contracted loops, both operands in memory, A contiguous along m."""
-        a, b = (x.load for x in tile.operands)
-        return a is not None and b is not None and len(tile.contracted) > 1 and not tile.bound \
-            and coefficient(a.index, tile.m) == 1 and coefficient(a.index, tile.k) != 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -73,8 +68,15 @@ class Places(Tile):
 
     @property
     def workspace(self) -> PlacesSpace:                                     # type: ignore[override]
-        return PlacesSpace(self.contracted[-1].extent, self.loops[1].extent, product([x.extent for x in self.free]),
-                           self.loops[0].extent)
+        m, n = (x.extent for x in self.loops)
+        if self.is_single:
+            return PlacesSpace(1, n, 1, m, m)
+        return PlacesSpace(self.contracted[-1].extent, n, product([x.extent for x in self.free]), m, 0)
+
+    @property
+    def is_single(self) -> bool:
+        """Whether the places are one axis: then each is a row of a block."""
+        return len(self.contracted) == 1
 
     @property
     def kept(self) -> Panels | None:
@@ -82,11 +84,12 @@ class Places(Tile):
 
     def print(self) -> None:
         lines, t = self.printer.lines, short(self.acc.dtype)
-        add, depth, rows = lines.add, lines.depth, self.contracted[-2]
+        add, depth, rows = lines.add, lines.depth, self.contracted[-1 if self.is_single else -2]
         slot = len(self.printer.kernel.params) + len(self.printer.kernel.sizes)
         for line in (f"ws = at(ptr_{t}(args, {slot}), tid * arg_i64(args, {slot + 1}))",
                      f"m_ = {dim_of(self.loops[0].extent)}", f"n_ = {dim_of(self.loops[1].extent)}",
-                     f"k_ = {dim_of(self.contracted[-1].extent)}", f"rows_ = {dim_of(rows.extent)}",
+                     f"k_ = {1 if self.is_single else dim_of(self.contracted[-1].extent)}",
+                     f"rows_ = {dim_of(rows.extent)}",
                      f"some_ = s_max({PLACES} // s_max(k_, 1), 1)"):
             add(line)
         self.strides()
@@ -102,6 +105,8 @@ class Places(Tile):
         add("for first_ in range(0, rows_, some_):")
         lines.depth += 1
         add("last_ = s_min(rows_, first_ + some_)")
+        if self.is_single:
+            self.pack_block(t)
         self.over_results(t, self.pack, self.product)
         lines.depth = depth
         self.over_results(t, None, self.finish)
@@ -141,18 +146,37 @@ class Places(Tile):
 
     def pack(self, t: str) -> None:
         """The block's rows of one panel."""
-        add, b, row = self.printer.lines.add, self.operands[1].load, self.contracted[-2].axis
+        add, b = self.printer.lines.add, self.operands[1].load
         assert b is not None
+        if self.is_single:
+            add(f"pack_b(at({b.buffer}, {self.base(b)} + first_ * rsb_ + j_ * csb_), rsb_, csb_, last_ - first_, nc_, "
+                "ws)")
+            return
+        row = self.contracted[-2].axis
         add(f"for {row} in range(first_, last_):")
         add(f"    pack_b(at({b.buffer}, {self.base(b)} + j_ * csb_), rsb_, csb_, k_, nc_, "
             f"at(ws, ({row} - first_) * k_ * NR_{t}))")
 
     def product(self, t: str) -> None:
-        a, row = self.operands[0].load, self.contracted[-2].axis
+        a = self.operands[0].load
         assert a is not None
+        if self.is_single:
+            self.printer.lines.add(f"gemm_tile_add(at(ap_, (i_ - m0) * (last_ - first_)), 1, MR_{t}, mr_, ws, "
+                                   "last_ - first_, tile, 1, 0)")
+            return
+        row = self.contracted[-2].axis
         start = substitute(a.index, {self.m: 0, self.k: 0, row: sym("first_")})
         self.printer.lines.add(f"gemm_tile_add(at({a.buffer}, {dim_of(start)} + i_ * rsa_), rsa_, csa_, mr_, ws, k_, "
                                f"tile, last_ - first_, {dim_of(coefficient(a.index, row))})")
+
+    def pack_block(self, t: str) -> None:
+        """The block's rows of A in tiles of MR: read by columns, its lines would share few sets of the caches."""
+        a = self.operands[0].load
+        assert a is not None
+        self.printer.lines.add("ap_ = at(sums_, size_)")
+        self.printer.lines.add(f"for i_ in range(m0, m1, MR_{t}):")
+        self.printer.lines.add(f"    pack_a(at({a.buffer}, {self.base(a)} + first_ * csa_ + i_ * rsa_), rsa_, csa_, "
+                               f"s_min(m1 - i_, MR_{t}), last_ - first_, at(ap_, (i_ - m0) * (last_ - first_)))")
 
     def finish(self, t: str) -> None:
         lines = self.printer.lines

@@ -15,7 +15,8 @@ import numpy as np
 
 from graphk.inspection.subjects import Subject
 from graphk.ir.dims import compile_dims
-from graphk.runtime.compile import Bound, Executable
+from graphk.runtime.bind import Binder, Bound
+from graphk.runtime.compile import Executable
 from graphk.runtime.executor import pack_externs
 
 AGAIN = 16                         # runs of a short step in one timing
@@ -42,7 +43,7 @@ def measure(s: Subject, env: Mapping[str, int]) -> Times | None:
     outputs = exe(inputs)
     call, = _fastest([lambda: exe(inputs)])
     externs = pack_externs([*inputs, *outputs])
-    once, often = exe.pieces(env), exe.pieces(env, AGAIN)
+    once, often = Binder(exe, env).pieces(), Binder(exe, env).pieces(AGAIN)
     once[0].refresh(exe.executor)
 
     def run(b: Bound) -> Callable[[], Any]:

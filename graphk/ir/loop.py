@@ -141,8 +141,9 @@ class Schedule:
     """How loops become code: `kind` and the axes it speaks of.
 
     map(p, v): axis p in parallel, axis v in vectors; rows / columns(p, v): the same, with reductions;
-    tile(m, n, k): a matrix product in register tiles; winograd2, winograd4(m, n, k): the same of a 3x3 convolution, in
-    Winograd's way with output tiles of 2x2 or 4x4; serial(): one thread.
+    tile(m, n, k): a matrix product in register tiles; blocks(m, n, k): the same, block after block of k;
+    winograd2, winograd4(m, n, k): the same of a 3x3 convolution, in Winograd's way with output tiles of 2x2 or 4x4;
+    serial(): one thread.
     """
     kind: str
     axes: tuple[str, ...] = ()
@@ -153,7 +154,7 @@ class Schedule:
     @property
     def tiled(self) -> bool:
         """Whether the kernel is a contraction: operands are read many times, a tile's results at a time."""
-        return self.kind in ("tile", "winograd2", "winograd4")
+        return self.kind in ("tile", "blocks", "winograd2", "winograd4")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from graphk.ir.loop import (COMBINE, Acc, Expr, Index, Kernel, Let, Lit, Load, L
 from graphk.ir.node import Node
 from graphk.ir.scalar_rules import EVERY, FLOATS, HELD, INTS, NUMBERS, result_dtype
 
-SCHEDULES = {"map": 2, "rows": 2, "columns": 2, "chunks": 2, "tile": 3, "winograd2": 3, "winograd4": 3,
-             "serial": 0}                                          # kind: number of axes
+SCHEDULES = {"map": 2, "rows": 2, "columns": 2, "chunks": 2, "tile": 3, "blocks": 3, "winograd2": 3,
+             "winograd4": 3, "serial": 0}                                          # kind: number of axes
 KERNEL_RULES = {
     "names": "every name is defined before it is used, and once where it is visible",
     "dtypes": "operands have the dtypes that the scalar table asks for, stored values those of their buffers",

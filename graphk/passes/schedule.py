@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from typing import Mapping
 
-from graphk.ir.dims import Dim, dim_max, floordiv, substitute, sym
+from graphk.ir.dims import Dim, DimExpr, dim_max, floordiv, substitute, sym, symbols
 from graphk.ir.effects import Operand, contracted_loops, contraction_operands
 from graphk.ir.loop import (Acc, Kernel, Let, Load, Loop, Param, Ref, Schedule, Stmt, Store, Update,
                             coefficient, loads, walk)
@@ -17,6 +18,7 @@ from graphk.ir.program import AnyStep, LoopStep, Program
 from graphk.passes.kernels import map_dims, rename_names
 from graphk.passes.winograd import in_winograds_way
 
+MANY, SEVERAL = 1024, 16          # steps of a contraction in all, or for each of a batch
 CHUNK, CHUNK_ROWS = 16384, 64     # elements, or rows, that one partial result of a full reduction covers
 
 
@@ -29,7 +31,8 @@ def _step(s: AnyStep) -> AnyStep:
     if isinstance(s, LoopStep):
         return replace(s, body=tuple(_step(x) for x in s.body))
     kernel = schedule_kernel(s.kernel)
-    return replace(s, kernel=in_winograds_way(kernel, dict(zip(kernel.sizes, s.sizes))))
+    sizes = dict(zip(kernel.sizes, s.sizes))
+    return replace(s, kernel=in_blocks(in_winograds_way(kernel, sizes), sizes))
 
 
 @lru_cache(maxsize=1024)
@@ -138,6 +141,32 @@ def _perfect_nest(kernel: Kernel) -> tuple[list[str], tuple[Stmt, ...]]:
         axes.append(body[0].axis)
         body = body[0].body
     return axes, body
+
+
+def in_blocks(kernel: Kernel, sizes: Mapping[str, Dim]) -> Kernel:
+    """`kernel` with the schedule for many places: a product contracted over several loops or one long one, of operands
+    in memory, the first contiguous along its rows, the second the same for all outer loops."""
+    if kernel.schedule is None or kernel.schedule.kind != "tile":
+        return kernel
+    m, _, k = kernel.schedule.axes
+    axes, body = _perfect_nest(kernel)
+    loops = contracted_loops(Loop("", 1, body))
+    parts = contraction_operands(loops[-1])
+    a, b = (x.load for x in parts) if parts else (None, None)
+    if a is None or b is None or coefficient(a.index, m) != 1 or coefficient(a.index, k) == 1:
+        return kernel
+    if len(loops) == 1 and (len(axes) > 2 or not _is_long(substitute(loops[0].extent, sizes))):
+        return kernel
+    if set(axes[:-2]) & symbols(b.index):
+        return kernel
+    return replace(kernel, schedule=Schedule("blocks", kernel.schedule.axes))
+
+
+def _is_long(extent: Dim) -> bool:
+    """Whether a contracted axis is worth blocks: several steps for each of a batch, or many."""
+    if not isinstance(extent, DimExpr):
+        return extent >= MANY
+    return any(abs(factor) >= SEVERAL or len(dims) > 1 for dims, factor in extent.terms)
 
 
 # ------------------------------------------------------------------ full reductions

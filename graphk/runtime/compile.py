@@ -19,15 +19,14 @@ from graphk.ir.dims import Dim, DimExpr, compile_dims, evaluate, substitute, sym
 from graphk.ir.effects import root_of
 from graphk.ir.loop import Kernel
 from graphk.ir.node import Graph, Node, origin_of
-from graphk.ir.program import AnyStep, Buffer, LoopStep, Program, Step, flat_steps
+from graphk.ir.program import AnyStep, Buffer, Program, Step, flat_steps
 from graphk.ir.types import ITEMSIZE
 from graphk.passes.pipeline import Result, run_passes
 from graphk.passes.shapes import required_equal
-from graphk.runtime.executor import Binding, Call, Executor, Guard, Loop, Patch, default_executor, native_job
-from graphk.runtime.panels import Matrix, Panels, pack_job, packable, writes_variables
-from graphk.runtime.writes import Writes, new_number, note_write
-
-SMALL_COST = 1_500_000           # scalar operations (about 20 us) below which one thread is faster than two
+from graphk.runtime.bind import Binder, Bound
+from graphk.runtime.executor import Executor, default_executor, native_job
+from graphk.runtime.panels import packable, writes_variables
+from graphk.runtime.writes import Writes, new_number
 
 
 @dataclass(frozen=True)
@@ -43,37 +42,6 @@ def compile_kernels(kernels: Sequence[Kernel], target: Target) -> dict[Kernel, C
     tables = cache.get_kernels([(s.text, s.entries, target) for s in sources.values()])
     return {k: Compiled(s, tuple(table[e] for e in s.entries))
             for (k, s), table in zip(sources.items(), tables, strict=True)}
-
-
-class Bound:
-    """An executable at given dims: argument slots, the executor's binding, and shapes of the outputs."""
-    __slots__ = ("binding", "address", "outputs", "threads", "panels", "seen", "keep")
-
-    def __init__(self, binding: Binding, outputs: list[tuple[tuple[int, ...], np.dtype[Any]]], threads: int,
-                 panels: list[Panels], keep: list[Any]):
-        self.binding = binding
-        self.address = binding.address
-        self.outputs = outputs
-        self.threads = threads
-        self.panels = panels
-        self.seen = -1
-        self.keep = keep
-
-    def refresh(self, executor: Executor) -> None:
-        """Pack again what other programs, or the user, may have written since."""
-        now = Writes.last
-        for p in self.panels:
-            p.refresh(executor)
-        self.seen = now
-
-    def note_own_write(self) -> None:
-        """The latest write is this program's, which writes none of the matrices that it keeps packed."""
-        now = note_write()
-        for p in self.panels:
-            if p.seen == now - 1:
-                p.seen = now
-        if self.seen == now - 1:
-            self.seen = now
 
 
 class Executable:
@@ -101,6 +69,7 @@ class Executable:
         self._bound: dict[tuple[int, ...], Bound] = {}
         self._arena = np.empty(0, np.uint8)
         self._spare = np.empty(0, np.uint8)
+        self._scratch = np.empty(0, np.uint8)
         self._dims = compile_dims(self._all_dims())
         self._externs = (ctypes.c_int64 * (len(self.inputs) + len(self.outputs)))()
         self._externs_at = ctypes.addressof(self._externs)
@@ -219,21 +188,11 @@ class Executable:
         found = self._bound.get(key)
         if found is None:
             self.binds += 1
-            found = _Binder(self, env).whole()
+            found = Binder(self, env).whole()
             if len(self._bound) >= 64:
                 self._bound.clear()
             self._bound[key] = found
         return found
-
-    def pieces(self, env: Mapping[str, int], times: int = 1) -> list[Bound]:
-        """For measuring: nothing, what a call does before its steps (packs what loops read), then each step by itself,
-        so many times."""
-        binder = _Binder(self, env)
-        parts: list[list[Call | Loop]] = [binder.steps([s]) for s in self.program.steps]
-        parts[:0] = [], [*binder.first]
-        for part in parts:
-            _wait(part)
-        return [binder.bound(part * times) for part in parts]
 
     def arena(self, nbytes: int) -> int:
         """The arena's address; a larger arena makes earlier bindings invalid."""
@@ -249,6 +208,12 @@ class Executable:
         if self._spare.nbytes < nbytes + 64:
             self._spare = np.empty(nbytes + 64, np.uint8)
         return self._spare
+
+    def scratch(self, nbytes: int) -> np.ndarray:
+        """The workspace of tiled kernels."""
+        if self._scratch.nbytes < nbytes:
+            self._scratch = np.empty(nbytes, np.uint8)
+        return self._scratch
 
     def array_at(self, name: str) -> np.ndarray:
         """The array of the variable or constant that a buffer views."""
@@ -279,172 +244,6 @@ class Executable:
             assert b.node is not None
             self._consts[b.name] = b.node.attr("value").array
         return self._consts[b.name]
-
-
-class _Binder:
-    """Makes one Bound."""
-
-    def __init__(self, exe: Executable, env: Mapping[str, int]):
-        self.exe, self.env = exe, env
-        values = iter(exe._dims(env))
-        arena = next(values)
-        cost = next(values)
-        executor = exe.executor
-        self.threads = 1 if cost < SMALL_COST else executor.threads
-        self.base = exe.arena(arena)
-        self.offset = {b.name: next(values) for b in exe.program.buffers}
-        self.values = values
-        self.keep: list[Any] = [exe._arena]
-        self.patches: list[Patch] = []
-        self.panels: list[Panels] = []
-        self.first: list[Call] = []                      # packs what this call's loops read
-        self.addresses, self.externs = self._addresses()
-        self.windows: dict[str, list[int]] = {}          # window buffer -> slots that hold its address
-
-    def _addresses(self) -> tuple[dict[str, int], dict[str, int]]:
-        """Each buffer's address, or for an extern the bytes from its start (0, until a window moves it)."""
-        at: dict[str, int] = {}
-        extern: dict[str, int] = {}
-        exe = self.exe
-        table = {b.name: b for b in exe.program.buffers}
-
-        def place(b: Buffer) -> None:
-            if b.name in at:
-                return
-            if b.place == "alias":
-                place(table[b.base])
-                at[b.name] = at[b.base]
-                if b.base in extern:
-                    extern[b.name] = extern[b.base]
-            elif b.place in ("input", "output"):
-                at[b.name] = 0
-                extern[b.name] = b.index + (len(exe.inputs) if b.place == "output" else 0)
-            elif b.place == "arena":
-                at[b.name] = self.base + self.offset[b.name]
-            else:
-                array = exe.array_at(b.name)
-                self.keep.append(array)
-                at[b.name] = array.ctypes.data
-        for b in exe.program.buffers:
-            place(b)
-        return at, extern
-
-    def whole(self) -> Bound:
-        steps = self.steps(self.exe.program.steps)
-        steps[:0] = [replace(c, barrier=i == len(self.first)) for i, c in enumerate(self.first, 1)]
-        return self.bound(steps)
-
-    def bound(self, steps: Sequence[Call | Loop]) -> Bound:
-        exe = self.exe
-        guards = [self._guard(b, False) for b in exe.inputs] + [self._guard(b, True) for b in exe.outputs]
-        shapes = [(g.shape, np.dtype(g.dtype)) for g in guards[len(exe.inputs):]]
-        return Bound(Binding(guards, self.patches, steps), shapes, self.threads, self.panels, self.keep)
-
-    def _guard(self, b: Buffer, writeable: bool) -> Guard:
-        return Guard(b.type.dtype, compile_dims(b.type.shape)(self.env), writeable)
-
-    # -------------------------------------------------------------- steps
-    def steps(self, steps: Sequence[AnyStep]) -> list[Call | Loop]:
-        out: list[Call | Loop] = []
-        for s in steps:
-            if s.barrier:
-                _wait(out)
-            if isinstance(s, LoopStep):
-                _wait(out)                           # the body may pack over what the step before reads, or not run
-                out.append(self._loop(s))
-            else:
-                self._calls(s, out)
-        return out
-
-    def _calls(self, s: Step, out: list[Call | Loop]) -> None:
-        compiled = self.exe.kernels[s.kernel]
-        sizes = [next(self.values) for _ in s.sizes]
-        words = [self.addresses[b] for b in s.buffers] + sizes
-        if compiled.source.workspace:
-            words += self._scratch(compiled.source, [next(self.values) for _ in compiled.source.workspace.dims()])
-        if compiled.source.panels:
-            places = [next(self.values) for _ in compiled.source.panels.dims()]
-            words.append(self._packed(s, compiled.source, places, out))
-        args = np.array(words, np.int64)
-        at = args.ctypes.data
-        self.keep.append(args)
-        for i, b in enumerate(s.buffers):
-            self.windows.setdefault(b, []).append(at + 8 * i)
-            if b in self.externs:
-                self.patches.append(Patch(self.externs[b], at + 8 * i, self.addresses[b]))
-        last = len(compiled.addresses) - 1
-        out += [Call(f, at, barrier=i < last, alone=not par)
-                for i, (f, par) in enumerate(zip(compiled.addresses, compiled.source.parallel))]
-
-    def _scratch(self, source: Source, values: list[int]) -> list[int]:
-        """A workspace of a tiled kernel: its address and elements per thread."""
-        assert source.workspace is not None
-        each = -(-source.workspace.elements(self.exe.target.tile_shape(source.dtype), values) // 16) * 16
-        array = np.empty(each * ITEMSIZE[source.dtype] * self.threads + 64, np.uint8)
-        self.keep.append(array)
-        at = array.ctypes.data
-        return [at + -at % 64, each]
-
-    def _packed(self, s: Step, source: Source, values: list[int], out: list[Call | Loop]) -> int:
-        """The address of panels packed before the step runs, at the latest by a call put at the end of `out`; 0 where
-        the step packs them itself, or reads in place."""
-        base, rs, cs, k, n, rh, rw, few, rows = values
-        lasting, form, exe = self.exe.packable.get(id(s)), source.panels, self.exe
-        assert form is not None
-        if not form.wanted(k, n, few) or (lasting is None and not form.each_time(n, rows)):
-            return 0
-        name, dtype = s.buffers[form.param], source.dtype
-        offset = base * ITEMSIZE[dtype]
-        at = Matrix(self.addresses[name] + offset, rs, cs, k, n, rh, rw)
-        key = at, dtype, form.winograd
-        panels = exe.executor.panels.get(key) if lasting else None
-        if panels is None:
-            function = cache.get_kernel(*pack_job(form, dtype, exe.target))["pack"]
-            count = form.elements(exe.target.tile_shape(dtype), k, n)
-            whose = exe.spare(count * ITEMSIZE[dtype]) if lasting is None else exe.array_at(name)
-            panels = Panels(at, count, dtype, function, exe.executor.threads, whose, lasting is None)
-        self.keep.append(panels)
-        if lasting:
-            exe.executor.panels[key] = panels
-            self.panels.append(panels)
-        elif lasting is None:
-            _wait(out)                               # they lie where those of the step before lay
-            out.append(replace(panels.call(), barrier=True))
-            self.windows.setdefault(name, []).append(panels.slot)
-            if name in self.externs:
-                self.patches.append(Patch(self.externs[name], panels.slot, at.at))
-        else:
-            self.first.append(panels.call())
-        return panels.address
-
-    def _loop(self, s: LoopStep) -> Loop:
-        trips, *strides = compile_dims((s.length, *(d for _, _, d in s.windows)))(self.env)
-        for (w, _, _), stride in zip(s.windows, strides):
-            if s.reverse:
-                self.addresses[w] += max(trips - 1, 0) * stride
-            for view in self._views(w):
-                self.addresses[view] = self.addresses[w]
-        before = {w: len(self.windows.get(w, ())) for w in self.addresses}
-        body = self.steps(s.body)
-        if body and isinstance(body[-1], Call):
-            body[-1] = replace(body[-1], barrier=True)
-        bumps = [(slot, -stride if s.reverse else stride) for (w, _, _), stride in zip(s.windows, strides)
-                 for view in [w, *self._views(w)] for slot in self.windows.get(view, [])[before.get(view, 0):]]
-        return Loop(trips, tuple(bumps), tuple(body))
-
-    def _views(self, name: str) -> list[str]:
-        """Aliases of a buffer, at any depth: reshapes of a window, and the windows of inner loops over it."""
-        out: list[str] = []
-        for b in self.exe.program.buffers:
-            if b.place == "alias" and b.base in (name, *out):
-                out.append(b.name)
-        return out
-
-
-def _wait(calls: list[Call | Loop]) -> None:
-    """A barrier behind the last of them (a loop ends with one)."""
-    if calls and isinstance(calls[-1], Call):
-        calls[-1] = replace(calls[-1], barrier=True)
 
 
 def total_cost(steps: Sequence[AnyStep]) -> Dim:

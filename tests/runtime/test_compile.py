@@ -142,7 +142,7 @@ def executors():
 
 
 def test_the_bits_do_not_depend_on_the_number_of_threads(executors, monkeypatch):
-    monkeypatch.setattr("graphk.runtime.compile.SMALL_COST", 0)
+    monkeypatch.setattr("graphk.runtime.bind.SMALL_COST", 0)
     graph, values, rng = network()
     arrays = batch(rng, 301)
     results = []
@@ -156,7 +156,7 @@ def test_the_bits_do_not_depend_on_the_number_of_threads(executors, monkeypatch)
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("steps", [0, 1, 5])
 def test_scans_and_their_gradients(steps, reverse, executors, monkeypatch):
-    monkeypatch.setattr("graphk.runtime.compile.SMALL_COST", 0)
+    monkeypatch.setattr("graphk.runtime.bind.SMALL_COST", 0)
     x, h0, w = inp(F, t, n, 3), inp(F, n, 4), inp(F, 3, 4)
     h, xt, wi = inp(F, n, 4), inp(F, n, 3), inp(F, 3, 4)
     new = tanh(add(h, dot(xt, wi)))
@@ -173,7 +173,7 @@ def test_scans_and_their_gradients(steps, reverse, executors, monkeypatch):
 @pytest.mark.parametrize("rows", [1, 3, 4, 13])
 @pytest.mark.parametrize("lanes", [1, 8, 16])
 def test_elementwise_work_on_a_contractions_operands_is_part_of_it(rows, lanes, executors, monkeypatch):
-    monkeypatch.setattr("graphk.runtime.compile.SMALL_COST", 0)
+    monkeypatch.setattr("graphk.runtime.bind.SMALL_COST", 0)
     x, s, w, wt = inp(F, n, 11), inp(F, 11), inp(F, 11, 35), inp(F, 35, 11)
     scaled = mul(sub(x, 0.5), s)
     rng = np.random.default_rng(3)
@@ -193,7 +193,7 @@ def test_elementwise_work_on_a_contractions_operands_is_part_of_it(rows, lanes, 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("inner_reverse", [False, True])
 def test_a_loop_inside_a_loop_walks_its_slice(reverse, inner_reverse, executors, monkeypatch):
-    monkeypatch.setattr("graphk.runtime.compile.SMALL_COST", 0)
+    monkeypatch.setattr("graphk.runtime.bind.SMALL_COST", 0)
     x, s = inp(F, t, n, 3), inp(F, 3)
     row, total = inp(F, n, 3), inp(F, 3)
     acc, item = inp(F, 3), inp(F, 3)

@@ -19,6 +19,7 @@ from graphk.ir.ops.window import windows
 from graphk.ir.types import TensorType
 from graphk.passes.autodiff import gradients
 from graphk.passes.pipeline import run_passes
+from graphk.runtime.bind import Binder
 from graphk.runtime.compile import Executable, compile_graph
 from graphk.runtime.executor import Executor
 
@@ -83,7 +84,7 @@ def test_many_blocks_and_threads_give_the_same_bits(monkeypatch):
     graph = layer((12, 10), 5, (3, 3), 33, (1, 1), (1, 1), padding=0)
     arrays = arrays_for(graph, 70)
     assert 70 * 10 * 8 > tile.BLOCK_ROWS
-    monkeypatch.setattr("graphk.runtime.compile.SMALL_COST", 0)
+    monkeypatch.setattr("graphk.runtime.bind.SMALL_COST", 0)
     results = []
     for threads in (1, 2, 3):
         executor = Executor(threads=threads)
@@ -129,3 +130,41 @@ def test_windows_that_do_not_fit_are_refused():
 
 def test_the_workspace_speaks_of_the_block_that_uses_it():
     assert tile.GEMV_ROWS == micro.GEMV_ROWS
+
+
+@pytest.mark.parametrize("lanes", [1, 4, 8, 16])
+@pytest.mark.parametrize("images, rows, columns", [(3, 5, 7), (2, 13, 33), (1, 20, 4), (0, 6, 5)])
+def test_products_over_many_places(monkeypatch, lanes, images, rows, columns):
+    """The weights' gradient of a 1x1 convolution goes block by block; the same bits for any number of threads."""
+    monkeypatch.setattr("graphk.runtime.bind.SMALL_COST", 0)
+    x, g = (new_input(TensorType(F, (sym("n"), 131, c))) for c in (rows, columns))
+    graph = Graph((x, g), (relu(dot(x, g, contract=((0, 1), (0, 1)))),))
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal((images, 131, c)).astype(F) for c in (rows, columns)]
+    found = []
+    for threads in (1, 2, 3):
+        exe = Executable(run_passes(graph), {}, with_lanes(host_target(), lanes), Executor(threads))
+        assert [s.kernel.schedule.kind for s in exe.program.steps] == ["blocks"]
+        found.append(exe(arrays)[0])
+    want = np.maximum(np.einsum("nkr,nkc->rc", *(a.astype("f8") for a in arrays)), 0)
+    np.testing.assert_allclose(found[0], want, rtol=1e-4, atol=1e-4)
+    assert all((f == found[0]).all() for f in found)
+
+
+def test_kernels_of_a_program_share_one_workspace():
+    """As large as the largest needs; steps that need not wait for one another use their own parts of it."""
+    x, y, v, w = (new_input(TensorType(F, s)) for s in ((sym("n"), 40), (sym("n"), 50), (40, 30), (50, 300)))
+    exe = Executable(run_passes(Graph((x, y, v, w), (dot(x, v), dot(y, w)))), {}, executor=Executor(2))
+    assert [s.barrier for s in exe.program.steps] == [False, False]
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal(s).astype(F) for s in ((700, 40), (700, 50), (40, 30), (50, 300))]
+    for a, b in zip(exe(arrays), (arrays[0] @ arrays[2], arrays[1] @ arrays[3])):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+    (first, *_), (second, *_) = (words for words, _, _ in _scratch_of(exe, {"n": 700}))
+    assert first == second
+
+
+def _scratch_of(exe, env):
+    binder = Binder(exe, env)
+    binder.whole()
+    return binder.scratch

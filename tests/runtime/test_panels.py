@@ -18,7 +18,8 @@ from graphk.ir.ops.shape import gather, transpose
 from graphk.ir.ops.window import windows
 from graphk.ir.types import TensorType
 from graphk.passes.pipeline import run_passes
-from graphk.runtime.compile import Executable, _Binder
+from graphk.runtime.bind import Binder
+from graphk.runtime.compile import Executable
 from graphk.runtime.executor import Executor, Loop
 from graphk.runtime.writes import note_write
 
@@ -221,6 +222,6 @@ def test_a_loop_waits_for_the_step_before_it():
     first = dot(xs, w)
     last = scan(Graph((h, m), (dot(h, m),)), [h0], [], [w], length=3)[0]
     exe = executable([xs, h0, w], [first, last], {})
-    steps = _Binder(exe, {"n": 2000}).steps([replace(s, barrier=False) for s in exe.program.steps])
+    steps = Binder(exe, {"n": 2000}).steps([replace(s, barrier=False) for s in exe.program.steps])
     assert any(isinstance(s, Loop) for s in steps)
     assert all(before.barrier for before, s in zip(steps, steps[1:]) if isinstance(s, Loop))

@@ -150,7 +150,7 @@ def test_every_width(lanes):
 
 
 def test_threads_give_the_same_bits(monkeypatch):
-    monkeypatch.setattr("graphk.runtime.compile.SMALL_COST", 0)
+    monkeypatch.setattr("graphk.runtime.bind.SMALL_COST", 0)
     for batch, filters in ((1, 80), (9, 24)):                 # threads share the columns, or the tiles
         graph, w = forward((14, 10), 20, filters)
         kernel = np.random.default_rng(5).normal(size=w.shape).astype(F)

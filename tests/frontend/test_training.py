@@ -416,3 +416,20 @@ def test_weights_for_unknown_outputs_and_unknown_modes_of_weights_are_refused():
     for mode in ("temporary", [None, "temporary"], {"one": None, "two": "temporary"}):
         with pytest.raises(ValueError, match="Unknown sample_weight_mode 'temporary' for the output `"):
             m.compile("sgd", "mse", sample_weight_mode=mode)
+
+
+def test_predicting_again_checks_what_it_must(capsys):
+    """A batch like one seen before skips checks of the data, nothing else."""
+    m, x = line(), X.astype("f")
+    want = m.predict(x)
+    np.testing.assert_array_equal(m.predict(x), want)
+    np.testing.assert_array_equal(m.predict(x, batch_size=3), want)
+    for wrong, words in (({"batch_size": 0}, "`batch_size`"), ({"batch_size": -4}, "`batch_size`"),
+                         ({"batch_size": 2.5}, "`batch_size`"), ({"steps": 0}, "`steps`")):
+        with pytest.raises((ValueError, TypeError), match=words):
+            m.predict(x, **wrong)
+    m.predict(x, verbose=1)
+    assert "4/4" in capsys.readouterr().out
+    m.layers[0].set_weights([np.array([[3.]]), np.array([0.])])
+    np.testing.assert_array_equal(m.predict(x), 3 * X)
+    assert m.predict(x[:0]).shape == (0, 1)

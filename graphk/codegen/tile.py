@@ -166,6 +166,22 @@ class Tile:
         self.printer.lines.add(f"l0 = share_lo({dim_of(loop.extent)}, tid, nt, 1)")
         self.printer.lines.add(f"l1 = share_hi({dim_of(loop.extent)}, tid, nt, 1)")
 
+    def grid(self, *axes: tuple[str, str, str]) -> None:
+        """Threads as a grid over axes, each (its letter, its extent, the grain of a part): as many parts as there are
+        of the first, then of the next for those left over. Threads beyond the grid have no part."""
+        add = self.printer.lines.add
+        add("left_ = nt")
+        add("own_ = tid")
+        for letter, extent, grain in axes:
+            add(f"parts_ = s_max(s_min(left_, ({extent} + {grain} - 1) // {grain}), 1)")
+            add(f"{letter}0 = share_lo({extent}, own_ % parts_, parts_, {grain})")
+            add(f"{letter}1 = share_hi({extent}, own_ % parts_, parts_, {grain})")
+            add("own_ = own_ // parts_")
+            add("left_ = left_ // parts_")
+        add("if own_ > 0:")
+        for letter, _, _ in axes:
+            add(f"    {letter}1 = {letter}0")
+
     def strides(self) -> None:
         """Of both operands: from row to row, and from column to column."""
         for side, own, x in zip("ab", (self.m, self.n), self.operands):
@@ -192,18 +208,20 @@ class Tile:
         self.panels(t)
 
     def split(self, t: str) -> None:
-        """Threads share the panels of B where there are enough, else the rows of A."""
-        add = self.printer.lines.add
+        """Threads share the panels of B where there are enough, else first the loops of results, or the rows of A."""
+        lines, add = self.printer.lines, self.printer.lines.add
+        n, m = ("n", "n_", f"NR_{t}"), ("m", "m_", f"MR_{t}")
+        loops = [(letter, f"({dim_of(x.extent)})", "1") for letter, x in zip("lh", self.free)]
         add("m0 = 0")
         add("m1 = m_")
-        add(f"n0 = share_lo(n_, tid, nt, NR_{t})")
-        add(f"n1 = share_hi(n_, tid, nt, NR_{t})")
         add(f"if n_ < nt * NR_{t}" + (" or (kept_ != 0 and m_ > n_):" if self.by_rows else ":"))
-        add("    n0 = 0")
-        add("    n1 = n_")
-        if not self.free:
-            add(f"    m0 = share_lo(m_, tid, nt, MR_{t})")
-            add(f"    m1 = share_hi(m_, tid, nt, MR_{t})")
+        lines.depth += 1
+        self.grid(*(loops or [m]), n)
+        lines.depth -= 1
+        add("else:")
+        lines.depth += 1
+        self.grid(n, *(loops or [m]))
+        lines.depth -= 1
 
     def blocks(self, t: str) -> None:
         """For each panel of B and block of the contracted loops: all rows of all loops that share the panel."""
@@ -216,15 +234,10 @@ class Tile:
         add("next_ = 0")
         add("if chunk_ < blocks_:")
         add(f"    next_ = MR_{t} * NR_{t}")
-        if self.free:
-            loop = self.free[0]
-            add("l0 = 0")
-            add(f"l1 = {dim_of(loop.extent)}")
-            if not self.bound:
-                add(f"if n_ < nt * NR_{t}:")
-                lines.depth += 1
-                self.split_loop(loop)
-                lines.depth -= 1
+        if self.bound:
+            for letter, loop in zip("lh", self.free):
+                add(f"{letter}0 = 0")
+                add(f"{letter}1 = {dim_of(loop.extent)}")
         add(f"for j_ in range(n0, n1, NR_{t}):")
         lines.depth += 1
         add(f"nc_ = s_min(n1 - j_, NR_{t})")
@@ -235,11 +248,11 @@ class Tile:
             self.pack_panel(t, "at(bp_, kk_)")
         add(f"tile = at(ws, chunk_ * each_ * NR_{t})")
         depth = lines.depth
-        if self.free:
-            add(f"for {self.free[0].axis} in range(l0, l1):")
+        for letter, loop in zip("lh", self.free):
+            add(f"for {loop.axis} in range({letter}0, {letter}1):")
             lines.depth += 1
-            for loop in self.free[1:]:
-                self.open(loop)
+        for loop in self.free[2:]:
+            self.open(loop)
         self.rows(t)
         lines.depth = depth - 2
 

@@ -113,16 +113,18 @@ class Places(Tile):
         lines.depth = depth
 
     def split(self, t: str) -> None:
-        """Threads share the columns, or the rows of results, or the loop around these."""
-        add = self.printer.lines.add
-        outer = dim_of(self.free[0].extent) if self.free else "1"
-        for line in ("m0 = 0", "m1 = m_", "l0 = 0", f"l1 = {outer}", "n0 = 0", "n1 = n_",
-                     f"if n_ >= nt * NR_{t}:",
-                     f"    n0 = share_lo(n_, tid, nt, NR_{t})", f"    n1 = share_hi(n_, tid, nt, NR_{t})",
-                     f"elif m_ >= nt * MR_{t}:",
-                     f"    m0 = share_lo(m_, tid, nt, MR_{t})", f"    m1 = share_hi(m_, tid, nt, MR_{t})",
-                     "else:", "    l0 = share_lo(l1, tid, nt, 1)", f"    l1 = share_hi({outer}, tid, nt, 1)"):
-            add(line)
+        """Threads share the columns, or the rows of results, then the others, then the loop around these."""
+        lines, add = self.printer.lines, self.printer.lines.add
+        n, m = ("n", "n_", f"NR_{t}"), ("m", "m_", f"MR_{t}")
+        loop = ("l", f"({dim_of(self.free[0].extent) if self.free else 1})", "1")
+        add(f"if n_ >= nt * NR_{t}:")
+        lines.depth += 1
+        self.grid(n, m, loop)
+        lines.depth -= 1
+        add("else:")
+        lines.depth += 1
+        self.grid(m, n, loop)
+        lines.depth -= 1
 
     def over_results(self, t: str, pack: Callable[[str], None] | None, body: Callable[[str], None]) -> None:
         """`body` for each tile of results, which lies at `tile`; panels are outermost, each packed first."""

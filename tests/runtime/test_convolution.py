@@ -96,6 +96,23 @@ def test_many_blocks_and_threads_give_the_same_bits(monkeypatch):
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("images", [1, 5])
+def test_more_threads_than_panels_or_images_share_as_a_grid(monkeypatch, images):
+    monkeypatch.setattr("graphk.runtime.bind.SMALL_COST", 0)
+    x, w, v = (new_input(TensorType(F, s)) for s in ((sym("n"), 9, 8, 5), (3, 3, 5, 36), (36, 20)))
+    y = relu(convolve(pad(x, (0, 1, 0, 0), (0, 1, 0, 0)), w, (2, 1), (1, 1)))
+    graph = Graph((x, w, v), (y, dot(y, v), *gradients(y, [w])))
+    arrays, found = arrays_for(graph, images), []
+    for threads in (1, 5, 24):
+        executor = Executor(threads=threads)
+        found.append(Executable(run_passes(graph), {}, executor=executor)(arrays))
+        executor.close()
+    agree(found[0], run_graph(graph, arrays), 1e-3)
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 def test_one_kernel_per_convolution():
     """Windows are never in memory: the products read the padded input, and the epilogue is part of their kernel."""
     program = run_passes(Graph(*_forward())).program

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Sequence
 
+from graphk.codegen.columns import Columns
 from graphk.codegen.emit import Lines, Spelling, dim_code, number, short
 from graphk.ir.dims import Dim, symbols
 from graphk.codegen.panels import Panels
@@ -154,7 +155,8 @@ class Printer(Spelling):
     def loop(self, s: Loop) -> None:
         lo, hi = "0", self.dim(s.extent)
         if s.axis == self.par:
-            grain = GRAIN if s.axis == self.vec else 1
+            assert self.kernel.schedule is not None
+            grain = 1 if s.axis != self.vec else "GROUP" if self.kernel.schedule.kind == "columns" else GRAIN
             self.lines.add(f"{s.axis}_lo = share_lo({hi}, tid, nt, {grain})")
             self.lines.add(f"{s.axis}_hi = share_hi({hi}, tid, nt, {grain})")
             lo, hi = f"{s.axis}_lo", f"{s.axis}_hi"
@@ -175,6 +177,9 @@ class Printer(Spelling):
         inner = {x.name for x in walk(s.body) if isinstance(x, Acc)}
         carried = list(dict.fromkeys(x.name for x in walk(s.body) if isinstance(x, Update) and x.name not in inner))
         accs = {x.name: x for x in walk(self.kernel.body) if isinstance(x, Acc)}
+        if self.kernel.schedule is not None and self.kernel.schedule.kind == "columns" and not carried:
+            Columns(self, s).print(lo, hi)
+            return
         for name in carried:
             add(f"{name}_v = vsplat_{short(accs[name].dtype)}({self.identity(accs[name])})")
         add(f"{s.axis} = {lo}")

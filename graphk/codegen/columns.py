@@ -11,11 +11,12 @@ few rows at a time, and all columns of these before the next rows: its sums rest
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Callable, Sequence
+from typing import TYPE_CHECKING, Callable
 
 from graphk.codegen.emit import short
+from graphk.ir.column_parts import Flow, parts
 from graphk.ir.dims import product, symbols
-from graphk.ir.loop import Acc, Index, Let, Load, Loop, Ref, Stmt, Store, Update, expressions, loads, walk
+from graphk.ir.loop import Acc, Let, Loop, Update, loads, walk
 
 if TYPE_CHECKING:
     from graphk.codegen.cpu import Printer
@@ -25,80 +26,27 @@ if TYPE_CHECKING:
 STREAM_BLOCK, CACHED_BLOCK, CACHED = 128, 8192, 65536
 
 
-def used(stmts: Sequence[Stmt]) -> set[str]:
-    """Lets and accumulators (and loop axes) that statements read or update."""
-    out: set[str] = set()
-    for s in walk(tuple(stmts)):
-        if isinstance(s, Loop):
-            out |= symbols(s.extent)
-            continue
-        if isinstance(s, (Update, Store)):
-            out |= {s.name} if isinstance(s, Update) else symbols(s.index)
-        if isinstance(s, (Let, Update, Store)):
-            for e in expressions(s.expr):
-                if isinstance(e, Ref):
-                    out.add(e.name)
-                elif isinstance(e, (Load, Index)):
-                    out |= symbols(e.index)
-    return out
-
-
-def _stores(s: Stmt) -> bool:
-    return any(isinstance(x, Store) for x in walk((s,)))
-
-
-def parts(body: tuple[Stmt, ...]) -> list[tuple[Stmt, ...]]:
-    """The body as parts, each a loop or what stands between two; a let waits for the first part that needs it.
-
-    No let waits behind a loop that stores (it may overwrite what the let loads) or goes on with an older sum.
-    """
-    out: list[tuple[Stmt, ...]] = []
-    waiting: list[Stmt] = []
-    for s in body:
-        if not isinstance(s, Loop):
-            waiting.append(s)
-            continue
-        wanted = used((s,))
-        for x in reversed(waiting):
-            if isinstance(x, (Let, Acc)) and x.name in wanted:
-                wanted |= used((x,))
-        fresh = {x.name for x in waiting if isinstance(x, Acc)}
-        keep_all = _stores(s) or any(isinstance(x, Update) and x.name not in fresh for x in walk((s,)))
-        now = tuple(x for x in waiting if keep_all or (isinstance(x, (Let, Acc)) and x.name in wanted))
-        waiting = [x for x in waiting if x not in now]
-        out += [now, (s,)]
-    return [p for p in (*out, tuple(waiting)) if p]
-
-
 class Columns:
     """Prints one loop over columns."""
 
     def __init__(self, printer: Printer, loop: Loop):
         self.printer, self.axis = printer, loop.axis
         self.parts = parts(loop.body)
-        self.made: dict[str, Let | Acc] = {}           # names that differ between columns, and what makes them
         printer.active, printer.vectors = True, set()
+        made: list[Let | Acc] = []                     # what differs between columns
         for s in loop.body:
             if isinstance(s, Acc) or (isinstance(s, Let) and printer.is_vector(s.expr)):
-                self.made[s.name] = s
+                made.append(s)
                 printer.vectors.add(s.name)
         printer.active, printer.vectors = False, set()
-        reads = [used(p) & set(self.made) for p in self.parts]
-        own = [{s.name for s in p if isinstance(s, (Let, Acc))} for p in self.parts]
-        self.fetched = [[n for n in self.made if n in r - o] for r, o in zip(reads, own)]
-        first = next((i for i, p in enumerate(self.parts) if isinstance(p[0], Loop) and _stores(p[0])), len(self.parts))
-        self.again = [{n for n in names if i < first and self._is_load(n)} for i, names in enumerate(self.fetched)]
-        kept = {n for names, again in zip(self.fetched, self.again) for n in names if n not in again}
-        self.kept = [n for n in self.made if n in kept]
-
-    def _is_load(self, name: str) -> bool:
-        s = self.made[name]
-        return isinstance(s, Let) and isinstance(s.expr, Load) and not symbols(s.expr.index) & set(self.made)
+        self.flow = Flow(self.parts, made)
+        self.times = product([x.extent for x in walk(printer.kernel.body) if isinstance(x, Loop) and x is not loop
+                              and any(y is loop for y in walk(x.body))])
 
     def print(self, lo: str, hi: str) -> None:
         lines, a = self.printer.lines, self.axis
-        for name in self.kept:
-            lines.add(f"{name}_g = group_{self._short(name)}()")
+        for name in self.flow.kept:
+            lines.add(f"{name}_g = group_{short(self.flow.dtype(name))}()")
         lines.add(f"{a}_0 = {lo}")
         lines.add(f"while {a}_0 < {hi}:")
         lines.depth += 1
@@ -110,16 +58,10 @@ class Columns:
             if isinstance(part[0], Loop):
                 self.rows(i, part[0])
             else:
-                made = [s.name for s in part if isinstance(s, (Let, Acc)) and s.name in self.kept]
-                here = used(part) | set(made)
-                seen = tuple(s for s in part if not isinstance(s, (Let, Acc)) or s.name in here)
-                self.lanes(i, partial(self.printer.statements, seen), made)
+                made = [s.name for s in part if isinstance(s, (Let, Acc)) and s.name in self.flow.kept]
+                self.lanes(i, partial(self.printer.statements, self.flow.needed(part)), made)
         lines.add(f"{a}_0 = {a}_1")
         lines.depth -= 1
-
-    def _short(self, name: str) -> str:
-        s = self.made[name]
-        return short(s.dtype if isinstance(s, Acc) else s.expr.dtype)
 
     def rows(self, i: int, loop: Loop) -> None:
         """A block of rows after another; where loops stand in one another, the innermost is cut."""
@@ -137,14 +79,14 @@ class Columns:
         lines.depth += 1
         buffers = {e.buffer for s in walk(loop.body) for e in loads(s) if symbols(e.index) & {x.axis for x in nest}}
         many = "many_" if len(buffers) < 2 else f"s_max(many_ // {len(buffers)}, 1)"
-        few = f"few_ if ({printer.dim(product([x.extent for x in nest]))})*wide_ > {CACHED} else {many}"
+        few = f"few_ if ({printer.dim(product([self.times, *(x.extent for x in nest)]))})*wide_ > {CACHED} else {many}"
         lines.add(f"{r}_1 = s_min({r}_0 + ({few}), {extent})")
 
         def block() -> None:
             lines.add(f"for {r} in range({r}_0, {r}_1):")
             printer.block(nest[-1].body)
         changed = {s.name for s in walk(loop.body) if isinstance(s, Update)}
-        self.lanes(i, block, [n for n in self.kept if n in changed])
+        self.lanes(i, block, [n for n in self.flow.kept if n in changed])
         lines.add(f"{r}_0 = {r}_1")
         lines.depth = depth
 
@@ -155,9 +97,9 @@ class Columns:
         for active, head, step in ((True, f"while {a} + V <= {a}_1:", "V"), (False, f"while {a} < {a}_1:", "1")):
             lines.add(head)
             lines.depth += 1
-            printer.active, printer.vectors = active, set(self.made) if active else set()
-            for name in self.fetched[i]:
-                self._fetch(name, name in self.again[i])
+            printer.active, printer.vectors = active, set(self.flow.made) if active else set()
+            for name in self.flow.fetched[i]:
+                self._fetch(name, name in self.flow.again[i])
             body()
             for name in made:
                 at = f"{a} - {a}_0"
@@ -169,7 +111,7 @@ class Columns:
     def _fetch(self, name: str, again: bool) -> None:
         printer, at = self.printer, f"{self.axis} - {self.axis}_0"
         if again:
-            printer.statement(self.made[name])
+            printer.statement(self.flow.made[name])
         elif printer.active:
             printer.lines.add(f"{name}_v = vload({name}_g, {at})")
         else:

@@ -212,7 +212,8 @@ class Printer(Spelling):
         loops = [s for s in k.body if not isinstance(s, Let)]
         if k.schedule.tiled:
             return self.tile(lets, loops)
-        phases: list[tuple[Stmt, ...]] = [(s,) for s in loops] if k.schedule.kind == "chunks" else [tuple(loops)]
+        apart = k.schedule.kind in ("chunks", "columns")
+        phases: list[tuple[Stmt, ...]] = [(s,) for s in loops] if apart else [tuple(loops)]
         parallel = []
         for i, phase in enumerate(phases):
             if i:

@@ -15,6 +15,7 @@ from graphk.ir.loop import (Acc, Kernel, Let, Load, Loop, Param, Ref, Schedule, 
                             coefficient, loads, walk)
 from graphk.ir.program import AnyStep, LoopStep, Program
 from graphk.passes.kernels import map_dims, rename_names
+from graphk.passes.row_chunks import in_row_chunks
 from graphk.passes.winograd import in_winograds_way
 
 CHUNK, CHUNK_ROWS = 16384, 64     # elements, or rows, that one partial result of a full reduction covers
@@ -29,7 +30,8 @@ def _step(s: AnyStep) -> AnyStep:
     if isinstance(s, LoopStep):
         return replace(s, body=tuple(_step(x) for x in s.body))
     kernel = schedule_kernel(s.kernel)
-    return replace(s, kernel=in_winograds_way(kernel, dict(zip(kernel.sizes, s.sizes))))
+    sizes = dict(zip(kernel.sizes, s.sizes))
+    return replace(s, kernel=in_row_chunks(in_winograds_way(kernel, sizes), sizes))
 
 
 @lru_cache(maxsize=1024)

@@ -1,9 +1,9 @@
 """Reductions over many rows, split so that threads share the rows.
 
-In: a kernel scheduled as `columns`, and its sizes.  Out: the same, or phases: partial results of fixed chunks of rows in
-parallel, their combination and what stands between the loops, the next loop over rows in parallel.  What always holds:
-chunks depend on the kernel alone, so results have the same bits for any number of threads; each chunk reads
-whole rows, which is several times faster than threads that read a piece of each.
+In: a kernel scheduled as `columns`, and its sizes.  Out: the same, or phases: partial results of fixed chunks of rows
+in parallel, their combination with what stands between two loops, the next loop over rows in parallel.  What always
+holds: chunks have a fixed number of rows, so results have the same bits for any number of threads.  Each thread reads
+whole rows, which is several times faster than a piece of each.
 """
 from __future__ import annotations
 

@@ -15,11 +15,12 @@ from typing import Sequence
 
 from graphk.codegen.columns import Columns
 from graphk.codegen.emit import Lines, Spelling, dim_code, number, short
-from graphk.ir.dims import Dim, symbols
 from graphk.codegen.panels import Panels
 from graphk.codegen.tile import Tile, Workspace
 from graphk.codegen.tile_places import Places, PlacesSpace
 from graphk.codegen.tile_winograd import Winograd, WinogradSpace
+from graphk.ir.column_parts import used
+from graphk.ir.dims import Dim, symbols
 from graphk.ir.effects import contracted_loops, contraction_operands
 from graphk.ir.loop import (Acc, Expr, Index, Kernel, Let, Load, Loop, Ref, Stmt, Store, Update, coefficient,
                             expressions, identity_of, walk, without)
@@ -177,7 +178,9 @@ class Printer(Spelling):
         inner = {x.name for x in walk(s.body) if isinstance(x, Acc)}
         carried = list(dict.fromkeys(x.name for x in walk(s.body) if isinstance(x, Update) and x.name not in inner))
         accs = {x.name: x for x in walk(self.kernel.body) if isinstance(x, Acc)}
-        if self.kernel.schedule is not None and self.kernel.schedule.kind == "columns" and not carried:
+        assert self.kernel.schedule is not None
+        around = any(isinstance(x, Loop) for x in s.body)
+        if self.kernel.schedule.kind == "columns" and around and not carried:
             Columns(self, s).print(lo, hi)
             return
         for name in carried:
@@ -196,12 +199,14 @@ class Printer(Spelling):
         add(f"    {s.axis} += 1")
 
     # -------------------------------------------------------------- entries
-    def header(self, entry: str) -> None:
+    def header(self, entry: str, seen: set[str] | None = None) -> None:
+        """The entry's first lines, which name its arguments (all, or those among `seen`)."""
         add = self.lines.add
         add(f"def {entry}(args, tid, nt):")
         self.lines.depth = 1
         for i, p in enumerate(self.kernel.params):
-            add(f"{p.name} = ptr_{short(p.dtype)}(args, {i})")
+            if seen is None or p.name in seen:
+                add(f"{p.name} = ptr_{short(p.dtype)}(args, {i})")
         for i, name in enumerate(self.kernel.sizes):
             add(f"{name} = arg_i64(args, {len(self.kernel.params) + i})")
 
@@ -219,8 +224,14 @@ class Printer(Spelling):
             if i:
                 self.lines.depth = 0
                 self.lines.add("")
-            self.header(f"k_{i}")
-            self.statements((*lets, *phase))
+            seen = used(phase)
+            wanted = list(phase)
+            for let in reversed(lets):
+                if let.name in seen:
+                    seen |= used((let,))
+                    wanted.insert(0, let)
+            self.header(f"k_{i}", seen)
+            self.statements(tuple(wanted))
             parallel.append(any(isinstance(s, Loop) and s.axis == self.par for s in walk(phase)))
         return Source(self.lines.text(), tuple(f"k_{i}" for i in range(len(phases))), tuple(parallel))
 

@@ -12,20 +12,20 @@ from graphk.ir.loop import Acc, Index, Let, Load, Loop, Ref, Stmt, Store, Update
 
 
 def used(stmts: Sequence[Stmt]) -> set[str]:
-    """Lets, accumulators and loop axes that statements read or update."""
+    """All that statements read, update or store to: lets, accumulators, buffers, loop axes, sizes."""
     out: set[str] = set()
     for s in walk(tuple(stmts)):
         if isinstance(s, Loop):
             out |= symbols(s.extent)
             continue
         if isinstance(s, (Update, Store)):
-            out |= {s.name} if isinstance(s, Update) else symbols(s.index)
+            out |= {s.name} if isinstance(s, Update) else {s.buffer} | symbols(s.index)
         if isinstance(s, (Let, Update, Store)):
             for e in expressions(s.expr):
                 if isinstance(e, Ref):
                     out.add(e.name)
                 elif isinstance(e, (Load, Index)):
-                    out |= symbols(e.index)
+                    out |= symbols(e.index) | ({e.buffer} if isinstance(e, Load) else set())
     return out
 
 

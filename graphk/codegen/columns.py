@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Callable
 
 from graphk.codegen.emit import short
 from graphk.ir.column_parts import Flow, parts
-from graphk.ir.dims import product, symbols
-from graphk.ir.loop import Acc, Let, Loop, Update, loads, walk
+from graphk.ir.dims import symbols
+from graphk.ir.loop import Acc, Let, Loop, Store, Update, loads, walk
 
 if TYPE_CHECKING:
     from graphk.codegen.cpu import Printer
@@ -40,8 +40,8 @@ class Columns:
                 printer.vectors.add(s.name)
         printer.active, printer.vectors = False, set()
         self.flow = Flow(self.parts, made)
-        self.times = product([x.extent for x in walk(printer.kernel.body) if isinstance(x, Loop) and x is not loop
-                              and any(y is loop for y in walk(x.body))])
+        self.times = [x.extent for x in walk(printer.kernel.body) if isinstance(x, Loop) and x is not loop
+                      and any(y is loop for y in walk(x.body))]
 
     def print(self, lo: str, hi: str) -> None:
         lines, a = self.printer.lines, self.axis
@@ -52,8 +52,8 @@ class Columns:
         lines.depth += 1
         lines.add(f"{a}_1 = s_min({a}_0 + GROUP, {hi})")
         lines.add(f"wide_ = {a}_1 - {a}_0")
-        lines.add(f"few_ = s_max({STREAM_BLOCK} // wide_, 1)")
-        lines.add(f"many_ = s_max({CACHED_BLOCK} // wide_, 1)")
+        lines.add(f"few_ = s_max(s_floordiv({STREAM_BLOCK}, wide_), 1)")
+        lines.add(f"many_ = s_max(s_floordiv({CACHED_BLOCK}, wide_), 1)")
         for i, part in enumerate(self.parts):
             if isinstance(part[0], Loop):
                 self.rows(i, part[0])
@@ -73,22 +73,37 @@ class Columns:
         for x in nest[:-1]:
             lines.add(f"for {x.axis} in range(0, {printer.dim(x.extent)}):")
             lines.depth += 1
-        extent = printer.dim(nest[-1].extent)
         lines.add(f"{r}_0 = 0")
-        lines.add(f"while {r}_0 < {extent}:")
-        lines.depth += 1
+        lines.add(f"{r}_n = {printer.dim(nest[-1].extent)}")
         buffers = {e.buffer for s in walk(loop.body) for e in loads(s) if symbols(e.index) & {x.axis for x in nest}}
-        many = "many_" if len(buffers) < 2 else f"s_max(many_ // {len(buffers)}, 1)"
-        few = f"few_ if ({printer.dim(product([self.times, *(x.extent for x in nest)]))})*wide_ > {CACHED} else {many}"
-        lines.add(f"{r}_1 = s_min({r}_0 + ({few}), {extent})")
+        many = "many_" if len(buffers) < 2 else f"s_max(s_floordiv(many_, {len(buffers)}), 1)"
+        times = [f"({printer.dim(d)})" for d in (*self.times, *(x.extent for x in nest[:-1]))]
+        lines.add(f"block_ = s_select(s_gt({'*'.join([*times, f'{r}_n', 'wide_'])}, {CACHED}), few_, {many})")
+        lines.add(f"while {r}_0 < {r}_n:")
+        lines.depth += 1
+        lines.add(f"{r}_1 = s_min({r}_0 + block_, {r}_n)")
 
         def block() -> None:
             lines.add(f"for {r} in range({r}_0, {r}_1):")
-            printer.block(nest[-1].body)
+            lines.depth += 1
+            self._inside(nest[-1])
+            lines.depth -= 1
         changed = {s.name for s in walk(loop.body) if isinstance(s, Update)}
         self.lanes(i, block, [n for n in self.flow.kept if n in changed])
         lines.add(f"{r}_0 = {r}_1")
         lines.depth = depth
+
+    def _inside(self, loop: Loop) -> None:
+        """The body of the innermost loop over rows; a place that several accesses share is computed once."""
+        printer = self.printer
+        places = [e.index for s in loop.body for e in loads(s)] + [s.index for s in loop.body if isinstance(s, Store)]
+        named = {s.name for s in walk(printer.kernel.body) if isinstance(s, Let)}         # perhaps vectors
+        for d in dict.fromkeys(d for d in places if places.count(d) > 1 and not symbols(d) & named):
+            text = printer.dim(d)
+            printer.places[d] = f"at{len(printer.places)}_"
+            printer.lines.add(f"{printer.places[d]} = {text}")
+        printer.statements(loop.body)
+        printer.places = {}
 
     def lanes(self, i: int, body: Callable[[], None], made: list[str]) -> None:
         """Part `i` for all columns of the group: V at a time, then one; what it reads comes and what it makes goes."""
@@ -97,25 +112,26 @@ class Columns:
         for active, head, step in ((True, f"while {a} + V <= {a}_1:", "V"), (False, f"while {a} < {a}_1:", "1")):
             lines.add(head)
             lines.depth += 1
+            if self.flow.kept:
+                lines.add(f"own_ = {a} - {a}_0")
             printer.active, printer.vectors = active, set(self.flow.made) if active else set()
             for name in self.flow.fetched[i]:
                 self._fetch(name, name in self.flow.again[i])
             body()
             for name in made:
-                at = f"{a} - {a}_0"
-                lines.add(f"vstore({name}_g, {at}, {name}_v)" if active else f"{name}_g[{at}] = {name}")
+                lines.add(f"vstore({name}_g, own_, {name}_v)" if active else f"{name}_g[own_] = {name}")
             lines.add(f"{a} += {step}")
             lines.depth -= 1
         printer.active, printer.vectors = False, set()
 
     def _fetch(self, name: str, again: bool) -> None:
-        printer, at = self.printer, f"{self.axis} - {self.axis}_0"
+        printer = self.printer
         if again:
             printer.statement(self.flow.made[name])
         elif printer.active:
-            printer.lines.add(f"{name}_v = vload({name}_g, {at})")
+            printer.lines.add(f"{name}_v = vload({name}_g, own_)")
         else:
-            printer.lines.add(f"{name} = {name}_g[{at}]")
+            printer.lines.add(f"{name} = {name}_g[own_]")
 
 
 __all__ = ["Columns"]

@@ -52,6 +52,7 @@ class Printer(Spelling):
         self.par = axes[0] if axes and not tile else ""
         self.vec = (axes[1] if not tile else axes[-2]) if len(axes) > 1 else ""
         self.vectors: set[str] = set()        # names that hold vectors where `active`
+        self.places: dict[Dim, str] = {}      # names of index polynomials that several accesses share
         self.active = False                   # whether the vector axis stands for V lanes here
 
     # -------------------------------------------------------------- values
@@ -105,9 +106,8 @@ class Printer(Spelling):
             out = f"s_add({p}, {out})"
         return out
 
-    @staticmethod
-    def dim(d: Dim) -> str:
-        return dim_code(d, "s_max")
+    def dim(self, d: Dim) -> str:
+        return self.places.get(d) or dim_code(d, "s_max")
 
     # -------------------------------------------------------------- statements
     def statements(self, stmts: tuple[Stmt, ...]) -> None:

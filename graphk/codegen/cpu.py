@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Sequence
 
+from graphk.codegen.columns import Columns
 from graphk.codegen.emit import Lines, Spelling, dim_code, number, short
-from graphk.ir.dims import Dim, symbols
 from graphk.codegen.panels import Panels
 from graphk.codegen.tile import Tile, Workspace
 from graphk.codegen.tile_places import Places, PlacesSpace
 from graphk.codegen.tile_winograd import Winograd, WinogradSpace
+from graphk.ir.column_parts import used
+from graphk.ir.dims import Dim, symbols
 from graphk.ir.effects import contracted_loops, contraction_operands
 from graphk.ir.loop import (Acc, Expr, Index, Kernel, Let, Load, Loop, Ref, Stmt, Store, Update, coefficient,
                             expressions, identity_of, walk, without)
@@ -50,6 +52,7 @@ class Printer(Spelling):
         self.par = axes[0] if axes and not tile else ""
         self.vec = (axes[1] if not tile else axes[-2]) if len(axes) > 1 else ""
         self.vectors: set[str] = set()        # names that hold vectors where `active`
+        self.places: dict[Dim, str] = {}      # names of index polynomials that several accesses share
         self.active = False                   # whether the vector axis stands for V lanes here
 
     # -------------------------------------------------------------- values
@@ -103,9 +106,8 @@ class Printer(Spelling):
             out = f"s_add({p}, {out})"
         return out
 
-    @staticmethod
-    def dim(d: Dim) -> str:
-        return dim_code(d, "s_max")
+    def dim(self, d: Dim) -> str:
+        return self.places.get(d) or dim_code(d, "s_max")
 
     # -------------------------------------------------------------- statements
     def statements(self, stmts: tuple[Stmt, ...]) -> None:
@@ -154,7 +156,8 @@ class Printer(Spelling):
     def loop(self, s: Loop) -> None:
         lo, hi = "0", self.dim(s.extent)
         if s.axis == self.par:
-            grain = GRAIN if s.axis == self.vec else 1
+            assert self.kernel.schedule is not None
+            grain = 1 if s.axis != self.vec else "GROUP" if self.kernel.schedule.kind == "columns" else GRAIN
             self.lines.add(f"{s.axis}_lo = share_lo({hi}, tid, nt, {grain})")
             self.lines.add(f"{s.axis}_hi = share_hi({hi}, tid, nt, {grain})")
             lo, hi = f"{s.axis}_lo", f"{s.axis}_hi"
@@ -175,6 +178,11 @@ class Printer(Spelling):
         inner = {x.name for x in walk(s.body) if isinstance(x, Acc)}
         carried = list(dict.fromkeys(x.name for x in walk(s.body) if isinstance(x, Update) and x.name not in inner))
         accs = {x.name: x for x in walk(self.kernel.body) if isinstance(x, Acc)}
+        assert self.kernel.schedule is not None
+        around = any(isinstance(x, Loop) for x in s.body)
+        if self.kernel.schedule.kind == "columns" and around and not carried:
+            Columns(self, s).print(lo, hi)
+            return
         for name in carried:
             add(f"{name}_v = vsplat_{short(accs[name].dtype)}({self.identity(accs[name])})")
         add(f"{s.axis} = {lo}")
@@ -191,12 +199,14 @@ class Printer(Spelling):
         add(f"    {s.axis} += 1")
 
     # -------------------------------------------------------------- entries
-    def header(self, entry: str) -> None:
+    def header(self, entry: str, seen: set[str] | None = None) -> None:
+        """The entry's first lines, which name its arguments (all, or those among `seen`)."""
         add = self.lines.add
         add(f"def {entry}(args, tid, nt):")
         self.lines.depth = 1
         for i, p in enumerate(self.kernel.params):
-            add(f"{p.name} = ptr_{short(p.dtype)}(args, {i})")
+            if seen is None or p.name in seen:
+                add(f"{p.name} = ptr_{short(p.dtype)}(args, {i})")
         for i, name in enumerate(self.kernel.sizes):
             add(f"{name} = arg_i64(args, {len(self.kernel.params) + i})")
 
@@ -207,14 +217,21 @@ class Printer(Spelling):
         loops = [s for s in k.body if not isinstance(s, Let)]
         if k.schedule.tiled:
             return self.tile(lets, loops)
-        phases: list[tuple[Stmt, ...]] = [(s,) for s in loops] if k.schedule.kind == "chunks" else [tuple(loops)]
+        apart = k.schedule.kind in ("chunks", "columns")
+        phases: list[tuple[Stmt, ...]] = [(s,) for s in loops] if apart else [tuple(loops)]
         parallel = []
         for i, phase in enumerate(phases):
             if i:
                 self.lines.depth = 0
                 self.lines.add("")
-            self.header(f"k_{i}")
-            self.statements((*lets, *phase))
+            seen = used(phase)
+            wanted = list(phase)
+            for let in reversed(lets):
+                if let.name in seen:
+                    seen |= used((let,))
+                    wanted.insert(0, let)
+            self.header(f"k_{i}", seen)
+            self.statements(tuple(wanted))
             parallel.append(any(isinstance(s, Loop) and s.axis == self.par for s in walk(phase)))
         return Source(self.lines.text(), tuple(f"k_{i}" for i in range(len(phases))), tuple(parallel))
 

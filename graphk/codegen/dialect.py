@@ -25,9 +25,9 @@ from numba.core.typing import templates
 from numba.extending import typeof_impl
 
 from graphk.codegen import blocks, micro, native, scalars
-from graphk.codegen.dialect_types import SCALARS, Vec, numba_type, operand_of
+from graphk.codegen.dialect_types import Vec, numba_type, operand_of
 from graphk.codegen.emitter import Operand, storage
-from graphk.codegen.target import Target
+from graphk.codegen.target import GROUP, Target
 
 _OPERATORS: dict[Callable[..., Any], str] = {
     operator.add: "s_add",
@@ -54,6 +54,8 @@ _OPERATORS: dict[Callable[..., Any], str] = {
 ERRORS: tuple[type[Exception], ...] = (errors.NumbaError, NotImplementedError)
 # int64 slots of one ``stack_i64()``.
 STACK_SLOTS = 64
+# Elements between two ``group_*`` buffers, so that columns of equal number do not meet in one set of the first cache.
+SPREAD = 80
 SIGNATURE = (types.CPointer(types.int64), types.int64, types.int64)
 
 
@@ -118,7 +120,7 @@ def _register(function: DialectFunction) -> None:
 
 def _register_space(function: DialectFunction, dtype: str, count: int) -> None:
     """A stack buffer in the entry block, so it lives as long as the kernel's call."""
-    pointer = types.CPointer(SCALARS[dtype])
+    pointer = numba_type(Operand(dtype, pointer=True))
 
     def generic(self: Any, args: tuple[Any, ...], kws: dict[str, Any]) -> Any:
         if args or kws:
@@ -170,11 +172,12 @@ def _typeof_dialect(value: DialectFunction, context: Any) -> types.Type | None:
 @functools.lru_cache(maxsize=None)
 def namespace(target: Target) -> dict[str, Any]:
     """Globals of a kernel source for ``target``; copy before use."""
-    out: dict[str, Any] = {"V": target.lanes, **micro.constants(target)}
+    out: dict[str, Any] = {"V": target.lanes, "GROUP": GROUP, **micro.constants(target)}
     for name in blocks.BLOCKS:
         out[name] = DialectFunction(name, target)
         _register(out[name])
     spaces = {f"tile_{scalars.SHORT[d]}": (d, math.prod(target.tile_shape(d))) for d in scalars.FLOATS}
+    spaces |= {f"group_{short}": (dtype, GROUP + SPREAD) for short, dtype in scalars.LONG.items()}
     spaces["stack_i64"] = ("int64", STACK_SLOTS)
     for name, (dtype, count) in spaces.items():
         out[name] = DialectFunction(name, target)

@@ -17,7 +17,7 @@ import numpy as np
 
 from graphk.codegen import micro, scalars, winograd
 from graphk.codegen.scalars import DTYPES, ITEMSIZE, NARROW, SHORT
-from graphk.codegen.target import host_target, with_lanes
+from graphk.codegen.target import GROUP, host_target, with_lanes
 
 
 class Pointer:
@@ -252,7 +252,7 @@ def python_namespace(lanes: int) -> dict[str, Any]:
     1.5
     """
     target = with_lanes(host_target(), lanes)
-    out: dict[str, Any] = {"V": lanes, **micro.constants(target), **_memory(lanes)}
+    out: dict[str, Any] = {"V": lanes, "GROUP": GROUP, **micro.constants(target), **_memory(lanes)}
     for entry in scalars.TABLE.values():
         out[scalars.dialect_name(entry.name)] = _scalar_function(entry)
     for dtype in DTYPES + NARROW:
@@ -271,5 +271,6 @@ def python_namespace(lanes: int) -> dict[str, Any]:
             table |= _winograd(m, target.tile_shape(d)[1])
     out |= {name: _by_dtype(tables, name) for name in tables["float32"]}
     out |= {f"tile_{SHORT[d]}": _space(d, math.prod(target.tile_shape(d))) for d in ("float32", "float64")}
+    out |= {f"group_{SHORT[d]}": _space(d, GROUP) for d in DTYPES + NARROW}
     out |= {"stack_i64": _space("int64", 64), **_sync()}
     return out

@@ -17,6 +17,9 @@ from graphk.codegen import store
 from graphk.codegen.scalars import ITEMSIZE
 from graphk.codegen.versions import tools
 
+# Columns that reductions over rows walk together, and one thread takes.  Memory is read several times faster where a
+# row is read whole than where each thread reads a piece of every row; sums of more would not stay in the first cache.
+GROUP = 1024
 LANE_CHOICES: tuple[int, ...] = (1, 4, 8, 16)
 
 _NAMED: dict[str, tuple[int, str, str]] = {

@@ -140,7 +140,8 @@ class Param:
 class Schedule:
     """How loops become code: `kind` and the axes it speaks of.
 
-    map(p, v): axis p in parallel, axis v in vectors; rows / columns(p, v): the same, with reductions;
+    map(p, v): axis p in parallel, axis v in vectors; rows / columns(p, v): the same, with reductions (phases of a
+    `columns` kernel without a loop p are one thread's);
     tile(m, n, k): a matrix product in register tiles; blocks(m, n, k): the same, block after block of k;
     winograd2, winograd4(m, n, k): the same of a 3x3 convolution, in Winograd's way with output tiles of 2x2 or 4x4;
     serial(): one thread.

@@ -1,8 +1,8 @@
 """Schedule: how each kernel's loops become parallel and vector code, and in which order steps run.
 
-In: a Program from `lower`.  Out: the same with a `Schedule` on each kernel, full reductions split into fixed
-chunks, and updates moved right behind the last reader of what they overwrite.  What always holds: the choice
-depends on the kernel's text alone, never on the number of threads, so results have the same bits for any.
+In: a Program from `lower`.  Out: the same with a `Schedule` on each kernel, full reductions (and those over many rows)
+split into fixed chunks, and updates moved right behind the last reader of what they overwrite.  What always holds: the
+choice depends on the kernel and its sizes alone, never on the number of threads, so results have the same bits for any.
 """
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from graphk.ir.loop import (Acc, Kernel, Let, Load, Loop, Param, Ref, Schedule, 
                             coefficient, loads, walk)
 from graphk.ir.program import AnyStep, LoopStep, Program
 from graphk.passes.kernels import map_dims, rename_names
+from graphk.passes.row_chunks import in_row_chunks
 from graphk.passes.winograd import in_winograds_way
 
 MANY, SEVERAL = 1024, 16          # steps of a contraction in all, or for each of a batch
@@ -32,7 +33,9 @@ def _step(s: AnyStep) -> AnyStep:
         return replace(s, body=tuple(_step(x) for x in s.body))
     kernel = schedule_kernel(s.kernel)
     sizes = dict(zip(kernel.sizes, s.sizes))
-    return replace(s, kernel=in_blocks(in_winograds_way(kernel, sizes), sizes))
+    for change in (in_winograds_way, in_blocks, in_row_chunks):
+        kernel = change(kernel, sizes)
+    return replace(s, kernel=kernel)
 
 
 @lru_cache(maxsize=1024)

@@ -10,7 +10,7 @@ library once per lane. Coefficients without another source are those of Cephes' 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
@@ -55,8 +55,14 @@ def _exp_reduce(e: Emitter, x: ir.Value) -> tuple[ir.Value, ir.Value]:
     n = e.b.sub(e.bits(shifted), e.bits(e.f(_MAGIC)))
     r = e.fma(whole, e.f(-_LN2_HI), x)
     r = e.fma(whole, e.f(-_LN2_LO), r)
-    tail = e.poly(r, _EXP_TAIL)
-    return n, e.fma(e.mul(r, r), tail, r)
+    return n, _expm1_of_rest(e, r, r, _EXP_TAIL)
+
+
+def _expm1_of_rest(e: Emitter, first: ir.Value, r: ir.Value, tail: Sequence[float]) -> ir.Value:
+    """first + r² P(r), P of degree 5 in three steps that wait for each other instead of five."""
+    square = e.mul(r, r)
+    high, middle, low = (e.fma(e.f(tail[i]), r, e.f(tail[i + 1])) for i in (0, 2, 4))
+    return e.fma(square, e.fma(e.fma(high, square, middle), square, low), first)
 
 
 def _pow2(e: Emitter, n: ir.Value) -> ir.Value:
@@ -140,27 +146,31 @@ def tanh32(e: Emitter, x: ir.Value) -> ir.Value:
     a = e.select(e.gt(a, e.f(9.02)), e.f(9.02), a)
     shifted = e.fma(a, e.f(2 * _LOG2E), e.f(_MAGIC))
     whole = e.exact_sub(shifted, e.f(_MAGIC))
-    r = e.fma(whole, e.f(-_LN2_HI / 2), a)
-    r = e.fma(whole, e.f(-_LN2_LO / 2), r)
-    m = e.fma(e.mul(r, r), e.poly(r, _HALF_EXPM1_TAIL), r)
+    r = e.fma(whole, e.f(-math.log(2) / 2), a)                     # whole is 26 at most: one part of ln 2 will do
+    m = _expm1_of_rest(e, r, r, _HALF_EXPM1_TAIL)
     scale = _pow2(e, e.b.sub(e.bits(shifted), e.bits(e.f(_MAGIC))))
     h = e.fma(scale, m, e.fma(scale, e.f(0.5), e.f(-0.5)))
     return e.copysign(e.div(h, e.exact_add(h, e.f(1.0))), x)
 
 
 def sigmoid32(e: Emitter, x: ir.Value) -> ir.Value:
-    """<= 4 ulp on both sides, subnormal results included: 1/(1 + exp(-x)) as p/(p + q exp(r)), p and q powers of two
-    that share the exponent of exp(-x), so nothing overflows."""
-    x = _clamp(e, x, e.f(-105.0), e.f(105.0))
-    shifted = e.fma(x, e.f(-_LOG2E), e.f(_MAGIC))
+    """<= 4 ulp on both sides, subnormal results included.
+
+    exp(-|x|) is q/p, with the power of two shared between both so that neither is subnormal; the result is q/(p + q) or
+    p/(p + q). What is computed of |x| alone serves sigmoid(-x), which gradients need, too.
+    """
+    a = e.abs(x)
+    a = e.select(e.gt(a, e.f(105.0)), e.f(105.0), a)
+    shifted = e.fma(a, e.f(-_LOG2E), e.f(_MAGIC))
     whole = e.exact_sub(shifted, e.f(_MAGIC))
     n = e.b.sub(e.bits(shifted), e.bits(e.f(_MAGIC)))
-    r = e.fma(whole, e.f(_LN2_HI), x)
-    r = e.fma(whole, e.f(_LN2_LO), r)                              # -x = n ln2 - r
-    m = e.fma(e.mul(r, r), e.poly(r, _MINUS_EXPM1_TAIL), e.b.fneg(r))
+    r = e.fma(whole, e.f(_LN2_HI), a)
+    r = e.fma(whole, e.f(_LN2_LO), r)                              # -a = n ln2 - r
+    m = _expm1_of_rest(e, e.b.fneg(r), r, _MINUS_EXPM1_TAIL)
     half = e.b.ashr(n, e.i(1))
-    p, q = _pow2(e, e.b.neg(half)), _pow2(e, e.b.sub(n, half))
-    return e.div(p, e.fma(q, m, e.exact_add(p, q)))
+    p, scale = _pow2(e, e.b.neg(half)), _pow2(e, e.b.sub(n, half))
+    q = e.fma(scale, m, scale)
+    return e.div(e.select(e.lt(x, e.f(0.0)), q, p), e.exact_add(p, q))
 
 
 def erf32(e: Emitter, x: ir.Value) -> ir.Value:

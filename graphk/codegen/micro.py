@@ -7,8 +7,9 @@ outside the stated extents is read; and that this module needs llvmlite only.
 
 With ``MR, NR = target.tile_shape(dtype)`` (in the dialect: ``MR_f32, NR_f32``):
 
-- ``gemm_tile(a, rsa, csa, m, bp, k, c)``: C[i, j] = sum_kk a[i*rsa + kk*csa] * bp[kk*NR + j], a whole MR x NR row-major
-  scratch tile (ldc = NR). 1 <= m <= MR; rows i >= m repeat row m-1 (A is never read beyond m rows). k >= 0.
+- ``gemm_tile(a, rsa, csa, m, bp, k, c)``: C[i, j] = sum_kk a[i*rsa + kk*csa] * bp[kk*NR + j], in an MR x NR row-major
+  scratch tile (ldc = NR). 1 <= m <= MR; what rows i >= m hold is not said (A is never read beyond m rows). k >= 0.
+  Fewer rows take less time (``tile_heights``), so rows are shared out evenly among tiles.
 - ``gemm_tile_add(a, rsa, csa, m, bp, k, c, parts, step)``: added to what C holds, for ``parts`` products one after
   another: A advances by ``step``, bp by k*NR.
 - ``pack_b(b, rsb, csb, k, ncols, bp)``: bp[kk*NR + j] = b[kk*rsb + j*csb] for j < ncols, 0 for ncols <= j < NR.
@@ -31,6 +32,7 @@ from graphk.codegen.scalars import ITEMSIZE
 from graphk.codegen.target import Target
 
 UNROLL = 4
+BUSY_CHAINS = 8                   # two multiply-adds a cycle, each of which takes four
 GEMV_ROWS = 3
 
 Args = tuple[ir.Value, ...]
@@ -102,8 +104,28 @@ def _min(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
 # --- gemm_tile -------------------------------------------------------------------------------------------------
 
 
+def tile_heights(rows: int, vectors: int) -> list[int]:
+    """Rows that register tiles have code for, ascending: down from the full tile, while there are as many chains of
+    multiply-adds as keep the machine busy."""
+    return [rows, *(h for h in range(rows, 0, -max(rows // 4, 1)) if h < rows and h * vectors >= BUSY_CHAINS)][::-1]
+
+
 def _emit_tile(b: ir.IRBuilder, dtype: str, args: Args, target: Target, add: bool) -> None:
-    rows, vectors = target.tile(dtype)
+    """The lowest tile that has m rows."""
+    def lowest(heights: list[int]) -> None:
+        if len(heights) == 1:
+            _emit_rows(b, dtype, args, target, add, heights[0])
+            return
+        with b.if_else(b.icmp_signed("<=", args[3], I64T(heights[0]))) as (fits, higher):
+            with fits:
+                _emit_rows(b, dtype, args, target, add, heights[0])
+            with higher:
+                lowest(heights[1:])
+    lowest(tile_heights(*target.tile(dtype)))
+
+
+def _emit_rows(b: ir.IRBuilder, dtype: str, args: Args, target: Target, add: bool, rows: int) -> None:
+    vectors = target.tile(dtype)[1]
     a, rsa, csa, m, bp, k, c, *parts = args
     lanes = target.vector_lanes(dtype)
     e = Emitter(b, lanes)

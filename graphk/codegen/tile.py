@@ -293,9 +293,7 @@ class Tile:
         lines, add = self.printer.lines, self.printer.lines.add
         a = self.operands[0].load
         assert a is not None
-        add(f"for i_ in range(m0, m1, MR_{t}):")
-        lines.depth += 1
-        add(f"mr_ = s_min(m1 - i_, MR_{t})")
+        self.tiles(t, "m0", "m1")
         add("if first_ == 0:")
         add(f"    for z_ in range(0, MR_{t} * NR_{t}, V):")
         add(f"        vstore(tile, z_, {short(self.acc.dtype)}(0.0))")
@@ -320,6 +318,7 @@ class Tile:
         self.row(f"at(tile, r_ * NR_{t})", "j_", "j_ + nc_")
         lines.depth -= 2
         add("tile = at(tile, next_)")
+        add("i_ += mr_")
         lines.depth -= 1
 
     def few_rows(self) -> None:
@@ -359,16 +358,31 @@ class Tile:
         lines.add(f"nc_ = s_min(n1 - j_, NR_{t})")
         with self.panel("j_ * k_"):
             self.pack_panel(t, "bp_")
-        lines.add(f"for i_ in range({first}, {last}, MR_{t}):")
-        lines.depth += 1
-        lines.add(f"mr_ = s_min({last} - i_, MR_{t})")
+        self.tiles(t, first, last)
         self.touch({self.m: sym("i_"), self.n: sym("j_")})
         lines.add(tile)
         lines.add("for r_ in range(mr_):")
         lines.depth += 1
         lines.add(f"{self.m} = i_ + r_")
         self.row(f"at(tile, r_ * NR_{t})", "j_", "j_ + nc_")
+        lines.depth -= 1
+        lines.add("i_ += mr_")
         lines.depth = depth
+
+    def tiles(self, t: str, first: str, last: str) -> None:
+        """A loop over tiles of rows, as even as they can be (packed rows: as they were packed): mr_ rows at i_.  The
+        caller adds mr_ to i_ at the end of the loop, and takes the depth back."""
+        add = self.printer.lines.add
+        add(f"i_ = {first}")
+        if not self.packs_rows:
+            add(f"tiles_ = ({last} - {first} + MR_{t} - 1) // MR_{t}")
+        add(f"while i_ < {last}:")
+        self.printer.lines.depth += 1
+        if self.packs_rows:
+            add(f"mr_ = s_min({last} - i_, MR_{t})")
+        else:
+            add(f"mr_ = ({last} - i_ + tiles_ - 1) // tiles_")
+            add("tiles_ -= 1")
 
     @property
     def by_rows(self) -> bool:

@@ -10,7 +10,7 @@ library once per lane. Coefficients without another source are those of Cephes' 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
@@ -23,6 +23,9 @@ _LN2_HI, _LN2_LO = 0.693359375, -2.12194440e-4
 # 1.5*2^23: adding it rounds to an integer held in the low mantissa bits.
 _MAGIC = 12582912.0
 _EXP_TAIL = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
+# The same for expm1(2r)/2 and expm1(-r).
+_HALF_EXPM1_TAIL = tuple(c * 2.0 ** (6 - i) for i, c in enumerate(_EXP_TAIL))
+_MINUS_EXPM1_TAIL = tuple(c * (-1.0) ** (5 - i) for i, c in enumerate(_EXP_TAIL))
 _LOG_POLY = (
     7.0376836292e-2,
     -1.1514610310e-1,
@@ -34,7 +37,6 @@ _LOG_POLY = (
     -2.4999993993e-1,
     3.3333331174e-1,
 )
-_TANH_POLY = (-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1)
 _ERF_SMALL = (-5.96761703e-4, 4.99119423e-3, -2.67681349e-2, 1.12819925e-1, -3.76125336e-1, 1.28379166e-1)
 _SIN_POLY = (-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1)
 _COS_POLY = (2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2)
@@ -53,8 +55,14 @@ def _exp_reduce(e: Emitter, x: ir.Value) -> tuple[ir.Value, ir.Value]:
     n = e.b.sub(e.bits(shifted), e.bits(e.f(_MAGIC)))
     r = e.fma(whole, e.f(-_LN2_HI), x)
     r = e.fma(whole, e.f(-_LN2_LO), r)
-    tail = e.poly(r, _EXP_TAIL)
-    return n, e.fma(e.mul(r, r), tail, r)
+    return n, _expm1_of_rest(e, r, r, _EXP_TAIL)
+
+
+def _expm1_of_rest(e: Emitter, first: ir.Value, r: ir.Value, tail: Sequence[float]) -> ir.Value:
+    """first + r² P(r), P of degree 5 in three steps that wait for each other instead of five."""
+    square = e.mul(r, r)
+    high, middle, low = (e.fma(e.f(tail[i]), r, e.f(tail[i + 1])) for i in (0, 2, 4))
+    return e.fma(square, e.fma(e.fma(high, square, middle), square, low), first)
 
 
 def _pow2(e: Emitter, n: ir.Value) -> ir.Value:
@@ -133,20 +141,36 @@ def log1p32(e: Emitter, x: ir.Value) -> ir.Value:
 
 
 def tanh32(e: Emitter, x: ir.Value) -> ir.Value:
-    """<= 3 ulp: odd polynomial below 0.625, else 1 - 2/(exp(2|x|)+1)."""
-    z = e.mul(x, x)
-    near = e.fma(e.mul(z, x), e.poly(z, _TANH_POLY), x)
+    """<= 3 ulp, odd: h/(h + 1) with h = expm1(2|x|)/2, which is exact enough near 0; from 9.02 on it is 1."""
     a = e.abs(x)
-    big = exp32(e, e.b.fmul(a, e.f(2.0)))
-    far = e.exact_sub(e.f(1.0), e.div(e.f(2.0), e.exact_add(big, e.f(1.0))))
-    return e.select(e.lt(a, e.f(0.625)), near, e.copysign(far, x))
+    a = e.select(e.gt(a, e.f(9.02)), e.f(9.02), a)
+    shifted = e.fma(a, e.f(2 * _LOG2E), e.f(_MAGIC))
+    whole = e.exact_sub(shifted, e.f(_MAGIC))
+    r = e.fma(whole, e.f(-math.log(2) / 2), a)                     # whole is 26 at most: one part of ln 2 will do
+    m = _expm1_of_rest(e, r, r, _HALF_EXPM1_TAIL)
+    scale = _pow2(e, e.b.sub(e.bits(shifted), e.bits(e.f(_MAGIC))))
+    h = e.fma(scale, m, e.fma(scale, e.f(0.5), e.f(-0.5)))
+    return e.copysign(e.div(h, e.exact_add(h, e.f(1.0))), x)
 
 
 def sigmoid32(e: Emitter, x: ir.Value) -> ir.Value:
-    """<= 4 ulp on both sides: exp is only taken of -|x|, so nothing overflows."""
-    y = exp32(e, e.b.fneg(e.abs(x)))
-    top = e.select(e.lt(x, e.f(0.0)), y, e.f(1.0))
-    return e.div(top, e.exact_add(y, e.f(1.0)))
+    """<= 4 ulp on both sides, subnormal results included.
+
+    exp(-|x|) is q/p, with the power of two shared between both so that neither is subnormal; the result is q/(p + q) or
+    p/(p + q). What is computed of |x| alone serves sigmoid(-x), which gradients need, too.
+    """
+    a = e.abs(x)
+    a = e.select(e.gt(a, e.f(105.0)), e.f(105.0), a)
+    shifted = e.fma(a, e.f(-_LOG2E), e.f(_MAGIC))
+    whole = e.exact_sub(shifted, e.f(_MAGIC))
+    n = e.b.sub(e.bits(shifted), e.bits(e.f(_MAGIC)))
+    r = e.fma(whole, e.f(_LN2_HI), a)
+    r = e.fma(whole, e.f(_LN2_LO), r)                              # -a = n ln2 - r
+    m = _expm1_of_rest(e, e.b.fneg(r), r, _MINUS_EXPM1_TAIL)
+    half = e.b.ashr(n, e.i(1))
+    p, scale = _pow2(e, e.b.neg(half)), _pow2(e, e.b.sub(n, half))
+    q = e.fma(scale, m, scale)
+    return e.div(e.select(e.lt(x, e.f(0.0)), q, p), e.exact_add(p, q))
 
 
 def erf32(e: Emitter, x: ir.Value) -> ir.Value:

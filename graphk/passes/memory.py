@@ -24,6 +24,7 @@ def memory(program: Program) -> Program:
     program = move_updates(program)
     program = assign_in_place(program)
     program = carry_in_place(program)
+    program = stack_in_place(program)
     program = plan_arena(program)
     return set_barriers(program)
 
@@ -173,6 +174,27 @@ def _into_carry(program: Program, steps: list[AnyStep], copy: Step, roots: dict[
     later = [j for j, (reads, _) in enumerate(info) if j > makers[0] and roots[carry] in reads]
     writers = [j for j, (_, writes) in enumerate(info) if roots[carry] in writes and steps[j] != copy]
     return isinstance(maker, Step) and not later and not writers and may_overwrite(maker, roots[carry], value, roots)
+
+
+def stack_in_place(program: Program) -> Program:
+    """Drop `stack` copies of values that live in one step of a loop alone: they are made in their place in the stack.
+    """
+    outside = Counter(b for s in flat_steps(program.steps) for b in s.buffers)
+    arena = {b.name for b in program.buffers if b.place == "arena"}
+    names: dict[str, str] = {}
+
+    def body(steps: tuple[AnyStep, ...]) -> tuple[AnyStep, ...]:
+        out = [replace(s, body=body(s.body)) if isinstance(s, LoopStep) else s for s in steps]
+        here = Counter(b for s in flat_steps(tuple(out)) for b in s.buffers)
+        for s in [s for s in out if isinstance(s, Step) and s.kernel.label == "stack"]:
+            value, window = s.buffers
+            if value in arena and value not in names and here[value] == outside[value]:
+                names[value] = window
+                out = [x for x in out if x is not s]
+        return tuple(_rename(s, names) for s in out)
+    steps = tuple(replace(s, body=body(s.body)) if isinstance(s, LoopStep) else s for s in program.steps)
+    return replace(program, steps=steps, buffers=tuple(replace(b, base=names.get(b.base, b.base))
+                                                       for b in program.buffers if b.name not in names))
 
 
 def _rename(s: AnyStep, names: dict[str, str]) -> AnyStep:

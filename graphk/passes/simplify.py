@@ -77,6 +77,27 @@ def _same_perm(node: Node, x: Node) -> Node | None:
     return shape.reshape(x, shape=node.shape) if moved == sorted(moved) else None
 
 
+def _turned_rows(x: Node, rows: int) -> tuple[int, ...] | None:
+    """How a transpose orders the first `rows` axes, if it moves no other."""
+    perm: tuple[int, ...] = x.attr("perm")
+    return perm[:rows] if perm[rows:] == tuple(range(rows, x.ndim)) else None
+
+
+def _gather_in_order(node: Node, x: Node, i: Node) -> Node | None:
+    """Rows of a table are gathered in the order in which they are wanted."""
+    perm = _turned_rows(node, i.ndim)
+    return None if perm is None else shape.gather(x, shape.transpose(i, perm=perm))
+
+
+def _scatter_in_order(node: Node, i: Node, g: Node) -> Node | None:
+    """Rows are added in the order in which they lie."""
+    perm = _turned_rows(node.inputs[1], i.ndim)
+    if perm is None:
+        return None
+    back = tuple(perm.index(a) for a in range(i.ndim))
+    return shape.scatter_add(shape.transpose(i, perm=back), g, rows=node.attr("rows"))
+
+
 def _dot_of_transpose(node: Node, **_: Node) -> Node | None:
     """dot(transpose(a), b): the contraction reads a's own axes instead (free axes must keep their order)."""
     args, contract, batch = list(node.inputs), list(node.attr("contract")), list(node.attr("batch"))
@@ -268,6 +289,8 @@ RULES = [
     Rule("transpose-transpose", ("transpose", ("transpose", "x")), _transposes),
     Rule("transpose-same", ("transpose", "x"), _same_perm),
     Rule("sum-broadcast", ("sum", ("broadcast", "x")), _mean_broadcast),
+    Rule("transpose-gather", ("transpose", ("gather", "x", "i")), _gather_in_order),
+    Rule("scatter-transpose", ("scatter_add", "i", ("transpose", "g")), _scatter_in_order),
     Rule("dot-transpose", ("dot", "x", "y"), lambda n, x, y: _dot_of_transpose(n)),
     Rule("transpose-dot", ("transpose", ("dot", "x", "y")), lambda n, x, y: _transposed_dot(n)),
     Rule("windows-of-one", ("windows", "x"), _windows_of_one),

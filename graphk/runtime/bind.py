@@ -225,8 +225,6 @@ class Binder:
                 self.addresses[view] = self.addresses[w]
         before = {w: len(self.windows.get(w, ())) for w in self.addresses}
         body = self.steps(s.body)
-        if body and isinstance(body[-1], Call):
-            body[-1] = replace(body[-1], barrier=True)
         bumps = [(slot, -stride if s.reverse else stride) for (w, _, _), stride in zip(s.windows, strides)
                  for view in [w, *self._views(w)] for slot in self.windows.get(view, [])[before.get(view, 0):]]
         return Loop(trips, tuple(bumps), tuple(body))

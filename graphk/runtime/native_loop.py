@@ -18,7 +18,8 @@ Binding (int64 words): ``B_MAGIC``, ``B_GUARDS``/``B_GUARD_COUNT``, ``B_PATCHES`
   ``LOOP_BEGIN`` a = trips, b = bump table, c = index of the matching LOOP_END;
   ``LOOP_END``   a = index of the LOOP_BEGIN;
 - bump table: [count, (address of an argument slot, bytes) * count], added after every trip but the last, after
-  which the slots get their first values back. LOOP_END is a barrier. Loops nest up to 64 deep.
+  which the slots get their first values back. LOOP_END is a barrier, whose last thread moves the slots before it lets
+  the others go. Loops nest up to 64 deep.
 """
 
 from __future__ import annotations
@@ -94,13 +95,17 @@ if nt > 1:
         store_release(state, {S_ARRIVED}, 0)
         store_release(state, {S_TURN}, turn + 1)
     else:
-        spins = 0
-        limit = state[{S_SPIN}]
-        while load_acquire(state, {S_TURN}) == turn:
-            pause()
-            spins += 1
-            if spins > limit:
-                yield_cpu()
+        @WAIT
+"""
+
+_WAIT = """
+spins = 0
+limit = state[{S_SPIN}]
+while load_acquire(state, {S_TURN}) == turn:
+    pause()
+    spins += 1
+    if spins > limit:
+        yield_cpu()
 """
 
 _STEPS = """
@@ -130,8 +135,11 @@ while s < count:
         trips = begin[1]
         done = trip[depth - 1] + 1
         trip[depth - 1] = done
-        @BARRIER
-        if me == 0:
+        turn = load_acquire(state, {S_TURN})
+        moves = nt == 1
+        if not moves:
+            moves = fetch_add(state, {S_ARRIVED}, 1) == nt - 1
+        if moves:
             bumps = i64_ptr(begin[2])
             for r in range(bumps[0]):
                 slot = i64_ptr(bumps[1 + 2 * r])
@@ -139,7 +147,11 @@ while s < count:
                     slot[0] = slot[0] + bumps[2 + 2 * r]
                 else:
                     slot[0] = slot[0] - bumps[2 + 2 * r] * (trips - 1)
-        wait = 1
+            if nt > 1:
+                store_release(state, {S_ARRIVED}, 0)
+                store_release(state, {S_TURN}, turn + 1)
+        else:
+            @WAIT
         if done < trips:
             s = step[1]
         else:
@@ -235,6 +247,6 @@ def _expand(text: str, parts: dict[str, str]) -> str:
 
 def source(head_words: int) -> str:
     """The dialect source; ``head_words`` is the size of a Python object's header in 8-byte words."""
-    parts = {"GUARDS": _GUARDS, "PATCH": _PATCH, "BARRIER": _BARRIER, "STEPS": _STEPS}
+    parts = {"GUARDS": _GUARDS, "PATCH": _PATCH, "BARRIER": _BARRIER, "WAIT": _WAIT, "STEPS": _STEPS}
     values = {name: value for name, value in globals().items() if isinstance(value, int)}
     return _expand(_TEMPLATE, parts).format(HEAD=head_words, **values) + "\n"

@@ -117,11 +117,10 @@ def test_pack_b_and_tile(dtype: str, lanes: int) -> None:
             run(dtype, lanes, f"packb_{t}", [held, *strides(held), k, ncols, packed])
             np.testing.assert_array_equal(packed[:, :ncols], b)
             assert not packed[:, ncols:].any()
-            for m in {1, rows - 1, rows}:
+            for m in range(1, rows + 1):
                 a, c = rng.normal(size=(m, k)).astype(dtype), np.full((rows, width), np.nan, dtype)
                 run(dtype, lanes, f"tiled_{t}", [guarded(a)[1], k, 1, m, packed, k, c])
                 np.testing.assert_allclose(c[:m, :ncols], a @ b, rtol=1e-4, atol=1e-5)
-                assert (c[m:] == c[m - 1]).all()
                 run(dtype, lanes, f"tiled_add_{t}", [guarded(a)[1], k, 1, m, packed, k, c, 1, 0])
                 np.testing.assert_allclose(c[:m, :ncols], 2 * (a @ b), rtol=1e-4, atol=1e-5)
                 run(dtype, lanes, f"tiled_add_{t}", [guarded(a)[1], k, 1, m, packed, 5, c, 3, 6])

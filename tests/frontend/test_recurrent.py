@@ -7,7 +7,9 @@ import pytest
 from graphk import backend as K
 from graphk import layers as L
 from graphk import regularizers
+from graphk.ir.node import Graph
 from graphk.models import Model, Sequential
+from graphk.passes.simplify import simplify
 
 KINDS = [L.SimpleRNN, L.GRU, L.LSTM]
 EVERY = [*KINDS, L.CuDNNGRU, L.CuDNNLSTM]
@@ -334,6 +336,16 @@ def test_the_inputs_product_is_outside_the_loop():
         assert scan.op.name == "scan"
         dots = [n for n in scan.attr("body").nodes() if n.op.name == "dot"]
         assert len(dots) == 1 and len(scan.attr("body").outputs) == scan.attr("n_carry")
+
+
+def test_only_numbers_of_words_are_turned():
+    """Rows of a table are gathered step after step, and the layer above reads steps as the one below leaves them."""
+    words = L.Input((5,))
+    model = Model(words, L.GRU(2)(L.LSTM(3, return_sequences=True)(L.Embedding(7, 6)(words))))
+    total = K.sum(model.output)
+    outputs = (total.node, *(g.node for g in K.gradients(total, model.weights)))
+    turned = [n for n in simplify(Graph((words.node,), outputs)).nodes() if n.op.name == "transpose"]
+    assert turned and all(n.ndim == 2 for n in turned)
 
 
 # ------------------------------------------------------------------ mistakes

@@ -67,7 +67,7 @@ def close(got, want):
 @pytest.mark.parametrize("known", [False, True])
 def test_the_gradient_of_a_normalization(lanes, known, executors, monkeypatch):
     """Open sizes keep one phase, many known rows are split into chunks; bits do not depend on the number of threads."""
-    monkeypatch.setattr("graphk.runtime.compile.SMALL_COST", 0)
+    monkeypatch.setattr("graphk.runtime.bind.SMALL_COST", 0)
     shapes = [(1301, 131)] if known else [(1, 1), (2, GROUP + 37), (33, 10), (150, 67), (1000, 9)]
     graph = normalized(*(shapes[0] if known else (n, m)))
     for rows, columns in shapes:
@@ -86,7 +86,7 @@ def test_the_gradient_of_a_normalization(lanes, known, executors, monkeypatch):
 
 @pytest.mark.parametrize("rows", [0, 1, 100])
 def test_sums_of_no_rows_and_of_chunks(rows, executors, monkeypatch):
-    monkeypatch.setattr("graphk.runtime.compile.SMALL_COST", 0)
+    monkeypatch.setattr("graphk.runtime.bind.SMALL_COST", 0)
     x = inp(F, n, 49, 96)
     graph = Graph((x,), (sum_(x, axes=(0, 1)), max_(x, axes=(0, 1))))
     array = np.random.default_rng(0).standard_normal((rows, 49, 96)).astype(F)
@@ -101,7 +101,7 @@ def test_sums_of_no_rows_and_of_chunks(rows, executors, monkeypatch):
 @pytest.mark.parametrize("rows, columns", [(2, 3), (40, 21), (700, 200)])
 def test_extremes_counts_and_conditions(rows, columns, lanes, executors, monkeypatch):
     """Other combinations and dtypes than sums of floats: each column of an argmax has two accumulators."""
-    monkeypatch.setattr("graphk.runtime.compile.SMALL_COST", 0)
+    monkeypatch.setattr("graphk.runtime.bind.SMALL_COST", 0)
     x = inp(F, rows, columns)
     big = gt(x, 1.0)
     outs = (argmax(x, axis=0), max_(x, axes=0), any_(big, axes=0), all_(big, axes=0), sum_(cast(big, "int32"), axes=0),

@@ -21,6 +21,7 @@ from graphk.ir.ops.leaves import new_input, new_variable
 from graphk.ir.ops.random import bernoulli
 from graphk.ir.ops.reduce import argmax, argmin, mean, sum_
 from graphk.ir.ops.shape import concat, gather, pad, reshape, slice_axis, transpose
+from graphk.ir.program import flat_steps
 from graphk.ir.types import TensorType
 from graphk.passes.autodiff import gradients
 from graphk.passes.pipeline import run_passes
@@ -207,6 +208,44 @@ def test_a_loop_inside_a_loop_walks_its_slice(reverse, inner_reverse, executors,
         want = run_graph(graph, arrays)
         for executor in executors[:2]:
             close(Executable(run_passes(graph), {}, executor=executor)(arrays), want)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_what_a_loop_stacks_is_made_in_its_place(reverse, executors, monkeypatch):
+    """Read in its step as it is, and as a view; only the state that a step began with is copied."""
+    monkeypatch.setattr("graphk.runtime.bind.SMALL_COST", 0)
+    x, h0, w = inp(F, t, n, 6), inp(F, n, 6), inp(F, 6, 6)
+    h, xt, wi = inp(F, n, 6), inp(F, n, 6), inp(F, 6, 6)
+    pre = add(dot(h, wi), xt)
+    new = tanh(add(dot(pre, wi), reshape(sum_(reshape(pre, shape=(n, 2, 3)), axes=(1, 2)), shape=(n, 1))))
+    last, old, stacked, again = scan(Graph((h, xt, wi), (new, h, pre, pre)), [h0], [x], [w], reverse=reverse)
+    result = run_passes(Graph((x, h0, w), (last, old, stacked, again)))
+    labels = [s.kernel.label for s in flat_steps(result.program.steps)]
+    assert labels.count("stack") == 2                          # `h`, and `pre` a second time
+    rng = np.random.default_rng(5)
+    for shape in ((4, 5, 6), (1, 1, 6), (0, 3, 6)):
+        arrays = [rng.standard_normal(z).astype(F) * F_(0.3) for z in (shape, shape[1:], (6, 6))]
+        want = run_graph(Graph((x, h0, w), (last, old, stacked, again)), arrays)
+        for executor in executors[:3]:
+            close(Executable(result, {}, executor=executor)(arrays), want)
+
+
+@pytest.mark.parametrize("lanes", [1, 4, 8, 16])
+def test_rows_are_shared_out_evenly_among_tiles(lanes, executors, monkeypatch):
+    """Each number of rows that a tile may have, in place and packed, gives the same bits on any number of threads."""
+    monkeypatch.setattr("graphk.runtime.bind.SMALL_COST", 0)
+    x, y, w = inp(F, n, 19), inp(F, 19, n), inp(F, 19, 37)
+    graph = Graph((x, y, w), (dot(x, w), dot(y, w, contract=((0,), (0,)))))
+    result, rng = run_passes(graph), np.random.default_rng(6)
+    exes = [Executable(result, {}, target=with_lanes(host_target(), lanes), executor=e) for e in executors[:3]]
+    for rows in range(1, 34):
+        a, b = rng.standard_normal((rows, 19)).astype(F), rng.standard_normal((19, 37)).astype(F)
+        arrays = [a, np.ascontiguousarray(a.T), b]
+        first, *others = [exe(arrays) for exe in exes]
+        close(first, [a @ b, a @ b])
+        for other in others:
+            for p, q in zip(first, other):
+                np.testing.assert_array_equal(p, q)
 
 
 def test_a_loop_over_what_may_be_nothing():

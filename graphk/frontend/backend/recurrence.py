@@ -49,14 +49,21 @@ def rnn(step_function: Step, inputs: Tensor, initial_states: Sequence[Tensor], g
 
 def recur(step_function: Step, inputs: Tensor, initial_states: Sequence[Tensor], go_backwards: bool = False,
           mask: Tensor | None = None, constants: Sequence[Any] | None = None, unroll: bool = False,
-          input_length: int | None = None, every: bool = True) -> tuple[Tensor, Tensor | None, list[Tensor]]:
-    """`rnn`; unless `every` output is wanted, None may stand for the outputs, and they are not stored."""
+          input_length: int | None = None, every: bool = True, ahead: Callable[[Tensor], Tensor] | None = None
+          ) -> tuple[Tensor, Tensor | None, list[Tensor]]:
+    """`rnn`; unless `every` output is wanted, None may stand for the outputs, and they are not stored.
+
+    ahead: makes what the steps see from all inputs, (time, samples, …): as the loop walks them, so that the larger
+    result is never turned.
+    """
     if inputs.ndim < 3:
         raise ValueError("Input should be at least 3D.")
     time = input_length if input_length is not None and unroll else node_of(inputs).shape[1]
     if unroll and not isinstance(time, int):
         raise ValueError("Unrolling requires a fixed number of timesteps.")
     seqs = [_swap(node_of(inputs))]
+    if ahead is not None:
+        seqs = [node_of(ahead(Tensor(seqs[0])))]
     if mask is not None:
         seqs.append(_time_major_mask(node_of(mask)))
     run = _Recurrence(step_function, list(constants or []), [node_of(s) for s in initial_states], mask is not None,

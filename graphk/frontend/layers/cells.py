@@ -132,7 +132,7 @@ class Cell(Layer):
         return self.advance(self.project(inputs, training), states, training)
 
     def project(self, inputs: Tensor, training: Any = None) -> Tensor:
-        """What a step makes of its inputs alone, (…, gates * units), for one step or a sequence of them."""
+        """What a step makes of its inputs alone, (…, gates * units), for one step or (time, samples, …)."""
         masks = self.dropout_masks("inputs", inputs, self.dropout)
         out = self._product(inputs, self.kernel, masks, training)
         bias = self._input_bias()
@@ -154,7 +154,7 @@ class Cell(Layer):
             return K.dot(masked(x, masks[0], training), kernel)
 
         def gate_by_gate() -> Tensor:
-            return K.concatenate([K.dot(x * _along_time(m, x), self.columns(kernel, i)) for i, m in enumerate(masks)])
+            return K.concatenate([K.dot(x * m, self.columns(kernel, i)) for i, m in enumerate(masks)])
         return K.in_train_phase(gate_by_gate, lambda: K.dot(x, kernel), training=training)
 
     def columns(self, x: Tensor, gate: int, stop: int | None = None) -> Tensor:
@@ -171,7 +171,7 @@ class Cell(Layer):
         sequence, draws = _sequences[-1] if _sequences else (None, step_node())
         if self._masks_of is not sequence:
             self._masks, self._masks_of = {}, sequence
-        shape = (x.node.shape[0], x.node.shape[-1])
+        shape = (x.node.shape[-2], x.node.shape[-1])
         key = (kind, shape)
         if key not in self._masks:
             count = self.gates if self.implementation == 1 else 1
@@ -186,13 +186,9 @@ class Cell(Layer):
                 **described(self, "activation", *settings_of("kernel", "recurrent", "bias"))}
 
 
-def _along_time(mask: Tensor, x: Tensor) -> Tensor:
-    return K.expand_dims(mask, 1) if x.ndim == 3 else mask
-
-
 def masked(x: Tensor, mask: Tensor, training: Any) -> Tensor:
     """`x` times a dropout mask, in training."""
-    return K.in_train_phase(lambda: x * _along_time(mask, x), x, training=training)
+    return K.in_train_phase(lambda: x * mask, x, training=training)
 
 
 class SimpleRNNCell(Cell):

@@ -170,7 +170,7 @@ class ConvLSTM2DCell(Cell):
 
     # ---------------------------------------------------------------- the step
     def input_conv(self, x: Tensor, w: Any, b: Any = None, padding: str = "valid") -> Tensor:
-        """The convolution of inputs, of one step or (samples, time, …), with the cell's strides and dilation."""
+        """The convolution of inputs, of one step or (time, samples, …), with the cell's strides and dilation."""
         node = x.node
         lead = node.shape[:-3]
         flat = Tensor(sh.reshape(node, shape=(lead[0] * lead[1], *node.shape[2:]))) if len(lead) > 1 else x
@@ -214,7 +214,7 @@ class ConvLSTM2DCell(Cell):
         axis = -3 if self._channel_axis == 1 else -1
 
         def apart() -> Tensor:
-            seen = [x * (K.expand_dims(m, 1) if x.ndim == 5 else m) for m in masks]
+            seen = [x * m for m in masks]
             made = [conv(s, self.columns(kernel, i)) for i, s in enumerate(seen)]
             return K.concatenate(made, axis=axis % x.ndim)
         return K.in_train_phase(apart, lambda: conv(x, kernel), training=training)
@@ -223,7 +223,7 @@ class ConvLSTM2DCell(Cell):
         """Masks (samples, rows, cols, channels) for training, one for each gate; None without dropout."""
         if not 0. < rate < 1.:
             return None
-        image = x[:, 0] if x.ndim == 5 else x
+        image = x[0] if x.ndim == 5 else x
         flat = super().dropout_masks(kind, K.batch_flatten(image), rate)
         return [Tensor(sh.reshape(m.node, shape=image.node.shape)) for m in flat or []]
 

@@ -406,8 +406,9 @@ class RNN(Layer):
             if stacked:
                 return cell.step(x, given[:n], given[n:], training, ahead)
             return call_cell(cell, x, given[:n], given[n:], training, ahead)
-        return recur(step, first.project(inputs, training) if ahead else inputs, initial_state, self.go_backwards,
-                     mask, constants, self.unroll, K.int_shape(inputs)[1], self.return_sequences)
+        return recur(step, inputs, initial_state, self.go_backwards, mask, constants, self.unroll,
+                     K.int_shape(inputs)[1], self.return_sequences,
+                     (lambda x: first.project(x, training)) if ahead else None)
 
     # ---------------------------------------------------------------- what the cell holds
     @property

@@ -263,6 +263,14 @@ def _share(offset: int) -> Body:
     return body
 
 
+def _parts(b: ir.IRBuilder, ops: Operands, args: tuple[ir.Value, ...], target: Target) -> ir.Value:
+    """As many parts of at least ``grain`` as ``n`` has, at most ``nt``, one at least."""
+    nt, n, grain = args
+    units = b.sdiv(b.add(n, b.sub(grain, I64T(1))), grain)
+    least = b.select(b.icmp_signed("<", units, nt), units, nt)
+    return b.select(b.icmp_signed("<", least, I64T(1)), I64T(1), least)
+
+
 def _ints_rule(operands: Operands, lanes: int) -> Operand:
     if not all(_is_int(o) for o in operands):
         raise _refuse(", ".join(["int64"] * len(operands)), operands)
@@ -324,6 +332,7 @@ def _register() -> None:
         Block("vgather", 2, _memory_rule("pj", "v"), _vgather),
         Block("vscatter", 3, _memory_rule("pjx", ""), _vscatter),
         Block("viota", 1, lambda o, n: Operand(_ints_rule(o, n).dtype, n), _viota),
+        Block("parts", 3, _ints_rule, _parts),
         Block("share_lo", 4, _ints_rule, _share(0)),
         Block("share_hi", 4, _ints_rule, _share(1)),
     ]

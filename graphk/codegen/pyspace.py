@@ -262,7 +262,8 @@ def python_namespace(lanes: int) -> dict[str, Any]:
         out[f"vsplat_{short}"] = (lambda c: lambda x: c(x) if lanes == 1 else np.full(lanes, c(x)))(cast)
         if short != "bool":
             out[short] = cast
-    out |= {"arg_i64": lambda args, k: int(args[k]), "at": _at, "share_lo": _share(0), "share_hi": _share(1)}
+    out |= {"arg_i64": lambda args, k: int(args[k]), "at": _at, "share_lo": _share(0), "share_hi": _share(1),
+            "parts": lambda nt, n, grain: max(1, min(nt, -(-n // grain)))}
     pairs = {"hsum": "add", "hprod": "mul", "hmax": "max", "hmin": "min", "hany": "or", "hall": "and"}
     out |= {name: _horizontal(scalars.TABLE[table]) for name, table in pairs.items()}
     tables = {d: _contractions(*target.tile_shape(d)) for d in ("float32", "float64")}

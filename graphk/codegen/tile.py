@@ -166,21 +166,25 @@ class Tile:
         self.printer.lines.add(f"l0 = share_lo({dim_of(loop.extent)}, tid, nt, 1)")
         self.printer.lines.add(f"l1 = share_hi({dim_of(loop.extent)}, tid, nt, 1)")
 
-    def grid(self, *axes: tuple[str, str, str]) -> None:
-        """Threads as a grid over axes, each (its letter, its extent, the grain of a part): as many parts as there are
-        of the first, then of the next for those left over. Threads beyond the grid have no part."""
+    def grid(self, first: str, *axes: tuple[str, str, str]) -> None:
+        """Threads as a grid over axes, each (its letter, its extent, the grain of a part): as many parts as the first
+        has, then of the next for threads left over; unless `first` holds, of the last before the others."""
         add = self.printer.lines.add
-        add("left_ = nt")
-        add("own_ = tid")
+
+        def counts(order: Sequence[tuple[str, str, str]], indent: str) -> None:
+            left = "nt"
+            for letter, extent, grain in order:
+                add(f"{indent}g{letter}_ = parts({left}, {extent}, {grain})")
+                left += f" // g{letter}_"
+        counts((axes[-1], *axes[:-1]), "")
+        add(f"if {first}:")
+        counts(axes, "    ")
+        own = "tid"                                       # threads beyond the grid lie beyond the last axis: no part
         for letter, extent, grain in axes:
-            add(f"parts_ = s_max(s_min(left_, ({extent} + {grain} - 1) // {grain}), 1)")
-            add(f"{letter}0 = share_lo({extent}, own_ % parts_, parts_, {grain})")
-            add(f"{letter}1 = share_hi({extent}, own_ % parts_, parts_, {grain})")
-            add("own_ = own_ // parts_")
-            add("left_ = left_ // parts_")
-        add("if own_ > 0:")
-        for letter, _, _ in axes:
-            add(f"    {letter}1 = {letter}0")
+            place = own if letter == axes[-1][0] else f"{own} % g{letter}_"
+            add(f"{letter}0 = share_lo({extent}, {place}, g{letter}_, {grain})")
+            add(f"{letter}1 = share_hi({extent}, {place}, g{letter}_, {grain})")
+            own += f" // g{letter}_"
 
     def strides(self) -> None:
         """Of both operands: from row to row, and from column to column."""
@@ -209,19 +213,12 @@ class Tile:
 
     def split(self, t: str) -> None:
         """Threads share the panels of B where there are enough, else first the loops of results, or the rows of A."""
-        lines, add = self.printer.lines, self.printer.lines.add
-        n, m = ("n", "n_", f"NR_{t}"), ("m", "m_", f"MR_{t}")
         loops = [(letter, f"({dim_of(x.extent)})", "1") for letter, x in zip("lh", self.free)]
-        add("m0 = 0")
-        add("m1 = m_")
-        add(f"if n_ < nt * NR_{t}" + (" or (kept_ != 0 and m_ > n_):" if self.by_rows else ":"))
-        lines.depth += 1
-        self.grid(*(loops or [m]), n)
-        lines.depth -= 1
-        add("else:")
-        lines.depth += 1
-        self.grid(n, *(loops or [m]))
-        lines.depth -= 1
+        if loops:
+            self.printer.lines.add("m0 = 0")
+            self.printer.lines.add("m1 = m_")
+        self.grid(f"n_ < nt * NR_{t}" + (" or (kept_ != 0 and m_ > n_)" if self.by_rows else ""),
+                  *(loops or [("m", "m_", f"MR_{t}")]), ("n", "n_", f"NR_{t}"))
 
     def blocks(self, t: str) -> None:
         """For each panel of B and block of the contracted loops: all rows of all loops that share the panel."""

@@ -113,18 +113,9 @@ class Places(Tile):
         lines.depth = depth
 
     def split(self, t: str) -> None:
-        """Threads share the columns, or the rows of results, then the others, then the loop around these."""
-        lines, add = self.printer.lines, self.printer.lines.add
-        n, m = ("n", "n_", f"NR_{t}"), ("m", "m_", f"MR_{t}")
+        """Threads share the columns, or the rows of results, then the loop around these, then the others."""
         loop = ("l", f"({dim_of(self.free[0].extent) if self.free else 1})", "1")
-        add(f"if n_ >= nt * NR_{t}:")
-        lines.depth += 1
-        self.grid(n, m, loop)
-        lines.depth -= 1
-        add("else:")
-        lines.depth += 1
-        self.grid(m, n, loop)
-        lines.depth -= 1
+        self.grid(f"n_ < nt * NR_{t}", ("m", "m_", f"MR_{t}"), loop, ("n", "n_", f"NR_{t}"))
 
     def over_results(self, t: str, pack: Callable[[str], None] | None, body: Callable[[str], None]) -> None:
         """`body` for each tile of results, which lies at `tile`; panels are outermost, each packed first."""

@@ -85,10 +85,10 @@ def test_graphs_parse_back(by_variable):
 
 def test_json_and_dot_speak_of_the_same_nodes(by_variable):
     folder = by_variable / "001-train_function-any"
-    data = json.loads((folder / "08-fuse.json").read_text())
+    data = json.loads((folder / "09-fuse.json").read_text())
     fused = [n for n in data["nodes"] if n["op"] == "fusion"]
     assert fused and all(n["body"]["nodes"] for n in fused)
-    dot = (folder / "08-fuse.dot").read_text()
+    dot = (folder / "09-fuse.dot").read_text()
     assert dot.count("subgraph cluster_") == len(fused) and " -> " in dot
 
 

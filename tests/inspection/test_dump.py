@@ -130,7 +130,7 @@ def test_a_failing_pass_leaves_what_came_before(tmp_path, monkeypatch):
         f([[[1.0, 2.0, 3.0]]])
     (folder,) = [p for p in tmp_path.iterdir() if p.is_dir()]
     assert "no machine code today" in (folder / "error.txt").read_text()
-    assert (folder / "11-memory.gk").exists() and "failed" in (tmp_path / "index.html").read_text()
+    assert (folder / "12-memory.gk").exists() and "failed" in (tmp_path / "index.html").read_text()
 
 
 def test_wrong_options_are_named():

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Callable, Iterable, Mapping, Union
+from typing import Any, Callable, Iterable, Mapping, Union
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -194,7 +194,18 @@ def dim_max(a: Dim, b: Dim) -> Dim:
     """The larger of two dimensions."""
     if isinstance(a, int) and isinstance(b, int):
         return max(a, b)
+    if any(isinstance(x, DimExpr) and y in _choices(x) for x, y in ((a, b), (b, a))):                # max(max(a, b), b)
+        return a if b in _choices(a) else b
     return a if a == b else DimExpr((((OpDim("max", a, b),), 1),))
+
+
+def _choices(d: Dim) -> tuple[Dim, ...]:
+    """What the larger of is taken, if `d` is that."""
+    if isinstance(d, DimExpr) and len(d.terms) == 1 and d.terms[0][1] == 1 and len(d.terms[0][0]) == 1:
+        atom = d.terms[0][0][0]
+        if isinstance(atom, OpDim) and atom.op == "max":
+            return (atom.a, atom.b, *_choices(atom.a))
+    return ()
 
 
 def product(dims: Iterable[Dim]) -> Dim:
@@ -253,18 +264,31 @@ def evaluate(d: Dim, env: Mapping[str, int]) -> int:
 @lru_cache(maxsize=4096)
 def compile_dims(dims: tuple[Dim, ...]) -> Callable[[Mapping[str, int]], tuple[int, ...]]:
     """A function from symbol values to the values of `dims`, many times faster than `evaluate`."""
+    names: dict[Any, str] = {}                    # of what is computed once: polynomials, and what stands in them
+    lines: list[str] = []
+
     def code(d: Dim) -> str:
         if not isinstance(d, DimExpr):
             return repr(d)
-        return "+".join("*".join([str(c)] + [atom(a) for a in m]) for m, c in d.terms)
+        return names.get(d) or named(d, "+".join("*".join([str(c)] + [atom(a) for a in m]) for m, c in d.terms))
 
     def atom(a: Atom) -> str:
+        if a in names:
+            return names[a]
         if isinstance(a, SymDim):
-            return f"e[{a.name!r}]"
+            return named(a, f"e[{a.name!r}]")
         x, y = code(a.a), code(a.b)
-        return f"(({x})//({y}))" if a.op == "floordiv" else f"max({x},{y})"
+        return named(a, f"{x}//{y}" if a.op == "floordiv" else f"max({x},{y})")
 
-    return eval("lambda e: (" + "".join(code(d) + "," for d in dims) + ")", {})
+    def named(key: Any, text: str) -> str:
+        name = names[key] = f"v{len(names)}"
+        lines.append(f" {name}={text}\n")
+        return name
+
+    results = ",".join(map(code, dims))
+    scope: dict[str, Any] = {}
+    exec(f"def f(e):\n{''.join(lines)} return ({results}{',' if dims else ''})", scope)
+    return scope["f"]
 
 
 _OPS: dict[type, Callable[[Dim, Dim], Dim]] = {

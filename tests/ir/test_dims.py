@@ -100,3 +100,21 @@ def test_errors_name_what_is_wrong():
     for text in ("n n", "n/2", "f(n, 2)", "1.5", ""):
         with pytest.raises(ValueError, match="not a dimension"):
             parse_dim(text)
+
+
+n = sym("n")
+
+
+def test_the_larger_of_what_was_compared_already():
+    m = dim_max(dim_max(n * 2, 7), n + 1)
+    assert dim_max(m, 7) is m and dim_max(n * 2, m) is m and dim_max(m, n + 1) is m
+    assert str(dim_max(m, n + 2)) == "max(max(max(2*n, 7), n+1), n+2)"
+
+
+def test_many_dims_that_share_their_parts_compile_to_short_code():
+    d = n
+    for _ in range(60):
+        d = floordiv(d * 3 + d, 2) + d                           # as text, each step would triple it
+    small = compile_dims((d, d + 1, n, 4))({"n": 2})
+    assert small[1:] == (small[0] + 1, 2, 4)
+    assert compile_dims(())({}) == ()

@@ -295,6 +295,7 @@ class LoopParser(Parser):
         self.need("loop")
         length = self.dim()
         reverse = self.take("reversed")
+        rows = self.dim() if self.take("rows") else 0
 
         def window() -> tuple[str, str, Dim]:
             view = self.buffer_ref(buffers)
@@ -308,7 +309,7 @@ class LoopParser(Parser):
         origin = self.comment_here()
         body = self.steps(buffers, kernels)
         self.need("}")
-        return LoopStep(length, body, windows, reverse, barrier, origin)
+        return LoopStep(length, body, windows, reverse, barrier, origin, rows)
 
 
 __all__ = ["parse_kernel", "parse_program"]

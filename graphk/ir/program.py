@@ -91,6 +91,7 @@ class LoopStep:
     """A scan: `body` runs `length` times; before time t each window is moved to its t-th slice.
 
     windows: (window buffer, whole buffer, bytes per time step); a window is an alias of the whole.
+    rows: 0, or a dim whose rows do not depend on each other in any trip: threads may share them for the whole loop.
     """
     length: Dim
     body: tuple["Step | LoopStep", ...]
@@ -98,6 +99,7 @@ class LoopStep:
     reverse: bool = False
     barrier: bool = False
     origin: str = ""
+    rows: Dim = 0
 
     def __str__(self) -> str:
         return "\n".join(self.lines({}))
@@ -105,7 +107,8 @@ class LoopStep:
     def lines(self, names: Mapping[Kernel, str]) -> list[str]:
         """The text, with kernels called as `names` says (their labels by default)."""
         windows = ", ".join(f"%{w} of %{b} by {d}" for w, b, d in self.windows)
-        head = f"loop {self.length}{' reversed' if self.reverse else ''} ({windows}) {{"
+        head = (f"loop {self.length}{' reversed' if self.reverse else ''}"
+                + (f" rows {self.rows}" if self.rows != 0 else "") + f" ({windows}) {{")
         inner = ["  " + line for s in self.body for line in s.lines(names)]
         return [_comment(("barrier; " if self.barrier else "") + head, self.origin), *inner, "}"]
 

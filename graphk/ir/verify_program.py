@@ -13,6 +13,7 @@ from typing import Callable, Iterator, NamedTuple
 from graphk.ir.dims import Dim, compile_dims, symbols
 from graphk.ir.effects import lifetimes, may_overwrite, root_of, touched
 from graphk.ir.program import ALIGN, AnyStep, Buffer, LoopStep, Program, Step, flat_steps
+from graphk.ir.row_loops import misfit
 from graphk.ir.verify_kernel import KERNEL_RULES, VerifyError, blame, verify_kernel
 
 PLACES = ("input", "output", "variable", "const", "arena", "alias")
@@ -127,7 +128,7 @@ def dims_bound(f: Facts) -> Iterator[BrokenStep]:
         if missing := (b.type.symbols() | symbols(b.offset)) - set(p.dims):
             yield BrokenStep(b, f"it speaks of {_list(missing)}, which are no dims of the program")
     for s in _all_steps(p.steps):
-        used = {s.length, *(d for _, _, d in s.windows)} if isinstance(s, LoopStep) else {*s.sizes, s.cost}
+        used = {s.length, s.rows, *(d for _, _, d in s.windows)} if isinstance(s, LoopStep) else {*s.sizes, s.cost}
         if missing := set().union(*map(symbols, used)) - set(p.dims):
             yield BrokenStep(s, f"it speaks of {_list(missing)}, which are no dims of the program")
 
@@ -161,6 +162,13 @@ def loops_fit(f: Facts) -> Iterator[BrokenStep]:
                 elif any(x != y or n * y > z for x, y, n, z in f.at_samples((w.nbytes, stride, s.length, b.nbytes))):
                     yield BrokenStep(s, f"{s.length} windows of {w.nbytes} bytes, {stride} apart, do not fit "
                                         f"`{whole}` of {b.nbytes} bytes")
+
+
+def rows_apart(f: Facts) -> Iterator[BrokenStep]:
+    """The rows that threads share for a whole loop do not depend on each other."""
+    for s in _all_steps(f.program.steps):
+        if isinstance(s, LoopStep) and s.rows != 0 and (why := misfit(s, s.rows, f.buffers, f.roots)):
+            yield BrokenStep(s, f"its threads may not share rows of {s.rows}: {why}")
 
 
 def written_before_read(f: Facts) -> Iterator[BrokenStep]:
@@ -257,7 +265,7 @@ def _barriers_set(f: Facts, steps: tuple[AnyStep, ...]) -> Iterator[BrokenStep]:
 
 
 PROGRAM_RULES: tuple[Callable[[Facts], Iterator[BrokenStep]], ...] = (
-    buffers_sound, ends_indexed, dims_bound, steps_fit, loops_fit, written_before_read, callers_arrays_kept)
+    buffers_sound, ends_indexed, dims_bound, steps_fit, loops_fit, rows_apart, written_before_read, callers_arrays_kept)
 PLANNED_RULES: tuple[Callable[[Facts], Iterator[BrokenStep]], ...] = (bytes_apart, barriers_set)
 
 

@@ -11,10 +11,11 @@ from functools import lru_cache
 from typing import Mapping
 
 from graphk.ir.dims import Dim, DimExpr, dim_max, floordiv, substitute, sym, symbols
-from graphk.ir.effects import Operand, contracted_loops, contraction_operands
+from graphk.ir.effects import Operand, contracted_loops, contraction_operands, root_of
 from graphk.ir.loop import (Acc, Kernel, Let, Load, Loop, Param, Ref, Schedule, Stmt, Store, Update,
                             coefficient, loads, walk)
-from graphk.ir.program import AnyStep, LoopStep, Program
+from graphk.ir.program import AnyStep, LoopStep, Program, Step
+from graphk.ir.row_loops import row_dim
 from graphk.passes.kernels import map_dims, rename_names
 from graphk.passes.row_chunks import in_row_chunks
 from graphk.passes.winograd import in_winograds_way
@@ -25,12 +26,17 @@ CHUNK, CHUNK_ROWS = 16384, 64     # elements, or rows, that one partial result o
 
 def schedule(program: Program) -> Program:
     """`program` with scheduled kernels."""
-    return replace(program, steps=tuple(_step(s) for s in program.steps))
+    buffers, roots = {b.name: b for b in program.buffers}, root_of(program)
+
+    def step(s: AnyStep) -> AnyStep:
+        if not isinstance(s, LoopStep):
+            return _scheduled(s)
+        s = replace(s, body=tuple(map(step, s.body)))
+        return replace(s, rows=row_dim(s, buffers, roots))
+    return replace(program, steps=tuple(map(step, program.steps)))
 
 
-def _step(s: AnyStep) -> AnyStep:
-    if isinstance(s, LoopStep):
-        return replace(s, body=tuple(_step(x) for x in s.body))
+def _scheduled(s: Step) -> Step:
     kernel = schedule_kernel(s.kernel)
     sizes = dict(zip(kernel.sizes, s.sizes))
     for change in (in_winograds_way, in_blocks, in_row_chunks):

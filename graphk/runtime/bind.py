@@ -14,9 +14,11 @@ import numpy as np
 from graphk.codegen import cache
 from graphk.codegen.cpu import Source
 from graphk.ir.dims import compile_dims
-from graphk.ir.program import AnyStep, Buffer, LoopStep, Step
+from graphk.ir.program import AnyStep, Buffer, LoopStep, Step, flat_steps
+from graphk.ir.row_loops import row_bytes
 from graphk.ir.types import ITEMSIZE
-from graphk.runtime.executor import Binding, Call, Executor, Guard, Loop, Patch
+from graphk.runtime.executor import Binding, Call, Executor, Guard, Loop, Parts, Patch
+from graphk.runtime.executor import Step as Native
 from graphk.runtime.panels import Matrix, Panels, pack_job
 from graphk.runtime.writes import Writes, note_write
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from graphk.runtime.compile import Executable
 
 SMALL_COST = 1_500_000           # scalar operations (about 20 us) below which one thread is faster than two
+FEW_ROWS = 4                     # for a thread, below which it rather shares each step of a loop with the others
+MANY_BYTES = 1 << 20             # read by all rows, beyond which threads rather share each step
 
 
 class Bound:
@@ -73,7 +77,10 @@ class Binder:
         self.keep: list[Any] = [exe._arena]
         self.patches: list[Patch] = []
         self.panels: list[Panels] = []
-        self.scratch: list[tuple[np.ndarray, int, int]] = []   # of tiled kernels: words, bytes a thread, and an element
+        self.scratch: list[tuple[np.ndarray, int, int, int]] = []   # of tiled kernels: words, bytes a thread and an
+                                                                    # element, and whose it is in a loop of its own
+        self.part: int | None = None                     # the thread whose own loop is made
+        self.packed: dict[Any, Panels] = {}              # by this call's own steps, before all others
         self.first: list[Call] = []                      # packs what this call's loops read
         self.addresses, self.externs = self._addresses()
         self.windows: dict[str, list[int]] = {}          # window buffer -> slots that hold its address
@@ -114,13 +121,13 @@ class Binder:
     def pieces(self, times: int = 1) -> list[Bound]:
         """For measuring: nothing, what a call does before its steps (packs what loops read), then each step by itself,
         so many times."""
-        parts: list[list[Call | Loop]] = [self.steps([s]) for s in self.exe.program.steps]
+        parts: list[list[Native]] = [self.steps([s]) for s in self.exe.program.steps]
         parts[:0] = [], [*self.first]
         for part in parts:
             _wait(part)
         return [self.bound(part * times) for part in parts]
 
-    def bound(self, steps: Sequence[Call | Loop]) -> Bound:
+    def bound(self, steps: Sequence[Native]) -> Bound:
         exe = self.exe
         self.place_scratch()
         guards = [self._guard(b, False) for b in exe.inputs] + [self._guard(b, True) for b in exe.outputs]
@@ -131,8 +138,8 @@ class Binder:
         return Guard(b.type.dtype, compile_dims(b.type.shape)(self.env), writeable)
 
     # -------------------------------------------------------------- steps
-    def steps(self, steps: Sequence[AnyStep]) -> list[Call | Loop]:
-        out: list[Call | Loop] = []
+    def steps(self, steps: Sequence[AnyStep]) -> list[Native]:
+        out: list[Native] = []
         for s in steps:
             if s.barrier:
                 _wait(out)
@@ -143,7 +150,7 @@ class Binder:
                 self._calls(s, out)
         return out
 
-    def _calls(self, s: Step, out: list[Call | Loop]) -> None:
+    def _calls(self, s: Step, out: list[Native]) -> None:
         compiled = self.exe.kernels[s.kernel]
         sizes = [next(self.values) for _ in s.sizes]
         words = [self.addresses[b] for b in s.buffers] + sizes
@@ -158,7 +165,8 @@ class Binder:
         at = args.ctypes.data
         self.keep.append(args)
         if compiled.source.workspace:
-            self.scratch.append((args[at_scratch:at_scratch + 2], each, ITEMSIZE[compiled.source.dtype]))
+            words = args[at_scratch:at_scratch + 2]
+            self.scratch.append((words, each, ITEMSIZE[compiled.source.dtype], self.part or 0))
         for i, b in enumerate(s.buffers):
             self.windows.setdefault(b, []).append(at + 8 * i)
             if b in self.externs:
@@ -176,15 +184,15 @@ class Binder:
     def place_scratch(self) -> None:
         """One workspace for all kernels: a thread's part begins at the same place in each, so that one may begin
         before all threads have left the one before."""
-        each = max((nbytes for _, nbytes, _ in self.scratch), default=0)
+        each = max((nbytes for _, nbytes, _, _ in self.scratch), default=0)
         if each:
             array = self.exe.scratch(each * self.threads + 64)
             self.keep.append(array)
             at = array.ctypes.data
-            for words, _, size in self.scratch:
-                words[:] = at + -at % 64, each // size
+            for words, _, size, part in self.scratch:
+                words[:] = at + -at % 64 + part * each, each // size
 
-    def _packed(self, s: Step, source: Source, values: list[int], out: list[Call | Loop]) -> int:
+    def _packed(self, s: Step, source: Source, values: list[int], out: list[Native]) -> int:
         """The address of panels packed before the step runs, at the latest by a call put at the end of `out`; 0 where
         the step packs them itself, or reads in place."""
         base, rs, cs, k, n, rh, rw, few, rows = values
@@ -196,7 +204,9 @@ class Binder:
         offset = base * ITEMSIZE[dtype]
         at = Matrix(self.addresses[name] + offset, rs, cs, k, n, rh, rw)
         key = at, dtype, form.winograd
-        panels = exe.executor.panels.get(key) if lasting else None
+        if lasting is None and self.part is not None:
+            return 0                                     # no thread may pack over what another reads
+        panels = None if lasting is None else exe.executor.panels.get(key) if lasting else self.packed.get(key)
         if panels is None:
             function = cache.get_kernel(*pack_job(form, dtype, exe.target))["pack"]
             count = form.elements(exe.target.tile_shape(dtype), k, n)
@@ -212,11 +222,47 @@ class Binder:
             self.windows.setdefault(name, []).append(panels.slot)
             if name in self.externs:
                 self.patches.append(Patch(self.externs[name], panels.slot, at.at))
-        else:
+        elif key not in self.packed:
+            self.packed[key] = panels
             self.first.append(panels.call())
         return panels.address
 
-    def _loop(self, s: LoopStep) -> Loop:
+    def _loop(self, s: LoopStep) -> Native:
+        if s.rows != 0 and self.threads > 1 and self._own_rows_pay(s):
+            return self._parts(s)
+        return self._trips(s)
+
+    def _own_rows_pay(self, s: LoopStep) -> bool:
+        """Whether each thread has enough rows for a loop of its own, and all can read what they have in common."""
+        rows, = compile_dims((s.rows,))(self.env)
+        steps, table = flat_steps(s.body), {b.name: b for b in self.exe.program.buffers}
+        common = tuple(table[n].nbytes for n in dict.fromkeys(n for x in steps for n in x.buffers)
+                       if row_bytes(table[n], s.rows) == 0)
+        forms = [self.exe.kernels[x.kernel].source.panels for x in steps if id(x) not in self.exe.packable]
+        return (rows >= FEW_ROWS * self.threads and sum(compile_dims(common)(self.env)) <= MANY_BYTES
+                and not any(form and form.winograd for form in forms))
+
+    def _parts(self, s: LoopStep) -> Parts:
+        """A loop whose threads each compute rows of their own, and meet again behind it."""
+        table = {b.name: b for b in self.exe.program.buffers}
+        steps = flat_steps(s.body)
+        names = dict.fromkeys([*(w for w, _, _ in s.windows), *(n for x in steps for n in x.buffers)])
+        count, *each = compile_dims((s.rows, *(row_bytes(table[n], s.rows) for n in names)))(self.env)
+        dims = tuple(d for x in steps for d in (*x.sizes, *self.exe._tile_dims(x)))
+        rest, addresses = self.values, self.addresses
+        for _ in dims:
+            next(rest)
+        parts = []
+        for part in range(self.threads):
+            first, last = (count * t // self.threads for t in (part, part + 1))
+            self.part = part
+            self.values = iter(compile_dims(dims)({**self.env, str(s.rows): last - first}))
+            self.addresses = {**addresses, **{n: addresses[n] + first * size for n, size in zip(names, each)}}
+            parts.append((self._trips(s),))
+        self.part, self.values, self.addresses = None, rest, addresses
+        return Parts(tuple(parts))
+
+    def _trips(self, s: LoopStep) -> Loop:
         trips, *strides = compile_dims((s.length, *(d for _, _, d in s.windows)))(self.env)
         for (w, _, _), stride in zip(s.windows, strides):
             if s.reverse:
@@ -238,7 +284,7 @@ class Binder:
         return out
 
 
-def _wait(calls: list[Call | Loop]) -> None:
+def _wait(calls: list[Native]) -> None:
     """A barrier behind the last of them (a loop ends with one)."""
     if calls and isinstance(calls[-1], Call):
         calls[-1] = replace(calls[-1], barrier=True)

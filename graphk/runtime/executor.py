@@ -78,10 +78,17 @@ class Loop:
 
     trips: int
     bumps: tuple[tuple[int, int], ...]
-    body: tuple[Call | Loop, ...]
+    body: tuple[Step, ...]
 
 
-Step = Call | Loop
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Thread i runs the i-th list, as one thread that waits for nobody; then all wait for each other."""
+
+    parts: tuple[tuple[Step, ...], ...]
+
+
+Step = Call | Loop | Parts
 
 
 class Binding:
@@ -110,21 +117,42 @@ class Binding:
         # Guards compare dtype objects by address: keep them alive.
         self._dtypes = [np.dtype(g.dtype) for g in guards]
 
-    def _flatten(self, steps: Sequence[Step], rows: list[list[int]], depth: int) -> None:
+    def _table(self, words: Sequence[int]) -> int:
+        """The address of words that live as long as the binding."""
+        self._tables.append(np.array(words, np.int64))
+        return int(self._tables[-1].ctypes.data)
+
+    def _parts(self, step: Parts, rows: list[list[int]], depth: int) -> None:
+        starts: list[int] = []
+        ends: list[list[int]] = []
+        rows.append(head := [loop.PARTS, 0, 0, 0])
+        for part in step.parts:
+            starts.append(len(rows))
+            self._flatten(part, rows, depth, own=True)
+            ends.append([loop.PART_END, 0, 0, 0])
+            rows.append(ends[-1])
+        head[1] = self._table(starts)
+        for end in ends:
+            end[1] = len(rows) - 1
+
+    def _flatten(self, steps: Sequence[Step], rows: list[list[int]], depth: int, own: bool = False) -> None:
         if depth > loop.MAX_DEPTH:
             raise ValueError(f"loops nest deeper than {loop.MAX_DEPTH}; unroll the innermost ones.")
         for step in steps:
             if isinstance(step, Call):
                 flags = loop.BARRIER_AFTER if step.barrier else 0
-                rows.append([loop.CALL0 if step.alone else loop.CALL, step.function, step.args, flags])
+                kind = loop.PART_CALL if own else loop.CALL0 if step.alone else loop.CALL
+                rows.append([kind, step.function, step.args, 0 if own else flags])
                 continue
-            table = np.array([len(step.bumps), *(w for bump in step.bumps for w in bump)], np.int64)
-            self._tables.append(table)
+            if isinstance(step, Parts):
+                self._parts(step, rows, depth)
+                continue
             begin = len(rows)
-            rows.append([loop.LOOP_BEGIN, step.trips, table.ctypes.data, 0])
-            self._flatten(step.body, rows, depth + 1)
+            table = self._table([len(step.bumps), *(w for bump in step.bumps for w in bump)])
+            rows.append([loop.LOOP_BEGIN, step.trips, table, 0])
+            self._flatten(step.body, rows, depth + 1, own)
             rows[begin][3] = len(rows)
-            rows.append([loop.LOOP_END, begin, 0, 0])
+            rows.append([loop.LOOP_END, begin, int(own), 0])
 
 
 def pack_externs(arrays: Sequence[np.ndarray]) -> ctypes.Array[ctypes.c_int64]:

@@ -16,7 +16,10 @@ Binding (int64 words): ``B_MAGIC``, ``B_GUARDS``/``B_GUARD_COUNT``, ``B_PATCHES`
   ``CALL``       a = function, b = argument slots, c = flags (bit 0: barrier after): every thread calls f(b, tid, nt);
   ``CALL0``      the same, thread 0 only: f(b, 0, 1);
   ``LOOP_BEGIN`` a = trips, b = bump table, c = index of the matching LOOP_END;
-  ``LOOP_END``   a = index of the LOOP_BEGIN;
+  ``LOOP_END``   a = index of the LOOP_BEGIN, b = 1 if the loop is one thread's own, which waits for nobody;
+  ``PARTS``      a = table of step indices: thread i goes on at the i-th;
+  ``PART_CALL``  the same as CALL, but for one thread's own part: f(b, 0, 1);
+  ``PART_END``   a = index of the last step of all parts, where every thread goes on after a barrier;
 - bump table: [count, (address of an argument slot, bytes) * count], added after every trip but the last, after
   which the slots get their first values back. LOOP_END is a barrier, whose last thread moves the slots before it lets
   the others go. Loops nest up to 64 deep.
@@ -30,7 +33,7 @@ MAGIC = 0x67726B31
 B_MAGIC, B_GUARDS, B_GUARD_COUNT, B_PATCHES, B_PATCH_COUNT, B_STEPS, B_STEP_COUNT, B_TYPE = range(8)
 HEADER_WORDS = 8
 
-CALL, CALL0, LOOP_BEGIN, LOOP_END = range(4)
+CALL, CALL0, LOOP_BEGIN, LOOP_END, PARTS, PART_CALL, PART_END = range(7)
 BARRIER_AFTER = 1
 MAX_DEPTH = 64
 
@@ -124,6 +127,13 @@ while s < count:
         if me == 0:
             call_kernel(step[1], step[2], 0, 1)
         wait = step[3] & {BARRIER_AFTER}
+    elif step[0] == {PART_CALL}:
+        call_kernel(step[1], step[2], 0, 1)
+    elif step[0] == {PARTS}:
+        s = i64_ptr(step[1])[me] - 1
+    elif step[0] == {PART_END}:
+        s = step[1]
+        wait = {BARRIER_AFTER}
     elif step[0] == {LOOP_BEGIN}:
         if step[1] <= 0:
             s = step[3]
@@ -136,7 +146,8 @@ while s < count:
         done = trip[depth - 1] + 1
         trip[depth - 1] = done
         turn = load_acquire(state, {S_TURN})
-        moves = nt == 1
+        own = nt == 1 or step[2] == 1
+        moves = own
         if not moves:
             moves = fetch_add(state, {S_ARRIVED}, 1) == nt - 1
         if moves:
@@ -147,7 +158,7 @@ while s < count:
                     slot[0] = slot[0] + bumps[2 + 2 * r]
                 else:
                     slot[0] = slot[0] - bumps[2 + 2 * r] * (trips - 1)
-            if nt > 1:
+            if not own:
                 store_release(state, {S_ARRIVED}, 0)
                 store_release(state, {S_TURN}, turn + 1)
         else:

@@ -121,6 +121,7 @@ LOOP = f"""program main(n) arena 0 {{
     step copy(%w, %u; n)
   }}
 }}"""
+ROWS = LOOP.replace("loop 5", "loop 5 rows n")
 
 
 def change(old: str, new: str, text: str = PROGRAM) -> Program:
@@ -147,6 +148,8 @@ BROKEN_PROGRAMS = {
     "no such buffer": ("steps_fit", without_buffer("y"), "`y`, which is no buffer"),
     "windows too far apart": ("loops_fit", change("(%w of %x by 4*n", "(%w of %x by 8*n", LOOP), "do not fit `x`"),
     "a loop too long": ("loops_fit", change("loop 5", "loop 6", LOOP), "6 windows"),
+    "rows of another dim": ("rows_apart", change("loop 5", "loop 5 rows 7", LOOP), "`7` is no dim"),
+    "rows that meet": ("rows_apart", change("p0[i0]", "p0[0]", ROWS), "leaves its row"),
     "read before written": ("written_before_read", change("step copy(%x, %a; n)", "step copy(%x, %v; n)"), "reads `a`"),
     "an output not written": ("written_before_read", change("copy(%b, %y; n)", "copy(%b, %v; n)"), "no step writes"),
     "an input written": ("callers_arrays_kept", change("step copy(%b, %v; n)", "step copy(%b, %x; n)"), "belongs to"),
@@ -163,6 +166,7 @@ BROKEN_PROGRAMS = {
 def test_program_rules(rule, program, message):
     verify_program(parse_program(PROGRAM))
     verify_program(parse_program(LOOP))
+    verify_program(parse_program(ROWS))
     if rule == "bytes_apart" and message.startswith("share"):       # both are needed by the second step
         program = replace(program, steps=(*program.steps, replace(program.steps[1], barrier=True)))
     with pytest.raises(VerifyError) as e:

@@ -177,7 +177,7 @@ def test_kernels_of_a_program_share_one_workspace():
     arrays = [rng.standard_normal(s).astype(F) for s in ((700, 40), (700, 50), (40, 30), (50, 300))]
     for a, b in zip(exe(arrays), (arrays[0] @ arrays[2], arrays[1] @ arrays[3])):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
-    (first, *_), (second, *_) = (words for words, _, _ in _scratch_of(exe, {"n": 700}))
+    (first, *_), (second, *_) = (words for words, *_ in _scratch_of(exe, {"n": 700}))
     assert first == second
 
 

@@ -15,7 +15,7 @@ import pytest
 from graphk.codegen import cache
 from graphk.codegen.target import host_target
 from graphk.runtime import executor as ex
-from graphk.runtime.executor import Binding, Call, Executor, Guard, Loop, Patch, pack_externs
+from graphk.runtime.executor import Binding, Call, Executor, Guard, Loop, Parts, Patch, pack_externs
 
 SOURCE = """
 def add(args, tid, nt):
@@ -171,6 +171,28 @@ def test_loops_advance_and_restore_their_slots(executor: Executor, kernels: dict
         np.testing.assert_array_equal(total, turn * x.sum(axis=0))
         np.testing.assert_array_equal(rows, before[0])
         np.testing.assert_array_equal(acc, before[1])
+
+
+@pytest.mark.parametrize("nt", [1, 2, 4])
+def test_parts_are_each_threads_own(executor: Executor, kernels: dict[str, int], nt: int) -> None:
+    """Thread i runs its list alone, loops included, as the only thread; the step behind sees all of them done."""
+    x = np.arange(80, dtype=np.float32).reshape(2, 5, 8)
+    y, total, after = np.zeros((2, 5, 8), np.float32), np.zeros((4, 8), np.float32), np.zeros((4, 8), np.float32)
+    keep, parts = [], []
+    for i in range(nt):
+        rows, acc = slots(x[i % 2].ctypes.data, total[i].ctypes.data, 8), slots(x[0].ctypes.data, y[0].ctypes.data, 0)
+        keep += [rows, acc]
+        loop = Loop(5, ((rows.ctypes.data, 32),), (Call(kernels["add"], rows.ctypes.data),
+                                                   Loop(0, (), (Call(kernels["add"], acc.ctypes.data),))))
+        parts.append((loop,) if i != 2 else ())                       # a thread may have nothing to do
+    last = slots(total.ctypes.data, after.ctypes.data, 32)
+    binding = Binding((), (), [Parts(tuple(parts)), Call(kernels["add"], last.ctypes.data)])
+    want = np.stack([x[i % 2].sum(axis=0) if i < nt and i != 2 else np.zeros(8) for i in range(4)])
+    for turn in range(1, 40):
+        total[:] = 0
+        assert run(executor, binding, [], nt) == 0
+        np.testing.assert_array_equal(total, want)
+        np.testing.assert_array_equal(after, turn * want)
 
 
 @pytest.mark.parametrize("nt", [1, 3])

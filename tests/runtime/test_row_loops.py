@@ -1,0 +1,172 @@
+"""Loops whose threads compute rows of their own: when they do, and that the bits stay those of one thread; the oracle
+is the interpreter."""
+import numpy as np
+import pytest
+
+from graphk.codegen.target import host_target, with_lanes
+from graphk.ir.dims import sym
+from graphk.ir.interp import run_graph
+from graphk.ir.node import Graph
+from graphk.ir.ops.contract import dot
+from graphk.ir.ops.control import scan
+from graphk.ir.ops.elementwise import add, cast, mul, relu, sigmoid, tanh
+from graphk.ir.ops.leaves import new_input, new_variable
+from graphk.ir.ops.nn import softmax
+from graphk.ir.ops.reduce import max_, sum_
+from graphk.ir.ops.shape import gather, reshape, slice_axis, transpose
+from graphk.ir.program import LoopStep
+from graphk.ir.types import TensorType
+from graphk.passes.autodiff import gradients
+from graphk.passes.pipeline import run_passes
+from graphk.runtime.bind import Binder
+from graphk.runtime.compile import Executable
+from graphk.runtime.executor import Executor, Parts
+
+n, t = sym("n"), sym("t")
+F = "float32"
+
+
+def inp(*shape, dtype=F):
+    return new_input(TensorType(dtype, shape), "x")
+
+
+@pytest.fixture(scope="module")
+def executors():
+    made = [Executor(threads=k) for k in (1, 2, 3, 4)]
+    yield made
+    for e in made:
+        e.close()
+
+
+@pytest.fixture(autouse=True)
+def every_thread(monkeypatch):
+    monkeypatch.setattr("graphk.runtime.bind.SMALL_COST", 0)
+
+
+def loops(result):
+    return [s for s in result.program.steps if isinstance(s, LoopStep)]
+
+
+def split(exe, **env):
+    """How many loops of a binding are made of threads' own parts."""
+    return sum(isinstance(s, Parts) for s in Binder(exe, env).steps(exe.program.steps))
+
+
+def recurrence(width=5, backwards=False):
+    """A gated recurrence with a mask, its outputs, and all gradients: one loop forward, one back."""
+    x, h0, w, u, keep = inp(t, n, 3), inp(n, width), inp(3, 2 * width), inp(width, 2 * width), inp(t, n, 1)
+    h, xt, k, wi, ui = inp(n, width), inp(n, 3), inp(n, 1), inp(3, 2 * width), inp(width, 2 * width)
+    both = add(dot(xt, wi), dot(h, ui))
+    gate = sigmoid(slice_axis(both, 1, 0, width))
+    new = mul(gate, tanh(slice_axis(both, 1, width, width)))
+    new = add(mul(k, new), mul(add(mul(k, -1.0), 1.0), h))
+    last, all_h = scan(Graph((h, xt, k, wi, ui), (new, mul(new, new))), [h0], [x, keep], [w, u], reverse=backwards)
+    loss = add(sum_(all_h), sum_(last))
+    return Graph((x, h0, w, u, keep), (loss, last, all_h, *gradients(loss, [x, h0, w, u])))
+
+
+def arrays_for(rows, steps, width=5):
+    rng = np.random.default_rng(rows)
+    out = [rng.standard_normal(s).astype(F) * np.float32(0.4)
+           for s in ((steps, rows, 3), (rows, width), (3, 2 * width), (width, 2 * width))]
+    return [*out, (rng.random((steps, rows, 1)) < 0.7).astype(F)]
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("lanes", [1, 8])
+def test_recurrences_and_their_gradients(lanes, backwards, executors):
+    graph = recurrence(backwards=backwards)
+    result = run_passes(graph)
+    assert [str(s.rows) for s in loops(result)] == ["n", "n"]
+    made = [Executable(result, {}, target=with_lanes(host_target(), lanes), executor=e) for e in executors]
+    for rows, steps in ((1, 2), (8, 3), (13, 4), (33, 1), (17, 0)):
+        arrays = arrays_for(rows, steps)
+        got = [exe(arrays) for exe in made]
+        for a, b in zip(got[0], run_graph(graph, arrays)):
+            np.testing.assert_allclose(a, b, rtol=3e-5, atol=3e-5 * max(1, np.abs(b).max(initial=0)))
+        for other in got[1:]:
+            assert [a.tobytes() for a in other] == [a.tobytes() for a in got[0]]
+        assert [split(exe, t=steps, n=rows) for exe in made] == [0, *(2 * (rows >= 4 * k) for k in (2, 3, 4))]
+
+
+def test_callers_arrays_and_variables_are_read_in_the_loop(executors):
+    """The loop walks through an input and an output directly, and its matrix was computed before it."""
+    x, w = inp(t, n, 16), new_variable(TensorType(F, (16, 16)), "w")
+    h, xt, m, v = inp(n, 16), inp(n, 16), inp(16, 16), inp(16, 16)
+    new = tanh(add(add(dot(h, m), dot(h, v)), xt))
+    last, all_h = scan(Graph((h, xt, m, v), (new, new)), [mul(reshape(slice_axis(x, 0, 0, 1), shape=(n, 16)), 0.0)],
+                       [x], [mul(w, 0.5), w])
+    graph = Graph((x,), (last, all_h), ((w, add(w, sum_(last, axes=(0,)))),))
+    rng = np.random.default_rng(1)
+    start = rng.standard_normal((16, 16)).astype(F) * np.float32(0.2)
+    results = []
+    for executor in executors:
+        value = start.copy()
+        exe = Executable(run_passes(graph), {w: value}, executor=executor)
+        seen = []
+        for rows in (32, 19, 32, 3):
+            a = np.random.default_rng(rows).standard_normal((6, rows, 16)).astype(F)
+            want = run_graph(graph, [a], {w: value.copy()})
+            got = exe([a])
+            for one, other in zip(got, want):
+                np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+            seen += [*(g.tobytes() for g in got), value.tobytes()]
+        results.append(seen)
+        assert split(exe, n=32, t=6) == (executor.threads > 1)
+    assert all(r == results[0] for r in results)
+
+
+def body(case):
+    """A loop whose rows meet, in one way or another: its graph, and shapes of its arrays."""
+    h, xt = inp(n, 4), inp(n, 4)
+    new = {
+        "a sum over rows": lambda: add(tanh(xt), sum_(h, axes=(0,), keepdims=True)),
+        "softmax over rows": lambda: add(softmax(h, axis=0), xt),
+        "rows turned round": lambda: add(slice_axis(h, 0, n - 1, n, -1), xt),
+        "the largest of all": lambda: mul(xt, max_(h)),
+        "rows by number": lambda: add(gather(h, cast(sum_(xt, axes=(1,)), dtype="int32")), xt),
+        "rows as columns": lambda: add(dot(dot(h, transpose(xt, (1, 0))), h), xt),
+    }[case]()
+    x, h0 = inp(t, n, 4), inp(n, 4)
+    last, every = scan(Graph((h, xt), (new, mul(new, 2.0))), [h0], [x], [])
+    return Graph((x, h0), (last, every))
+
+
+@pytest.mark.parametrize("case", ["a sum over rows", "softmax over rows", "rows turned round", "the largest of all",
+                                  "rows by number", "rows as columns"])
+def test_rows_that_meet_are_not_parted(case, executors):
+    graph = body(case)
+    result = run_passes(graph)
+    assert [s.rows for s in loops(result)] == [0]
+    rng = np.random.default_rng(3)
+    arrays = [(rng.random((3, 24, 4)) * 1.9).astype(F), rng.random((24, 4)).astype(F)]
+    want = run_graph(graph, arrays)
+    for executor in executors:
+        exe = Executable(result, {}, executor=executor)
+        assert split(exe, t=3, n=24) == 0
+        for a, b in zip(exe(arrays), want):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * max(1, np.abs(b).max()))
+
+
+def test_gathers_from_tables_and_sums_along_rows_may_be_parted(executors):
+    table, x, h0 = inp(7, 4), inp(t, n, dtype="int32"), inp(n, 4)
+    h, ids, ti = inp(n, 4), inp(n, dtype="int32"), inp(7, 4)
+    new = relu(add(mul(h, 0.5), add(gather(ti, ids), sum_(h, axes=(1,), keepdims=True))))
+    last, = scan(Graph((h, ids, ti), (new,)), [h0], [x], [table])
+    graph = Graph((table, x, h0), (last,))
+    result = run_passes(graph)
+    assert [str(s.rows) for s in loops(result)] == ["n"]
+    rng = np.random.default_rng(5)
+    arrays = [rng.standard_normal((7, 4)).astype(F), rng.integers(0, 7, (5, 21)).astype("int32"),
+              rng.standard_normal((21, 4)).astype(F)]
+    want, = run_graph(graph, arrays)
+    for executor in executors:
+        exe = Executable(result, {}, executor=executor)
+        assert split(exe, t=5, n=21) == (executor.threads > 1)
+        np.testing.assert_allclose(exe(arrays)[0], want, rtol=1e-4, atol=1e-5)
+
+
+def test_large_matrices_are_read_by_one_thread_each(executors, monkeypatch):
+    monkeypatch.setattr("graphk.runtime.bind.MANY_BYTES", 4 * 5 * 10 - 1)
+    exe = Executable(run_passes(recurrence()), {}, executor=executors[1])
+    assert split(exe, t=3, n=32) == 0

@@ -165,8 +165,8 @@ class Binder:
         at = args.ctypes.data
         self.keep.append(args)
         if compiled.source.workspace:
-            words = args[at_scratch:at_scratch + 2]
-            self.scratch.append((words, each, ITEMSIZE[compiled.source.dtype], self.part or 0))
+            place = args[at_scratch:at_scratch + 2]
+            self.scratch.append((place, each, ITEMSIZE[compiled.source.dtype], self.part or 0))
         for i, b in enumerate(s.buffers):
             self.windows.setdefault(b, []).append(at + 8 * i)
             if b in self.externs:

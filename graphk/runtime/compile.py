@@ -15,15 +15,15 @@ import numpy as np
 from graphk.codegen import cache
 from graphk.codegen.cpu import Source, print_kernel
 from graphk.codegen.target import Target, host_target
-from graphk.ir.dims import Dim, DimExpr, compile_dims, evaluate, substitute, symbols
+from graphk.ir.dims import Dim, compile_dims, substitute
 from graphk.ir.effects import root_of
 from graphk.ir.loop import Kernel
-from graphk.ir.node import Graph, Node, origin_of
-from graphk.ir.program import AnyStep, Buffer, Program, Step, flat_steps
+from graphk.ir.node import Graph, Node
+from graphk.ir.program import AnyStep, Buffer, Step, flat_steps
 from graphk.ir.types import ITEMSIZE
 from graphk.passes.pipeline import Result, run_passes
-from graphk.passes.shapes import required_equal
 from graphk.runtime.bind import Binder, Bound
+from graphk.runtime.calls import Calls
 from graphk.runtime.executor import Executor, default_executor, native_job
 from graphk.runtime.panels import packable, writes_variables
 from graphk.runtime.writes import Writes, new_number
@@ -44,7 +44,7 @@ def compile_kernels(kernels: Sequence[Kernel], target: Target) -> dict[Kernel, C
             for (k, s), table in zip(sources.items(), tables, strict=True)}
 
 
-class Executable:
+class Executable(Calls):
     """A compiled graph.  Call it with one checked array per input; it returns one fresh array per output.
 
     Source: the design's "one native call per step".  Variables are read and written in their own arrays.
@@ -52,20 +52,16 @@ class Executable:
 
     def __init__(self, result: Result, variables: Mapping[Node, np.ndarray], target: Target | None = None,
                  executor: Executor | None = None):
-        self.result = result
-        self.program: Program = result.program
+        super().__init__(result)
         self.target = target or host_target()
         self.kernels = compile_kernels([s.kernel for s in flat_steps(self.program.steps)], self.target)
         self.executor = executor or default_executor()
         self.variables = dict(variables)
-        self.inputs = sorted((b for b in self.program.buffers if b.place == "input"), key=lambda b: b.index)
-        self.outputs = sorted((b for b in self.program.buffers if b.place == "output"), key=lambda b: b.index)
         self.packable = packable(self.program, {k: c.source.panels.param for k, c in self.kernels.items()
                                                 if c.source.panels})
         self._roots = root_of(self.program)
         self._writes = writes_variables(self.program)
         self._consts: dict[str, np.ndarray] = {}
-        self._where = self._symbol_places()
         self._bound: dict[tuple[int, ...], Bound] = {}
         self._arena = np.empty(0, np.uint8)
         self._spare = np.empty(0, np.uint8)
@@ -103,7 +99,7 @@ class Executable:
 
     def _slow_call(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The first call at a shape: find or make the binding."""
-        arrays = [self._fit(b, a) for b, a in zip(self.inputs, inputs)]
+        arrays = [self.fit(b, a) for b, a in zip(self.inputs, inputs)]
         bound = self.bind(self.dims_of(arrays))
         outs = [np.empty(shape, dtype) for shape, dtype in bound.outputs]
         for i, a in enumerate([*arrays, *outs]):
@@ -120,52 +116,7 @@ class Executable:
         self._last = bound
         return outs
 
-    def _fit(self, b: Buffer, a: np.ndarray) -> np.ndarray:
-        """An aligned, contiguous ndarray (not a subclass) of the buffer's dtype."""
-        out = np.asarray(a, b.type.dtype)
-        if type(out) is not np.ndarray or not (out.flags.c_contiguous and out.flags.aligned):
-            out = np.array(out, b.type.dtype, order="C", copy=True, subok=False)
-        if out.ndim != len(b.type.shape):
-            raise ValueError(f"the input `{b.name}` of {self.program.name} has {out.ndim} axes {out.shape}, "
-                             f"expected {b.type}")
-        return out
-
     # -------------------------------------------------------------- dims
-    def _symbol_places(self) -> dict[str, tuple[int, int]]:
-        """For each symbolic dim, an input and axis whose extent it is."""
-        out: dict[str, tuple[int, int]] = {}
-        for b in self.inputs:
-            for axis, d in enumerate(b.type.shape):
-                if isinstance(d, DimExpr) and str(d) in symbols(d):
-                    out.setdefault(str(d), (b.index, axis))
-        return out
-
-    def dims_of(self, arrays: Sequence[np.ndarray]) -> dict[str, int]:
-        """The values of the symbolic dims; ValueError if inputs disagree."""
-        env = {name: arrays[i].shape[axis] for name, (i, axis) in self._where.items()}
-        for b, a in zip(self.inputs, arrays):
-            want = compile_dims(b.type.shape)(env)
-            if want != a.shape:
-                raise ValueError(f"the input `{b.name}` of {self.program.name} has shape {a.shape}, expected {want}: "
-                                 f"what is computed from it needs {b.type}" + (f", with {env}" if env else ""))
-        for x, y in self.program.guards:
-            p, q = compile_dims((x, y))(env)
-            if p != q:
-                raise ValueError(f"{self.program.name} needs {x} == {y}, but with {env} they are {p} and {q}"
-                                 + self._where_unequal(env))
-        return env
-
-    def _where_unequal(self, env: Mapping[str, int]) -> str:
-        """Which op takes sizes to be equal that are not, and whose it is."""
-        graph = next((r.after for r in self.result.records if r.name == "shapes"), None)
-        for node in graph.nodes() if isinstance(graph, Graph) else ():
-            for pair in required_equal(node):
-                a, b = (evaluate(d, env) if symbols(d) <= set(env) else None for d in pair)
-                if None not in (a, b) and a != b:
-                    shapes = " and ".join(str(i.type) for i in node.inputs)
-                    return f": `{node.op.name}` of {shapes} to {node.type} meets {a} and {b} ({origin_of(node)})"
-        return ""
-
     def _all_dims(self) -> tuple[Dim, ...]:
         """Every polynomial that binding evaluates, in one list."""
         out: list[Dim] = [self.program.arena, total_cost(self.program.steps)]

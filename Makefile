@@ -1,4 +1,4 @@
-# make demo | test | test-cuda | lint | bench | clean.  Everything runs in .venv, made once from any Python >= 3.10.
+# make demo | test | test-cuda | test-gpu | lint | bench | clean.  Everything runs in .venv, made once from any Python >= 3.10.
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((
 EPOCHS ?= 12
 PYTEST_ARGS ?=
 
-.PHONY: demo test test-cuda lint bench clean help
+.PHONY: demo test test-cuda test-gpu lint bench clean help
 
 help:
 	@sed -n '1p' Makefile
@@ -36,6 +36,12 @@ CUDA ?= 13
 test-cuda: $(STAMP)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[dev,cuda$(CUDA)]'
 	$(BIN)/python -m pytest -q tests/codegen/test_cuda.py $(PYTEST_ARGS)
+	NUMBA_ENABLE_CUDASIM=1 $(BIN)/python -m pytest -q tests/gpu $(PYTEST_ARGS)
+
+# The device suite on this machine's GPU.
+test-gpu: $(STAMP)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[dev,cuda$(CUDA)]'
+	GRAPHK_TEST_DEVICE=gpu $(BIN)/python -m pytest -q tests/gpu $(PYTEST_ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check graphk tests benchmarks examples

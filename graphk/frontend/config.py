@@ -12,6 +12,7 @@ import json
 import math
 import numbers
 import os
+import re
 import warnings
 from typing import TYPE_CHECKING, Any, Mapping
 
@@ -26,7 +27,6 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "floatx": ("float16", "float32", "float64"),
     "backend": ("tensorflow", "graphk"),
     "image_data_format": ("channels_last", "channels_first"),
-    "device": ("cpu",),
     "keras_semantics": ("2.2", "2.3"),
 }
 
@@ -53,15 +53,26 @@ def _checked(given: Mapping[str, Any], source: str) -> dict[str, Any]:
 
 
 def _value(name: str, value: Any, source: str) -> Any:
-    if name == "device" and isinstance(value, str) and value.lower().startswith(("gpu", "cuda")):
-        raise ValueError(f"{source} asks for device={value!r}, but this version of graphk runs on the CPU only: it "
-                         f"prints kernels as CUDA and nothing launches them yet. Use device=cpu.")
+    if name == "device":
+        return _device(value, source)
     if name in CHOICES:
         return _known(value, CHOICES[name], f"value of {name}", source)
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) < math.inf:
         raise ValueError(f"{source}: unknown value of {name}: {value!r}. Expected a number that is not negative, such "
                          f"as {DEFAULTS[name]}.")
     return float(value)
+
+
+def _device(value: Any, source: str) -> str:
+    """A device's name in one spelling: `cpu`, `gpu:0`, or `simulator` (CUDA kernels without a GPU)."""
+    text = str(value).strip().lower()
+    if text in ("cpu", "simulator"):
+        return text
+    found = re.fullmatch(r"(?:gpu|cuda):?(\d*)", text)
+    if found is None:
+        raise ValueError(f"{source}: unknown value of device: {value!r}. Expected 'cpu', 'gpu', or the number of a "
+                         "GPU, such as 'gpu:1'.")
+    return f"gpu:{int(found[1] or 0)}"
 
 
 def _known(name: Any, allowed: tuple[str, ...], what: str, source: str) -> str:

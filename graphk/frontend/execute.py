@@ -5,7 +5,8 @@ run in.  Out: a callable from arrays to arrays.  What always holds: all reads of
 writes, and writes go into the variables' own arrays, never replace them.
 
 The environment variable `GRAPHK_EXECUTOR` chooses what runs it: `cpu` (the default: compiled kernels) or
-`interp` (the numpy interpreter, the oracle).  `GRAPHK_DUMP=directory` writes every compiled graph's stages there.
+`interp` (the numpy interpreter, the oracle); the setting `device` may name a GPU instead of the CPU.
+`GRAPHK_DUMP=directory` writes every compiled graph's stages there.
 """
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from typing import Mapping, Sequence
 
 import numpy as np
 
+from graphk.frontend import config
 from graphk.frontend.printing import Executable, marked, show, with_outputs
 from graphk.frontend.tensor import Variable
 from graphk.ir.interp import run_full
@@ -42,6 +44,10 @@ def _compiled(graph: Graph, arrays: dict[Node, np.ndarray], phase: int) -> Execu
         return _interpreted(graph, arrays, phase)
     if chosen != "cpu":
         raise ValueError(f"GRAPHK_EXECUTOR={chosen!r} is unknown; expected `cpu` or `interp`.")
+    device = config.get("device")
+    if device != "cpu":
+        from graphk.runtime.gpu import compile_graph as compile_for_gpu
+        return compile_for_gpu(graph, arrays, phase, device)
     from graphk.runtime.compile import compile_graph as compile_for_cpu
     if os.environ.get("GRAPHK_DUMP"):
         _dump_compilations()

@@ -24,7 +24,8 @@ from graphk.ir.ops import shape as sh
 from graphk.ir.ops.contract import dot as ir_dot
 from graphk.ir.ops.leaves import new_variable
 from graphk.ir.types import TensorType
-from graphk.runtime.writes import Unwritten, write
+from graphk.runtime.mirrors import current
+from graphk.runtime.writes import Unwritten, aligned, write
 
 Shape = tuple[Any, ...]
 
@@ -411,17 +412,8 @@ def _int_index(x: Tensor, item: Any, d: Dim, axis: int) -> Dim:
 
 
 # ------------------------------------------------------------------ variables
-ALIGN = 64
 _arrays: "weakref.WeakKeyDictionary[Node, np.ndarray]" = weakref.WeakKeyDictionary()
 _handles: "weakref.WeakKeyDictionary[Node, weakref.ref[Variable]]" = weakref.WeakKeyDictionary()
-
-
-def aligned(shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """An uninitialized C-contiguous array whose data begins on a 64-byte boundary."""
-    n = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-    raw = np.empty(n + ALIGN, np.uint8)
-    at = -raw.ctypes.data % ALIGN
-    return raw[at:at + n].view(dtype).reshape(shape)
 
 
 class Variable(Tensor):
@@ -436,13 +428,18 @@ class Variable(Tensor):
     def __init__(self, value: Any, dtype: str | None = None, name: str | None = None, constraint: Any = None,
                  trainable: bool = True):
         data = value if isinstance(value, Unwritten) else np.asarray(value, dtype=dtype)
-        self.array = aligned(data.shape, np.dtype(data.dtype).name)
+        self._array = aligned(data.shape, np.dtype(data.dtype).name)
         if isinstance(data, np.ndarray):
-            self.array[...] = data
-        node = new_variable(TensorType(self.array.dtype.name, self.array.shape), name or "Variable")
+            self._array[...] = data
+        node = new_variable(TensorType(self._array.dtype.name, self._array.shape), name or "Variable")
         super().__init__(node, name or "Variable")
         self.constraint, self.trainable = constraint, trainable
-        _arrays[node], _handles[node] = self.array, weakref.ref(self)
+        _arrays[node], _handles[node] = self._array, weakref.ref(self)
+
+    @property
+    def array(self) -> np.ndarray:
+        """The variable's own array, with its newest value."""
+        return current(self._array)
 
     def set_value(self, value: Any) -> None:
         """Copy `value` into the variable; ValueError if its shape is another."""
@@ -476,7 +473,7 @@ def variable_of(node: Node) -> Variable:
     if found is None:
         found = Variable.__new__(Variable)
         Tensor.__init__(found, node)
-        found.array, found.constraint, found.trainable = _arrays[node], None, True
+        found._array, found.constraint, found.trainable = _arrays[node], None, True
         _handles[node] = weakref.ref(found)
     return found
 

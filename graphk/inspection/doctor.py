@@ -6,7 +6,6 @@ the interpreter, so "ok" means that it was tried.
 """
 from __future__ import annotations
 
-import ctypes
 import importlib.metadata
 import importlib.util
 import os
@@ -14,7 +13,12 @@ import platform
 import stat
 import warnings
 from dataclasses import dataclass, field
-from typing import Callable
+from typing import TYPE_CHECKING, Callable
+
+from graphk.inspection.doctor_gpu import gpu
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PACKAGES = ("numpy", "numba", "llvmlite", "h5py", "PyYAML", "networkx")
 SHOWN_FEATURES = ("sse4.2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512bf16",
@@ -166,43 +170,6 @@ def cache_state(out: Findings) -> None:
         out.fault(f"the kernel cache {path} is not writable, so every process compiles anew; set GRAPHK_CACHE_DIR")
 
 
-# ------------------------------------------------------------------ GPU
-def gpu(out: Findings) -> None:
-    devices, driver = cuda_devices()
-    if importlib.util.find_spec("graphk.runtime.device") is None:        # kernels compile to PTX, nothing launches them
-        found = f"{', '.join(devices)}, not used" if devices else "none"
-        out.say("GPU", found + " (this version of graphk runs on the CPU only)")
-        return
-    try:
-        package = "numba-cuda " + importlib.metadata.version("numba-cuda")
-    except importlib.metadata.PackageNotFoundError:
-        package = ""
-    if not devices:
-        out.say("GPU", "none (no NVIDIA driver answers); " + (package or "numba-cuda is not installed either"))
-        return
-    out.say("GPU", f"{', '.join(devices)}; driver for CUDA {driver // 1000}.{driver % 1000 // 10}")
-    extra = "cuda13" if driver >= 13000 else "cuda12"
-    out.say("", package or f"numba-cuda is missing: pip install 'graphk[{extra}]' for GPU code")
-
-
-def cuda_devices() -> tuple[list[str], int]:
-    """Names of the GPUs, and the CUDA version that the driver supports (13000 is 13.0); no name, 0 without a driver."""
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return [], 0
-    number, version = ctypes.c_int(), ctypes.c_int()
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(number)) != 0:
-        return [], 0
-    driver.cuDriverGetVersion(ctypes.byref(version))
-    names = []
-    for i in range(number.value):
-        text = ctypes.create_string_buffer(128)
-        driver.cuDeviceGetName(text, 128, i)
-        names.append(text.value.decode(errors="replace"))
-    return names, version.value
-
-
 # ------------------------------------------------------------------ does it work?
 SMALL = """graph doctor(%x: f32[n,8], %w: f32[8,4]) {
   %0 = dot(%x, %w)
@@ -211,6 +178,13 @@ SMALL = """graph doctor(%x: f32[n,8], %w: f32[8,4]) {
   return %1, %2
 }
 """
+
+
+def small_inputs() -> list[np.ndarray]:
+    """Arrays for `SMALL`."""
+    import numpy as np
+    return [np.linspace(-1, 1, 40, dtype="float32").reshape(5, 8),
+            np.linspace(-1, 1, 32, dtype="float32").reshape(8, 4)]
 
 
 def self_test(out: Findings) -> None:
@@ -224,8 +198,7 @@ def self_test(out: Findings) -> None:
     from graphk.runtime.compile import compile_graph
     start = time.perf_counter()
     graph = parse_graph(SMALL)
-    inputs = [np.linspace(-1, 1, 40, dtype="float32").reshape(5, 8), np.linspace(-1, 1, 32, dtype="float32").reshape(8,
-                                                                                                                     4)]
+    inputs = small_inputs()
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         got = compile_graph(graph, {})(inputs)
@@ -240,4 +213,4 @@ def self_test(out: Findings) -> None:
                   "kernel cache, and report it with the lines above if it stays")
 
 
-__all__ = ["Findings", "cuda_devices", "doctor", "examine"]
+__all__ = ["Findings", "doctor", "examine"]

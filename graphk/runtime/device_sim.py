@@ -1,8 +1,8 @@
-"""Whole programs on Numba's CUDA simulator: the CUDA kernels, run without a GPU.
+"""A device that Numba's CUDA simulator plays: the CUDA kernels, and everything around them, without a GPU.
 
-In: a planned Program, arrays for its inputs and variables.  Out: its outputs and the new values of the variables.
-What always holds: buffers lie where the memory plan puts them, in one arena of bytes, so that a wrong plan or a
-missing barrier between threads of a block shows; launches run one after another, as on one stream.
+In: what a `Device` is asked for.  Out: the same answers, from the host's memory.  What always holds: an address belongs
+to one allocation, beyond whose end no kernel reads or writes; new memory is full of `GUARD`, so that what reads before
+it writes shows; lanes run one after another, in an order that turns round between joins, so that a missing join shows.
 
 The simulator stands in for CUDA only if `NUMBA_ENABLE_CUDASIM=1` is set before numba is first imported.
 """
@@ -10,114 +10,131 @@ from __future__ import annotations
 
 import os
 import warnings
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 
-from graphk.codegen.cuda import load_functions, print_cuda
-from graphk.ir.dims import Dim, evaluate
-from graphk.ir.interp import bind_shape
+from graphk.codegen.cuda import CudaSource, load_functions
 from graphk.ir.node import Node
-from graphk.ir.program import AnyStep, Buffer, Program, Step
+from graphk.passes.pipeline import Result
+from graphk.runtime.device import LANES, Device, OutOfDeviceMemory, Work
+from graphk.runtime.gpu import GpuExecutable
+from graphk.runtime.mirrors import current
 
 SIM_THREADS, SIM_TILE = 8, 4      # a simulated thread is an operating system's: small blocks are quick ones
-GUARD = 0xAB                      # what the arena holds before anything is written
+GUARD = 0xAB                      # what memory holds before anything is written
+_SPACE = 1 << 40                  # between two allocations' addresses
 
 
-def run_program(program: Program, inputs: Sequence[np.ndarray], variables: Mapping[Node, np.ndarray] | None = None,
-                threads: int = SIM_THREADS, tile: int = SIM_TILE) -> tuple[list[np.ndarray], dict[Node, np.ndarray]]:
-    """The outputs of `program`, and the values of its variables afterwards (the arrays given are not changed)."""
-    if os.environ.get("NUMBA_ENABLE_CUDASIM") != "1":
-        raise RuntimeError("the CUDA simulator is off: set NUMBA_ENABLE_CUDASIM=1 in the environment before numba is "
-                           "imported, e.g. `NUMBA_ENABLE_CUDASIM=1 python ...`")
-    if not program.planned:
-        raise ValueError(f"the program `{program.name}` has no memory plan: run the pass `memory` first")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)        # overflow and the like, as silent as on a GPU
-        return Simulation(program, inputs, variables or {}, threads, tile).run()
+class SimWork(Work):
+    """A list of things to do, lane by lane."""
+
+    def __init__(self, device: SimDevice):
+        self.device = device
+        self.groups: list[list[list[Callable[[], None]]]] = []
+        self.join()
+
+    def join(self) -> None:
+        self.groups.append([[] for _ in range(LANES)])
+        self.at = 0
+
+    def lane(self, number: int) -> None:
+        self.at = number
+
+    def _add(self, what: Callable[[], None]) -> None:
+        self.groups[-1][self.at].append(what)
+
+    def launch(self, function: Any, blocks: int, threads: tuple[int, ...], args: Sequence[int]) -> None:
+        jitted, dtypes = function
+        values = [self.device.view(a, d) for a, d in zip(args, dtypes)]
+        sizes = args[len(dtypes):]
+        self._add(lambda: jitted[blocks, threads](*values, *sizes))
+
+    def upload(self, address: int, staging: np.ndarray) -> None:
+        self._add(lambda: self.device.upload(address, staging))
+
+    def download(self, staging: np.ndarray, address: int) -> None:
+        self._add(lambda: self.device.download(staging, address))
+
+    def replay(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)              # overflow and the like, as silent as on a GPU
+            for i, group in enumerate(self.groups):
+                for lane in group if i % 2 else reversed(group):
+                    for what in lane:
+                        what()
 
 
-class Simulation:
-    """One call of a program."""
+class SimDevice(Device):
+    """The host's memory, with addresses of its own; `nbytes` of it."""
 
-    def __init__(self, program: Program, inputs: Sequence[np.ndarray], variables: Mapping[Node, np.ndarray],
-                 threads: int, tile: int):
+    def __init__(self, threads: int = SIM_THREADS, tile: int = SIM_TILE, nbytes: int = 1 << 34,
+                 name: str = "simulator"):
+        super().__init__()
+        if os.environ.get("NUMBA_ENABLE_CUDASIM") != "1":
+            raise RuntimeError("the CUDA simulator is off: set NUMBA_ENABLE_CUDASIM=1 in the environment before numba "
+                               "is imported, e.g. `NUMBA_ENABLE_CUDASIM=1 python ...`")
         from numba import cuda
         from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
-        self.cuda: Any = cuda
-        self.wrap: Any = FakeCUDAArray
-        self.program, self.threads, self.tile = program, threads, tile
-        self.table = {b.name: b for b in program.buffers}
-        self.env: dict[str, int] = {}
-        ins = sorted((b for b in program.buffers if b.place == "input"), key=lambda b: b.index)
-        if len(ins) != len(inputs):
-            raise ValueError(f"{program.name} takes {len(ins)} inputs, received {len(inputs)}")
-        given = dict(zip((b.name for b in ins), inputs))
-        given.update({b.name: variables[b.node] for b in program.buffers if b.place == "variable" and b.node})
-        for name, array in given.items():
-            bind_shape(self.env, self.table[name].type.shape, array.shape, f"`{name}`")
-        for a, b in program.guards:
-            if self.size(a) != self.size(b):
-                raise ValueError(f"{program.name} needs {a} == {b}, which does not hold for {self.env}")
-        self.arena = np.full(self.size(program.arena), GUARD, np.uint8)
-        self.bytes = {b.name: self.storage(b, given.get(b.name)) for b in program.buffers if b.place != "alias"}
-        self.shift: dict[str, int] = {}                       # of windows: bytes from their buffer's start
-        self.functions: dict[Any, dict[str, Any]] = {}
+        self._cuda: Any = cuda
+        self._wrap: Any = FakeCUDAArray
+        self.name, self.threads, self.tile, self.nbytes = name, threads, tile, nbytes
+        self.memory: dict[int, np.ndarray] = {}
+        self._next = _SPACE
+        self.uploads = self.downloads = 0
 
-    def size(self, d: Dim) -> int:
-        return evaluate(d, self.env)
+    def allocate(self, nbytes: int) -> int:
+        free, total = self.room()
+        if nbytes > free:
+            raise OutOfDeviceMemory(self.name, nbytes, free, total)
+        self._next += _SPACE
+        self.memory[self._next] = np.full(nbytes, GUARD, np.uint8)
+        return self._next
 
-    def storage(self, b: Buffer, given: np.ndarray | None) -> np.ndarray:
-        """A buffer's bytes."""
-        if b.place == "arena":
-            start = self.size(b.offset)
-            return self.arena[start:start + self.size(b.nbytes)]
-        if b.place == "const" and b.node is not None:
-            given = b.node.attr("value").array
-        if given is None:
-            return np.full(self.size(b.nbytes), GUARD, np.uint8)
-        return np.array(given, b.type.dtype, order="C").reshape(-1).view(np.uint8).copy()
+    def free(self, address: int) -> None:
+        del self.memory[address]
 
-    def array(self, name: str) -> np.ndarray:
-        """A buffer as elements, where its window is now."""
-        b, at = self.table[name], 0
-        nbytes, dtype = self.size(b.nbytes), np.dtype(b.type.dtype)
-        while b.place == "alias":
-            at += self.shift.get(b.name, 0)
-            b = self.table[b.base]
-        return self.bytes[b.name][at:at + nbytes].view(dtype)
+    def room(self) -> tuple[int, int]:
+        return self.nbytes - sum(a.nbytes for a in self.memory.values()), self.nbytes
 
-    def run(self) -> tuple[list[np.ndarray], dict[Node, np.ndarray]]:
-        for s in self.program.steps:
-            self.step(s)
-        outs = sorted((b for b in self.program.buffers if b.place == "output"), key=lambda b: b.index)
-        return ([self.result(b) for b in outs],
-                {b.node: self.result(b) for b in self.program.buffers if b.place == "variable" and b.node})
+    def staging(self, nbytes: int) -> np.ndarray:
+        return np.empty(nbytes, np.uint8)
 
-    def result(self, b: Buffer) -> np.ndarray:
-        return self.array(b.name).reshape([self.size(d) for d in b.type.shape]).copy()
+    def _bytes(self, address: int) -> np.ndarray:
+        """The memory from an address to the end of its allocation."""
+        start = address // _SPACE * _SPACE
+        return self.memory[start][address - start:]
 
-    def step(self, s: AnyStep) -> None:
-        if isinstance(s, Step):
-            self.launch(s)
-            return
-        times = range(self.size(s.length))
-        for t in reversed(times) if s.reverse else times:
-            for window, _, stride in s.windows:
-                self.shift[window] = t * self.size(stride)
-            for inner in s.body:
-                self.step(inner)
+    def view(self, address: int, dtype: str) -> Any:
+        """What a kernel sees there."""
+        found = self._bytes(address)
+        size = np.dtype(dtype).itemsize
+        return self._wrap(found[:len(found) // size * size].view(dtype))
 
-    def launch(self, s: Step) -> None:
-        source = print_cuda(s.kernel, self.threads, self.tile)
-        if s.kernel not in self.functions:
-            self.functions[s.kernel] = {k: self.cuda.jit(f) for k, f in load_functions(source, self.cuda).items()}
-        sizes = [self.size(d) for d in s.sizes]
-        env = dict(zip(s.kernel.sizes, sizes))
-        args = [*(self.wrap(self.array(b)) for b in s.buffers), *sizes]
-        for launch in source.launches:
-            blocks = evaluate(launch.blocks, env)
-            self.functions[s.kernel][launch.name][blocks, launch.threads](*args)
+    def upload(self, address: int, array: np.ndarray) -> None:
+        self.uploads += 1
+        self._bytes(address)[:array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+    def download(self, array: np.ndarray, address: int) -> None:
+        self.downloads += 1
+        array.reshape(-1).view(np.uint8)[...] = self._bytes(address)[:array.nbytes]
+
+    def load(self, source: CudaSource) -> list[object]:
+        functions = load_functions(source, self._cuda)
+        return [(self._cuda.jit(functions[x.name]), source.dtypes) for x in source.launches]
+
+    def record(self, work: Callable[[Work], None]) -> Callable[[], None]:
+        recorded = SimWork(self)
+        work(recorded)
+        return recorded.replay
 
 
-__all__ = ["Simulation", "run_program"]
+def run_program(result: Result, inputs: Sequence[np.ndarray], variables: Mapping[Node, np.ndarray] | None = None,
+                threads: int = SIM_THREADS, tile: int = SIM_TILE) -> tuple[list[np.ndarray], dict[Node, np.ndarray]]:
+    """The outputs of a program, and the values of its variables afterwards (the arrays given are not changed)."""
+    mine = {node: np.array(a, order="C") for node, a in (variables or {}).items()}
+    outputs = GpuExecutable(result, mine, SimDevice(threads, tile))(inputs)
+    return outputs, {node: current(a) for node, a in mine.items()}
+
+
+__all__ = ["SimDevice", "run_program"]

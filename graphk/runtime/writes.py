@@ -7,8 +7,11 @@ and finds the same number later, would read the same values again.
 """
 from __future__ import annotations
 
+import contextlib
 import itertools
-from typing import Any, NamedTuple
+from typing import Any, Callable, Iterator, NamedTuple
+
+import numpy as np
 
 new_number = itertools.count(1).__next__
 
@@ -24,16 +27,40 @@ class Unwritten(NamedTuple):
     dtype: str
 
 
+ALIGN = 64
+
+
+def aligned(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """An uninitialized C-contiguous array whose data begins on a 64-byte boundary."""
+    n = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    raw = np.empty(n + ALIGN, np.uint8)
+    at = -raw.ctypes.data % ALIGN
+    return raw[at:at + n].view(dtype).reshape(shape)
+
+
 def note_write() -> int:
     """A new number, which no other write has, and which it returns."""
     Writes.last = number = new_number()
     return number
 
 
-def write(array: Any, value: Any) -> None:
-    """Copy `value` into a variable's array; a signal, at any point, leaves a new number behind."""
+# Told of each variable's array that the host has written.
+WATCHERS: list[Callable[[Any], None]] = []
+
+
+@contextlib.contextmanager
+def writing(array: Any) -> Iterator[Any]:
+    """While a variable's array is written; a signal, at any point, leaves a new number behind."""
     note_write()
     try:
-        array[...] = value
+        yield array
     finally:
         note_write()
+        for watcher in WATCHERS:
+            watcher(array)
+
+
+def write(array: Any, value: Any) -> None:
+    """Copy `value` into a variable's array."""
+    with writing(array):
+        array[...] = value

@@ -73,7 +73,7 @@ GROUPS = {"ops": ops, "programs": programs, "full_blocks": full_blocks}
 
 def check(case: Case) -> None:
     _, graph, arrays, state, threads, tile = case
-    outs, after = run_program(run_passes(graph, phase=1).program, arrays, state, threads, tile)
+    outs, after = run_program(run_passes(graph, phase=1), arrays, state, threads, tile)
     want, updates = run_full(graph, arrays, state, 1)
     for got, expected in zip([*outs, *(after[v] for v in updates)], [*want, *updates.values()]):
         assert got.shape == expected.shape and got.dtype == expected.dtype, (got.shape, expected.shape)

@@ -170,9 +170,9 @@ def test_simulator(group):
 
 def test_simulator_needs_its_switch(monkeypatch):
     monkeypatch.delenv("NUMBA_ENABLE_CUDASIM", raising=False)
-    program = run_passes(mlp_train()[0]).program
+    result = run_passes(mlp_train()[0])
     with pytest.raises(RuntimeError, match="set NUMBA_ENABLE_CUDASIM=1"):
-        device_sim.run_program(program, [])
+        device_sim.run_program(result, [])
 
 
 # ------------------------------------------------------------------ PTX

@@ -14,7 +14,7 @@ from graphk.frontend.engine.network_config import KERAS_VERSION
 from graphk.frontend.saving.convert import converted, stored_counts
 from graphk.frontend.saving.errors import GraphkFormatError
 from graphk.frontend.saving.hdf5 import Place, Stored, put_array, put_texts
-from graphk.runtime.writes import note_write
+from graphk.runtime.writes import writing
 
 _LISTED = 30                           # lines of an error that lists what does not fit
 
@@ -189,11 +189,8 @@ def set_all(pairs: list[tuple[Any, Any]]) -> None:
     pairs = [(w, v.read() if isinstance(v, Stored) and not v.lies_plain() else v) for w, v in pairs]
     for w, value in pairs:
         if isinstance(value, Stored):
-            note_write()
-            try:
-                value.read_into(w.array)
-            finally:
-                note_write()
+            with writing(w.array) as array:
+                value.read_into(array)
         else:
             K.set_value(w, value)
 

@@ -1,0 +1,117 @@
+"""Devices: memory elsewhere, and kernels that run on it.
+
+In: a device's name (`gpu:0`).  Out: a `Device`.  What always holds: work is recorded once and replayed, in the
+order in which it was recorded except where lanes say otherwise; an address stays valid until it is freed; what is
+missing (driver, packages, memory) is named by the error, with what to do.
+"""
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from typing import Callable, Sequence
+
+import numpy as np
+
+from graphk.codegen.cuda import CudaSource
+
+LANES = 4                         # of work that may run at the same time
+
+
+class DeviceError(RuntimeError):
+    """A device, or what it needs, is not there or has failed."""
+
+
+class OutOfDeviceMemory(MemoryError):
+    """A device has no room for `needed` bytes; `free` and `total` are what it has."""
+
+    def __init__(self, device: str, needed: int, free: int, total: int, what: str = "a buffer"):
+        super().__init__(f"{device} has no room for {what} of {needed:,} bytes: {free:,} of its {total:,} bytes are "
+                         "free")
+        self.needed, self.free, self.total = needed, free, total
+
+
+class Work(ABC):
+    """What a recording consists of; it goes to lane 0 until `lane` says otherwise."""
+
+    @abstractmethod
+    def launch(self, function: object, blocks: int, threads: tuple[int, ...], args: Sequence[int]) -> None:
+        """A kernel on `blocks` blocks of `threads` threads; `args`: addresses and sizes."""
+
+    @abstractmethod
+    def upload(self, address: int, staging: np.ndarray) -> None:
+        """Copy staging memory (`Device.staging`) to the device, as it is when the recording is replayed."""
+
+    @abstractmethod
+    def download(self, staging: np.ndarray, address: int) -> None:
+        """Copy from the device to staging memory."""
+
+    @abstractmethod
+    def lane(self, number: int) -> None:
+        """What follows may run beside what other lanes (0 to LANES - 1) hold since the last `join`."""
+
+    @abstractmethod
+    def join(self) -> None:
+        """What follows, on any lane, waits for all that was recorded before."""
+
+
+class Device(ABC):
+    """One device; `threads` and `tile` are the extents of its kernels' blocks."""
+    name: str
+    threads: int
+    tile: int
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()              # held by whoever uses staging memory or replays
+
+    @abstractmethod
+    def allocate(self, nbytes: int) -> int:
+        """The address of memory, aligned to 256 bytes; `OutOfDeviceMemory` where there is none left."""
+
+    @abstractmethod
+    def free(self, address: int) -> None:
+        """Give memory back."""
+
+    @abstractmethod
+    def room(self) -> tuple[int, int]:
+        """Free bytes, and all of them."""
+
+    @abstractmethod
+    def staging(self, nbytes: int) -> np.ndarray:
+        """Bytes on the host that the device copies from and to."""
+
+    @abstractmethod
+    def upload(self, address: int, array: np.ndarray) -> None:
+        """Copy an array to the device, and wait."""
+
+    @abstractmethod
+    def download(self, array: np.ndarray, address: int) -> None:
+        """Copy from the device into an array, after all that was started, and wait."""
+
+    @abstractmethod
+    def load(self, source: CudaSource) -> list[object]:
+        """Functions to launch, one for each launch of a source."""
+
+    @abstractmethod
+    def record(self, work: Callable[[Work], None]) -> Callable[[], None]:
+        """Let `work` record; what comes back replays it all, and waits until it is done."""
+
+
+# ------------------------------------------------------------------ by name
+_devices: dict[str, Device] = {}
+_lock = threading.Lock()
+
+
+def device(name: str) -> Device:
+    """The device `gpu:NUMBER`, or `simulator`; `DeviceError` says what is missing."""
+    with _lock:
+        if name not in _devices:
+            if name == "simulator":
+                from graphk.runtime.device_sim import SimDevice
+                _devices[name] = SimDevice()
+            else:
+                from graphk.runtime.device_cuda import open_device
+                _devices[name] = open_device(int(name.removeprefix("gpu:")))
+        return _devices[name]
+
+
+__all__ = ["Device", "DeviceError", "LANES", "OutOfDeviceMemory", "Work", "device"]

@@ -1,0 +1,262 @@
+"""Programs on a device: the same steps as on the CPU, as one recording for each batch size.
+
+In: a planned Program, its variables' arrays, a Device.  Out: a `GpuExecutable`, called like the CPU's.  What always
+holds: buffers lie where the memory plan puts them; a call checks its arrays before anything is written; variables
+travel only if the host wrote them; a size that does not fit the device is refused before anything runs, with the
+buffer that needs most and a size that fits.
+"""
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Callable, Mapping, Sequence
+
+import numpy as np
+
+from graphk.codegen.cuda import print_cuda
+from graphk.ir.dims import Dim, compile_dims, evaluate
+from graphk.ir.effects import root_of, touched
+from graphk.ir.loop import Kernel
+from graphk.ir.node import Graph, Node
+from graphk.ir.program import ALIGN, AnyStep, Buffer, Step, flat_steps
+from graphk.ir.types import ITEMSIZE
+from graphk.passes.pipeline import Result, run_passes
+from graphk.runtime.calls import Calls
+from graphk.runtime.device import LANES, Device, DeviceError, OutOfDeviceMemory, Work, device
+from graphk.runtime.mirrors import mirror_of
+from graphk.runtime.writes import note_write
+
+KEPT = 16                         # recordings, of as many batch sizes
+
+
+class Recorded:
+    """A program at given dims: staging memory for its ends, and what replays it."""
+    __slots__ = ("inputs", "outputs", "replay")
+
+    def __init__(self, inputs: list[np.ndarray], outputs: list[np.ndarray], replay: Callable[[], None]):
+        self.inputs, self.outputs, self.replay = inputs, outputs, replay
+
+
+class GpuExecutable(Calls):
+    """A graph compiled for a device.  Call it with one array per input; it returns one fresh array per output."""
+
+    def __init__(self, result: Result, variables: Mapping[Node, np.ndarray], on: Device):
+        super().__init__(result)
+        self.device = on
+        self.variables = dict(variables)
+        kernels = dict.fromkeys(s.kernel for s in flat_steps(self.program.steps))
+        self.sources = {k: print_cuda(k, on.threads, on.tile) for k in kernels}
+        self.functions: dict[Kernel, list[Any]] = {k: on.load(s) for k, s in self.sources.items()}
+        roots = root_of(self.program)
+        used = set().union(*(a | b for a, b in (touched(s, roots) for s in self.program.steps)), set())
+        self._written = {b.name for b in self.program.buffers if b.place == "variable"
+                         and any(b.name in touched(s, roots)[1] for s in self.program.steps)}
+        self._fixed = [b for b in self.program.buffers if b.place in ("variable", "const") and b.name in used]
+        self._consts: dict[str, int] = {}
+        self._memory = 0
+        self._nbytes = -1
+        self._recorded: dict[tuple[int, ...], Recorded] = {}
+
+    # -------------------------------------------------------------- calling
+    def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        arrays = [self.fit(b, a) for b, a in zip(self.inputs, inputs, strict=True)]
+        env = self.dims_of(arrays)
+        with self.device.lock:
+            for b in self._fixed:
+                self._bring(b)
+            recorded = self._recording(env)
+            for a, staged in zip(arrays, recorded.inputs):
+                staged[...] = a
+            if self._written:
+                note_write()
+            recorded.replay()
+            for b in self._fixed:
+                if b.name in self._written:
+                    mirror_of(self._array(b), self.device).wrote()
+            return [staged.copy() for staged in recorded.outputs]
+
+    def _array(self, b: Buffer) -> np.ndarray:
+        assert b.node is not None
+        return self.variables[b.node]
+
+    def _bring(self, b: Buffer) -> None:
+        """Have a variable's newest value, or a constant, on the device."""
+        try:
+            if b.place == "variable":
+                mirror_of(self._array(b), self.device).refresh()
+            elif b.name not in self._consts:
+                assert b.node is not None
+                array = np.ascontiguousarray(b.node.attr("value").array, b.type.dtype)
+                self._consts[b.name] = self.device.allocate(max(array.nbytes, 1))
+                self.device.upload(self._consts[b.name], array)
+        except OutOfDeviceMemory as e:
+            kept = [x.nbytes for x in self._fixed if isinstance(x.nbytes, int)]
+            raise OutOfDeviceMemory(self.device.name, e.needed, e.free, e.total, f"`{b.name}` of {b.type}, one of "
+                                    f"{len(kept)} variables and constants of {sum(kept):,} bytes in all,") from None
+
+    # -------------------------------------------------------------- memory
+    def sizes(self) -> tuple[Dim, ...]:
+        """Bytes of the arena, then of each input and output."""
+        return (self.program.arena, *(b.nbytes for b in (*self.inputs, *self.outputs)))
+
+    def _places(self, env: Mapping[str, int]) -> tuple[list[int], int]:
+        """Where the arena and the ends begin in the executable's memory, and its size."""
+        at, starts = 0, []
+        for nbytes in compile_dims(self.sizes())(env):
+            starts.append(at)
+            at += -(-nbytes // ALIGN) * ALIGN
+        return starts, at
+
+    def _reserve(self, nbytes: int, env: Mapping[str, int]) -> int:
+        """The address of so much memory; what was recorded on less is forgotten."""
+        if nbytes > self._nbytes:
+            self.release()
+            try:
+                self._memory = self.device.allocate(max(nbytes, ALIGN))
+            except OutOfDeviceMemory as e:
+                raise self._too_large(e, nbytes, env) from None
+            self._nbytes = nbytes
+        return self._memory
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError, TypeError, DeviceError):      # half made, or at the process's end
+            for address in self._consts.values():
+                self.device.free(address)
+            self.release()
+
+    def release(self) -> None:
+        """Give the arena back; the next call takes one again."""
+        self._recorded.clear()
+        if self._nbytes >= 0:
+            self.device.free(self._memory)
+        self._memory, self._nbytes = 0, -1
+
+    def _too_large(self, e: OutOfDeviceMemory, nbytes: int, env: Mapping[str, int]) -> OutOfDeviceMemory:
+        """The error of a size that does not fit: what needs most, and how many rows would fit."""
+        place = {b.name: compile_dims((b.nbytes,))(env)[0] for b in self.program.buffers
+                 if b.place in ("arena", "input", "output")}
+        name = max(place, key=lambda n: place[n])
+        largest = self.program.buffer(name)
+        origin = f" ({largest.origin})" if largest.origin else ""
+        fits = ""
+        batch = next((str(d) for b in self.inputs for d in b.type.shape[:1] if str(d) in env), None)
+        if batch is not None:
+            rows, beyond = 0, env[batch]
+            while beyond - rows > 1:
+                middle = (rows + beyond) // 2
+                if self._places({**env, batch: middle})[1] <= e.free:
+                    rows = middle
+                else:
+                    beyond = middle
+            fits = f" A batch of {rows} fits." if rows else " Not even a batch of 1 fits."
+        out = OutOfDeviceMemory(self.device.name, nbytes, e.free, e.total,
+                                f"{self.program.name} ({', '.join(f'{k}={v}' for k, v in env.items())})")
+        out.args = (f"{out.args[0]}. The largest of its buffers is `{name}`, {largest.type}{origin}, with "
+                    f"{place[name]:,} bytes.{fits} No variable was changed.",)
+        return out
+
+    # -------------------------------------------------------------- recording
+    def _recording(self, env: Mapping[str, int]) -> Recorded:
+        key = tuple(env.values())
+        starts, nbytes = self._places(env)
+        memory = self._reserve(nbytes, env)
+        found = self._recorded.get(key)
+        if found is None:
+            if len(self._recorded) >= KEPT:
+                self._recorded.clear()
+            found = self._recorded[key] = self._record(env, [memory + s for s in starts])
+        return found
+
+    def _record(self, env: Mapping[str, int], starts: list[int]) -> Recorded:
+        ends = [*self.inputs, *self.outputs]
+        staged = [self._staging(b, env) for b in ends]
+        inputs, outputs = staged[:len(self.inputs)], staged[len(self.inputs):]
+        at = self._addresses(env, starts)
+
+        def work(w: Work) -> None:
+            for b, array in zip(self.inputs, inputs):
+                w.upload(at[b.name], array)
+            w.join()
+            Enqueued(self, env, at, w).steps(self.program.steps)
+            w.join()
+            for b, array in zip(self.outputs, outputs):
+                w.download(array, at[b.name])
+        return Recorded(inputs, outputs, self.device.record(work))
+
+    def _staging(self, b: Buffer, env: Mapping[str, int]) -> np.ndarray:
+        shape = compile_dims(b.type.shape)(env)
+        nbytes = int(np.prod(shape, dtype=np.int64)) * ITEMSIZE[b.type.dtype]
+        return self.device.staging(nbytes)[:nbytes].view(b.type.dtype).reshape(shape)
+
+    def _addresses(self, env: Mapping[str, int], starts: list[int]) -> dict[str, int]:
+        """Each buffer's address."""
+        at = {b.name: s for b, s in zip([*self.inputs, *self.outputs], starts[1:])}
+        table = {b.name: b for b in self.program.buffers}
+        for b in self.program.buffers:
+            if b.place == "arena":
+                at[b.name] = starts[0] + evaluate(b.offset, env)
+        for b in self._fixed:
+            variable = b.place == "variable"
+            at[b.name] = mirror_of(self._array(b), self.device).address if variable else self._consts[b.name]
+        for b in self.program.buffers:
+            base = b
+            while base.place == "alias":
+                base = table[base.base]
+            if base.name in at:
+                at[b.name] = at[base.name]
+        return at
+
+
+
+class Enqueued:
+    """Records a program's steps."""
+
+    def __init__(self, exe: GpuExecutable, env: Mapping[str, int], at: Mapping[str, int], work: Work):
+        self.exe, self.env, self.at, self.work = exe, env, dict(at), work
+        self.views: dict[str, list[str]] = {}            # storage name -> its views, at any depth
+        base = {b.name: b.base for b in exe.program.buffers if b.place == "alias"}
+        for name in base:
+            whole = name
+            while whole in base:
+                whole = base[whole]
+                self.views.setdefault(whole, []).append(name)
+        self.lane = 0
+
+    def steps(self, steps: Sequence[AnyStep]) -> None:
+        for s in steps:
+            loop = not isinstance(s, Step)
+            if s.barrier or loop:
+                self._join()
+            if isinstance(s, Step):
+                self.work.lane(self.lane)
+                self._launch(s)
+                self.lane = (self.lane + 1) % LANES
+                continue
+            trips, *strides = compile_dims((s.length, *(d for _, _, d in s.windows)))(self.env)
+            start = {v: self.at[v] for w, _, _ in s.windows for v in [w, *self.views.get(w, ())]}
+            for t in reversed(range(trips)) if s.reverse else range(trips):
+                for (w, _, _), stride in zip(s.windows, strides):
+                    for view in [w, *self.views.get(w, ())]:
+                        self.at[view] = start[view] + t * stride
+                self.steps(s.body)
+                self._join()
+            self.at.update(start)
+
+    def _join(self) -> None:
+        self.work.join()
+        self.lane = 0
+
+    def _launch(self, s: Step) -> None:
+        source = self.exe.sources[s.kernel]
+        sizes = compile_dims(s.sizes)(self.env)
+        env = dict(zip(s.kernel.sizes, sizes))
+        args = [*(self.at[b] for b in s.buffers), *sizes]
+        for launch, function in zip(source.launches, self.exe.functions[s.kernel], strict=True):
+            self.work.launch(function, evaluate(launch.blocks, env), launch.threads, args)
+
+
+def compile_graph(graph: Graph, variables: Mapping[Node, np.ndarray], phase: int, name: str) -> GpuExecutable:
+    """An executable for `graph` in one learning phase (1 train, 0 test), on the device of a name."""
+    return GpuExecutable(run_passes(graph, phase), variables, device(name))
+
+
+__all__ = ["GpuExecutable", "compile_graph"]

@@ -1,0 +1,83 @@
+"""Variables on devices: which copy of a variable is the newest, and when it travels.
+
+In: a variable's own array (on the host), and a device that reads or writes it.  Out: `Mirror`, its memory there.  What
+always holds: of a variable's array and its mirrors at least one is up to date, and whoever reads a copy that is not
+gets it first; nothing travels that is not asked for.
+"""
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from graphk.runtime import writes
+
+if TYPE_CHECKING:
+    from graphk.runtime.device import Device
+
+_mirrors: dict[int, list["Mirror"]] = {}              # by id of the host's array, which outlives its entry
+_lock = threading.RLock()
+
+
+class Mirror:
+    """A variable's memory on one device.  `stale`: another copy is newer; `newest`: no other copy is as new."""
+    __slots__ = ("device", "address", "stale", "newest", "_host")
+
+    def __init__(self, host: np.ndarray, device: Device):
+        self.device, self.stale, self.newest = device, True, False
+        self.address = device.allocate(host.nbytes)
+        self._host = weakref.ref(host)
+
+    def refresh(self) -> None:
+        """Bring the memory up to date."""
+        host = self._host()
+        if self.stale and host is not None:
+            self.device.upload(self.address, current(host))
+            self.stale = False
+
+    def wrote(self) -> None:
+        """The device has written the memory: all other copies are out of date."""
+        host = self._host()
+        for other in _mirrors.get(id(host), ()):
+            other.stale, other.newest = other is not self, other is self
+
+
+def mirror_of(host: np.ndarray, device: Device) -> Mirror:
+    """The array's memory on `device`, which is made where there is none, and freed with the array."""
+    with _lock:
+        known = _mirrors.get(id(host), [])
+        found = next((m for m in known if m.device is device), None)
+        if found is None:
+            found = Mirror(host, device)
+            if not known:
+                weakref.finalize(host, _forget, id(host))
+            _mirrors[id(host)] = [*known, found]
+        return found
+
+
+def _forget(key: int) -> None:
+    for m in _mirrors.pop(key, ()):
+        m.device.free(m.address)
+
+
+def current(host: np.ndarray) -> np.ndarray:
+    """The array, with the newest value."""
+    if _mirrors and id(host) in _mirrors:
+        with _lock:
+            for m in _mirrors.get(id(host), ()):
+                if m.newest:
+                    m.device.download(host, m.address)
+                    m.newest = False
+    return host
+
+
+def _host_wrote(host: np.ndarray) -> None:
+    for m in _mirrors.get(id(host), ()):
+        m.stale, m.newest = True, False
+
+
+writes.WATCHERS.append(_host_wrote)
+
+__all__ = ["Mirror", "current", "mirror_of"]

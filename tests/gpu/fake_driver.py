@@ -1,0 +1,254 @@
+"""A CUDA driver in Python, for `CudaDevice` on machines without a GPU.
+
+In: the calls that graphk makes, as `cuda.bindings.driver` takes them.  Out: (error, results ...), as it answers.
+Memory is a `SimDevice`'s and kernels run on Numba's simulator.  What is captured runs at replay in an order that
+changes each time, and that only streams and events bind: a missing event shows as a wrong result.
+"""
+import ctypes
+import enum
+import random
+
+import numpy as np
+
+from graphk.runtime.device_sim import SimDevice
+
+COMPILED = {}                      # "PTX" -> (source, launch), as `compile_source` made it
+
+
+class CUresult(enum.IntEnum):
+    CUDA_SUCCESS = 0
+    CUDA_ERROR_OUT_OF_MEMORY = 2
+    CUDA_ERROR_INVALID_VALUE = 1
+    CUDA_ERROR_UNSUPPORTED_PTX_VERSION = 222
+
+
+class CUdevice_attribute(enum.IntEnum):
+    CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR = 75
+    CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR = 76
+
+
+class CUstream_flags(enum.IntEnum):
+    CU_STREAM_NON_BLOCKING = 1
+
+
+class CUevent_flags(enum.IntEnum):
+    CU_EVENT_DISABLE_TIMING = 2
+
+
+class CUstreamCaptureMode(enum.IntEnum):
+    CU_STREAM_CAPTURE_MODE_THREAD_LOCAL = 1
+
+
+def compile_source(source, capability):
+    """What stands for PTX: a text that names its entry, and is found again."""
+    assert capability == (9, 0)
+    out = {}
+    for launch in source.launches:
+        text = f".visible .entry made_{len(COMPILED)}()"
+        COMPILED[text] = source, launch
+        out[launch.name] = text
+    return out
+
+
+class Node:
+    """Something captured, and what it waits for."""
+
+    def __init__(self, run, after):
+        self.run, self.after = run, after
+
+
+class FakeDriver:
+    """One GPU of `nbytes`; `alive`: handles that nobody destroyed."""
+    CUresult, CUdevice_attribute, CUstream_flags = CUresult, CUdevice_attribute, CUstream_flags
+    CUevent_flags, CUstreamCaptureMode = CUevent_flags, CUstreamCaptureMode
+
+    def __init__(self, nbytes=1 << 30, seed=0):
+        self.sim = SimDevice(nbytes=nbytes)
+        self.random = random.Random(seed)
+        self.alive, self.handles, self.pinned = {}, 0, {}
+        self.capturing = None                          # while a stream is captured: its nodes
+        self.context = None
+        self.launched = 0
+
+    def _handle(self, kind, thing):
+        assert self.context == "primary", "no context is current"
+        self.handles += 1
+        self.alive[self.handles] = kind, thing
+        return self.handles
+
+    def _of(self, handle, kind):
+        assert self.alive[handle][0] == kind, (self.alive[handle], kind)
+        return self.alive[handle][1]
+
+    # devices and memory
+    def cuDeviceGet(self, number):
+        return CUresult.CUDA_SUCCESS, number
+
+    def cuDeviceGetName(self, room, device):
+        return CUresult.CUDA_SUCCESS, b"Fake GPU\0" + bytes(room - 9)
+
+    def cuDeviceGetAttribute(self, kind, device):
+        return CUresult.CUDA_SUCCESS, 9 if "MAJOR" in kind.name else 0
+
+    def cuDevicePrimaryCtxRetain(self, device):
+        return CUresult.CUDA_SUCCESS, "primary"
+
+    def cuCtxSetCurrent(self, context):
+        self.context = context
+        return CUresult.CUDA_SUCCESS,
+
+    def cuCtxSynchronize(self):
+        return CUresult.CUDA_SUCCESS,
+
+    def cuMemAlloc(self, nbytes):
+        assert self.context == "primary" and nbytes > 0
+        if nbytes > self.sim.room()[0]:
+            return CUresult.CUDA_ERROR_OUT_OF_MEMORY, None
+        return CUresult.CUDA_SUCCESS, self.sim.allocate(nbytes)
+
+    def cuMemFree(self, address):
+        self.sim.free(address)
+        return CUresult.CUDA_SUCCESS,
+
+    def cuMemGetInfo(self):
+        return CUresult.CUDA_SUCCESS, *self.sim.room()
+
+    def cuMemHostAlloc(self, nbytes, flags):
+        memory = (ctypes.c_uint8 * nbytes)()
+        self.pinned[ctypes.addressof(memory)] = memory
+        return CUresult.CUDA_SUCCESS, ctypes.addressof(memory)
+
+    def cuMemFreeHost(self, address):
+        del self.pinned[address]
+        return CUresult.CUDA_SUCCESS,
+
+    @staticmethod
+    def _host(address, nbytes):
+        return np.frombuffer((ctypes.c_uint8 * nbytes).from_address(address), np.uint8)
+
+    def cuMemcpyHtoD(self, address, host, nbytes):
+        self.sim.upload(address, self._host(host, nbytes))
+        return CUresult.CUDA_SUCCESS,
+
+    def cuMemcpyDtoH(self, host, address, nbytes):
+        self.sim.download(self._host(host, nbytes), address)
+        return CUresult.CUDA_SUCCESS,
+
+    # modules
+    def cuModuleLoadData(self, text):
+        assert text.endswith(b"\0")
+        source, launch = COMPILED[text[:-1].decode()]
+        return CUresult.CUDA_SUCCESS, self._handle("module", (source, launch, text.decode()))
+
+    def cuModuleGetFunction(self, module, name):
+        source, launch, text = self._of(module, "module")
+        if f".entry {name.decode()}(" not in text:
+            return CUresult.CUDA_ERROR_INVALID_VALUE, None
+        functions = self.sim.load(source)
+        return CUresult.CUDA_SUCCESS, self._handle("function", functions[source.launches.index(launch)])
+
+    # streams, events, capture
+    def cuStreamCreate(self, flags):
+        assert flags == CUstream_flags.CU_STREAM_NON_BLOCKING
+        return CUresult.CUDA_SUCCESS, self._handle("stream", {"last": [], "in": False})
+
+    def cuEventCreate(self, flags):
+        return CUresult.CUDA_SUCCESS, self._handle("event", {"node": None})
+
+    def cuEventDestroy(self, event):
+        del self.alive[event]
+        return CUresult.CUDA_SUCCESS,
+
+    def cuEventRecord(self, event, stream):
+        s = self._of(stream, "stream")
+        assert s["in"], "an event of a stream that is not captured"
+        self._of(event, "event")["node"] = list(s["last"])
+        return CUresult.CUDA_SUCCESS,
+
+    def cuStreamWaitEvent(self, stream, event, flags):
+        after = self._of(event, "event")["node"]
+        assert after is not None, "the event was not recorded"
+        s = self._of(stream, "stream")
+        s["last"], s["in"] = [*s["last"], *after], True
+        return CUresult.CUDA_SUCCESS,
+
+    def cuStreamBeginCapture(self, stream, mode):
+        assert self.capturing is None
+        self.capturing = []
+        s = self._of(stream, "stream")
+        s["last"], s["in"] = [], True
+        return CUresult.CUDA_SUCCESS,
+
+    def cuStreamEndCapture(self, stream):
+        nodes, self.capturing = self.capturing, None
+        seen = self._reached(self._of(stream, "stream")["last"])
+        for kind, thing in self.alive.values():
+            if kind == "stream":
+                thing["last"], thing["in"] = [], False
+        if len(seen) != len(nodes):                    # the driver calls this unjoined work
+            return CUresult.CUDA_ERROR_INVALID_VALUE, 0
+        return CUresult.CUDA_SUCCESS, self._handle("graph", nodes)
+
+    @staticmethod
+    def _reached(nodes):
+        seen, todo = set(), list(nodes)
+        while todo:
+            node = todo.pop()
+            if node not in seen:
+                seen.add(node)
+                todo += node.after
+        return seen
+
+    def _capture(self, stream, run):
+        s = self._of(stream, "stream")
+        assert self.capturing is not None and s["in"], "this stream is not captured"
+        node = Node(run, s["last"])
+        s["last"] = [node]
+        self.capturing.append(node)
+        return CUresult.CUDA_SUCCESS,
+
+    def cuMemcpyHtoDAsync(self, address, host, nbytes, stream):
+        assert any(a <= host < a + len(m) for a, m in self.pinned.items())
+        return self._capture(stream, lambda: self.sim.upload(address, self._host(host, nbytes)))
+
+    def cuMemcpyDtoHAsync(self, host, address, nbytes, stream):
+        assert any(a <= host < a + len(m) for a, m in self.pinned.items())
+        return self._capture(stream, lambda: self.sim.download(self._host(host, nbytes), address))
+
+    def cuLaunchKernel(self, function, gx, gy, gz, bx, by, bz, shared, stream, params, extra):
+        jitted, dtypes = self._of(function, "function")
+        places = np.frombuffer((ctypes.c_uint64 * jitted.fn.__code__.co_argcount).from_address(params), np.uint64)
+        values = [int(np.frombuffer((ctypes.c_int64 * 1).from_address(int(p)), np.int64)[0]) for p in places]
+        args = [*(self.sim.view(a, d) for a, d in zip(values, dtypes)), *values[len(dtypes):]]
+        assert (gy, gz, bz, shared, extra) == (1, 1, 1, 0, 0)
+
+        def run():
+            self.launched += 1
+            jitted[gx, (bx, by) if by > 1 else (bx,)](*args)
+        return self._capture(stream, run)
+
+    # graphs
+    def cuGraphInstantiate(self, graph, flags):
+        return CUresult.CUDA_SUCCESS, self._handle("ready", list(self._of(graph, "graph")))
+
+    def cuGraphDestroy(self, graph):
+        del self.alive[graph]
+        return CUresult.CUDA_SUCCESS,
+
+    def cuGraphExecDestroy(self, ready):
+        self._of(ready, "ready")
+        del self.alive[ready]
+        return CUresult.CUDA_SUCCESS,
+
+    def cuGraphLaunch(self, ready, stream):
+        left, done = list(self._of(ready, "ready")), set()
+        while left:
+            node = self.random.choice([x for x in left if all(a in done for a in x.after)])
+            node.run()
+            done.add(node)
+            left.remove(node)
+        return CUresult.CUDA_SUCCESS,
+
+    def cuStreamSynchronize(self, stream):
+        self._of(stream, "stream")
+        return CUresult.CUDA_SUCCESS,

@@ -23,7 +23,7 @@ from graphk.ir.program import AnyStep, Buffer, Program, Step, flat_steps
 from graphk.ir.types import ITEMSIZE
 from graphk.passes.pipeline import Result, run_passes
 from graphk.passes.shapes import required_equal
-from graphk.runtime.bind import Binder, Bound
+from graphk.runtime.bind import Binder, Bound, scratch_bytes, threads_for
 from graphk.runtime.executor import Executor, default_executor, native_job
 from graphk.runtime.panels import packable, writes_variables
 from graphk.runtime.writes import Writes, new_number
@@ -182,6 +182,11 @@ class Executable:
         return tuple(substitute(d, env) for part in (source.workspace, source.panels) if part for d in part.dims())
 
     # -------------------------------------------------------------- binding
+    @property
+    def sizes(self) -> list[dict[str, int]]:
+        """The dims of calls that it is bound for, earliest first."""
+        return [dict(zip(self._where, key)) for key in self._bound]
+
     def bind(self, env: Mapping[str, int]) -> Bound:
         """Addresses and sizes for these dims; kept for the next call with them."""
         key = tuple(env.values())
@@ -238,6 +243,16 @@ class Executable:
                 elif source.panels.each_time(n, rows):
                     spare = max(spare, nbytes)
         return sum(kept.values()) + spare
+
+    def workspace_bytes(self, env: Mapping[str, int]) -> int:
+        """Bytes of the workspace that all tiled kernels share in calls with these dims, of all threads."""
+        each = [0]
+        for s in flat_steps(self.program.steps):
+            source = self.kernels[s.kernel].source
+            if source.workspace is not None:
+                values = compile_dims(self._tile_dims(s)[:len(source.workspace.dims())])(env)
+                each.append(scratch_bytes(source, self.target, list(values)))
+        return max(each) * threads_for(evaluate(total_cost(self.program.steps), env), self.executor)
 
     def const(self, b: Buffer) -> np.ndarray:
         if b.name not in self._consts:

@@ -67,10 +67,11 @@ class Binder:
         arena = next(values)
         cost = next(values)
         self.threads = threads_for(cost, exe.executor)
-        self.base = exe.arena(arena)
+        room = exe.arena(arena)
+        self.base = room.ctypes.data + -room.ctypes.data % 64
         self.offset = {b.name: next(values) for b in exe.program.buffers}
         self.values = values
-        self.keep: list[Any] = [exe._arena]
+        self.keep: list[Any] = [room]
         self.patches: list[Patch] = []
         self.panels: list[Panels] = []
         self.scratch: list[tuple[np.ndarray, int, int]] = []   # of tiled kernels: words, bytes a thread, and an element

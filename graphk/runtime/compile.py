@@ -24,7 +24,7 @@ from graphk.ir.types import ITEMSIZE
 from graphk.passes.pipeline import Result, run_passes
 from graphk.passes.shapes import required_equal
 from graphk.runtime.bind import Binder, Bound, scratch_bytes, threads_for
-from graphk.runtime.executor import Executor, default_executor, native_job
+from graphk.runtime.executor import Executor, default_executor, native_job, pack_externs
 from graphk.runtime.panels import packable, writes_variables
 from graphk.runtime.writes import Writes, new_number
 
@@ -71,47 +71,51 @@ class Executable:
         self._spare = np.empty(0, np.uint8)
         self._scratch = np.empty(0, np.uint8)
         self._dims = compile_dims(self._all_dims())
-        self._externs = (ctypes.c_int64 * (len(self.inputs) + len(self.outputs)))()
+        self._externs = pack_externs([None] * (len(self.inputs) + len(self.outputs)))
         self._externs_at = ctypes.addressof(self._externs)
         self._last: Bound | None = None
+        self._busy = False                         # whether a call fills in `_externs`
         self.binds = 0
 
     # -------------------------------------------------------------- calling
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         with self.executor.lock:
             bound = self._last
-            if bound is not None:
-                if bound.panels and bound.seen != Writes.last:
-                    bound.refresh(self.executor)
-                if self._writes:
-                    if bound.panels:
-                        bound.note_own_write()
-                    else:
-                        Writes.last = new_number()
-                outs = [np.empty(shape, dtype) for shape, dtype in bound.outputs]
-                externs = self._externs
-                i = 0
-                for a in inputs:
-                    externs[i] = id(a)
-                    i += 1
-                for a in outs:
-                    externs[i] = id(a)
-                    i += 1
-                if not self.executor.run(bound.address, self._externs_at, bound.threads):
-                    return outs
+            if bound is not None and not self._busy:
+                self._busy = True                  # a signal's handler may call, too, and must find `_externs` taken
+                try:
+                    if bound.panels and bound.seen != Writes.last:
+                        bound.refresh(self.executor)
+                    if self._writes:
+                        if bound.panels:
+                            bound.note_own_write()
+                        else:
+                            Writes.last = new_number()
+                    outs = [np.empty(shape, dtype) for shape, dtype in bound.outputs]
+                    externs = self._externs
+                    i = 0
+                    for a in inputs:
+                        externs[i] = id(a)
+                        i += 1
+                    for a in outs:
+                        externs[i] = id(a)
+                        i += 1
+                    if not self.executor.run(bound.address, self._externs_at, bound.threads):
+                        return outs
+                finally:
+                    self._busy = False
             return self._slow_call(inputs)
 
     def _slow_call(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The first call at a shape: find or make the binding."""
+        """The first call at a shape, or one that interrupts another: find or make the binding."""
         arrays = [self._fit(b, a) for b, a in zip(self.inputs, inputs)]
         bound = self.bind(self.dims_of(arrays))
         outs = [np.empty(shape, dtype) for shape, dtype in bound.outputs]
-        for i, a in enumerate([*arrays, *outs]):
-            self._externs[i] = id(a)
+        externs = pack_externs([*arrays, *outs])
         bound.refresh(self.executor)
         if self._writes:
             bound.note_own_write()
-        bad = self.executor.run(bound.address, self._externs_at, bound.threads)
+        bad = self.executor.run(bound.address, ctypes.addressof(externs), bound.threads)
         if bad:
             name = self.inputs[bad - 1].name if bad <= len(self.inputs) else f"output {bad - 1 - len(self.inputs)}"
             raise ValueError(f"`{name}` of {self.program.name} does not fit: received shape "
@@ -199,14 +203,13 @@ class Executable:
             self._bound[key] = found
         return found
 
-    def arena(self, nbytes: int) -> int:
-        """The arena's address; a larger arena makes earlier bindings invalid."""
+    def arena(self, nbytes: int) -> np.ndarray:
+        """The arena; a larger one makes earlier bindings forgotten."""
         if self._arena.nbytes < nbytes + 64:
             self._bound.clear()
             self._last = None
             self._arena = np.empty(nbytes + 64, np.uint8)
-        at = self._arena.ctypes.data
-        return at + -at % 64
+        return self._arena
 
     def spare(self, nbytes: int) -> np.ndarray:
         """Memory for what steps, one after another, pack for themselves alone."""

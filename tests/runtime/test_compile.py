@@ -443,6 +443,18 @@ def test_a_guard_names_the_op_that_asks_for_it():
         exe([np.ones((2, 3), F_)])
 
 
+def test_long_chains_and_their_gradients_are_several_kernels():
+    x, w = inp(F, n, 3), inp(F, 3)
+    y = x
+    for _ in range(300):
+        y = add(mul(y, w), 0.1)
+    graph = Graph((x, w), (y, *gradients(sum_(y), [x, w])))
+    exe = compile_graph(graph, {})
+    assert max(str(s.kernel).count(" = ") for s in exe.program.steps) < 300
+    arrays = [np.full((5, 3), 0.7, F_), np.full(3, 0.99, F_)]
+    close(exe(arrays), run_graph(graph, arrays), 1e-4)
+
+
 class Interrupted(list):
     """Inputs during whose reading another call comes, as a signal's handler may make it."""
     def __init__(self, arrays, call):

@@ -1,7 +1,7 @@
 """What is timed: small and medium MLPs through the plain Keras API, an elementwise chain, and the cost of a call.
 
 In: nothing (weights and data are seeded).  Out: for each row the callables to compare: graphk, and whichever of numpy
-(by hand), torch and jax can do the same and is installed.  What always holds: a peer's numbers are checked against
+(by hand) and torch can do the same and is installed.  What always holds: a peer's numbers are checked against
 graphk's before it is timed.
 """
 from __future__ import annotations

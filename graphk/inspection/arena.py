@@ -12,6 +12,7 @@ from typing import Mapping
 from graphk.inspection.subjects import value, without_folders
 from graphk.ir.effects import lifetimes, root_of
 from graphk.ir.program import ALIGN, Program
+from graphk.runtime.compile import Executable
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Arena:
     slots: tuple[Slot, ...]
     live: tuple[int, ...]
     unshared: int
-    outside: dict[str, int]          # bytes by place: variable, const, input, output, packed weights
+    outside: dict[str, int]          # bytes by place: variable, const, input, output, packed weights, workspace
 
     @property
     def peak(self) -> int:
@@ -55,13 +56,19 @@ def _aligned(n: int) -> int:
     return -(-n // ALIGN) * ALIGN
 
 
-def plan(program: Program, env: Mapping[str, int], packed: int = 0) -> Arena:
-    """The arena of `program` with the dims of `env`; `packed`: bytes of weights that its executable keeps packed."""
+def beside(executable: Executable, env: Mapping[str, int]) -> dict[str, int]:
+    """Bytes that an executable holds besides its program's buffers."""
+    found = {"packed weights": executable.packed_bytes(env), "workspace": executable.workspace_bytes(env)}
+    return {k: n for k, n in found.items() if n}
+
+
+def plan(program: Program, env: Mapping[str, int], more: Mapping[str, int] | None = None) -> Arena:
+    """The arena of `program` with the dims of `env`; `more`: what its executable holds beside it."""
     life = lifetimes(program, root_of(program))
     total = value(program.arena, env)
     at: dict[str, tuple[int, list[Life]]] = {}       # by the offset's formula: empty slots may share a byte
     unshared = 0
-    outside = {"variable": 0, "const": 0, "input": 0, "output": 0, **({"packed weights": packed} if packed else {})}
+    outside = {"variable": 0, "const": 0, "input": 0, "output": 0, **(more or {})}
     for b in program.buffers:
         nbytes = value(b.nbytes, env)
         if b.place in outside:
@@ -81,9 +88,10 @@ def plan(program: Program, env: Mapping[str, int], packed: int = 0) -> Arena:
     return Arena(total, slots, live, unshared, outside)
 
 
-def text(program: Program, env: Mapping[str, int], packed: int = 0) -> str:
+def text(executable: Executable, env: Mapping[str, int]) -> str:
     """The plan as a table."""
-    a = plan(program, env, packed)
+    program = executable.program
+    a = plan(program, env, beside(executable, env))
     dims = ", ".join(f"{k}={v}" for k, v in env.items()) or "no symbolic dims"
     lines = [f"memory plan of {program.name} for {dims}", f"arena {a.bytes} bytes = {program.arena}",
              f"peak of what is in use at once {a.peak} bytes; without sharing {a.unshared} bytes; saved {a.saved} "
@@ -97,4 +105,4 @@ def text(program: Program, env: Mapping[str, int], packed: int = 0) -> str:
     return "\n".join(lines) + "\n"
 
 
-__all__ = ["Arena", "Life", "Slot", "plan", "text"]
+__all__ = ["Arena", "Life", "Slot", "beside", "plan", "text"]

@@ -1,7 +1,7 @@
-"""The command line: `python -m graphk run | dump | check | convert | doctor`.
+"""The command line: `python -m graphk run | dump | memory | check | convert | doctor`.
 
-In: arguments.  Out: an exit code.  What always holds: `run` and `dump` behave as python does for the script (arguments,
-path, exit code, traceback); what graphk has to say itself goes to standard error.
+In: arguments.  Out: an exit code.  What always holds: `run`, `dump` and `memory` behave as python does for the script
+(arguments, path, exit code, traceback); what graphk has to say itself goes to standard error.
 """
 from __future__ import annotations
 
@@ -31,6 +31,12 @@ def parser() -> argparse.ArgumentParser:
     dump.add_argument("--kernels", action="store_true",
                       help="with LLVM IR and assembly of each kernel (compiles each once more)")
     _script(dump)
+    memory = commands.add_parser("memory", help="run a script and say what memory its graphs need",
+                                 description="Run a script with `import keras` giving graphk; then say for each graph "
+                                             "that it ran, at the sizes that need most, what the arena takes and what "
+                                             "sharing its bytes saves, and what lies outside.")
+    memory.add_argument("--slots", action="store_true", help="and who lies where in each arena, from when to when")
+    _script(memory)
     check = commands.add_parser("check", help="say whether a model file can be read, and all that is wrong with it",
                                 description="Look at a model file of any Keras; exits with 1 if graphk cannot read it.")
     check.add_argument("file", help="an HDF5 file, a .keras archive, an ONNX file, or an architecture in JSON or YAML")
@@ -70,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.command == "run":
             run_script(args.script, args.arguments, args.tensorflow)
             return 0
-        return _dump(args)
+        return _memory(args) if args.command == "memory" else _dump(args)
     except ScriptError as e:
         print(f"graphk: {e}", file=sys.stderr)
         return 2
@@ -93,6 +99,20 @@ def _dump(args: argparse.Namespace) -> int:
     finally:
         OBSERVERS.remove(recorder)
         print(_summary(recorder, args.out), file=sys.stderr)
+    return 0
+
+
+def _memory(args: argparse.Namespace) -> int:
+    from graphk.inspection.script import run_script
+    from graphk.inspection.usage import Usage
+    from graphk.runtime.compile import OBSERVERS
+    usage = Usage()
+    OBSERVERS.append(usage)
+    try:
+        run_script(args.script, args.arguments)
+    finally:
+        OBSERVERS.remove(usage)
+        print(usage.text(args.slots), file=sys.stderr)
     return 0
 
 

@@ -87,7 +87,7 @@ class Folder:
         self.write("program.gk", without_folders(str(s.program)) + "\n")
         self.write("notes.txt", "".join(f"{n}\n" for n in s.executable.result.notes) or "no fusion was considered\n")
         self.write("passes.txt", str(PassTable(pass_rows(s))) + "\n")
-        self.write("memory.txt", arena.text(s.program, env, s.executable.packed_bytes(env)))
+        self.write("memory.txt", arena.text(s.executable, env))
         lines = [f"{r.index:3d} {'barrier ' if r.step.barrier else '':8}{r.step.kernel.label:40} "
                  f"{', '.join(f'{n}={v}' for n, v in zip(r.step.kernel.sizes, r.sizes)):40} ~{r.operations} "
                  f"operations, "

@@ -162,7 +162,7 @@ ROW, COLUMN, LABEL = 15, 26, 96
 
 def memory_svg(s: Subject, env: Mapping[str, int], hues: Hues) -> str:
     """Arena slots by steps: each bar is a buffer's life; below, the bytes in use."""
-    a = arena.plan(s.program, env, s.executable.packed_bytes(env))
+    a = arena.plan(s.program, env, arena.beside(s.executable, env))
     steps = len(s.program.steps)
     if not a.slots:
         return "<p>Nothing is stored between the steps: every result goes straight to an output or a variable.</p>"
@@ -183,7 +183,7 @@ def memory_svg(s: Subject, env: Mapping[str, int], hues: Hues) -> str:
             f'{human(a.bytes, "B")}; most in use at once {human(a.peak, "B")} (a place counts with its largest '
             f'buffer); '
             f'without sharing it would be {human(a.unshared, "B")}, so sharing saves <b>{human(a.saved, "B")}</b>. '
-            f'Outside: {total} of inputs, outputs, variables, constants and packed weights.</p>'
+            f'Outside: {total} of inputs, outputs, variables, constants, packed weights and workspace.</p>'
             f'<div class="scroll tall"><svg class="memory" width="{LABEL + steps * wide + 8}" height="{height:.0f}">'
             + "".join(parts) + graph + "</svg></div>")
 

@@ -20,6 +20,8 @@ from graphk.ir.types import TensorType
 from graphk.passes.decompose import with_body
 from graphk.passes.domain import GENERATORS, MOVERS, REDUCERS, Domain, is_fusable, is_pointwise
 
+LONGEST = 128                    # nodes of a kernel: of more, compiling takes longer than fusion ever gives back
+
 
 @dataclass(frozen=True, slots=True)
 class Note:
@@ -89,6 +91,8 @@ class Fuser:
         consumers = [u for u in self.uses[node] if self.home.get(u) is group]
         if outside and group.domain.kind == "reduce" and node.op.name not in REDUCERS:
             return self._refuse(node, group, "it is stored for others anyway, and belongs to its producer's kernel")
+        if len(group.nodes) >= LONGEST and is_pointwise(node):
+            return self._refuse(node, group, f"the kernel has {LONGEST} operations already")
         domain = group.domain.copy()
         why = domain.place(node, consumers)
         if not why and outside:
@@ -162,6 +166,8 @@ class Fuser:
             return False
         nodes = sorted({n for g in groups for n in g.nodes} | {node}, key=self.index.__getitem__)
         first = max(groups, key=lambda g: (g.domain.kind != "map", len(g.domain.order)))
+        if len(nodes) > LONGEST:
+            return self._refuse(node, first, f"its readers have more than {LONGEST} operations")
         domain = first.domain.copy()
         placed = [n for g in groups if g is not first
                   for n in sorted(g.nodes, key=self.index.__getitem__, reverse=True)]

@@ -1,8 +1,8 @@
-"""Schedule: how each kernel's loops become parallel and vector code, and in which order steps run.
+"""Schedule: how each kernel's loops become parallel and vector code.
 
 In: a Program from `lower`.  Out: the same with a `Schedule` on each kernel, full reductions (and those over many rows)
-split into fixed chunks, and updates moved right behind the last reader of what they overwrite.  What always holds: the
-choice depends on the kernel and its sizes alone, never on the number of threads, so results have the same bits for any.
+split into fixed chunks.  What always holds: the choice depends on the kernel and its sizes alone, never on the number
+of threads, so results have the same bits for any.
 """
 from __future__ import annotations
 

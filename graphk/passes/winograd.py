@@ -20,13 +20,20 @@ WEIGHTS_IN_CACHE = 2_000_000      # transformed weights (elements) beyond which 
 
 def in_winograds_way(kernel: Kernel, sizes: Mapping[str, Dim]) -> Kernel:
     """`kernel` with the faster schedule, if it is such a convolution."""
-    if kernel.schedule is None or kernel.schedule.kind != "tile" or os.environ.get("GRAPHK_WINOGRAD", "") == "0":
+    if kernel.schedule is None or kernel.schedule.kind != "tile" or not _allowed():
         return kernel
     extents = _window(kernel)
     if extents is None:
         return kernel
     m = _best(*(substitute(d, sizes) for d in extents))
     return replace(kernel, schedule=Schedule(f"winograd{m}", kernel.schedule.axes)) if m else kernel
+
+
+def _allowed() -> bool:
+    text = os.environ.get("GRAPHK_WINOGRAD", "").strip()
+    if text not in ("", "0", "1"):
+        raise ValueError(f"GRAPHK_WINOGRAD is {text!r}; expected 0, which keeps all convolutions direct, or 1.")
+    return text != "0"
 
 
 def _window(kernel: Kernel) -> tuple[Dim, ...] | None:

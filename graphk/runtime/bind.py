@@ -13,6 +13,7 @@ import numpy as np
 
 from graphk.codegen import cache
 from graphk.codegen.cpu import Source
+from graphk.codegen.target import Target
 from graphk.ir.dims import compile_dims
 from graphk.ir.program import AnyStep, Buffer, LoopStep, Step, flat_steps
 from graphk.ir.row_loops import row_bytes
@@ -69,12 +70,12 @@ class Binder:
         values = iter(exe._dims(env))
         arena = next(values)
         cost = next(values)
-        executor = exe.executor
-        self.threads = 1 if cost < SMALL_COST else executor.threads
-        self.base = exe.arena(arena)
+        self.threads = threads_for(cost, exe.executor)
+        room = exe.arena(arena)
+        self.base = room.ctypes.data + -room.ctypes.data % 64
         self.offset = {b.name: next(values) for b in exe.program.buffers}
         self.values = values
-        self.keep: list[Any] = [exe._arena]
+        self.keep: list[Any] = [room]
         self.patches: list[Patch] = []
         self.panels: list[Panels] = []
         self.scratch: list[tuple[np.ndarray, int, int, int]] = []   # of tiled kernels: words, bytes a thread and an
@@ -155,7 +156,8 @@ class Binder:
         sizes = [next(self.values) for _ in s.sizes]
         words = [self.addresses[b] for b in s.buffers] + sizes
         if compiled.source.workspace:
-            each = self._scratch(compiled.source, [next(self.values) for _ in compiled.source.workspace.dims()])
+            values = [next(self.values) for _ in compiled.source.workspace.dims()]
+            each = scratch_bytes(compiled.source, self.exe.target, values)
             at_scratch = len(words)
             words += [0, 0]
         if compiled.source.panels:
@@ -174,12 +176,6 @@ class Binder:
         last = len(compiled.addresses) - 1
         out += [Call(f, at, barrier=i < last, alone=not par)
                 for i, (f, par) in enumerate(zip(compiled.addresses, compiled.source.parallel))]
-
-    def _scratch(self, source: Source, values: list[int]) -> int:
-        """Bytes that a thread needs in a tiled kernel."""
-        assert source.workspace is not None
-        each = source.workspace.elements(self.exe.target.tile_shape(source.dtype), values) * ITEMSIZE[source.dtype]
-        return -(-each // 64) * 64
 
     def place_scratch(self) -> None:
         """One workspace for all kernels: a thread's part begins at the same place in each, so that one may begin
@@ -284,10 +280,22 @@ class Binder:
         return out
 
 
+def threads_for(cost: int, executor: Executor) -> int:
+    """How many threads run a program of so many scalar operations."""
+    return 1 if cost < SMALL_COST else executor.threads
+
+
+def scratch_bytes(source: Source, target: Target, values: list[int]) -> int:
+    """Bytes that a thread needs in a tiled kernel, for the values of its workspace's dims."""
+    assert source.workspace is not None
+    each = source.workspace.elements(target.tile_shape(source.dtype), values) * ITEMSIZE[source.dtype]
+    return -(-each // 64) * 64
+
+
 def _wait(calls: list[Native]) -> None:
     """A barrier behind the last of them (a loop ends with one)."""
     if calls and isinstance(calls[-1], Call):
         calls[-1] = replace(calls[-1], barrier=True)
 
 
-__all__ = ["Binder", "Bound"]
+__all__ = ["Binder", "Bound", "scratch_bytes", "threads_for"]

@@ -15,16 +15,16 @@ import numpy as np
 from graphk.codegen import cache
 from graphk.codegen.cpu import Source, print_kernel
 from graphk.codegen.target import Target, host_target
-from graphk.ir.dims import Dim, compile_dims, substitute
+from graphk.ir.dims import Dim, compile_dims, evaluate, substitute
 from graphk.ir.effects import root_of
 from graphk.ir.loop import Kernel
 from graphk.ir.node import Graph, Node
 from graphk.ir.program import AnyStep, Buffer, Step, flat_steps
 from graphk.ir.types import ITEMSIZE
 from graphk.passes.pipeline import Result, run_passes
-from graphk.runtime.bind import Binder, Bound
+from graphk.runtime.bind import Binder, Bound, scratch_bytes, threads_for
 from graphk.runtime.calls import Calls
-from graphk.runtime.executor import Executor, default_executor, native_job
+from graphk.runtime.executor import Executor, default_executor, native_job, pack_externs
 from graphk.runtime.panels import packable, writes_variables
 from graphk.runtime.writes import Writes, new_number
 
@@ -67,47 +67,51 @@ class Executable(Calls):
         self._spare = np.empty(0, np.uint8)
         self._scratch = np.empty(0, np.uint8)
         self._dims = compile_dims(self._all_dims())
-        self._externs = (ctypes.c_int64 * (len(self.inputs) + len(self.outputs)))()
+        self._externs = pack_externs([None] * (len(self.inputs) + len(self.outputs)))
         self._externs_at = ctypes.addressof(self._externs)
         self._last: Bound | None = None
+        self._busy = False                         # whether a call fills in `_externs`
         self.binds = 0
 
     # -------------------------------------------------------------- calling
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         with self.executor.lock:
             bound = self._last
-            if bound is not None:
-                if bound.panels and bound.seen != Writes.last:
-                    bound.refresh(self.executor)
-                if self._writes:
-                    if bound.panels:
-                        bound.note_own_write()
-                    else:
-                        Writes.last = new_number()
-                outs = [np.empty(shape, dtype) for shape, dtype in bound.outputs]
-                externs = self._externs
-                i = 0
-                for a in inputs:
-                    externs[i] = id(a)
-                    i += 1
-                for a in outs:
-                    externs[i] = id(a)
-                    i += 1
-                if not self.executor.run(bound.address, self._externs_at, bound.threads):
-                    return outs
+            if bound is not None and not self._busy:
+                self._busy = True                  # a signal's handler may call, too, and must find `_externs` taken
+                try:
+                    if bound.panels and bound.seen != Writes.last:
+                        bound.refresh(self.executor)
+                    if self._writes:
+                        if bound.panels:
+                            bound.note_own_write()
+                        else:
+                            Writes.last = new_number()
+                    outs = [np.empty(shape, dtype) for shape, dtype in bound.outputs]
+                    externs = self._externs
+                    i = 0
+                    for a in inputs:
+                        externs[i] = id(a)
+                        i += 1
+                    for a in outs:
+                        externs[i] = id(a)
+                        i += 1
+                    if not self.executor.run(bound.address, self._externs_at, bound.threads):
+                        return outs
+                finally:
+                    self._busy = False
             return self._slow_call(inputs)
 
     def _slow_call(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The first call at a shape: find or make the binding."""
+        """The first call at a shape, or one that interrupts another: find or make the binding."""
         arrays = [self.fit(b, a) for b, a in zip(self.inputs, inputs)]
         bound = self.bind(self.dims_of(arrays))
         outs = [np.empty(shape, dtype) for shape, dtype in bound.outputs]
-        for i, a in enumerate([*arrays, *outs]):
-            self._externs[i] = id(a)
+        externs = pack_externs([*arrays, *outs])
         bound.refresh(self.executor)
         if self._writes:
             bound.note_own_write()
-        bad = self.executor.run(bound.address, self._externs_at, bound.threads)
+        bad = self.executor.run(bound.address, ctypes.addressof(externs), bound.threads)
         if bad:
             name = self.inputs[bad - 1].name if bad <= len(self.inputs) else f"output {bad - 1 - len(self.inputs)}"
             raise ValueError(f"`{name}` of {self.program.name} does not fit: received shape "
@@ -133,6 +137,11 @@ class Executable(Calls):
         return tuple(substitute(d, env) for part in (source.workspace, source.panels) if part for d in part.dims())
 
     # -------------------------------------------------------------- binding
+    @property
+    def sizes(self) -> list[dict[str, int]]:
+        """The dims of calls that it is bound for, earliest first."""
+        return [dict(zip(self._where, key)) for key in self._bound]
+
     def bind(self, env: Mapping[str, int]) -> Bound:
         """Addresses and sizes for these dims; kept for the next call with them."""
         key = tuple(env.values())
@@ -145,14 +154,13 @@ class Executable(Calls):
             self._bound[key] = found
         return found
 
-    def arena(self, nbytes: int) -> int:
-        """The arena's address; a larger arena makes earlier bindings invalid."""
+    def arena(self, nbytes: int) -> np.ndarray:
+        """The arena; a larger one makes earlier bindings forgotten."""
         if self._arena.nbytes < nbytes + 64:
             self._bound.clear()
             self._last = None
             self._arena = np.empty(nbytes + 64, np.uint8)
-        at = self._arena.ctypes.data
-        return at + -at % 64
+        return self._arena
 
     def spare(self, nbytes: int) -> np.ndarray:
         """Memory for what steps, one after another, pack for themselves alone."""
@@ -189,6 +197,16 @@ class Executable(Calls):
                 elif source.panels.each_time(n, rows):
                     spare = max(spare, nbytes)
         return sum(kept.values()) + spare
+
+    def workspace_bytes(self, env: Mapping[str, int]) -> int:
+        """Bytes of the workspace that all tiled kernels share in calls with these dims, of all threads."""
+        each = [0]
+        for s in flat_steps(self.program.steps):
+            source = self.kernels[s.kernel].source
+            if source.workspace is not None:
+                values = compile_dims(self._tile_dims(s)[:len(source.workspace.dims())])(env)
+                each.append(scratch_bytes(source, self.target, list(values)))
+        return max(each) * threads_for(evaluate(total_cost(self.program.steps), env), self.executor)
 
     def const(self, b: Buffer) -> np.ndarray:
         if b.name not in self._consts:

@@ -155,7 +155,7 @@ class Binding:
             rows.append([loop.LOOP_END, begin, int(own), 0])
 
 
-def pack_externs(arrays: Sequence[np.ndarray]) -> ctypes.Array[ctypes.c_int64]:
+def pack_externs(arrays: Sequence[Any]) -> ctypes.Array[ctypes.c_int64]:
     """``id`` of each array; the caller keeps the arrays alive during the run; ``addressof`` gives the address."""
     return (ctypes.c_int64 * len(arrays))(*map(id, arrays))
 

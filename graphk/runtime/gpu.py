@@ -54,6 +54,7 @@ class GpuExecutable(Calls):
         self._consts: dict[str, int] = {}
         self._memory = 0
         self._nbytes = -1
+        self._busy = False
         self._recorded: dict[tuple[int, ...], Recorded] = {}
 
     # -------------------------------------------------------------- calling
@@ -64,15 +65,22 @@ class GpuExecutable(Calls):
             for b in self._fixed:
                 self._bring(b)
             recorded = self._recording(env)
-            for a, staged in zip(arrays, recorded.inputs):
-                staged[...] = a
-            if self._written:
-                note_write()
-            recorded.replay()
-            for b in self._fixed:
-                if b.name in self._written:
-                    mirror_of(self._array(b), self.device).wrote()
-            return [staged.copy() for staged in recorded.outputs]
+            inside, self._busy = self._busy, True
+            try:
+                return self._run(recorded, arrays)
+            finally:
+                self._busy = inside
+
+    def _run(self, recorded: Recorded, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        for a, staged in zip(arrays, recorded.inputs):
+            staged[...] = a
+        if self._written:
+            note_write()
+        recorded.replay()
+        for b in self._fixed:
+            if b.name in self._written:
+                mirror_of(self._array(b), self.device).wrote()
+        return [staged.copy() for staged in recorded.outputs]
 
     def _array(self, b: Buffer) -> np.ndarray:
         assert b.node is not None
@@ -94,14 +102,14 @@ class GpuExecutable(Calls):
                                     f"{len(kept)} variables and constants of {sum(kept):,} bytes in all,") from None
 
     # -------------------------------------------------------------- memory
-    def sizes(self) -> tuple[Dim, ...]:
+    def _extents(self) -> tuple[Dim, ...]:
         """Bytes of the arena, then of each input and output."""
         return (self.program.arena, *(b.nbytes for b in (*self.inputs, *self.outputs)))
 
     def _places(self, env: Mapping[str, int]) -> tuple[list[int], int]:
         """Where the arena and the ends begin in the executable's memory, and its size."""
         at, starts = 0, []
-        for nbytes in compile_dims(self.sizes())(env):
+        for nbytes in compile_dims(self._extents())(env):
             starts.append(at)
             at += -(-nbytes // ALIGN) * ALIGN
         return starts, at
@@ -159,11 +167,14 @@ class GpuExecutable(Calls):
         key = tuple(env.values())
         starts, nbytes = self._places(env)
         memory = self._reserve(nbytes, env)
+        places = [memory + s for s in starts]
+        if self._busy:                             # a signal's handler calls, and must not take the other's staging
+            return self._record(env, places)
         found = self._recorded.get(key)
         if found is None:
             if len(self._recorded) >= KEPT:
                 self._recorded.clear()
-            found = self._recorded[key] = self._record(env, [memory + s for s in starts])
+            found = self._recorded[key] = self._record(env, places)
         return found
 
     def _record(self, env: Mapping[str, int], starts: list[int]) -> Recorded:

@@ -142,6 +142,24 @@ def test_memory_is_given_back(device):
     assert not mine.memory
 
 
+@pytest.mark.skipif(not SIMULATED, reason="interrupts the simulator")
+def test_a_call_inside_a_call_keeps_its_hands_off_the_others_arrays(device, monkeypatch):
+    """As a signal's handler makes one, between the copy of the inputs and the kernels."""
+    array, result, w = scaled([1, 2])
+    exe = GpuExecutable(result, {w: array}, device)
+    exe([np.zeros((2, 2), "float32")])
+    seen = []
+
+    def interrupted():
+        if not seen:
+            seen.append(None)
+            seen[0] = exe([np.full((2, 2), 5, "float32")])[0]
+    monkeypatch.setattr("graphk.runtime.gpu.note_write", interrupted)
+    out, = exe([np.ones((2, 2), "float32")])
+    assert seen[0].tolist() == [[10, 15], [10, 15]] and out.tolist() == [[3, 4], [3, 4]]
+    assert current(array).tolist() == [4, 5]
+
+
 # ------------------------------------------------------------------ errors
 @pytest.mark.skipif(not SIMULATED, reason="a small device is simulated")
 def test_a_batch_that_does_not_fit_is_refused_with_one_that_does(device):

@@ -1,5 +1,6 @@
-"""`python -m graphk run` and `doctor`, as processes, and that importing graphk loads no inspection."""
+"""`python -m graphk run`, `memory` and `doctor`, as processes, and that importing graphk loads no inspection."""
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -121,6 +122,29 @@ def test_import_loads_no_inspection():
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60,
                          env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert run.stdout == "[]\nFalse\n", run.stderr
+
+
+MEMORY = """
+import numpy as np
+import keras
+from keras.layers import Conv2D, Flatten, Dense
+model = keras.models.Sequential([Conv2D(32, 3, input_shape=(20, 20, 3)), Flatten(), Dense(4)])
+for n in (3, 70, 5):
+    model.predict(np.zeros((n, 20, 20, 3), "f"), batch_size=70)
+"""
+
+
+def test_memory_of_a_scripts_graphs(folder):
+    """At the largest of its sizes; the workspace of its kernels counts."""
+    (folder / "memory.py").write_text(MEMORY)
+    run = graphk("memory", "--slots", "memory.py", cwd=folder)
+    head, row, peak, *slots = run.stderr.splitlines()
+    cells = dict(zip(re.split(r"  +", head), re.split(r"  +", row), strict=True))
+    assert run.returncode == 0 and (cells["graph"], cells["sizes"]) == ("predict_function", "n=70"), run.stderr
+    assert cells["arena"] == f"{70 * 18 * 18 * 32 * 4 / 1e6:.2f} MB" and float(cells["workspace"].split()[0]) > 0
+    assert peak.startswith("peak of the process ") and "memory plan of predict_function for n=70" in slots
+    (folder / "none.py").write_text("import keras")
+    assert graphk("memory", "none.py", cwd=folder).stderr == "graphk memory: the script ran no compiled graph\n"
 
 
 # ------------------------------------------------------------------ doctor

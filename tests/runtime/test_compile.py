@@ -441,3 +441,41 @@ def test_a_guard_names_the_op_that_asks_for_it():
     assert exe([np.ones((2, 4), F_)])[0].shape == (2, 2, 2)
     with pytest.raises(ValueError, match=r"they are 6 and 4: `reshape` of f32\[n,t\] to .* \(.*test_compile.py:"):
         exe([np.ones((2, 3), F_)])
+
+
+def test_long_chains_and_their_gradients_are_several_kernels():
+    x, w = inp(F, n, 3), inp(F, 3)
+    y = x
+    for _ in range(300):
+        y = add(mul(y, w), 0.1)
+    graph = Graph((x, w), (y, *gradients(sum_(y), [x, w])))
+    exe = compile_graph(graph, {})
+    assert max(str(s.kernel).count(" = ") for s in exe.program.steps) < 300
+    arrays = [np.full((5, 3), 0.7, F_), np.full(3, 0.99, F_)]
+    close(exe(arrays), run_graph(graph, arrays), 1e-4)
+
+
+class Interrupted(list):
+    """Inputs during whose reading another call comes, as a signal's handler may make it."""
+    def __init__(self, arrays, call):
+        super().__init__(arrays)
+        self.call = call
+
+    def __iter__(self):
+        for i, a in enumerate(list.__iter__(self)):
+            yield a
+            if i == 0:
+                self.call()
+
+
+def test_a_call_may_interrupt_another():
+    x, y = inp(F, n, 3), inp(F, n, 3)
+    exe = compile_graph(Graph((x, y), (sub(x, y),)), {})
+    a, b = np.full((4, 3), 5, F_), np.full((4, 3), 2, F_)
+    found = []
+    for other in (4, 4, 900):                          # the same size, and one for which memory grows
+        exe([a, b])
+        big = np.full((other, 3), 40, F_), np.full((other, 3), 1, F_)
+        (got,) = exe(Interrupted([a, b], lambda big=big: found.extend(exe(list(big)))))
+        np.testing.assert_array_equal(got, 3)
+    assert [(f.shape, set(f.flat)) for f in found] == [((4, 3), {39.}), ((4, 3), {39.}), ((900, 3), {39.})]

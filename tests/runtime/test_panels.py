@@ -215,6 +215,18 @@ def test_memory_that_steps_share_for_packing_is_told_once():
     assert exe.packed_bytes({"n": 5}) == 0
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_workspace_of_all_kernels_is_told_once(threads, monkeypatch):
+    monkeypatch.setattr("graphk.runtime.bind.SMALL_COST", 0)
+    x, y, m = inp(n, 21), inp(21, 300), inp(300, 21)
+    executor = Executor(threads=threads)
+    exe = Executable(run_passes(Graph((x, y, m), (dot(dot(x, y), m),))), {}, executor=executor)
+    exe([rows(50, 21), rows(21, 300), rows(300, 21)])
+    assert exe._scratch.nbytes - 64 == exe.workspace_bytes({"n": 50}) > 300 * 4 * threads
+    assert exe.sizes == [{"n": 50}]
+    executor.close()
+
+
 def test_a_loop_waits_for_the_step_before_it():
     """Its body may pack where that step still reads panels; and a loop that does not run cannot wait for it."""
     xs, h0, w = inp(n, 16), inp(16, 16), inp(16, 16)

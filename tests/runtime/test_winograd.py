@@ -245,6 +245,9 @@ def test_which_convolutions(monkeypatch):
     assert chosen((30, 30), 3, 64) == "tile"                           # few channels: the transforms cost more
     monkeypatch.setenv("GRAPHK_WINOGRAD", "0")
     assert chosen((30, 30), 64, 64) == "tile"
+    monkeypatch.setenv("GRAPHK_WINOGRAD", "false")
+    with pytest.raises(ValueError, match="GRAPHK_WINOGRAD is 'false'; expected 0"):
+        chosen((30, 30), 64, 64)
 
 
 def test_sizes_known_only_to_a_call():

@@ -1,0 +1,74 @@
+"""`python -m graphk memory`: what the graphs that a script ran need of memory.
+
+In: graphs as they are compiled, and at the end the sizes with which they were called.  Out: a table, a row for each:
+the arena, what sharing its bytes saves, and what lies outside it.  What always holds: nothing is run here; a graph that
+was called with several sizes is told with those that need most.
+"""
+from __future__ import annotations
+
+import resource
+import sys
+from typing import Any
+
+from graphk.inspection import arena
+from graphk.ir.node import Graph
+from graphk.runtime.compile import Executable
+
+HEAD = ("graph", "sizes", "arena", "saved by sharing", "workspace", "packed weights", "variables", "inputs, outputs")
+
+
+class Usage:
+    """Sees every compilation while it is registered in `graphk.runtime.compile.OBSERVERS`."""
+
+    def __init__(self) -> None:
+        self.seen: list[Executable] = []
+
+    def __call__(self, graph: Graph, phase: int) -> "Usage":
+        """A graph is about to be compiled."""
+        return self
+
+    def passed(self, record: Any) -> None:
+        """Nothing is kept of passes."""
+
+    def failed(self, error: BaseException) -> None:
+        """Nor of what did not become an executable."""
+
+    def finished(self, executable: Executable) -> None:
+        self.seen.append(executable)
+
+    def text(self, slots: bool = False) -> str:
+        """The table, behind it the peak of this process; slots: and who lies where in each arena."""
+        called = [(exe, max(exe.sizes, key=lambda env: _total(exe, env))) for exe in self.seen if exe.sizes]
+        if not called:
+            return "graphk memory: the script ran no compiled graph"
+        rows = [HEAD, *(_row(exe, env) for exe, env in called)]
+        widths = [max(len(r[i]) for r in rows) for i in range(len(HEAD))]
+        lines = ["  ".join([*map(str.ljust, r[:2], widths), *map(str.rjust, r[2:], widths[2:])]) for r in rows]
+        unit = 1 if sys.platform == "darwin" else 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        lines.append(f"peak of the process {_mega(peak)}")
+        return "\n".join([*lines, *(f"\n{arena.text(exe, env)}" for exe, env in called if slots)])
+
+
+def _plan(exe: Executable, env: dict[str, int]) -> arena.Arena:
+    return arena.plan(exe.program, env, arena.beside(exe, env))
+
+
+def _total(exe: Executable, env: dict[str, int]) -> int:
+    a = _plan(exe, env)
+    return a.bytes + sum(a.outside.values())
+
+
+def _row(exe: Executable, env: dict[str, int]) -> tuple[str, ...]:
+    a = _plan(exe, env)
+    o = {"packed weights": 0, "workspace": 0, **a.outside}
+    amounts = (a.bytes, a.saved, o["workspace"], o["packed weights"], o["variable"] + o["const"],
+               o["input"] + o["output"])
+    return exe.program.name, ", ".join(f"{k}={v}" for k, v in env.items()) or "-", *map(_mega, amounts)
+
+
+def _mega(nbytes: int) -> str:
+    return f"{nbytes / 1e6:.2f} MB"
+
+
+__all__ = ["Usage"]

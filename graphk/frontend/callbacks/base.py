@@ -84,6 +84,9 @@ class Callback:
         """After a batch of a prediction; `logs` has its outputs."""
 
 
+_NEWER = {"on_batch_begin": "on_train_batch_begin", "on_batch_end": "on_train_batch_end"}
+
+
 class CallbackList:
     """Callbacks called one after another.  Those that take longer than the batches do are warned of.
 
@@ -105,8 +108,14 @@ class CallbackList:
 
     def _each_batch(self, method: str, *args: Any) -> None:
         """Call the method of training, by Keras 2.3's name where a callback, which may be of any class, has that."""
+        newer = _NEWER[method]
         for c in self.callbacks:
-            getattr(c, method.replace("on_", "on_train_"), getattr(c, method))(*args)
+            call = getattr(c, newer, None) or getattr(c, method)
+            if getattr(call, "__func__", None) is getattr(Callback, newer):
+                call = getattr(c, method)              # which it would only pass the call on to
+                if getattr(call, "__func__", None) is getattr(Callback, method):
+                    continue                           # which does nothing
+            call(*args)
 
     def around(self, phase: str, batches: Iterable[Any], sizes: Iterable[int]) -> Iterator[tuple[Any, dict[str, Any]]]:
         """Each of `batches`, and the logs of what comes of it; callbacks are told of them as of a `phase`."""
@@ -128,7 +137,7 @@ class CallbackList:
         self._each_batch(method, batch, {} if logs is None else logs)
         spent = self._spent[method]
         spent.append(time.perf_counter() - start)
-        usual = sorted(spent)[len(spent) // 2]
+        usual = sorted(spent)[len(spent) // 2] if spent[-1] > .1 else 0.
         if usual > .1 and usual > .95 * self._batch_time > 0:
             warnings.warn(f"Method {method}() is slow compared to the batch update ({usual:f}). Check your callbacks.",
                           stacklevel=4)

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.rows import Run, checked
+from benchmarks import peers
+from benchmarks.peers import Run, checked
 
 
 def _data(seed: int, *shape: int) -> np.ndarray:
@@ -49,7 +50,7 @@ def conv_row(size: int, channels: int, filters: int, window: int, batch: int) ->
             with torch.inference_mode():
                 return torch.relu(conv(tx)).permute(0, 2, 3, 1).numpy()
         out |= checked("torch", run, model.predict_on_batch(x))
-    return out
+    return out | peers.predicting(model, x)
 
 
 def _same_loss(name: str, got: float, want: float) -> None:
@@ -86,7 +87,7 @@ def cnn_row(batch: int) -> dict[str, Run]:
                            torch.from_numpy(x).permute(0, 3, 1, 2), torch.from_numpy(y))
         _same_loss("torch", step(), float(model.test_on_batch(x, y)))
         out["torch"] = step
-    return out
+    return out | peers.training(model, x, y, lambda o: o.SGD(1e-3))
 
 
 def _torch_step(torch: Any, modules: list[Any], net: Any, x: Any, y: Any) -> Run:
@@ -122,4 +123,4 @@ def lstm_row(units: int, steps: int, batch: int) -> dict[str, Run]:
                            torch.from_numpy(y))
         _same_loss("torch", step(), float(model.test_on_batch(x, y)))
         out["torch"] = step
-    return out
+    return out | peers.training(model, x, y, lambda o: o.SGD(1e-3))

@@ -1,18 +1,18 @@
 """What is timed: small and medium MLPs through the plain Keras API, an elementwise chain, and the cost of a call.
 
-In: nothing (weights and data are seeded).  Out: for each row the callables to compare: graphk, and whichever of numpy
-(by hand) and torch can do the same and is installed.  What always holds: a peer's numbers are checked against
-graphk's before it is timed.
+In: nothing (weights and data are seeded).  Out: for each row the callables to compare: graphk, numpy (by hand), torch,
+ONNX Runtime, JAX and tf_keras, whichever can do the same and is installed.  What always holds: a peer's numbers are
+checked against graphk's before it is timed.
 """
 from __future__ import annotations
 
 import importlib.util
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 
-Run = Callable[[], object]
-TOLERANCE = 1e-3
+from benchmarks import peers
+from benchmarks.peers import Run, checked
 
 
 def mlp(sizes: tuple[int, ...], optimizer: Any, loss: str, final: str | None) -> Any:
@@ -56,14 +56,6 @@ def torch_mlp(weights: list[np.ndarray], final: str | None) -> Any:
     return torch.nn.Sequential(*layers)
 
 
-def checked(name: str, run: Run, want: np.ndarray) -> dict[str, Run]:
-    """The candidate, if its numbers are right; AssertionError naming it if not."""
-    got = np.asarray(run())
-    error = float(np.abs(got - want).max() / np.abs(want).max())
-    assert error < TOLERANCE, f"{name} differs from graphk by {error}"
-    return {name: run}
-
-
 def predict_row(sizes: tuple[int, ...], batch: int, final: str | None) -> dict[str, Run]:
     model = mlp(sizes, "sgd", "mse", final)
     weights = model.get_weights()
@@ -80,7 +72,7 @@ def predict_row(sizes: tuple[int, ...], batch: int, final: str | None) -> dict[s
             with torch.inference_mode():
                 return net(tx).numpy()
         out |= checked("torch", run, want)
-    return out
+    return out | peers.predicting(model, x) | peers.jax_predict(weights, x, final, want)
 
 
 def train_row(sizes: tuple[int, ...], batch: int) -> dict[str, Run]:
@@ -104,7 +96,8 @@ def train_row(sizes: tuple[int, ...], batch: int) -> dict[str, Run]:
             optimizer.step()
             return float(loss.detach())
         out["torch"] = step
-    return out
+    out |= peers.jax_adam(model.get_weights(), x, y, 1e-3, 1e-7)
+    return out | peers.training(model, x, y, lambda o: o.Adam(1e-3, epsilon=1e-7))
 
 
 def chain_row(size: int) -> tuple[dict[str, Run], int]:

@@ -1,4 +1,4 @@
-"""Slices of axes whose sizes are open until a call: whether the elements that they ask for are there.
+"""Slices (and extremes) of axes whose sizes are open until a call: whether the elements that they ask for are there.
 
 In: the graph of a function, then the sizes of a call.  Out: an error for the first slice that does not fit.  What
 always holds: compiled code reads where it is told to, so a slice that does not fit never gets there.
@@ -28,7 +28,7 @@ class Cut(NamedTuple):
 
 def cuts_of(graph: Graph) -> tuple[Cut, ...]:
     """The slices that a call must check."""
-    return tuple(cut for node in _nodes(graph) if node.op.name == "slice" for cut in _cuts(node) if cut.open())
+    return tuple(cut for node in _nodes(graph) for cut in _cuts(node) if cut.open())
 
 
 def _nodes(graph: Graph) -> Iterator[Node]:
@@ -39,9 +39,13 @@ def _nodes(graph: Graph) -> Iterator[Node]:
 
 
 def _cuts(node: Node) -> Iterator[Cut]:
-    extents = node.inputs[0].shape
+    if node.op.name in ("argmax", "argmin"):                     # the first of nothing is no element
+        axis = node.attr("axis")
+        yield Cut(0, 1, 1, node.inputs[0].shape[axis], axis, node)
+    if node.op.name != "slice":
+        return
     for axis, (start, size, step) in enumerate(zip(node.attr("starts"), node.attr("sizes"), node.attr("steps"))):
-        yield Cut(start, size, step, extents[axis], axis, node)
+        yield Cut(start, size, step, node.inputs[0].shape[axis], axis, node)
 
 
 def check_cuts(cuts: Sequence[Cut], sizes: Mapping[str, int], function: str) -> None:

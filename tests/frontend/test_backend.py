@@ -67,7 +67,9 @@ def test_elements_that_a_call_does_not_have_are_refused():
                              (x[-3], 2, "takes the element -1 of axis 0"),
                              (x[2:3], 2, "takes the element 2 of axis 0"),
                              (K.slice(x, (1, 0), (3, 2)), 3, "takes the elements 1 to 3 of axis 0"),
-                             (K.map_fn(lambda e: e + x[4, 0], x), 4, "takes the element 4 of axis 0")):
+                             (K.map_fn(lambda e: e + x[4, 0], x), 4, "takes the element 4 of axis 0"),
+                             (K.argmax(x, axis=0), 0, "element 0 of axis 0 of a tensor whose size there is 0"),
+                             (K.argmin(K.relu(x), axis=0), 0, "takes the element 0 of axis 0")):
         f = K.function([x], [y])
         f([np.ones((size + 1, 2))])
         with pytest.raises(IndexError, match=message):

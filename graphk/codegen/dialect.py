@@ -46,6 +46,8 @@ _OPERATORS: dict[Callable[..., Any], str] = {
     operator.neg: "s_neg",
     operator.invert: "s_not",
 }
+# Numba's are ten blocks and four variables each, the table's is one call.
+_DIVISIONS: dict[Callable[..., Any], str] = {operator.floordiv: "s_floordiv", operator.mod: "s_mod"}
 # What lowering raises for source outside the dialect.
 ERRORS: tuple[type[Exception], ...] = (errors.NumbaError, NotImplementedError)
 # int64 slots of one ``stack_i64()``.
@@ -139,14 +141,21 @@ def _lanes(kinds: tuple[types.Type, ...]) -> int:
     return max((k.lanes for k in kinds if isinstance(k, Vec)), default=0)
 
 
+def _block_name(function: Any, kinds: tuple[types.Type, ...]) -> str:
+    """The table's function that an operator stands for; empty where it is Python's own."""
+    if _lanes(kinds):
+        return _OPERATORS.get(function, "")
+    return _DIVISIONS.get(function, "") if kinds == (types.int64, types.int64) else ""
+
+
 @functools.lru_cache(maxsize=4096)
 def _signature(function: Any, args: tuple[types.Type, ...]) -> typing.Signature:
     """How a dialect function or one of Python's operators is called with such operands."""
     if isinstance(function, DialectFunction):
         return function.type(args)
-    lanes = _lanes(args)
-    if lanes and function in _OPERATORS:
-        return _block_signature(_OPERATORS[function], args, lanes)
+    name = _block_name(function, args)
+    if name:
+        return _block_signature(name, args, max(_lanes(args), 1))
     typing_context, _ = _contexts()
     found = typing_context.resolve_function_type(typing_context.resolve_value_type(function), args, {})
     if found is None:
@@ -279,9 +288,9 @@ class _Lower(lowering.Lower):
     def _operator(self, function: Callable[..., Any], expr: Any, operands: Sequence[Any]) -> ir.Value:
         wanted = self.typed.calls[expr].args
         values = [self._cast_var(v, t) for v, t in zip(operands, wanted, strict=True)]
-        lanes = _lanes(wanted)
-        if lanes:
-            return _call_block(self.builder, _OPERATORS[function], lanes, wanted, values)
+        name = _block_name(function, wanted)
+        if name:
+            return _call_block(self.builder, name, max(_lanes(wanted), 1), wanted, values)
         return _implementation(function, wanted)(self.builder, values)
 
 

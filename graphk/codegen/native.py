@@ -28,6 +28,8 @@ _ALLOWED_EXTERNS = frozenset(
     "exp expm1 log log1p tanh erf sin cos pow fmod fmodf memcpy memset memmove roundeven roundevenf "
     "floor floorf ceil ceilf sched_yield sem_wait sem_post".split()
 )
+# LLVM's levels of optimisation. A kernel prints what it loads once only, which is most of what level 2 would look for.
+KERNEL_LEVEL, BLOCK_LEVEL = 1, 2
 _ENTRY_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -126,15 +128,28 @@ def _link(functions: list[ast.FunctionDef], target: Target) -> tuple[Any, tuple[
     return module, needs
 
 
-def _optimise(module: Any, target: Target) -> None:
+def _optimise(module: Any, target: Target, level: int) -> None:
+    """Inline what is small, then LLVM's simplification of one function for each that is left.
+
+    The passes over whole modules that come before and after it at the same level double the time and change next to
+    nothing: a kernel has one function that matters.
+    """
     machine = _machine(target)
-    options = llvm.create_pipeline_tuning_options(speed_level=2)
+    options = llvm.create_pipeline_tuning_options(speed_level=level)
     # The source is already vectorised and unrolled where that pays; LLVM would only grow the scalar tails.
     options.loop_vectorization = False
     options.slp_vectorization = False
     options.loop_unrolling = False
     builder = llvm.create_pass_builder(machine, options)
-    builder.getModulePassManager().run(module, builder)
+    whole = llvm.create_new_module_pass_manager()
+    whole.add_always_inliner_pass()
+    whole.add_global_dead_code_eliminate_pass()
+    whole.run(module, builder)
+    each = builder.getFunctionPassManager()
+    for function in module.functions:
+        if not function.is_declaration:
+            function.add_function_attribute("nounwind")
+            each.run(function, builder)
 
 
 def _check_externs(module: Any, needs: tuple[str, ...], source: str) -> None:
@@ -163,7 +178,7 @@ def compile_source(source: str, entries: tuple[str, ...], target: Target, *, tex
         module, needs = _link(functions, target)
     except ERRORS as error:
         raise KernelError(f"kernel leaves the dialect or does not type-check: {error}\n{_numbered(source)}") from error
-    _optimise(module, target)
+    _optimise(module, target, KERNEL_LEVEL)
     _check_externs(module, needs, source)
     compiled = _emit(module, entries, target, needs, texts)
     if not texts:
@@ -185,7 +200,7 @@ def compile_block(symbol: str, target: Target, *, texts: bool = False) -> Compil
     """An object exporting one contraction block, shared by all kernels that call it. Needs no Numba."""
     module = _parse(_bodies_module([symbol], target), target)
     _hide(module, {symbol})
-    _optimise(module, target)
+    _optimise(module, target, BLOCK_LEVEL)
     return _emit(module, (symbol,), target, (), texts)
 
 

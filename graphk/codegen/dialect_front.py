@@ -162,7 +162,7 @@ class _Walk:
 
     def call(self, node: ast.Call) -> ir.Var:
         function = self.names.get(node.func.id) if isinstance(node.func, ast.Name) else None
-        if function is None or node.keywords:
+        if not callable(function) or node.keywords:
             self.refuse(f"{ast.unparse(node)!r} calls unknown functions or names operands; pass operands by position.")
         operands = tuple(self.value(a) for a in node.args)
         signature = self.resolve(function, tuple(self.type(o) for o in operands))
@@ -207,7 +207,9 @@ class _Walk:
                 self.store(name, self.value(value))
             case ast.Assign(targets=[ast.Subscript(value=base, slice=index)], value=value):
                 self.store_item(self.value(value), self.value(base), self.value(index))
-            case ast.AugAssign(target=ast.Name(id=name), op=op, value=value) if name in self.homes:
+            case ast.AugAssign(target=ast.Name(id=name), op=op, value=value) if (
+                name in self.homes and type(op) in _BINARY
+            ):
                 self.store(name, self.operation(_BINARY[type(op)], self.variable(name), self.value(value)))
             case ast.Expr(value=ast.Call() as call):
                 self.call(call)

@@ -34,6 +34,7 @@ IDLE_SECONDS = 10.0
 MOST_PROCESSES = 8
 # Seconds without any answer after which a process is given up.
 PATIENCE = 300.0
+BLOCK_COST = 3000
 _BOOT = "import sys; sys.path[:] = {path!r}; from graphk.codegen import batch; batch.serve({channels!r})"
 
 
@@ -85,11 +86,15 @@ def serve(channels: Sequence[int]) -> None:
     """
     import socket
 
+    gc.disable()  # what an import makes stays
+    # Numba would read settings with the one and check the other's version, which takes longer than most kernels do.
+    sys.modules["yaml"] = sys.modules["scipy"] = None  # type: ignore[assignment]
     from graphk.codegen import native
 
     sockets = [socket.socket(fileno=number) for number in channels]
     native.compile_job("def k(args, tid, nt):\n    pass\n", ("k",), host_target())
-    gc.freeze()  # what is there stays, and its pages stay shared
+    gc.freeze()  # its pages stay shared
+    gc.enable()
     gc.set_threshold(50_000)
     mine = sockets[0]
     children: list[int] = []
@@ -131,8 +136,13 @@ def _answer(channel: socket.socket) -> None:
 # --- in the process that asks ------------------------------------------------------------------------------------
 
 
+def _cost(job: objects.Job) -> int:
+    """What compiling takes, in characters of source: blocks say nothing of it, and take as long as a kernel."""
+    return BLOCK_COST if job[0] == objects.BLOCK else len(job[0])
+
+
 class Pool:
-    """Fresh Python processes that compile; at most one job each at a time, the longest source first."""
+    """Fresh Python processes that compile, the costliest first."""
 
     def __init__(self, count: int) -> None:
         import socket
@@ -141,9 +151,9 @@ class Pool:
         self.owner = os.getpid()
         self.used = time.monotonic()
         self.waiting: dict[str, objects.Job] = {}
-        self.busy: dict[socket.socket, str] = {}
         pairs = [socket.socketpair() for _ in range(count)]
-        self.free = [ours for ours, _ in pairs]
+        # What each process was given and has not answered, in that order.
+        self.given: dict[socket.socket, list[tuple[str, objects.Job]]] = {ours: [] for ours, _ in pairs}
         theirs = [channel.fileno() for _, channel in pairs]
         flags = [f for f, on in (("-B", sys.dont_write_bytecode), ("-E", sys.flags.ignore_environment)) if on]
         code = _BOOT.format(path=[p for p in sys.path if isinstance(p, str)], channels=theirs)
@@ -163,9 +173,9 @@ class Pool:
                 channel.close()
 
     def _hang_up(self) -> None:
-        for channel in [*self.free, *self.busy]:
+        for channel in self.given:
             channel.close()
-        self.free, self.busy = [], {}
+        self.given = {}
 
     def close(self) -> None:
         """End the processes at once; a process forked from the one that started them only lets go of them."""
@@ -182,46 +192,51 @@ class Pool:
         """Whether a process is left that is not about to end because nobody asks it."""
         if self.owner != os.getpid() or time.monotonic() - self.used > IDLE_SECONDS - 2:
             return False
-        ended = select.select(self.free, [], [], 0)[0] if self.free else []
-        self.free = [channel for channel in self.free if channel not in ended]
-        for channel in ended:
-            channel.close()
-        return bool(self.free or self.busy)
+        free = [channel for channel, given in self.given.items() if not given]
+        for channel in select.select(free, [], [], 0)[0] if free else ():
+            self._lose(channel)
+        return bool(self.given)
+
+    def _lose(self, channel: socket.socket) -> None:
+        """Without this process; what it had not begun waits again."""
+        channel.close()
+        self.waiting.update(self.given.pop(channel))
 
     def submit(self, key: str, job: objects.Job) -> None:
-        if key not in self.waiting and key not in self.busy.values():
+        if key not in self.waiting and not any(key == known for given in self.given.values() for known, _ in given):
             self.waiting[key] = job
 
-    def start(self) -> None:
-        """Give work to those who have none."""
+    def start(self, ahead: int = 1) -> None:
+        """Give work to those who have less than ``ahead`` jobs."""
         self.used = time.monotonic()
-        while self.free and self.waiting:
-            channel = self.free.pop()
-            key = max(self.waiting, key=lambda k: len(self.waiting[k][0]))
+        while self.waiting and self.given:
+            channel = min(self.given, key=lambda c: len(self.given[c]))
+            if len(self.given[channel]) >= ahead:
+                return
+            key = max(self.waiting, key=lambda k: _cost(self.waiting[k]))
             try:
                 send(channel, self.waiting[key])
             except OSError:
-                channel.close()
+                self._lose(channel)
                 continue
-            self.busy[channel] = key
-            del self.waiting[key]
+            self.given[channel].append((key, self.waiting.pop(key)))
 
     def next(self) -> tuple[str, objects.CompiledObject | None, str]:
         """A finished job's key and object; None where it failed, or where its process ended, and then why it did."""
         self.start()
-        if not self.busy:
+        busy = [channel for channel, given in self.given.items() if given]
+        if not busy:
             return self.waiting.popitem()[0], None, ""
-        ready = select.select(list(self.busy), [], [], PATIENCE)[0]
-        channel = ready[0] if ready else next(iter(self.busy))
-        key = self.busy.pop(channel)
+        ready = select.select(busy, [], [], PATIENCE)[0]
+        channel = ready[0] if ready else busy[0]
+        key, _ = self.given[channel].pop(0)
         try:
             if not ready:
                 raise TimeoutError(f"no answer for {PATIENCE:.0f} s")
             made: objects.CompiledObject | None = receive(channel)
         except (OSError, EOFError) as error:
-            channel.close()
+            self._lose(channel)
             return key, None, repr(error)
-        self.free.append(channel)
         self.start()
         return key, made, ""
 

@@ -37,6 +37,7 @@ class CorruptError(ValueError):
     """A cache file whose content does not fit its digest or its name."""
 
 
+AHEAD = 3                         # jobs that a process is given at once before anybody waits for them
 PATIENCE_S = 1.0                  # seconds of compiling after which a terminal is told
 _LOCK = threading.RLock()
 _MEMORY: dict[str, dict[str, int]] = {}
@@ -182,6 +183,8 @@ class _Batch:
         if mine is None:
             if made is not None:
                 _READY[key] = _put(key, made)
+                for symbol in made.needs:
+                    _submit((objects.BLOCK, (symbol,), made.target))
             return
         self._accept(key, _put(key, _compile_here(mine) if made is None else made))
 
@@ -214,19 +217,38 @@ def _on_disk(key: str) -> bool:
     return os.path.exists(os.path.join(store.directory(), key + SUFFIX))
 
 
+# Blocks that nearly every network calls, with their operands: p float32 pointer, i int64.
+USUAL_BLOCKS: dict[str, str] = {"gemm_tile": "piiipip", "gemv_rows": "piiipiiipi", "pack_b": "piiiip"}
+
+
+def begin(make: Callable[[], objects.Job]) -> None:
+    """Where nothing was compiled for this machine yet, begin with what every network needs: ``make`` and blocks."""
+    with _LOCK:
+        if host_is_known() or _pool(batch.MOST_PROCESSES) is None:
+            return
+        job = make()
+        _submit(job, AHEAD)
+        for name, pattern in USUAL_BLOCKS.items():
+            codes = ".".join({"p": "pf32", "i": "i64"}[letter] for letter in pattern)
+            _submit((objects.BLOCK, (f"gk.{name}.{job[2].lanes}.{codes}",), job[2]), AHEAD)
+
+
 def prefetch(make: Callable[[], objects.Job]) -> None:
     """Begin to compile a kernel that will be fetched soon; nothing where it is there, or no process can do it."""
     with _LOCK:
         if not host_is_known():  # nothing is there, and processes start while this one asks LLVM what machine this is
             _pool(batch.MOST_PROCESSES)
-        job = make()
-        key = key_of(*job)
-        if key in _MEMORY or key in _READY or _on_disk(key):
-            return
-        pool = _pool(batch.MOST_PROCESSES)
-        if pool is not None:
-            pool.submit(key, job)
-            pool.start()
+        _submit(make(), AHEAD)
+
+
+def _submit(job: objects.Job, ahead: int = 1) -> None:
+    key = key_of(*job)
+    if key in _MEMORY or key in _READY or _on_disk(key):
+        return
+    pool = _pool(batch.MOST_PROCESSES)
+    if pool is not None:
+        pool.submit(key, job)
+        pool.start(ahead)
 
 
 def get_object(source: str, entries: tuple[str, ...], target: Target) -> objects.CompiledObject:
@@ -237,10 +259,11 @@ def get_object(source: str, entries: tuple[str, ...], target: Target) -> objects
         return work.complete()[key]
 
 
-def get_kernels(jobs: Sequence[objects.Job]) -> list[dict[str, int]]:
+def get_kernels(jobs: Sequence[objects.Job], later: Sequence[objects.Job] = ()) -> list[dict[str, int]]:
     """For each (source, entries, target): entry name to address, valid for the life of the process.
 
-    What is neither in memory nor on disk is compiled in parallel. Safe to call from any thread.
+    What is neither in memory nor on disk is compiled in parallel, and where anything is, so is what will probably be
+    asked for ``later``. Safe to call from any thread.
     """
     with _LOCK:
         keys, work = [key_of(*job) for job in jobs], _Batch()
@@ -249,6 +272,8 @@ def get_kernels(jobs: Sequence[objects.Job]) -> list[dict[str, int]]:
                 _STATS["memory_hits"] += 1
             else:
                 work.want(key, job)
+        for job in later if work.missing else ():
+            _submit(job)
         made = work.complete()
         start = time.perf_counter()
         # Blocks call nothing, so they come first and are there when a kernel asks for them.
@@ -304,8 +329,10 @@ def forget() -> None:
 __all__ = [
     "MAGIC",
     "SUFFIX",
+    "USUAL_BLOCKS",
     "CacheWarning",
     "CorruptError",
+    "begin",
     "clear",
     "directory",
     "forget",

@@ -9,6 +9,7 @@ module: ``objects`` loads without it.
 
 from __future__ import annotations
 
+import ast
 import functools
 import gc
 import re
@@ -27,6 +28,8 @@ _ALLOWED_EXTERNS = frozenset(
     "exp expm1 log log1p tanh erf sin cos pow fmod fmodf memcpy memset memmove roundeven roundevenf "
     "floor floorf ceil ceilf sched_yield sem_wait sem_post".split()
 )
+# LLVM's levels of optimisation. A kernel prints what it loads once only, which is most of what level 2 would look for.
+KERNEL_LEVEL, BLOCK_LEVEL = 1, 2
 _ENTRY_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -52,54 +55,22 @@ def _machine(target: Target) -> Any:
     )
 
 
-def _python_functions(source: str, entries: tuple[str, ...], target: Target) -> list[Any]:
-    from graphk.codegen import dialect
-
-    scope: dict[str, Any] = dict(dialect.namespace(target))
+def _functions(source: str, entries: tuple[str, ...]) -> list[ast.FunctionDef]:
     try:
-        exec(compile(source, "<kernel>", "exec", dont_inherit=True), scope)
+        tree = ast.parse(source, "<kernel>")
     except SyntaxError as error:
         raise KernelError(f"kernel source is not valid Python: {error}\n{_numbered(source)}") from error
-    missing = [name for name in entries if not callable(scope.get(name))]
+    found = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    missing = [name for name in entries if name not in found]
     if missing:
         raise KernelError(f"kernel source defines no function {missing}; entries are {entries}.\n{_numbered(source)}")
-    functions = [scope[name] for name in entries]
-    for function in functions:
-        taken = function.__code__.co_argcount
+    for name in entries:
+        taken = len(found[name].args.args)
         if taken != 3:
             raise KernelError(
-                f"entry {function.__name__} takes {taken} arguments; expected (args, tid, nt).\n{_numbered(source)}"
+                f"entry {name} takes {taken} arguments; expected (args, tid, nt).\n{_numbered(source)}"
             )
-    return functions
-
-
-def _shim(module: Any, symbol: str, name: str, returns: bool) -> None:
-    """The C function around Numba's (return slot, exception slot, args...) -> status."""
-    from llvmlite import ir
-
-    inner = module.globals[symbol]
-    inner.linkage = "internal"
-    inner.attributes.add("alwaysinline")
-    kinds = inner.ftype.args
-    word = ir.IntType(64)
-    outer = ir.Function(module, ir.FunctionType(word if returns else ir.VoidType(), kinds[2:]), name)
-    b = ir.IRBuilder(outer.append_basic_block("entry"))
-    spaces = [b.alloca(word, 8) for _ in range(2)]
-    slots = [b.bitcast(space, kind) for space, kind in zip(spaces, kinds[:2], strict=True)]
-    b.call(inner, [*slots, *outer.args])
-    if returns:
-        b.ret(b.load(spaces[0]))
-    else:
-        b.ret_void()
-
-
-def _split_module(module: Any) -> tuple[str, list[str]]:
-    """(module text without Numba's environment global, names of the dialect symbols it calls)."""
-    needed = [name for name in module.globals if name.startswith("gk.")]
-    for name in list(module.globals):
-        if name.startswith("_ZN08NumbaEnv"):
-            module.globals[name].linkage = "internal"
-    return str(module), needed
+    return [found[name] for name in entries]
 
 
 def _bodies_module(symbols: list[str], target: Target) -> str:
@@ -115,46 +86,8 @@ def _bodies_module(symbols: list[str], target: Target) -> str:
     return "\n".join([*declarations.values(), *definitions.values()])
 
 
-class Library:
-    """Collects the module Numba lowers a function to, without optimising it or giving it to an engine."""
-
-    def __init__(self, codegen: Collector, name: str) -> None:
-        self.codegen = codegen
-        self.name = name
-        self.modules: list[Any] = []
-        self.recorded_timings: list[Any] = []
-        self._reload_init: set[Any] = set()
-
-    def create_ir_module(self, name: str) -> Any:
-        return self.codegen._create_empty_module(name)
-
-    def add_ir_module(self, module: Any) -> None:
-        self.modules.append(module)
-
-    def add_linking_library(self, library: Any) -> None:
-        raise RuntimeError(
-            f"kernel {self.name} needs the Numba library {library}; use only the names of the kernel dialect."
-        )
-
-    def enable_object_caching(self) -> None:
-        return None
-
-    def finalize(self) -> None:
-        return None
-
-
 class Collector:
-    """The part of Numba's code generator interface that lowering touches."""
-
-    def _create_empty_module(self, name: str) -> Any:
-        from llvmlite import ir
-
-        module = ir.Module(name)
-        module.triple = llvm.get_process_triple()
-        return module
-
-    def create_library(self, name: str, **_: Any) -> Library:
-        return Library(self, name)
+    """The part of Numba's code generator interface that its target context touches."""
 
 
 def process_layout() -> Any:
@@ -180,36 +113,43 @@ def _hide(module: Any, visible: Collection[str]) -> None:
     module.verify()
 
 
-def _link(functions: list[Any], target: Target) -> tuple[Any, tuple[str, ...]]:
+def _link(functions: list[ast.FunctionDef], target: Target) -> tuple[Any, tuple[str, ...]]:
     """(one module of all entries and the small bodies they call, names of the big blocks left outside)."""
     from graphk.codegen import blocks, dialect
 
-    parts: list[Any] = []
-    symbols: dict[str, None] = {}
-    for function in functions:
-        module, symbol = dialect.lower(function)
-        _shim(module, symbol, function.__name__, function.__annotations__.get("return") == "i64")
-        text, needed = _split_module(module)
-        parts.append(_parse(text, target))
-        symbols.update(dict.fromkeys(needed))
+    lowered = dialect.lower(functions, target)
+    symbols = [name for name in lowered.globals if name.startswith("gk.")]
     needs = tuple(sorted(s for s in symbols if not blocks.is_inline(s)))
-    parts.append(_parse(_bodies_module([s for s in symbols if s not in needs], target), target))
-    linked = parts[0]
-    for part in parts[1:]:
-        linked.link_in(part)
-    _hide(linked, {function.__name__ for function in functions})
-    return linked, needs
+    inline = [s for s in symbols if s not in needs]
+    for symbol in inline:
+        del lowered.globals[symbol]  # a declaration, whose definition follows
+    module = _parse(f"{lowered}\n{_bodies_module(inline, target)}", target)
+    _hide(module, {f.name for f in functions})
+    return module, needs
 
 
-def _optimise(module: Any, target: Target) -> None:
+def _optimise(module: Any, target: Target, level: int) -> None:
+    """Inline what is small, then LLVM's simplification of one function for each that is left.
+
+    The passes over whole modules that come before and after it at the same level double the time and change next to
+    nothing: a kernel has one function that matters.
+    """
     machine = _machine(target)
-    options = llvm.create_pipeline_tuning_options(speed_level=2)
+    options = llvm.create_pipeline_tuning_options(speed_level=level)
     # The source is already vectorised and unrolled where that pays; LLVM would only grow the scalar tails.
     options.loop_vectorization = False
     options.slp_vectorization = False
     options.loop_unrolling = False
     builder = llvm.create_pass_builder(machine, options)
-    builder.getModulePassManager().run(module, builder)
+    whole = llvm.create_new_module_pass_manager()
+    whole.add_always_inliner_pass()
+    whole.add_global_dead_code_eliminate_pass()
+    whole.run(module, builder)
+    each = builder.getFunctionPassManager()
+    for function in module.functions:
+        if not function.is_declaration:
+            function.add_function_attribute("nounwind")
+            each.run(function, builder)
 
 
 def _check_externs(module: Any, needs: tuple[str, ...], source: str) -> None:
@@ -231,14 +171,14 @@ def compile_source(source: str, entries: tuple[str, ...], target: Target, *, tex
     Raises KernelError for anything the dialect does not have.
     """
     _check_entries(source, entries)
-    functions = _python_functions(source, entries, target)
+    functions = _functions(source, entries)
     from graphk.codegen.dialect import ERRORS
 
     try:
         module, needs = _link(functions, target)
     except ERRORS as error:
         raise KernelError(f"kernel leaves the dialect or does not type-check: {error}\n{_numbered(source)}") from error
-    _optimise(module, target)
+    _optimise(module, target, KERNEL_LEVEL)
     _check_externs(module, needs, source)
     compiled = _emit(module, entries, target, needs, texts)
     if not texts:
@@ -260,7 +200,7 @@ def compile_block(symbol: str, target: Target, *, texts: bool = False) -> Compil
     """An object exporting one contraction block, shared by all kernels that call it. Needs no Numba."""
     module = _parse(_bodies_module([symbol], target), target)
     _hide(module, {symbol})
-    _optimise(module, target)
+    _optimise(module, target, BLOCK_LEVEL)
     return _emit(module, (symbol,), target, (), texts)
 
 

@@ -24,7 +24,7 @@ from fractions import Fraction
 
 from llvmlite import ir
 
-from graphk.codegen.emitter import I32T, I64T, LLVM_TYPES, Emitter
+from graphk.codegen.emitter import I64T, LLVM_TYPES, Emitter
 from graphk.codegen.micro import Args, Building, Loop, load_lanes, store_lanes
 from graphk.codegen.scalars import ITEMSIZE
 from graphk.codegen.target import Target
@@ -155,33 +155,36 @@ def _input(b: ir.IRBuilder, dtype: str, args: Args, target: Target, m: int) -> N
 
 def _weights(b: ir.IRBuilder, dtype: str, args: Args, target: Target, m: int) -> None:
     w, rh, rw, cs, columns, u, us = args
-    lanes, vectors = target.vector_lanes(dtype), target.tile(dtype)[1]
-    whole = b.and_(b.icmp_signed("==", cs, I64T(1)), b.icmp_signed("==", columns, I64T(lanes * vectors)))
-    e = Emitter(b, lanes)
+    lanes, wide = target.vector_lanes(dtype), target.tile_shape(dtype)[1]
+    whole = b.and_(b.icmp_signed("==", cs, I64T(1)), b.icmp_signed("==", columns, I64T(wide)))
+    with b.goto_entry_block():
+        room = b.alloca(LLVM_TYPES[dtype], 9 * wide)
+        room.align = 64
+    with b.if_then(b.not_(whole)):
+        _gather(b, dtype, args, room, wide)
+    w = b.select(whole, w, room)
+    rh, rw = b.select(whole, rh, I64T(3 * wide)), b.select(whole, rw, I64T(wide))
+    loop, e = Loop(b, I64T(0), I64T(wide), lanes, []), Emitter(b, lanes)
+    x = [[load_lanes(b, dtype, lanes, w, b.add(b.add(b.mul(rh, I64T(i)), b.mul(rw, I64T(k))), loop.index))
+          for k in range(3)] for i in range(3)]
+    for i, values in enumerate(_both_ways(e, matrices(m)[1], x, _apply)):
+        for j, value in enumerate(values):
+            store_lanes(b, dtype, lanes, value, u, b.add(b.mul(us, I64T(i * (m + 2) + j)), loop.index))
+    loop.end([])
 
-    def emit(read: Callable[[ir.Value, int], ir.Value]) -> None:
-        for part in range(vectors):
-            x = [[read(b.add(b.mul(rh, I64T(i)), b.mul(rw, I64T(k))), part) for k in range(3)] for i in range(3)]
-            for i, values in enumerate(_both_ways(e, matrices(m)[1], x, _apply)):
-                for j, value in enumerate(values):
-                    at = b.add(b.mul(us, I64T(i * (m + 2) + j)), I64T(part * lanes))
-                    store_lanes(b, dtype, lanes, value, u, at)
 
-    def single(at: ir.Value, part: int) -> ir.Value:
-        out = ir.Constant(e.type(LLVM_TYPES[dtype]), ir.Undefined)
-        for lane in range(lanes):
-            column = I64T(part * lanes + lane)
-            there = b.icmp_signed("<", column, columns)
-            place = b.add(at, b.mul(cs, b.select(there, column, I64T(0))))
-            value = b.select(there, b.load(b.gep(w, [place]), align=ITEMSIZE[dtype]), LLVM_TYPES[dtype](0.0))
-            out = value if lanes == 1 else b.insert_element(out, value, I32T(lane))
-        return out
-
-    with b.if_else(whole) as (contiguous, scattered):
-        with contiguous:
-            emit(lambda at, part: load_lanes(b, dtype, lanes, w, b.add(at, I64T(part * lanes))))
-        with scattered:
-            emit(single)
+def _gather(b: ir.IRBuilder, dtype: str, args: Args, room: ir.Value, wide: int) -> None:
+    """The nine weights of ``wide`` columns, side by side; 0 where there are fewer columns."""
+    w, rh, rw, cs, columns = args[:5]
+    place = Loop(b, I64T(0), I64T(9), 1, [])
+    at = b.add(b.mul(rh, b.udiv(place.index, I64T(3))), b.mul(rw, b.urem(place.index, I64T(3))))
+    column = Loop(b, I64T(0), I64T(wide), 1, [])
+    there = b.icmp_signed("<", column.index, columns)
+    value = b.load(b.gep(w, [b.add(at, b.mul(cs, b.select(there, column.index, I64T(0))))]), align=ITEMSIZE[dtype])
+    to = b.gep(room, [b.add(b.mul(place.index, I64T(wide)), column.index)])
+    b.store(b.select(there, value, LLVM_TYPES[dtype](0.0)), to, align=ITEMSIZE[dtype])
+    column.end([])
+    place.end([])
 
 
 def _output(b: ir.IRBuilder, dtype: str, args: Args, target: Target, m: int) -> None:

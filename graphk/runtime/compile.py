@@ -25,7 +25,7 @@ from graphk.passes.pipeline import Result, run_passes
 from graphk.runtime.bind import Binder, Bound, scratch_bytes, threads_for
 from graphk.runtime.calls import Calls
 from graphk.runtime.executor import Executor, default_executor, native_job, pack_externs
-from graphk.runtime.panels import packable, writes_variables
+from graphk.runtime.panels import pack_job, packable, writes_variables
 from graphk.runtime.writes import Writes, new_number
 
 
@@ -39,7 +39,8 @@ class Compiled:
 def compile_kernels(kernels: Sequence[Kernel], target: Target) -> dict[Kernel, Compiled]:
     """Machine code for scheduled kernels, from the cache if it is there, otherwise compiled all at once."""
     sources = {k: print_kernel(replace(k, label="k")) for k in kernels}
-    tables = cache.get_kernels([(s.text, s.entries, target) for s in sources.values()])
+    packing = {pack_job(s.panels, s.dtype, target): None for s in sources.values() if s.panels}
+    tables = cache.get_kernels([(s.text, s.entries, target) for s in sources.values()], list(packing))
     return {k: Compiled(s, tuple(table[e] for e in s.entries))
             for (k, s), table in zip(sources.items(), tables, strict=True)}
 

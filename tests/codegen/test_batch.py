@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from graphk.codegen import batch, cache, native
+from graphk.codegen import batch, cache, micro, native
 from tests.codegen.kernels import MATMUL_SOURCE
 
 SOURCE = """
@@ -54,6 +54,36 @@ def test_only_what_is_missing_is_compiled() -> None:
     cache.forget()
     cache.get_kernels(jobs(1, 2, 3))
     assert (cache.stats()["disk_hits"], cache.stats()["compiled"]) == (2, 1)
+
+
+def test_on_a_new_machine_what_every_network_needs_is_begun_before_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, pattern in cache.USUAL_BLOCKS.items():
+        assert pattern in [item.pattern for item in micro.BUILDINGS if item.name == name]
+    cache.begin(lambda: jobs(1)[0])
+    assert not batch._RUNNING, "this machine is known"
+    monkeypatch.setattr(cache, "host_is_known", lambda: False)
+    cache.begin(lambda: jobs(1)[0])
+    begun = [key for given in batch._RUNNING[0].given.values() for key, _ in given]
+    assert cache.key_of(*jobs(1)[0]) in begun and len(begun) == len(set(begun)) > 1
+    cache.get_kernels(jobs(1, 2), later=jobs(3))
+    kept = cache.stats()["compiled"]
+    cache.get_kernels(jobs(1, 2))
+    cache.get_kernels(jobs(3))
+    assert kept <= cache.stats()["compiled"] <= 3 + len(cache.USUAL_BLOCKS)
+
+
+def test_what_a_lost_process_was_given_ahead_waits_again() -> None:
+    pool = batch.Pool(1)
+    for n in range(3):
+        pool.submit(str(n), jobs(n)[0])
+    pool.start(ahead=3)
+    assert not pool.waiting
+    os.killpg(pool.process.pid, signal.SIGKILL)
+    key, made, why = pool.next()
+    assert made is None and why and sorted([key, *pool.waiting]) == ["0", "1", "2"]
+    pool.close()
 
 
 def test_without_processes_this_one_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +187,7 @@ def test_a_forked_process_lets_go_of_them() -> None:
 
 SCRIPT = """
 import sys, threading
-from graphk.codegen import batch, cache, native
+from graphk.codegen import batch, cache, micro, native
 source = {source!r}
 threading.Thread(target=threading.Event().wait, daemon=True).start()
 cache.get_kernels([(source % n, ("store",), native.host_target()) for n in range(4)])

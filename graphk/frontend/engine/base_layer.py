@@ -7,6 +7,7 @@ layer's name as its origin; weights are listed trainable first.
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 from typing import Any, Iterator, Sequence
@@ -73,6 +74,19 @@ class InputSpec:
         return None
 
 
+@functools.lru_cache(maxsize=1)
+def _begin() -> None:
+    """Who makes a first layer will run a network soon: on a new machine, compilers start while it is built."""
+    from graphk.codegen import cache, objects
+
+    def native_part() -> objects.Job:
+        from graphk.runtime.executor import native_job
+
+        return native_job()
+
+    cache.begin(native_part)
+
+
 _ALLOWED = {"input_shape", "batch_input_shape", "batch_size", "dtype", "name", "trainable", "weights", "input_dtype"}
 
 
@@ -112,6 +126,7 @@ class Layer(LayerState, LayerAccessors):
         self.dtype = kwargs.get("dtype") or kwargs.get("input_dtype") or K.floatx()
         self._initial_weights = kwargs.get("weights")
         self._init_state()
+        _begin()
 
     @classmethod
     def _default_name(cls) -> str:

@@ -43,7 +43,7 @@ def check(path: str) -> int:
 
 def _described(path: str) -> list[str]:
     if _ending(path) in (*_TEXTS, ".onnx"):
-        return _model_lines(_read(path, None))
+        return _model_lines(read_model(path, None))
     if not archives.is_archive(path):
         with reading(path) as root:
             if not root.has_attribute("model_config") and (has_names(root) or has_folders(root)):
@@ -77,7 +77,7 @@ def _ending(path: str) -> str:
     return ".weights.h5" if path.endswith(".weights.h5") else os.path.splitext(path)[1].lower()
 
 
-def _read(path: str, weights: str | None) -> Any:
+def read_model(path: str, weights: str | None) -> Any:
     reader = _TEXTS.get(_ending(path))
     if _ending(path) == ".onnx":
         model = import_model(path)
@@ -101,7 +101,7 @@ def convert(path: str, out: str, weights: str | None = None) -> int:
     weights: a file of weights for a `path` that holds the architecture alone.
     """
     try:
-        _write(_read(path, weights), out)
+        _write(read_model(path, weights), out)
     except (ValueError, OSError, ImportError, NotImplementedError) as e:
         print(f"graphk convert: {e}", file=sys.stderr)
         return 1

@@ -1,8 +1,8 @@
 """What is inspected: the compiled graphs behind a model or a function.
 
-In: a model (compiled, or only built), a `K.function`, or a `graphk.runtime` executable.  Out: `Subject`s, one per
-compiled graph and learning phase, compiled now if they were not yet.  What always holds: nothing is run here, so no
-weight changes; the symbolic dims get the values that `dims_for` chose, and a page says which.
+In: a model (compiled, or only built), a `K.function`, a `graphk.runtime` executable, or a list of these.  Out:
+`Subject`s, one per compiled graph and learning phase, compiled now if they were not yet.  What always holds: nothing is
+run here, so no weight changes; the symbolic dims get the values that `dims_for` chose, and a page says which.
 """
 from __future__ import annotations
 
@@ -60,6 +60,8 @@ def subjects_of(thing: Any) -> list[Subject]:
     from graphk.frontend.function import Function
     if isinstance(thing, Subject):
         return [thing]
+    if isinstance(thing, list):
+        return [s for one in thing for s in subjects_of(one)]
     if isinstance(thing, Executable):
         return [Subject(thing.program.name, "", thing)]
     if isinstance(thing, Function):

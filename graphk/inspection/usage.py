@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import resource
 import sys
-from typing import Any
+from typing import Any, Sequence
 
 from graphk.inspection import arena
 from graphk.ir.node import Graph
@@ -41,12 +41,16 @@ class Usage:
         called = [(exe, max(exe.sizes, key=lambda env: _total(exe, env))) for exe in self.seen if exe.sizes]
         if not called:
             return "graphk memory: the script ran no compiled graph"
+        unit = 1 if sys.platform == "darwin" else 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        return f"{self.table(called, slots)}\npeak of the process {_mega(peak)}"
+
+    @staticmethod
+    def table(called: Sequence[tuple[Executable, dict[str, int]]], slots: bool = False) -> str:
+        """A row for each executable at its sizes."""
         rows = [HEAD, *(_row(exe, env) for exe, env in called)]
         widths = [max(len(r[i]) for r in rows) for i in range(len(HEAD))]
         lines = ["  ".join([*map(str.ljust, r[:2], widths), *map(str.rjust, r[2:], widths[2:])]) for r in rows]
-        unit = 1 if sys.platform == "darwin" else 1024
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-        lines.append(f"peak of the process {_mega(peak)}")
         return "\n".join([*lines, *(f"\n{arena.text(exe, env)}" for exe, env in called if slots)])
 
 

@@ -146,7 +146,9 @@ while s < count:
         done = trip[depth - 1] + 1
         trip[depth - 1] = done
         turn = load_acquire(state, {S_TURN})
-        own = nt == 1 or step[2] == 1
+        own = step[2] == 1
+        if nt == 1:
+            own = True
         moves = own
         if not moves:
             moves = fetch_add(state, {S_ARRIVED}, 1) == nt - 1

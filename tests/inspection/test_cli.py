@@ -138,7 +138,7 @@ def test_memory_of_a_scripts_graphs(folder):
     """At the largest of its sizes; the workspace of its kernels counts."""
     (folder / "memory.py").write_text(MEMORY)
     run = graphk("memory", "--slots", "memory.py", cwd=folder)
-    head, row, peak, *slots = run.stderr.splitlines()
+    head, row, *slots, peak = run.stderr.splitlines()
     cells = dict(zip(re.split(r"  +", head), re.split(r"  +", row), strict=True))
     assert run.returncode == 0 and (cells["graph"], cells["sizes"]) == ("predict_function", "n=70"), run.stderr
     assert cells["arena"] == f"{70 * 18 * 18 * 32 * 4 / 1e6:.2f} MB" and float(cells["workspace"].split()[0]) > 0
@@ -195,3 +195,54 @@ def test_doctor_finds_misfits(monkeypatch):
                                               ("2.4.6", ">=1.26", True), ("1.25", ">=1.26", False), ("1.2", "", True)])
 def test_versions_are_compared_by_number(have, need, fits):
     assert doctor._fits(have, need) is fits
+
+
+# ------------------------------------------------------------------ model files
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    from graphk.layers import LSTM, Dense
+    from graphk.models import Sequential
+    folder = tmp_path_factory.mktemp("files")
+    whole = Sequential([Dense(32, activation="relu", input_shape=(16,)), Dense(10, activation="softmax")])
+    whole.compile("adam", "categorical_crossentropy")
+    whole.save(folder / "whole.h5")
+    Sequential([LSTM(8, input_shape=(None, 4)), Dense(1)]).save(folder / "bare.h5")
+    whole.save_weights(folder / "only.weights.h5")
+    return folder
+
+
+def test_commands_take_model_files(files, tmp_path, capsys):
+    from graphk.inspection.cli import main
+    assert main(["memory", str(files / "whole.h5"), "--batch", "7"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines[1:]] == [[f"{p}_function", "n=7"] for p in ("train", "test", "predict")]
+    assert main(["memory", str(files / "bare.h5")]) == 0
+    steps = re.search(r"(d\d+)=16", capsys.readouterr().out)[1]
+    assert main(["memory", str(files / "bare.h5"), "--dim", f"{steps}=5"]) == 0
+    assert f"{steps}=5" in capsys.readouterr().out
+    assert main(["dump", str(files / "whole.h5"), "--phase", "test", "--out", str(tmp_path / "out")]) == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir())[-1] == "index.html"
+    assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+@pytest.mark.parametrize("arguments, message", [
+    ([], "expected one of a model file and --script FILE"),
+    (["absent.h5"], "absent.h5: .*no such file"),
+    (["bare.h5", "--phase", "train"], "no graph of the phase train: found predict .*nothing to train or test"),
+    (["bare.h5", "--dim", "steps"], "--dim 'steps': expected NAME=N"),
+    (["bare.h5", "--dim", "q=3"], "--dim q=3: predict has no size q; it has "),
+    (["only.weights.h5"], "only.weights.h5: "),
+    (["--script", "absent.py"], "cannot open the script 'absent.py'")])
+def test_a_mistake_is_one_line(arguments, message, files, capsys, monkeypatch):
+    from graphk.inspection.cli import main
+    monkeypatch.chdir(files)
+    assert main(["memory", *arguments]) == 2
+    err = capsys.readouterr().err
+    assert re.search("^graphk memory: .*" + message, err, re.M), err
+
+
+def test_what_follows_a_script_is_its_own(folder):
+    (folder / "args.py").write_text("import sys\nprint(sys.argv[1:])\n")
+    for given in (["args.py", "--batch", "a"], ["--script", "args.py", "--", "--batch", "a"]):
+        run = graphk("memory", *given, cwd=folder)
+        assert run.stdout == "['--batch', 'a']\n", run.stderr

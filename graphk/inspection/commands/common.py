@@ -1,0 +1,149 @@
+"""What most commands take: a model file or a script, a learning phase, sizes.
+
+In: parsed arguments.  Out: the compiled graphs that they mean.  What always holds: a model is only read and compiled,
+not run; a script runs as `python script.py` would, with `keras` meaning graphk, and what it compiled is what is shown.
+"""
+from __future__ import annotations
+
+import argparse
+import warnings
+from typing import TYPE_CHECKING, Any, Sequence
+
+if TYPE_CHECKING:
+    from graphk.inspection.subjects import Subject
+
+PHASES = ("train", "test", "predict")
+
+
+class CommandError(Exception):
+    """What the user has to change, in one line."""
+
+
+def subject_arguments(p: argparse.ArgumentParser) -> None:
+    """A file or a script, and which of its graphs at which sizes."""
+    p.add_argument("file", nargs="?", help="a model file (.h5, .keras, .json, .yaml, .onnx), or a Python script (.py), "
+                                           "to which what follows is passed on")
+    p.add_argument("--script", metavar="FILE", help="a Python script, whatever its name ends in; it gets what follows "
+                                                    "behind --")
+    p.add_argument("--weights", metavar="FILE", help="weights for a model file that has none: HDF5 or .safetensors")
+    p.add_argument("--phase", choices=PHASES, help="only this graph (a file without an optimizer has predict alone)")
+    p.add_argument("--batch", type=_positive, default=32, metavar="N", help="samples of a call (32)")
+    p.add_argument("--dim", action="append", default=[], metavar="NAME=N",
+                   help="the value of another open size, such as a number of time steps")
+
+
+def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The command's own arguments, and those of a script: what follows its name, or `--`."""
+    for i, text in enumerate(argv):
+        if text == "--":
+            return list(argv[:i]), list(argv[i + 1:])
+        if text.endswith(".py") and not text.startswith("-") and argv[i - 1] not in ("--script", "--out", "-o"):
+            return list(argv[:i + 1]), list(argv[i + 1:])
+    return list(argv), []
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of samples; expected 1 or more")
+    return int(text)
+
+
+def sizes(args: argparse.Namespace, subject: Subject) -> dict[str, int]:
+    """A value for each open size of a graph: `--batch`, `--dim`, else what `dims_for` takes."""
+    from graphk.inspection.subjects import dims_for
+    out = {}
+    for item in args.dim:
+        name, equals, number = item.partition("=")
+        if not equals or not number.isdigit():
+            raise CommandError(f"--dim {item!r}: expected NAME=N, such as --dim d2=80")
+        if name not in subject.program.dims:
+            raise CommandError(f"--dim {item}: {subject.title} has no size {name}; it has "
+                               f"{', '.join(subject.program.dims) or 'none'}")
+        out[name] = int(number)
+    return dims_for(subject.program, args.batch, out)
+
+
+def is_script(args: argparse.Namespace) -> bool:
+    """Whether a script is meant."""
+    if bool(args.script) == bool(args.file):
+        raise CommandError("expected one of a model file and --script FILE")
+    return bool(args.script) or args.file.endswith(".py")
+
+
+def run_it(args: argparse.Namespace) -> None:
+    """Run the script that is meant."""
+    from graphk.inspection.script import run_script
+    run_script(args.script or args.file, args.script_arguments)
+
+
+def subjects(args: argparse.Namespace) -> list[Subject]:
+    """The graphs that the arguments mean; CommandError where there is none."""
+    found = _of_script(args) if is_script(args) else _of_file(args)
+    chosen = [s for s in found if args.phase in (None, s.title)] or [s for s in found if s.phase == args.phase]
+    if not chosen:
+        have = ", ".join(dict.fromkeys(s.title for s in found)) or "none at all"
+        why = "" if is_script(args) or args.phase == "predict" else \
+            " (a file without optimizer and loss has nothing to train or test: compile the model before it is saved)"
+        raise CommandError(f"there is no graph of the phase {args.phase}: found {have}{why}" if found else
+                           "the script compiled no graph: graphs are compiled by the first call of fit, evaluate, "
+                           "predict or a K.function")
+    return chosen
+
+
+def model_of(args: argparse.Namespace) -> Any:
+    """The model in a file; CommandError where there is none that can be read."""
+    from graphk.inspection.files import read_model
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "No training configuration")        # predict is what is asked for then
+            return read_model(args.file, args.weights)
+    except (OSError, ValueError, TypeError, KeyError, ImportError) as e:
+        raise CommandError(f"{args.file}: {e}") from e
+
+
+def _of_file(args: argparse.Namespace) -> list[Subject]:
+    from graphk.inspection.subjects import subjects_of
+    try:
+        return subjects_of(model_of(args))
+    except RuntimeError as e:
+        raise CommandError(str(e)) from e
+
+
+class Collector:
+    """Keeps what is compiled while it is registered in `graphk.runtime.compile.OBSERVERS`."""
+
+    def __init__(self) -> None:
+        self.found: list[Subject] = []
+        self._phase = 0
+
+    def __call__(self, graph: Any, phase: int) -> Collector:
+        self._phase = phase
+        return self
+
+    def passed(self, record: Any) -> None:
+        """Records are kept by the executable."""
+
+    def failed(self, error: BaseException) -> None:
+        """What did not compile is told by the script."""
+
+    def finished(self, executable: Any) -> None:
+        from graphk.inspection.subjects import PHASES, Subject
+        self.found.append(Subject(executable.program.name, PHASES[self._phase], executable))
+
+
+def _of_script(args: argparse.Namespace) -> list[Subject]:
+    from graphk.runtime.compile import OBSERVERS
+    collector = Collector()
+    OBSERVERS.append(collector)
+    try:
+        run_it(args)
+    except SystemExit as e:
+        if e.code not in (None, 0):
+            raise
+    finally:
+        OBSERVERS.remove(collector)
+    return collector.found
+
+
+__all__ = ["CommandError", "Collector", "PHASES", "is_script", "model_of", "run_it", "sizes", "split",
+           "subject_arguments", "subjects"]

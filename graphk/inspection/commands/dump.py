@@ -1,0 +1,59 @@
+"""`graphk dump`: every stage of every graph, as files."""
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from graphk.inspection.commands.common import CommandError, is_script, run_it, subject_arguments, subjects
+
+HELP = "write every stage of every graph of a model file or a script"
+DESCRIPTION = ("Write every stage of every graph that a model file holds, or that a script (run with `import keras` "
+               "giving graphk) compiles. For a program that is started otherwise, set GRAPHK_DUMP=DIR in its "
+               "environment.")
+
+
+def arguments(p: argparse.ArgumentParser) -> None:
+    """What it takes."""
+    p.add_argument("--out", default="graphk_dump", metavar="DIR", help="the folder to write to (graphk_dump)")
+    p.add_argument("--after", metavar="PASS", help="only what this pass made (`captured`: the graph before all passes)")
+    p.add_argument("--format", default="all", choices=["text", "dot", "json", "html", "all"],
+                   help="text that parses back, Graphviz drawings, JSON, a page per graph, or all of them (all)")
+    p.add_argument("--kernels", action="store_true",
+                   help="with LLVM IR and assembly of each kernel (compiles each once more)")
+    subject_arguments(p)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the folder."""
+    from graphk.inspection.dumping import FORMATS, Options, Recorder, dump
+    formats = FORMATS if args.format == "all" else (args.format,)
+    out = os.path.abspath(args.out)
+    try:
+        options = Options(formats, args.after, args.kernels)
+        if is_script(args):
+            return _script(args, Recorder(out, options))
+        dump(subjects(args), out, formats, args.after, args.kernels, args.batch)
+    except ValueError as e:
+        raise CommandError(str(e)) from e
+    print(f"graphk dump: open {args.out}/index.html", file=sys.stderr)
+    return 0
+
+
+def _script(args: argparse.Namespace, recorder: object) -> int:
+    """Each graph is written as soon as it is compiled: a script that fails leaves what came before."""
+    from graphk.runtime.compile import OBSERVERS
+    OBSERVERS.append(recorder)                                    # type: ignore[arg-type]
+    try:
+        run_it(args)
+    finally:
+        OBSERVERS.remove(recorder)                                # type: ignore[arg-type]
+        print(_said(getattr(recorder, "rows", []), args.out), file=sys.stderr)
+    return 0
+
+
+def _said(rows: list[object], out: str) -> str:
+    if not rows:
+        return ("graphk dump: the script compiled no graph (graphs are compiled by the first call of fit, evaluate, "
+                "predict or a K.function, and not with GRAPHK_EXECUTOR=interp)")
+    return f"graphk dump: {len(rows)} graphs in {out}, open {out}/index.html"

@@ -57,4 +57,28 @@ def passes(model_or_function: Any) -> "PassTable":
     return PassTable(row for s in subjects_of(model_or_function) for row in pass_rows(s))
 
 
-__all__ = ["dump", "passes", "report"]
+def export(model: Any, directory: str | os.PathLike[str], name: str = "network", batches: Sequence[int] = (1,),
+           dims: Mapping[str, int] | None = None, cpu: str = "host", triple: str = "",
+           compiler: str | None = None) -> str:
+    """Compile a model's prediction ahead of time, as a C library that needs no Python; returns the library's path.
+
+    `directory` is made, and gets `lib<name>.so`, `<name>.h`, the driver `<name>.c`, the kernels' objects, the weights
+    and `example.c`.  batches: the numbers of samples that the library can be called with; dims: values of other open
+    sizes by name (16 unless given); cpu: `host`, `scalar`, `sse`, `avx2`, `avx512`, or LLVM's name of a processor;
+    triple: of another machine; compiler: a C compiler (default: cc, gcc or clang; for another machine none, and then
+    the driver's path is returned).  ValueError for an unknown processor or size, RuntimeError where `directory` exists
+    or linking fails.
+
+    >>> import os, tempfile
+    >>> from graphk.layers import Dense
+    >>> from graphk.models import Sequential
+    >>> model = Sequential([Dense(2, input_shape=(3,))])
+    >>> made = export(model, os.path.join(tempfile.mkdtemp(), "net"), compiler="")
+    >>> os.path.basename(made)
+    'network.c'
+    """
+    from graphk.inspection.exporting import export as write
+    return write(model, directory, name, batches, dims, cpu, triple, compiler)
+
+
+__all__ = ["dump", "export", "passes", "report"]

@@ -1,40 +1,32 @@
-"""Whole programs on Numba's CUDA simulator: the CUDA kernels, run without a GPU.
+"""Whole programs on a simulated GPU: the CUDA kernels, run in plain Python.
 
 In: a planned Program, arrays for its inputs and variables.  Out: its outputs and the new values of the variables.
 What always holds: buffers lie where the memory plan puts them, in one arena of bytes, so that a wrong plan or a
 missing barrier between threads of a block shows; launches run one after another, as on one stream.
-
-The simulator stands in for CUDA only if `NUMBA_ENABLE_CUDASIM=1` is set before numba is first imported.
 """
 from __future__ import annotations
 
-import os
-import warnings
-from typing import Any, Mapping, Sequence
+from typing import Mapping, Sequence
 
 import numpy as np
 
-from graphk.codegen.cuda import load_functions, print_cuda
+from graphk.codegen.cuda import print_cuda
+from graphk.codegen.cuda_sim import launch
 from graphk.ir.dims import Dim, evaluate
 from graphk.ir.interp import bind_shape
 from graphk.ir.node import Node
 from graphk.ir.program import AnyStep, Buffer, Program, Step
 
-SIM_THREADS, SIM_TILE = 8, 4      # a simulated thread is an operating system's: small blocks are quick ones
+SIM_THREADS, SIM_TILE = 8, 4      # small blocks are quick ones
 GUARD = 0xAB                      # what the arena holds before anything is written
 
 
 def run_program(program: Program, inputs: Sequence[np.ndarray], variables: Mapping[Node, np.ndarray] | None = None,
                 threads: int = SIM_THREADS, tile: int = SIM_TILE) -> tuple[list[np.ndarray], dict[Node, np.ndarray]]:
     """The outputs of `program`, and the values of its variables afterwards (the arrays given are not changed)."""
-    if os.environ.get("NUMBA_ENABLE_CUDASIM") != "1":
-        raise RuntimeError("the CUDA simulator is off: set NUMBA_ENABLE_CUDASIM=1 in the environment before numba is "
-                           "imported, e.g. `NUMBA_ENABLE_CUDASIM=1 python ...`")
     if not program.planned:
         raise ValueError(f"the program `{program.name}` has no memory plan: run the pass `memory` first")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)        # overflow and the like, as silent as on a GPU
-        return Simulation(program, inputs, variables or {}, threads, tile).run()
+    return Simulation(program, inputs, variables or {}, threads, tile).run()
 
 
 class Simulation:
@@ -42,10 +34,6 @@ class Simulation:
 
     def __init__(self, program: Program, inputs: Sequence[np.ndarray], variables: Mapping[Node, np.ndarray],
                  threads: int, tile: int):
-        from numba import cuda
-        from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
-        self.cuda: Any = cuda
-        self.wrap: Any = FakeCUDAArray
         self.program, self.threads, self.tile = program, threads, tile
         self.table = {b.name: b for b in program.buffers}
         self.env: dict[str, int] = {}
@@ -62,7 +50,6 @@ class Simulation:
         self.arena = np.full(self.size(program.arena), GUARD, np.uint8)
         self.bytes = {b.name: self.storage(b, given.get(b.name)) for b in program.buffers if b.place != "alias"}
         self.shift: dict[str, int] = {}                       # of windows: bytes from their buffer's start
-        self.functions: dict[Any, dict[str, Any]] = {}
 
     def size(self, d: Dim) -> int:
         return evaluate(d, self.env)
@@ -110,14 +97,10 @@ class Simulation:
 
     def launch(self, s: Step) -> None:
         source = print_cuda(s.kernel, self.threads, self.tile)
-        if s.kernel not in self.functions:
-            self.functions[s.kernel] = {k: self.cuda.jit(f) for k, f in load_functions(source, self.cuda).items()}
         sizes = [self.size(d) for d in s.sizes]
         env = dict(zip(s.kernel.sizes, sizes))
-        args = [*(self.wrap(self.array(b)) for b in s.buffers), *sizes]
-        for launch in source.launches:
-            blocks = evaluate(launch.blocks, env)
-            self.functions[s.kernel][launch.name][blocks, launch.threads](*args)
+        for i, x in enumerate(source.launches):
+            launch(source, i, evaluate(x.blocks, env), [self.array(b) for b in s.buffers], sizes)
 
 
 __all__ = ["Simulation", "run_program"]

@@ -1,6 +1,6 @@
-"""Programs on the CUDA simulator against the interpreter: what `test_cuda.py` runs in a process of its own.
+"""Programs on the simulated GPU against the interpreter: cases for `test_cuda.py`, and for the command line.
 
-`NUMBA_ENABLE_CUDASIM=1 python -m tests.codegen.simulate GROUP` prints one line per graph: `ok` or `WRONG`, and why.
+`python -m tests.codegen.simulate GROUP` prints one line per graph: `ok` or `WRONG`, and why.
 """
 from __future__ import annotations
 

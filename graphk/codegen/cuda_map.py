@@ -30,11 +30,18 @@ class Leaf:
 
 
 def leaves(body: Sequence[Stmt], loops: list[Loop], lets: list[Let]) -> Iterator[Leaf]:
-    """A nest as nests of one set of stores each: elements do not depend on each other, so neither do these."""
+    """A nest as nests of one set of stores each: elements do not depend on each other, so neither do these.
+
+    A store that is the same for all places of a loop around it leaves that loop, which then need not be there.
+    """
     lets = [*lets, *(s for s in body if isinstance(s, Let))]
-    stores = [s for s in body if isinstance(s, Store)]
-    if stores:
-        yield Leaf(loops, _needed(lets, stores), stores)
+    sets: dict[tuple[str, ...], list[Store]] = {}
+    for store in (s for s in body if isinstance(s, Store)):
+        names = used([store, *_needed(lets, [store])])
+        names |= {n for x in loops if x.axis in names for n in symbols(x.extent)}
+        sets.setdefault(tuple(x.axis for x in loops if x.axis in names), []).append(store)
+    for axes, stores in sets.items():
+        yield Leaf([x for x in loops if x.axis in axes], _needed(lets, stores), stores)
     for s in body:
         if isinstance(s, Loop):
             yield from leaves(s.body, [*loops, s], lets)
@@ -51,16 +58,28 @@ def _needed(lets: Sequence[Let], stores: Sequence[Stmt]) -> list[Let]:
 
 def elements(p: Printer, lets: Sequence[Let], loop: Loop) -> None:
     """A loop nest whose elements threads share."""
-    found = [replace(leaf, loops=p.in_order(leaf.loops)) for leaf in leaves(loop.body, [loop], [])]
-    if all(p.known(x.extent) for leaf in found for x in leaf.loops):
-        checks = [_wide(leaf) for leaf in found]
-        count = sum((product(x.extent for x in leaf.loops) for leaf in found), start=0)
-        p.header(blocks_of(count, p.threads * (LANES if any(checks) else 1)), (p.threads,))
-        p.statements(lets)
-        for leaf, check in zip(found, checks):
-            _leaf(p, leaf, check)
-    else:
+    if not all(p.known(s.extent) for s in walk((loop,)) if isinstance(s, Loop)):
         _ragged(p, lets, loop)
+        return
+    found = [replace(leaf, loops=p.in_order(leaf.loops)) for leaf in leaves(loop.body, [loop], [])]
+    # A result for each row may take the place of what was read for each of the row's elements: it is written later.
+    for depth in sorted({len(leaf.loops) for leaf in found}, reverse=True):
+        _launch(p, lets, [leaf for leaf in found if len(leaf.loops) == depth])
+
+
+def _launch(p: Printer, lets: Sequence[Let], found: Sequence[Leaf]) -> None:
+    checks = [_wide(leaf) for leaf in found]
+    count: Dim = 0
+    for leaf in found:
+        count = count + product(x.extent for x in leaf.loops)
+    p.header(blocks_of(count, p.threads * (LANES if any(checks) else 1)), (p.threads,))
+    p.statements(lets)
+    for leaf, check in zip(found, checks):
+        if leaf.loops:
+            _leaf(p, leaf, check)
+        else:
+            with p.inside("if cuda.grid(1) == 0:"):
+                p.statements([*leaf.lets, *leaf.stores])
 
 
 def blocks_of(count: Dim, threads: int) -> Dim:
@@ -111,6 +130,8 @@ def _ragged(p: Printer, lets: Sequence[Let], loop: Loop) -> None:
 # ------------------------------------------------------------------ four elements at once
 def _wide(leaf: Leaf) -> str:
     """When four neighbours along the last loop may be read and written at once: a condition; "" if never."""
+    if not leaf.loops:
+        return ""
     axis, varying = leaf.loops[-1].axis, _varying(leaf)
     factors: dict[str, None] = {}
     pointers: dict[str, None] = {}

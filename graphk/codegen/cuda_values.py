@@ -93,11 +93,13 @@ class Printer:
 
     def call(self, fn: str, args: Sequence[str], operands: str, dtype: str) -> str:
         """A function of the table on names and numbers; what takes statements is printed before."""
+        if operands == "float16":                      # which is only stored and cast: Numba compares it in functions
+            args, operands = [f"np.float32({a})" for a in args], "float32"    # of a library that nobody links
         template = lookup(fn).cuda_for(operands)
         helper = re.fullmatch(r"(gk_\w+)\(.*\)", template)
         if helper:
             self.temps += 1
-            lines, text = inline(helper[1], args, f"_{self.temps}")
+            lines, text = inline(helper[1], args, f"_{self.temps}", operands)
             for line in lines:
                 self.add(line)
         else:
@@ -193,7 +195,9 @@ def from_memory(text: str, dtype: str) -> str:
 
 def to_memory(text: str, dtype: str) -> str:
     """The opposite."""
-    return f"np.uint8(1 if {text} else 0)" if dtype == "bool" else text
+    if dtype != "bool":
+        return text
+    return f"np.uint8(1 if {text if text.isidentifier() else f'({text})'} else 0)"
 
 
 def typed(template: str, dtype: str) -> str:
@@ -210,8 +214,40 @@ def _helper(name: str) -> ast.FunctionDef:
     return function
 
 
-def inline(name: str, args: Sequence[str], suffix: str) -> tuple[list[str], str]:
-    """The lines of a helper at a call, and the name of its result; locals get a suffix.
+class _Rename(ast.NodeTransformer):
+    """A helper's names: parameters become what is passed, locals get a suffix; numbers get the operands' dtype."""
+
+    def __init__(self, table: dict[str, ast.expr], suffix: str, dtype: str):
+        self.table, self.suffix, self.dtype = table, suffix, dtype
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        if isinstance(node.ctx, ast.Store):
+            self.table.setdefault(node.id, ast.Name(node.id + self.suffix, ast.Store()))
+        return self.table.get(node.id, node)
+
+    def visit_Constant(self, node: ast.Constant) -> ast.expr:
+        text = f"np.{self.dtype}({node.value!r})"
+        return ast.parse(text, mode="eval").body if self.dtype.startswith("float") else node
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        """A number that is given a dtype keeps it."""
+        names = [x for x in ast.walk(node.args[0]) if isinstance(x, ast.Name)]
+        return self.generic_visit(node) if names else node
+
+
+def _returning(stmts: list[ast.stmt], result: str) -> list[ast.stmt]:
+    """Statements whose `return x` is `result = x`; what follows a branch that returns goes into its else."""
+    for i, s in enumerate(stmts):
+        if isinstance(s, ast.Return) and s.value is not None:
+            return [*stmts[:i], ast.Assign([ast.Name(result, ast.Store())], s.value, lineno=0)]
+        if isinstance(s, ast.If) and any(isinstance(x, ast.Return) for x in ast.walk(s)):
+            orelse = _returning([*s.orelse, *stmts[i + 1:]], result)
+            return [*stmts[:i], ast.If(s.test, _returning(s.body, result), orelse)]
+    return stmts
+
+
+def inline(name: str, args: Sequence[str], suffix: str, dtype: str) -> tuple[list[str], str]:
+    """The lines of a helper at a call on operands of a dtype, and the name of its result; locals get a suffix.
 
     Helpers are not called: Numba compiles a device function for the GPU that is there, and fails where none is.
     """
@@ -219,22 +255,8 @@ def inline(name: str, args: Sequence[str], suffix: str) -> tuple[list[str], str]
     table: dict[str, ast.expr] = {p.arg: ast.parse(a, mode="eval").body for p, a in zip(function.args.args, args)}
     result = "out" + suffix
     table[result] = ast.Name(result, ast.Store())
-
-    class Rename(ast.NodeTransformer):
-        def visit_Name(self, node: ast.Name) -> ast.expr:
-            if isinstance(node.ctx, ast.Store):
-                table.setdefault(node.id, ast.Name(node.id + suffix, ast.Store()))
-            return table.get(node.id, node)
-
-    def body(stmts: list[ast.stmt]) -> list[ast.stmt]:
-        """Statements whose `return x` is `result = x`; what follows a branch that returns goes into its else."""
-        for i, s in enumerate(stmts):
-            if isinstance(s, ast.Return) and s.value is not None:
-                return [*stmts[:i], ast.Assign([ast.Name(result, ast.Store())], s.value, lineno=0)]
-            if isinstance(s, ast.If) and any(isinstance(x, ast.Return) for x in ast.walk(s)):
-                return [*stmts[:i], ast.If(s.test, body(s.body), body([*s.orelse, *stmts[i + 1:]]))]
-        return stmts
-    renamed = [Rename().visit(s) for s in body(copy.deepcopy(function.body))]
+    rename = _Rename(table, suffix, dtype)
+    renamed = [rename.visit(s) for s in _returning(copy.deepcopy(function.body), result)]
     return [line for s in renamed for line in ast.unparse(s).split("\n")], result
 
 

@@ -116,7 +116,7 @@ def test_numba_cuda_is_imported_in_two_files():
 # ------------------------------------------------------------------ helpers, inlined
 def run_inlined(name, *values):
     names = [f"arg{i}" for i in range(len(values))]
-    lines, result = inline(name, names, "_9")
+    lines, result = inline(name, names, "_9", "float64" if "float" in name or name == "gk_round" else "int64")
     space = {"math": math, "np": np, **dict(zip(names, values))}
     exec("\n".join(lines), space)
     return space[result]
@@ -140,7 +140,7 @@ def test_inlining_is_calling(name, values):
 
 def test_every_helper_inlines():
     for name in CUDA_HELPERS:
-        lines, result = inline(name, ["a", "b", "c"], "_1")
+        lines, result = inline(name, ["a", "b", "c"], "_1", "float32")
         assert "return" not in "\n".join(lines) and result == "out_1"
     used = {t.split("(")[0] for s in TABLE.values() for t in (s.cuda, s.cuda_float) if t.startswith("gk_")}
     assert used <= set(CUDA_HELPERS)

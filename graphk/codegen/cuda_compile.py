@@ -13,6 +13,7 @@ import importlib.util
 import json
 import os
 import re
+from collections.abc import Callable
 from typing import Any
 
 from graphk.codegen import store
@@ -42,16 +43,7 @@ def require() -> Any:
 
 def compile_ptx(source: CudaSource, capability: tuple[int, int] = (9, 0)) -> dict[str, str]:
     """The PTX of each function of `source` for a compute capability such as (9, 0)."""
-    key = _key(source, capability)
-    if key not in _MEMORY:
-        found = _from_disk(key)
-        if found is None:
-            found = _compile(source, capability)
-            place = store.usable_directory()
-            if place is not None:
-                store.write(os.path.join(place, key + store.PTX_SUFFIX), _pack(found))
-        _MEMORY[key] = found
-    return dict(_MEMORY[key])
+    return kept(key_of(source, capability), lambda: _compile(source, capability))
 
 
 def _compile(source: CudaSource, capability: tuple[int, int]) -> dict[str, str]:
@@ -81,7 +73,21 @@ def _renamed(ptx: str, name: str) -> str:
 
 
 # ------------------------------------------------------------------ kept on disk
-def _key(source: CudaSource, capability: tuple[int, int]) -> str:
+def kept(key: str, make: Callable[[], dict[str, str]]) -> dict[str, str]:
+    """What was made for a key before, by this process or another one; else what `make` makes, which is kept."""
+    if key not in _MEMORY:
+        found = _from_disk(key)
+        if found is None:
+            found = make()
+            place = store.usable_directory()
+            if place is not None:
+                store.write(os.path.join(place, key + store.PTX_SUFFIX), _pack(found))
+        _MEMORY[key] = found
+    return dict(_MEMORY[key])
+
+
+def key_of(source: CudaSource, capability: tuple[int, int]) -> str:
+    """Digest of all that decides what a source becomes."""
     names = [x.name for x in source.launches]
     parts = (source.text, source.dtypes, len(source.sizes), names, capability, tools())
     return hashlib.sha256(repr(parts).encode()).hexdigest()
@@ -97,7 +103,7 @@ def tools() -> str:
     wanted = ("numba", "llvmlite", "nvidia_", "cuda_")
     packages = [n for n in sorted(os.listdir(site)) if n.endswith(".dist-info") and n.lower().startswith(wanted)]
     folder, digest = os.path.dirname(os.path.abspath(__file__)), hashlib.sha256()
-    for name in ("cuda_compile.py", "cuda_intrinsics.py"):
+    for name in ("cuda_compile.py", "cuda_intrinsics.py", "cuda_link.py"):
         with open(os.path.join(folder, name), "rb") as file:
             digest.update(file.read())
     toolkits = [os.environ.get(x, "") for x in ("CUDA_HOME", "CUDA_PATH", "NUMBA_CUDA_USE_NVIDIA_BINDING")]
@@ -124,4 +130,4 @@ def _from_disk(key: str) -> dict[str, str] | None:
     return {str(k): str(v) for k, v in json.loads(data[32:]).items()}
 
 
-__all__ = ["CAPABILITIES", "CudaMissing", "available", "compile_ptx", "require", "tools"]
+__all__ = ["CAPABILITIES", "CudaMissing", "available", "compile_ptx", "kept", "key_of", "require", "tools"]

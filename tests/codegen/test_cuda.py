@@ -300,5 +300,5 @@ def test_what_is_in_the_cache_is_not_compiled(empty_cache, monkeypatch):
 
 def test_what_compiles_is_in_the_key():
     a, b = sources(small_graphs()["elementwise"])[0], sources(small_graphs()["scalars"])[0]
-    keys = {cuda_compile._key(s, c) for s in (a, b, replace(a, dtypes=("bool",))) for c in ((8, 0), (9, 0))}
+    keys = {cuda_compile.key_of(s, c) for s in (a, b, replace(a, dtypes=("bool",))) for c in ((8, 0), (9, 0))}
     assert len(keys) == 6

@@ -11,12 +11,12 @@ from graphk.codegen.scalars import DTYPES, NARROW, TABLE
 from graphk.ir.dims import sym
 from graphk.ir.loop import Call, Kernel, Let, Load, Loop, Param, Ref, Schedule, Store
 
-FLOATS = [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.5, -2.5, 3.0, 1e-3, 7.25, -7.25, 80.0, -80.0, 1e10, -1e10, 3e38, -3e38,
-          np.inf, -np.inf, np.nan]
+FLOATS = [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.5, -2.5, 3.0, 1e-3, 7.25, -7.25, 80.0, -80.0, 1e10, -1e10,
+          3e38, -3e38, np.inf, -np.inf, np.nan]
 AT = sym("i0") * sym("s1")           # a stride, so that nothing is done for four elements at once: quicker to compile
 INTS = [0, 1, -1, 2, -2, 3, 7, -7, 31, 100, 127, -128]
-EXACT = {"add", "sub", "mul", "neg", "abs", "sign", "max", "min", "square", "floor", "ceil", "round", "is_nan", "is_inf",
-         "select", "mod", "floordiv"}
+EXACT = {"add", "sub", "mul", "neg", "abs", "sign", "max", "min", "square", "floor", "ceil", "round", "is_nan",
+         "is_inf", "select", "mod", "floordiv"}
 
 
 def edges(dtype):

@@ -21,12 +21,12 @@ from typing import Any, Mapping, Sequence
 
 from graphk.codegen.cuda_map import elements, scatter
 from graphk.codegen.cuda_reduce import reduction
-from graphk.codegen.cuda_tile import Contraction
+from graphk.codegen.cuda_tile import SQUARES, Contraction
 from graphk.codegen.cuda_values import Launch, Printer
 from graphk.ir.loop import Acc, Kernel, Let, Loop, Store, walk
 
 THREADS = 128                     # of a block, except for tiles
-TILE = 64                         # rows and columns of results of a tile's block
+TILE = 64                         # rows and columns of the larger of a contraction's squares
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +42,14 @@ class CudaSource:
 def print_cuda(kernel: Kernel, threads: int = THREADS, tile: int = TILE) -> CudaSource:
     """The CUDA source of a scheduled kernel.
 
-    `threads` (a power of two) and `tile` (4, 16, 32 or 64) are the extents of its blocks.
+    `threads` (a power of two) and `tile` (a key of `cuda_tile.SQUARES`) are the extents of its blocks.
     """
     if kernel.schedule is None:
         raise ValueError(f"the kernel `{kernel.label}` has no schedule: run the pass `schedule` first")
     if threads < 1 or threads & (threads - 1):
         raise ValueError(f"sums halve the threads of a block: expected a power of two, received {threads}")
-    if tile not in (4, 16, 32, 64):
-        raise ValueError(f"a tile's edge is 4, 16, 32 or 64, received {tile}")
+    if tile not in SQUARES:
+        raise ValueError(f"a tile's edge is one of {', '.join(map(str, SQUARES))}, received {tile}")
     p = Printer(kernel, threads, tile)
     lets = [s for s in kernel.body if isinstance(s, Let)]
     loops = [s for s in kernel.body if isinstance(s, Loop)]
@@ -86,7 +86,7 @@ def _store4(pointer: Any, index: int, *values: Any) -> None:
 
 # What `cuda_intrinsics` compiles, in plain Python.
 PLAIN: dict[str, Any] = {"load4": _load4, "store4": _store4, "aligned": lambda pointer: True, "pointer": lambda x: x,
-                         "quotient": lambda a, b: a // b}
+                         "quotient": lambda a, b: a // b, "choose": lambda flag, a, b: a if flag else b}
 
 
 def load_functions(source: CudaSource, cuda: Any, names: Mapping[str, Any] = PLAIN) -> dict[str, Any]:

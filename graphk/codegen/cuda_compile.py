@@ -11,6 +11,7 @@ import functools
 import hashlib
 import importlib.util
 import json
+import math
 import os
 import re
 from collections.abc import Callable
@@ -53,23 +54,24 @@ def _compile(source: CudaSource, capability: tuple[int, int]) -> dict[str, str]:
     from graphk.codegen.cuda_intrinsics import NAMES
     signature = (*(types.CPointer(types.uint8 if d == "bool" else getattr(types, d)) for d in source.dtypes),
                  *(types.int64 for _ in source.sizes))
-    out = {}
+    out, threads = {}, {x.name: math.prod(x.threads) for x in source.launches}
     for name, function in load_functions(source, cuda, NAMES).items():
         try:
             ptx = str(cuda.compile_ptx(function, signature, cc=capability)[0])
         except errors.NumbaError as e:
             raise RuntimeError(f"the CUDA function `{name}` does not compile for compute capability "
                                f"{capability[0]}.{capability[1]}: {e}\n{source.text}") from e
-        out[name] = _renamed(ptx, name)
+        out[name] = _finished(ptx, name, threads[name])
     return out
 
 
-def _renamed(ptx: str, name: str) -> str:
-    """PTX whose entry has a short name, without the symbol that only Numba's own loader reads."""
+def _finished(ptx: str, name: str, threads: int) -> str:
+    """PTX whose entry has a short name and says how many threads it has, so that these find enough registers; without
+    the symbol that only Numba's own loader reads."""
     entry = re.search(r"\.entry\s+([\w$]+)", ptx)
     assert entry is not None
-    lines = [line for line in ptx.split("\n") if "NumbaEnv" not in line]
-    return "\n".join(lines).replace(entry[1], name)
+    text = "\n".join(line for line in ptx.split("\n") if "NumbaEnv" not in line).replace(entry[1], name)
+    return text.replace("\n)\n{", f"\n)\n.maxntid {threads}, 1, 1\n{{", 1)
 
 
 # ------------------------------------------------------------------ kept on disk
@@ -88,8 +90,8 @@ def kept(key: str, make: Callable[[], dict[str, str]]) -> dict[str, str]:
 
 def key_of(source: CudaSource, capability: tuple[int, int]) -> str:
     """Digest of all that decides what a source becomes."""
-    names = [x.name for x in source.launches]
-    parts = (source.text, source.dtypes, len(source.sizes), names, capability, tools())
+    launches = [(x.name, x.threads) for x in source.launches]
+    parts = (source.text, source.dtypes, len(source.sizes), launches, capability, tools())
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 

@@ -72,4 +72,13 @@ def quotient(typingctx: Any, a: Any, b: Any) -> Any:
     return types.int64(types.int64, types.int64), code
 
 
-NAMES: dict[str, Any] = {"quotient": quotient, "load4": load4, "store4": store4, "aligned": aligned, "pointer": pointer}
+@intrinsic
+def choose(typingctx: Any, flag: Any, a: Any, b: Any) -> Any:
+    """a if flag else b, both being computed: no branch."""
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.select(*args)
+    return a(types.boolean, a, a), code
+
+
+NAMES: dict[str, Any] = {"choose": choose, "quotient": quotient, "pointer": pointer, "load4": load4, "store4": store4,
+                         "aligned": aligned}

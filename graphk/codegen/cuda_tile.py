@@ -17,9 +17,7 @@ from graphk.ir.dims import Dim, dim_max, floordiv, product, symbols
 from graphk.ir.effects import Operand, contracted_loops, contraction_operands
 from graphk.ir.loop import Acc, Let, Loop, Stmt, coefficient
 
-DEPTH = 16                        # contracted places of a step
-# The edge of a square to the rows and columns of a thread.
-SHAPES = {64: (8, 4), 32: (4, 4), 16: (2, 2)}
+ENOUGH = 128                      # squares from which on the larger ones are used: about one for each multiprocessor
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +26,7 @@ class Square:
     edge: int
     rows: int                     # of a thread
     columns: int
-    depth: int
+    depth: int                    # contracted places of a step
 
     @property
     def stride(self) -> int:
@@ -46,10 +44,11 @@ class Square:
         return self.across * (self.edge // self.rows)
 
 
-def square_of(edge: int) -> Square:
-    """The square of an edge."""
-    rows, columns = SHAPES.get(edge, (2, 2))
-    return Square(edge, rows, columns, min(DEPTH, edge))
+# By the edge of the largest: squares for many results, and for few (more blocks, and fewer and longer steps, since each
+# waits for memory once).
+SQUARES = {64: (Square(64, 8, 4, 16), Square(32, 4, 2, 64)), 16: (Square(16, 2, 2, 16),),
+           8: (Square(8, 2, 2, 4), Square(4, 1, 1, 8)), 4: (Square(4, 2, 2, 4),)}
+WIDE = (Square(32, 4, 2, 32),)    # of numbers of eight bytes, as many as shared memory holds
 
 
 class Contraction:
@@ -69,7 +68,8 @@ class Contraction:
         operands = contraction_operands(self.sum)
         assert isinstance(acc, Acc) and operands is not None
         self.acc, (self.left, self.right) = acc, operands
-        self.q = square_of(min(p.edge, 32) if acc.dtype == "float64" else p.edge)      # what shared memory holds
+        self.squares = WIDE if acc.dtype == "float64" and p.edge > 32 else SQUARES[p.edge]
+        self.q = self.squares[0]
         rest = [*self.around, self.sum][0]
         self.epilogue: list[Stmt] = [s for s in body if s is not acc and s is not rest]
         own = {x for d in self.right.indices() for x in symbols(d)}
@@ -78,18 +78,38 @@ class Contraction:
             at -= 1
         self.batch, self.rows = path[:at], path[at:-1]
 
+    def count(self, q: Square) -> list[Dim]:
+        """How many squares there are along rows and columns."""
+        rows = product(x.extent for x in self.rows)
+        return [floordiv(d + (q.edge - 1), q.edge) for d in (rows, self.column.extent)]
+
+    def grid(self, q: Square) -> list[Loop]:
+        down, across = self.count(q)
+        return [*self.batch, Loop("bm", down, ()), Loop("bn", across, ())]
+
     def run(self, lets: Sequence[Let]) -> None:
-        p, q = self.p, self.q
-        squares = [floordiv(d + (q.edge - 1), q.edge)
-                   for d in (product(x.extent for x in self.rows), self.column.extent)]
-        p.header(dim_max(product([*(x.extent for x in self.batch), *squares]), 1), (q.threads,))
+        """The function."""
+        p, most = self.p, self.squares
+        blocks = product(x.extent for x in self.grid(most[-1]))
+        p.header(dim_max(blocks, 1), (most[0].threads,))
         p.add("tx = cuda.threadIdx.x")
-        for name, count in (("left", q.stride * q.depth), ("right", q.stride * q.depth), ("out", q.edge * q.edge)):
-            p.shared_array(name, count, self.acc.dtype)
+        stage, out = max(q.stride * q.depth for q in most), max(q.edge * q.edge for q in most)
+        for name, size in (("left", stage), ("right", stage), ("out", out)):
+            p.shared_array(name, size, self.acc.dtype)
         p.statements(lets)
         p.add(f"rows = {total(self.rows)}")
-        grid = [*self.batch, Loop("bm", squares[0], ()), Loop("bn", squares[1], ())]
-        with p.shared_loop(grid, "cuda.blockIdx.x", "cuda.gridDim.x", "square"):
+        if len(most) == 1:
+            self.all_squares(most[0])
+            return
+        with p.inside(f"if {total(self.grid(most[0]))} >= {ENOUGH}:"):
+            self.all_squares(most[0])
+        with p.inside("else:"):
+            self.all_squares(most[1])
+
+    def all_squares(self, q: Square) -> None:
+        """A loop over squares of results."""
+        p, self.q = self.p, q
+        with p.shared_loop(self.grid(q), "cuda.blockIdx.x", "cuda.gridDim.x", "square"):
             zero = literal(0.0, self.acc.dtype)
             for r in range(q.rows):
                 p.add(" = ".join([*(f"c{r}_{c}" for c in range(q.columns)), zero]))
@@ -111,26 +131,31 @@ class Contraction:
             p.add("cuda.syncthreads()")
 
     def stage(self, name: str, side: Operand, axis: str) -> None:
-        """One operand's part of a step into shared memory, place after place; zeros beyond the ends."""
+        """One operand's part of a step into shared memory, place after place; zeros beyond the ends.
+
+        What lies beyond is read at the end instead: without a branch, all reads of a thread are under way at once.
+        """
         p, q = self.p, self.q
         along_k = _step(side, self.k) == 1
-        with p.inside(f"for at in range(tx, {q.edge * q.depth}, {q.threads}):"):
+        with p.inside(f"for u in range({q.edge * q.depth // q.threads}):"):
+            p.add(f"at = tx + u * {q.threads}")
             p.add(f"e = at {'//' if along_k else '%'} {q.depth if along_k else q.edge}")
             p.add(f"d = at {'%' if along_k else '//'} {q.depth if along_k else q.edge}")
-            p.add(f"{self.k} = k0 + d")
+            size = dim_code(self.sum.extent)
+            p.add(f"{self.k} = min(k0 + d, {size} - 1)")
             if name == "left":
-                p.add(f"row = bm * {q.edge} + e")
-                end = "row < rows"
+                end = "rows"
+                p.add(f"place = bm * {q.edge} + e")
+                p.add("row = min(place, rows - 1)")
+                self.row_axes()
             else:
-                p.add(f"{axis} = bn * {q.edge} + e")
-                end = f"{axis} < {dim_code(self.column.extent)}"
-            p.add(f"staged = {literal(0.0, self.acc.dtype)}")
-            with p.inside(f"if {end} and {self.k} < {dim_code(self.sum.extent)}:"):
-                if name == "left":
-                    self.row_axes()
-                p.statements(side.lets)
-                p.add(f"staged = {p.value(side.expr)}")
-            p.add(f"{name}[d * {q.stride} + e] = staged")
+                end = dim_code(self.column.extent)
+                p.add(f"place = bn * {q.edge} + e")
+                p.add(f"{axis} = min(place, {end} - 1)")
+            p.statements(side.lets)
+            p.add(f"staged = {p.value(side.expr)}")
+            p.add(f"{name}[d * {q.stride} + e] = choose((place < {end}) & (k0 + d < {size}), staged, "
+                  f"{literal(0.0, self.acc.dtype)})")
 
     def row_axes(self) -> None:
         if len(self.rows) == 1:
@@ -169,7 +194,8 @@ class Contraction:
                 for c, name in enumerate(names):
                     p.add(f"out[{place}{f' + {c}' if c else ''}] = {name}")
         p.add("cuda.syncthreads()")
-        with p.inside(f"for at in range(tx, {q.edge * q.edge}, {q.threads}):"):
+        with p.inside(f"for u in range({q.edge * q.edge // q.threads}):"):
+            p.add(f"at = tx + u * {q.threads}")
             p.add(f"row = bm * {q.edge} + at // {q.edge}")
             p.add(f"{self.n} = bn * {q.edge} + at % {q.edge}")
             with p.inside(f"if row < rows and {self.n} < {dim_code(self.column.extent)}:"):
@@ -184,4 +210,4 @@ def _step(side: Operand, axis: str) -> Dim:
     return coefficient(side.load.index, axis) if side.load else 0
 
 
-__all__ = ["Contraction", "square_of"]
+__all__ = ["Contraction", "SQUARES"]

@@ -59,6 +59,10 @@ def full_blocks() -> Iterator[Case]:
     rng = np.random.default_rng(0)
     arrays = [rng.standard_normal([int(d) for d in i.shape]).astype("float32") for i in (a, b, x)]
     yield "tile", Graph((a, b), (ew.tanh(ew.mul(dot(a, b), 0.1)),)), arrays[:2], {}, 128, 16
+    yield "few results", Graph((a, b), (dot(a, b),)), arrays[:2], {}, 128, 64
+    c, d = new_input(f32(91, 5), "c"), new_input(f32(5, 85), "d")
+    many = [rng.standard_normal(s).astype("float32") for s in ((91, 5), (5, 85))]
+    yield "many results", Graph((c, d), (ew.relu(dot(c, d)),)), many, {}, 8, 8
     yield "rows", Graph((x,), (ew.sub(x, reduce.max_(x, axes=1, keepdims=True)),)), arrays[2:], {}, 128, 16
     big = rng.standard_normal(20000).astype("float32")
     y = new_input(f32(20000), "y")

@@ -35,7 +35,7 @@ test: $(STAMP)
 CUDA ?= 13
 test-cuda: $(STAMP)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[dev,cuda$(CUDA)]'
-	$(BIN)/python -m pytest -q tests/codegen/test_cuda*.py $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal tests/codegen/test_cuda*.py $(PYTEST_ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check graphk tests benchmarks examples

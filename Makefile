@@ -35,8 +35,7 @@ test: $(STAMP)
 CUDA ?= 13
 test-cuda: $(STAMP)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[dev,cuda$(CUDA)]'
-	$(BIN)/python -m pytest -q tests/codegen/test_cuda.py $(PYTEST_ARGS)
-	NUMBA_ENABLE_CUDASIM=1 $(BIN)/python -m pytest -q tests/gpu $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal tests/codegen/test_cuda*.py tests/gpu $(PYTEST_ARGS)
 
 # The device suite on this machine's GPU.
 test-gpu: $(STAMP)

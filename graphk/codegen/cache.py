@@ -310,7 +310,8 @@ def clear() -> int:
     """Delete this user's cached files; returns how many. Kernels already loaded stay loaded."""
     place, count = store.directory(), 0
     for name in os.listdir(place) if os.path.isdir(place) else ():
-        if name.endswith((SUFFIX, store.HOST_SUFFIX)) or (name.startswith(".") and name.endswith(".tmp")):
+        ours = (SUFFIX, store.PTX_SUFFIX, store.HOST_SUFFIX)
+        if name.endswith(ours) or (name.startswith(".") and name.endswith(".tmp")):
             with contextlib.suppress(OSError):
                 os.unlink(os.path.join(place, name))
                 count += not name.endswith(store.HOST_SUFFIX)

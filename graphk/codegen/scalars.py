@@ -233,6 +233,25 @@ def gk_philox2x32(lo, hi, key):
 """,
 }
 
+
+
+def _cuda_saturating(dtype: str) -> str:
+    """A device function from floats to integers: what the instruction does beyond the ends differs between types."""
+    info = np.iinfo(dtype)
+    return f"""
+def gk_cast_{dtype}(x):
+    if x != x:
+        return np.{dtype}(0)
+    if x <= {info.min}:
+        return np.{dtype}({f"{info.min + 1} - 1" if info.min else 0})
+    if x >= {info.max}:
+        return np.{dtype}({info.max})
+    return np.{dtype}(x)
+"""
+
+
+CUDA_HELPERS |= {f"gk_cast_{dtype}": _cuda_saturating(dtype) for dtype in (I8, U8, I16, U16, I32, U32, I64)}
+
 TABLE: dict[str, Scalar] = {}
 
 
@@ -295,7 +314,8 @@ _add("philox2x32", 3, _U32, philox2x32, "gk_philox2x32({0}, {1}, {2})", 45)
 _add("u01", 1, _same((U32,), F32), _u01, "(np.float32({0} >> 8) * np.float32(2.0**-24))", 3)
 for _dtype in DTYPES + NARROW:
     _cuda = "({0} != 0)" if _dtype == BOOL else f"np.{_dtype}({{0}})"
-    _add(f"cast:{_dtype}", 1, _cast_rule(_dtype), _cast(_dtype), _cuda, 1)
+    _add(f"cast:{_dtype}", 1, _cast_rule(_dtype), _cast(_dtype), _cuda, 1,
+         f"gk_cast_{_dtype}({{0}})" if f"gk_cast_{_dtype}" in CUDA_HELPERS else "")
 
 
 def lookup(name: str) -> Scalar:

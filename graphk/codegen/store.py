@@ -25,6 +25,7 @@ class RefusedError(Exception):
 
 WARNED: set[str] = set()
 HOST_SUFFIX = ".host"            # a file that says what LLVM calls this machine (``target``)
+PTX_SUFFIX = ".gkptx"            # a kernel for GPUs (``cuda_compile``)
 
 
 def directory() -> str:
@@ -131,6 +132,7 @@ def write(path: str, data: bytes) -> None:
 
 __all__ = [
     "HOST_SUFFIX",
+    "PTX_SUFFIX",
     "WARNED",
     "CacheWarning",
     "RefusedError",

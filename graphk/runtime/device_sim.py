@@ -1,27 +1,24 @@
-"""A device that Numba's CUDA simulator plays: the CUDA kernels, and everything around them, without a GPU.
+"""A device in plain Python: the CUDA kernels on `codegen.cuda_sim`, and everything around them, without a GPU.
 
 In: what a `Device` is asked for.  Out: the same answers, from the host's memory.  What always holds: an address belongs
 to one allocation, beyond whose end no kernel reads or writes; new memory is full of `GUARD`, so that what reads before
 it writes shows; lanes run one after another, in an order that turns round between joins, so that a missing join shows.
-
-The simulator stands in for CUDA only if `NUMBA_ENABLE_CUDASIM=1` is set before numba is first imported.
 """
 from __future__ import annotations
 
-import os
-import warnings
 from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 
-from graphk.codegen.cuda import CudaSource, load_functions
+from graphk.codegen import cuda_sim
+from graphk.codegen.cuda import CudaSource
 from graphk.ir.node import Node
 from graphk.passes.pipeline import Result
 from graphk.runtime.device import LANES, Device, OutOfDeviceMemory, Work
 from graphk.runtime.gpu import GpuExecutable
 from graphk.runtime.mirrors import current
 
-SIM_THREADS, SIM_TILE = 8, 4      # a simulated thread is an operating system's: small blocks are quick ones
+SIM_THREADS, SIM_TILE = 8, 4      # small blocks are quick ones
 GUARD = 0xAB                      # what memory holds before anything is written
 _SPACE = 1 << 40                  # between two allocations' addresses
 
@@ -45,10 +42,10 @@ class SimWork(Work):
         self.groups[-1][self.at].append(what)
 
     def launch(self, function: Any, blocks: int, threads: tuple[int, ...], args: Sequence[int]) -> None:
-        jitted, dtypes = function
-        values = [self.device.view(a, d) for a, d in zip(args, dtypes)]
-        sizes = args[len(dtypes):]
-        self._add(lambda: jitted[blocks, threads](*values, *sizes))
+        source, number = function
+        arrays = [self.device.view(a, d) for a, d in zip(args, source.dtypes)]
+        sizes = args[len(arrays):]
+        self._add(lambda: cuda_sim.launch(source, number, blocks, arrays, sizes))
 
     def upload(self, address: int, staging: np.ndarray) -> None:
         self._add(lambda: self.device.upload(address, staging))
@@ -57,12 +54,10 @@ class SimWork(Work):
         self._add(lambda: self.device.download(staging, address))
 
     def replay(self) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)              # overflow and the like, as silent as on a GPU
-            for i, group in enumerate(self.groups):
-                for lane in group if i % 2 else reversed(group):
-                    for what in lane:
-                        what()
+        for i, group in enumerate(self.groups):
+            for lane in group if i % 2 else reversed(group):
+                for what in lane:
+                    what()
 
 
 class SimDevice(Device):
@@ -71,13 +66,6 @@ class SimDevice(Device):
     def __init__(self, threads: int = SIM_THREADS, tile: int = SIM_TILE, nbytes: int = 1 << 34,
                  name: str = "simulator"):
         super().__init__()
-        if os.environ.get("NUMBA_ENABLE_CUDASIM") != "1":
-            raise RuntimeError("the CUDA simulator is off: set NUMBA_ENABLE_CUDASIM=1 in the environment before numba "
-                               "is imported, e.g. `NUMBA_ENABLE_CUDASIM=1 python ...`")
-        from numba import cuda
-        from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
-        self._cuda: Any = cuda
-        self._wrap: Any = FakeCUDAArray
         self.name, self.threads, self.tile, self.nbytes = name, threads, tile, nbytes
         self.memory: dict[int, np.ndarray] = {}
         self._next = _SPACE
@@ -105,11 +93,11 @@ class SimDevice(Device):
         start = address // _SPACE * _SPACE
         return self.memory[start][address - start:]
 
-    def view(self, address: int, dtype: str) -> Any:
+    def view(self, address: int, dtype: str) -> np.ndarray:
         """What a kernel sees there."""
         found = self._bytes(address)
         size = np.dtype(dtype).itemsize
-        return self._wrap(found[:len(found) // size * size].view(dtype))
+        return found[:len(found) // size * size].view(dtype)
 
     def upload(self, address: int, array: np.ndarray) -> None:
         self.uploads += 1
@@ -120,8 +108,7 @@ class SimDevice(Device):
         array.reshape(-1).view(np.uint8)[...] = self._bytes(address)[:array.nbytes]
 
     def load(self, source: CudaSource) -> list[object]:
-        functions = load_functions(source, self._cuda)
-        return [(self._cuda.jit(functions[x.name]), source.dtypes) for x in source.launches]
+        return [(source, number) for number in range(len(source.launches))]
 
     def record(self, work: Callable[[Work], None]) -> Callable[[], None]:
         recorded = SimWork(self)

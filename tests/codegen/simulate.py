@@ -1,6 +1,6 @@
-"""Programs on the CUDA simulator against the interpreter: what `test_cuda.py` runs in a process of its own.
+"""Programs on the simulated GPU against the interpreter: cases for `test_cuda.py`, and for the command line.
 
-`NUMBA_ENABLE_CUDASIM=1 python -m tests.codegen.simulate GROUP` prints one line per graph: `ok` or `WRONG`, and why.
+`python -m tests.codegen.simulate GROUP` prints one line per graph: `ok` or `WRONG`, and why.
 """
 from __future__ import annotations
 
@@ -27,13 +27,12 @@ Case = tuple[str, Graph, list[Any], Mapping[Node, Any], int, int]
 
 
 def ops() -> Iterator[Case]:
-    """Every op on its first sample that is small."""
+    """Every op on its samples that are small."""
     for op in (op for op in REGISTRY.values() if op.samples and op.name not in NOT_LOWERED):
         for arrays, attrs in op.samples(np.random.default_rng(0)):
             if sum(a.size for a in arrays) <= 100:
                 ins = tuple(new_input(TensorType(a.dtype.name, a.shape)) for a in arrays)
                 yield op.name, Graph(ins, (op(*ins, **attrs),)), arrays, {}, SIM_THREADS, SIM_TILE
-                break
 
 
 def programs() -> Iterator[Case]:
@@ -59,8 +58,15 @@ def full_blocks() -> Iterator[Case]:
     rng = np.random.default_rng(0)
     arrays = [rng.standard_normal([int(d) for d in i.shape]).astype("float32") for i in (a, b, x)]
     yield "tile", Graph((a, b), (ew.tanh(ew.mul(dot(a, b), 0.1)),)), arrays[:2], {}, 128, 16
+    yield "few results", Graph((a, b), (dot(a, b),)), arrays[:2], {}, 128, 64
+    c, d = new_input(f32(91, 5), "c"), new_input(f32(5, 85), "d")
+    many = [rng.standard_normal(s).astype("float32") for s in ((91, 5), (5, 85))]
+    yield "many results", Graph((c, d), (ew.relu(dot(c, d)),)), many, {}, 8, 8
     yield "rows", Graph((x,), (ew.sub(x, reduce.max_(x, axes=1, keepdims=True)),)), arrays[2:], {}, 128, 16
     big = rng.standard_normal(20000).astype("float32")
+    for seed in range(4, 12):
+        graph, some = random_graph(seed)
+        yield graph.name, graph, some, {}, 64, 8
     y = new_input(f32(20000), "y")
     yield "chunks", Graph((y,), (reduce.sum_(y), reduce.max_(y))), [big], {}, 4, 4
     lo, hi = new_input(f32(0, 3), "lo"), new_input(f32(1, 3), "hi")

@@ -1,26 +1,24 @@
-"""The device suite: on a GPU where `GRAPHK_TEST_DEVICE=gpu` (`make test-gpu`), on Numba's simulator where
-`NUMBA_ENABLE_CUDASIM=1` (`make test-cuda`), skipped otherwise."""
+"""The device suite: on a simulated GPU, or on a real one where `GRAPHK_TEST_DEVICE=gpu` (`make test-gpu`)."""
 import os
 
 import pytest
 
-SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
-NAME = os.environ.get("GRAPHK_TEST_DEVICE", "").strip() or ("simulator" if SIMULATED else "")
+NAME = os.environ.get("GRAPHK_TEST_DEVICE", "").strip() or "simulator"
+SIMULATED = NAME == "simulator"
 
 
 @pytest.fixture(scope="session")
 def device():
-    if not NAME:
-        pytest.skip("the device suite needs GRAPHK_TEST_DEVICE=gpu (make test-gpu), or NUMBA_ENABLE_CUDASIM=1")
+    from graphk.frontend import config
     from graphk.runtime.device import device as named
-    return named(NAME if NAME == "simulator" else f"gpu:{int(NAME.removeprefix('gpu').lstrip(':') or 0)}")
+    return named(config._device(NAME, "GRAPHK_TEST_DEVICE"))
 
 
 @pytest.fixture
-def on_device(device, monkeypatch):
+def on_device(device):
     """Models compile for the device."""
     from graphk.frontend import config
     before = config.get("device")
-    config.put("device", "simulator" if NAME == "simulator" else NAME)
+    config.put("device", NAME)
     yield device
     config.put("device", before)

@@ -1,7 +1,7 @@
 """A CUDA driver in Python, for `CudaDevice` on machines without a GPU.
 
 In: the calls that graphk makes, as `cuda.bindings.driver` takes them.  Out: (error, results ...), as it answers.
-Memory is a `SimDevice`'s and kernels run on Numba's simulator.  What is captured runs at replay in an order that
+Memory is a `SimDevice`'s and kernels run in plain Python.  What is captured runs at replay in an order that
 changes each time, and that only streams and events bind: a missing event shows as a wrong result.
 """
 import ctypes
@@ -10,6 +10,7 @@ import random
 
 import numpy as np
 
+from graphk.codegen import cuda_sim
 from graphk.runtime.device_sim import SimDevice
 
 COMPILED = {}                      # "PTX" -> (source, launch), as `compile_source` made it
@@ -216,15 +217,16 @@ class FakeDriver:
         return self._capture(stream, lambda: self.sim.download(self._host(host, nbytes), address))
 
     def cuLaunchKernel(self, function, gx, gy, gz, bx, by, bz, shared, stream, params, extra):
-        jitted, dtypes = self._of(function, "function")
-        places = np.frombuffer((ctypes.c_uint64 * jitted.fn.__code__.co_argcount).from_address(params), np.uint64)
+        source, number = self._of(function, "function")
+        count = len(source.dtypes)
+        places = np.frombuffer((ctypes.c_uint64 * (count + len(source.sizes))).from_address(params), np.uint64)
         values = [int(np.frombuffer((ctypes.c_int64 * 1).from_address(int(p)), np.int64)[0]) for p in places]
-        args = [*(self.sim.view(a, d) for a, d in zip(values, dtypes)), *values[len(dtypes):]]
-        assert (gy, gz, bz, shared, extra) == (1, 1, 1, 0, 0)
+        arrays = [self.sim.view(a, d) for a, d in zip(values, source.dtypes)]
+        assert (gy, gz, by, bz, shared, extra) == (1, 1, 1, 1, 0, 0) and (bx,) == source.launches[number].threads
 
         def run():
             self.launched += 1
-            jitted[gx, (bx, by) if by > 1 else (bx,)](*args)
+            cuda_sim.launch(source, number, gx, arrays, values[count:])
         return self._capture(stream, run)
 
     # graphs

@@ -13,7 +13,7 @@ from graphk.runtime.mirrors import current
 from tests.gpu.conftest import SIMULATED
 from tests.programs import mlp_train, scan_graph, values_for
 
-pytestmark = pytest.mark.skipif(not SIMULATED, reason="the driver is played on Numba's simulator")
+pytestmark = pytest.mark.skipif(not SIMULATED, reason="the driver is played in Python")
 
 
 def made(**options):

@@ -7,9 +7,9 @@ import os
 from graphk.inspection.commands.common import CommandError, model_of
 
 HELP = "write a model as a C library: kernels, header, example; no Python at run time"
-DESCRIPTION = ("Compile a model's prediction ahead of time: a shared library with its weights, a C header, the driver in "
-               "C, the kernels' object files and an example. Linking takes a C compiler; without one, and for another "
-               "architecture, everything but the library is written.")
+DESCRIPTION = ("Compile a model's prediction ahead of time: a shared library with its weights, a C header, the driver "
+               "in C, the kernels' object files and an example. Linking takes a C compiler; without one, and for "
+               "another architecture, everything but the library is written.")
 
 
 def arguments(p: argparse.ArgumentParser) -> None:

@@ -1,5 +1,7 @@
 """Loops whose threads compute rows of their own: when they do, and that the bits stay those of one thread; the oracle
 is the interpreter."""
+import random
+
 import numpy as np
 import pytest
 
@@ -9,11 +11,11 @@ from graphk.ir.interp import run_graph
 from graphk.ir.node import Graph
 from graphk.ir.ops.contract import dot
 from graphk.ir.ops.control import scan
-from graphk.ir.ops.elementwise import add, cast, mul, relu, sigmoid, tanh
+from graphk.ir.ops.elementwise import add, cast, gt, mul, relu, select, sigmoid, tanh
 from graphk.ir.ops.leaves import new_input, new_variable
 from graphk.ir.ops.nn import softmax
-from graphk.ir.ops.reduce import max_, sum_
-from graphk.ir.ops.shape import gather, reshape, slice_axis, transpose
+from graphk.ir.ops.reduce import max_, mean, sum_
+from graphk.ir.ops.shape import concat, gather, reshape, slice_axis, transpose
 from graphk.ir.program import LoopStep
 from graphk.ir.types import TensorType
 from graphk.passes.autodiff import gradients
@@ -170,3 +172,49 @@ def test_large_matrices_are_read_by_one_thread_each(executors, monkeypatch):
     monkeypatch.setattr("graphk.runtime.bind.MANY_BYTES", 4 * 5 * 10 - 1)
     exe = Executable(run_passes(recurrence()), {}, executor=executors[1])
     assert split(exe, t=3, n=32) == 0
+
+
+def random_body(rng, units, features):
+    """A cell of two carries; now and then with an operation in which rows meet."""
+    h, pair, x, w, u = inp(n, units), inp(n, 2, units), inp(n, features), inp(features, 2 * units), inp(units, 2 * units)
+    both = add(dot(x, w), dot(h, u))
+    pool = [h, slice_axis(both, 1, 0, units), slice_axis(both, 1, units, units)]
+
+    def two():
+        return concat(rng.choice(pool), rng.choice(pool), axis=1)
+    makers = (lambda a: mul(sigmoid(a), rng.choice(pool)), lambda a: softmax(a, axis=1),
+              lambda a: add(a, sum_(rng.choice(pool), axes=(1,), keepdims=True)),
+              lambda a: dot(a, slice_axis(u, 1, 0, units)), lambda a: slice_axis(a, 1, units - 1, units, -1),
+              lambda a: select(gt(max_(x, axes=(1,), keepdims=True), 0.3), a, rng.choice(pool)),
+              lambda a: slice_axis(two(), 1, 1, units), lambda a: add(a, sum_(pair, axes=(1,))),
+              lambda a: sum_(reshape(two(), shape=(n, 2, units)), axes=(1,)),
+              lambda a: sum_(mul(transpose(pair, (0, 2, 1)), reshape(a, shape=(n, units, 1))), axes=(2,)),
+              lambda a: mul(a, mean(rng.choice(pool), axes=(0,), keepdims=True)))
+    for _ in range(rng.randint(2, 6)):
+        pool.append(mul(rng.choice(makers)(rng.choice(pool)), 0.7))
+    new = tanh(add(pool[-1], pool[-2]))
+    halves = mul(add(pair, reshape(new, shape=(n, 1, units))), 0.5)
+    return Graph((h, pair, x, w, u), (new, halves, *[rng.choice(pool), mul(new, new), both][:rng.randint(1, 3)]))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_recurrences(seed, executors, monkeypatch):
+    monkeypatch.setattr("graphk.runtime.bind.FEW_ROWS", 1)
+    rng = random.Random(seed)
+    units, features = rng.choice([3, 4, 8, 17]), rng.choice([1, 3, 5])
+    x, h0, pair, w, u = (inp(t, n, features), inp(n, units), inp(n, 2, units), inp(features, 2 * units),
+                         inp(units, 2 * units))
+    outs = scan(random_body(rng, units, features), [h0, pair], [x], [w, u], reverse=rng.random() < 0.5)
+    loss = add(sum_(outs[0]), sum_(outs[2]))
+    graph = Graph((x, h0, pair, w, u), (loss, *outs, *gradients(loss, [x, w, u])))
+    result = run_passes(graph)
+    made = [Executable(result, {}, executor=e) for e in executors[:3]]
+    for rows, steps in ((5, 3), (rng.randint(1, 40), rng.randint(0, 4))):
+        data = np.random.default_rng(seed)
+        arrays = [(data.standard_normal(s) * 0.5).astype(F) for s in (
+            (steps, rows, features), (rows, units), (rows, 2, units), (features, 2 * units), (units, 2 * units))]
+        got = [exe(arrays) for exe in made]
+        for a, b in zip(got[0], run_graph(graph, arrays)):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-4 * max(1, np.abs(b).max(initial=0)))
+        for other in got[1:]:
+            assert [a.tobytes() for a in other] == [a.tobytes() for a in got[0]]

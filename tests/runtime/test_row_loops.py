@@ -176,7 +176,8 @@ def test_large_matrices_are_read_by_one_thread_each(executors, monkeypatch):
 
 def random_body(rng, units, features):
     """A cell of two carries; now and then with an operation in which rows meet."""
-    h, pair, x, w, u = inp(n, units), inp(n, 2, units), inp(n, features), inp(features, 2 * units), inp(units, 2 * units)
+    h, pair, x = inp(n, units), inp(n, 2, units), inp(n, features)
+    w, u = inp(features, 2 * units), inp(units, 2 * units)
     both = add(dot(x, w), dot(h, u))
     pool = [h, slice_axis(both, 1, 0, units), slice_axis(both, 1, units, units)]
 

@@ -27,7 +27,6 @@ from graphk.passes.autodiff import gradients
 from graphk.passes.pipeline import run_passes
 from graphk.runtime import native_loop as loop
 from graphk.runtime.compile import Executable, compile_graph
-from graphk.runtime.executor import Executor
 from tests.graphs import random_graph
 
 F, F_ = "float32", np.float32
@@ -132,14 +131,6 @@ def test_every_vector_width_gives_right_results(lanes):
     close(exe(arrays), want)
     for v, value in updates.items():
         np.testing.assert_allclose(mine[v], value, rtol=1e-4, atol=1e-5)
-
-
-@pytest.fixture(scope="module")
-def executors():
-    made = [Executor(threads=k) for k in (1, 2, 3, 4)]
-    yield made
-    for e in made:
-        e.close()
 
 
 def test_the_bits_do_not_depend_on_the_number_of_threads(executors, monkeypatch):

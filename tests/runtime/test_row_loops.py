@@ -22,7 +22,7 @@ from graphk.passes.autodiff import gradients
 from graphk.passes.pipeline import run_passes
 from graphk.runtime.bind import Binder
 from graphk.runtime.compile import Executable
-from graphk.runtime.executor import Executor, Parts
+from graphk.runtime.executor import Parts
 
 n, t = sym("n"), sym("t")
 F = "float32"
@@ -30,14 +30,6 @@ F = "float32"
 
 def inp(*shape, dtype=F):
     return new_input(TensorType(dtype, shape), "x")
-
-
-@pytest.fixture(scope="module")
-def executors():
-    made = [Executor(threads=k) for k in (1, 2, 3, 4)]
-    yield made
-    for e in made:
-        e.close()
 
 
 @pytest.fixture(autouse=True)

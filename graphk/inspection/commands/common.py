@@ -6,8 +6,9 @@ not run; a script runs as `python script.py` would, with `keras` meaning graphk,
 from __future__ import annotations
 
 import argparse
+import contextlib
 import warnings
-from typing import TYPE_CHECKING, Any, Sequence
+from typing import TYPE_CHECKING, Any, Iterator, Sequence
 
 if TYPE_CHECKING:
     from graphk.inspection.subjects import Subject
@@ -131,19 +132,27 @@ class Collector:
         self.found.append(Subject(executable.program.name, PHASES[self._phase], executable))
 
 
-def _of_script(args: argparse.Namespace) -> list[Subject]:
+@contextlib.contextmanager
+def observed(observer: Any) -> Iterator[None]:
+    """Have an observer see what is compiled meanwhile."""
     from graphk.runtime.compile import OBSERVERS
-    collector = Collector()
-    OBSERVERS.append(collector)
+    OBSERVERS.append(observer)
     try:
-        run_it(args)
+        yield
+    finally:
+        OBSERVERS.remove(observer)
+
+
+def _of_script(args: argparse.Namespace) -> list[Subject]:
+    collector = Collector()
+    try:
+        with observed(collector):
+            run_it(args)
     except SystemExit as e:
         if e.code not in (None, 0):
             raise
-    finally:
-        OBSERVERS.remove(collector)
     return collector.found
 
 
-__all__ = ["CommandError", "Collector", "PHASES", "is_script", "model_of", "run_it", "sizes", "split",
+__all__ = ["CommandError", "Collector", "PHASES", "is_script", "model_of", "observed", "run_it", "sizes", "split",
            "subject_arguments", "subjects"]

@@ -5,7 +5,7 @@ import argparse
 import os
 import sys
 
-from graphk.inspection.commands.common import CommandError, is_script, run_it, subject_arguments, subjects
+from graphk.inspection.commands.common import CommandError, is_script, observed, run_it, subject_arguments, subjects
 
 HELP = "write every stage of every graph of a model file or a script"
 DESCRIPTION = ("Write every stage of every graph that a model file holds, or that a script (run with `import keras` "
@@ -42,12 +42,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _script(args: argparse.Namespace, recorder: object) -> int:
     """Each graph is written as soon as it is compiled: a script that fails leaves what came before."""
-    from graphk.runtime.compile import OBSERVERS
-    OBSERVERS.append(recorder)                                    # type: ignore[arg-type]
     try:
-        run_it(args)
+        with observed(recorder):
+            run_it(args)
     finally:
-        OBSERVERS.remove(recorder)                                # type: ignore[arg-type]
         print(_said(getattr(recorder, "rows", []), args.out), file=sys.stderr)
     return 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from graphk.inspection.commands.common import is_script, run_it, sizes, subject_arguments, subjects
+from graphk.inspection.commands.common import is_script, observed, run_it, sizes, subject_arguments, subjects
 
 HELP = "say what memory the graphs of a model file or a script need"
 DESCRIPTION = ("For each graph of a model file, at --batch, or of a script, at the sizes of its calls that need most: "
@@ -29,11 +29,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _script(args: argparse.Namespace, usage: object) -> int:
-    from graphk.runtime.compile import OBSERVERS
-    OBSERVERS.append(usage)                                       # type: ignore[arg-type]
     try:
-        run_it(args)
+        with observed(usage):
+            run_it(args)
     finally:
-        OBSERVERS.remove(usage)                                   # type: ignore[arg-type]
         print(usage.text(args.slots), file=sys.stderr)            # type: ignore[attr-defined]
     return 0

@@ -11,7 +11,7 @@ import importlib
 import sys
 from typing import Any, Sequence
 
-COMMANDS = ("run", "dump", "memory", "check", "convert", "doctor")
+COMMANDS = ("run", "dump", "diff", "memory", "why", "check", "convert", "doctor")
 
 
 def command(name: str) -> Any:

@@ -16,13 +16,14 @@ from graphk.inspection.subjects import OTHER_SIZE
 from graphk.ir import verify
 from graphk.ir.dims import compile_dims, symbols
 from graphk.ir.interp import run_full
-from graphk.ir.node import Graph, Node, origin_of
+from graphk.ir.node import Graph, origin_of
+from graphk.ir.program import Program, flat_steps
 from graphk.ir.types import TensorType
-from graphk.passes.pipeline import IR, PASSES, Pass, State, check
+from graphk.passes.pipeline import IR, PASSES, Pass, Result, State, check
 
 NAMES = tuple(p.name for p in PASSES)
 LOWERING = ("lower", "schedule", "memory")            # from a graph to a planned program
-NEEDS = {"lower": "fuse", "schedule": "lower", "memory": "schedule", "fuse": "decompose"}
+NEEDS = {"schedule": "lower", "memory": "schedule"}
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ def chosen(names: Sequence[str] | None) -> list[Pass]:
     return [PASSES[i] for i in at]
 
 
-def optimize(graph: Graph, names: Sequence[str] | None = None, phase: int = 0) -> Optimized:
-    """`graph` after the passes `names` (all by default), in one learning phase (1 train, 0 test).
+def optimize(graph: IR, names: Sequence[str] | None = None, phase: int = 0) -> Optimized:
+    """A graph, or a program, after the passes `names` (all by default), in one learning phase (1 train, 0 test).
 
     ValueError for an unknown pass, one out of order, or one that needs what an earlier pass ensures.
 
@@ -62,7 +63,7 @@ def optimize(graph: Graph, names: Sequence[str] | None = None, phase: int = 0) -
     True
     """
     passes, state, ir, times = chosen(names), State(phase), graph, []
-    verify.verify_graph(graph, "the text")
+    check(ir, "the text", ())
     ensured: tuple[verify.Rule, ...] = ()
     for p in passes:
         _ready(p.name, ir)
@@ -78,9 +79,10 @@ def optimize(graph: Graph, names: Sequence[str] | None = None, phase: int = 0) -
 def _ready(name: str, ir: IR) -> None:
     """ValueError where `ir` is not what a pass takes."""
     want = "a program" if name in ("schedule", "memory") else "a graph"
-    if isinstance(ir, Graph) == (want == "a program"):
-        raise ValueError(f"the pass `{name}` takes {want}, and this is {'a graph' if want != 'a graph' else 'a program'}"
-                         f": run `{NEEDS.get(name, 'specialize')}` before it")
+    if isinstance(ir, Graph) and want == "a program":
+        raise ValueError(f"the pass `{name}` takes a program, and this is a graph: run `{NEEDS[name]}` before it")
+    if not isinstance(ir, Graph) and want == "a graph":
+        raise ValueError(f"the pass `{name}` takes a graph, and this is a program, which no pass turns back")
     if not isinstance(ir, Graph):
         return
     fused = any(n.op.name == "fusion" for n in ir.nodes())
@@ -117,7 +119,8 @@ def compare(graph: Graph, after: IR, phase: int = 0, sizes: Mapping[str, int] | 
 
     sizes: values of the symbolic dims (16 unless given); ValueError for a size that the graph does not have.
     """
-    from graphk.runtime.compile import compile_graph
+    from graphk.inspection.timing import aligned_copy
+    from graphk.runtime.compile import Executable
     names = {s for n in graph.inputs for d in n.shape for s in symbols(d)}
     if extra := set(sizes or {}) - names:
         raise ValueError(f"the graph has no size {sorted(extra)[0]!r}; it has {', '.join(sorted(names)) or 'none'}")
@@ -126,30 +129,30 @@ def compare(graph: Graph, after: IR, phase: int = 0, sizes: Mapping[str, int] | 
     inputs = [_random(n.t, env, rng) for n in graph.inputs]
     variables = {v: _random(v.t, env, rng) for v in graph.variables()}
     wanted, updated = run_full(graph, inputs, {v: a.copy() for v, a in variables.items()}, phase)
-    source = after if isinstance(after, Graph) and not any(n.op.name == "fusion" for n in after.nodes()) else graph
-    arrays = {v: _aligned(variables[_like(v, variables)]) for v in source.variables()}
-    got = compile_graph(source, arrays, phase)(inputs)
+    program = _finished(after, phase)
+    arrays = {v: aligned_copy(a) for v, a in variables.items()}
+    got = Executable(Result(program), arrays)(inputs)
     rows = [_row(f"output {i}", o.t, a, b) for i, (o, a, b) in enumerate(zip(graph.outputs, wanted, got))]
-    by_name = {v.attr("name"): a for v, a in arrays.items()}
-    rows += [_row(str(v.attr("name")), v.t, a, by_name[v.attr("name")]) for v, a in updated.items()
-             if v.attr("name") in by_name]
+    rows += [_row(str(v.attr("name")), v.t, a, arrays[v]) for v, a in updated.items()]
     return Comparison(env, tuple(rows))
 
 
-def _like(v: Node, table: Mapping[Node, np.ndarray]) -> Node:
-    """The variable of the graph as given that `v` of a later graph is."""
-    return v if v in table else next(x for x in table if x.attr("name") == v.attr("name"))
-
-
-def _aligned(a: np.ndarray) -> np.ndarray:
-    from graphk.inspection.timing import aligned_copy
-    return aligned_copy(a)
+def _finished(ir: IR, phase: int) -> Program:
+    """What the passes make of `ir` that it has not been through yet."""
+    if isinstance(ir, Graph):
+        fused = any(n.op.name == "fusion" for n in ir.nodes())
+        ir = optimize(ir, LOWERING if fused else None, phase).ir
+    elif not ir.planned:
+        scheduled = all(s.kernel.schedule is not None for s in flat_steps(ir.steps))
+        ir = optimize(ir, ["memory"] if scheduled else ["schedule", "memory"], phase).ir
+    assert isinstance(ir, Program)
+    return ir
 
 
 def _random(t: TensorType, env: Mapping[str, int], rng: np.random.RandomState) -> np.ndarray:
     """Numbers in [-1, 1), or zeros of a type that may choose rows."""
     shape = tuple(compile_dims(t.shape)(env))
-    return (rng.rand(*shape) * 2 - 1).astype(t.dtype) if t.is_float else np.zeros(shape, t.dtype)
+    return np.asarray(rng.rand(*shape) * 2 - 1, t.dtype) if t.is_float else np.zeros(shape, t.dtype)
 
 
 def _row(name: str, t: TensorType, want: np.ndarray, got: np.ndarray) -> tuple[str, str, float, float]:

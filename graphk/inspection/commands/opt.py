@@ -7,7 +7,7 @@ import sys
 from graphk.inspection.commands.common import CommandError
 
 HELP = "run passes on the text of a graph and print the result"
-DESCRIPTION = ("Read the text of a graph (as `graphk dump` writes it; `-`: standard input), run all passes or those "
+DESCRIPTION = ("Read the text of a graph or program (as `graphk dump` writes it; `-`: standard input), run all passes or those "
                "named, and print what they made: text that parses back.")
 
 
@@ -25,17 +25,20 @@ def arguments(p: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the text or the comparison."""
     from graphk.inspection.optimizing import compare, optimize
-    from graphk.ir.text import parse_graph, print_graph
     from graphk.ir.node import Graph
+    from graphk.ir.text import parse_graph, parse_program, print_graph
     from graphk.ir.verify import VerifyError
     phase = int(args.phase == "train")
     names = [n for n in args.passes.split(",") if n] if args.passes is not None else None
     try:
-        graph = parse_graph(_text(args.file))
+        text = _text(args.file)
+        graph = parse_program(text) if text.lstrip().startswith("program ") else parse_graph(text)
         made = optimize(graph, names, phase)
         if args.time:
             print(made.times(), file=sys.stderr)
         if args.run:
+            if not isinstance(graph, Graph):
+                raise ValueError("--run compares with the interpreter, which runs graphs: received a program")
             print(compare(graph, made.ir, phase, _sizes(args.dim)))
         else:
             print(print_graph(made.ir) if isinstance(made.ir, Graph) else f"{made.ir}\n", end="")

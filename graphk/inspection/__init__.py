@@ -37,7 +37,7 @@ def dump(model_or_function: Any, directory: str | os.PathLike[str], formats: Seq
          after: str | None = None, kernels: bool = True, batch: int = 32) -> str:
     """Write every stage into `directory`, a folder per compiled graph, and `index.html`; returns the directory.
 
-    formats: which of text, dot, json, html; after: only what this pass made; kernels: LLVM IR and assembly, too (each
+    formats: which of text, dot, json, html, svg; after: only what this pass made; kernels: LLVM IR and assembly, too (each
     kernel is compiled once more for them).
     """
     from graphk.inspection.dumping import dump as write

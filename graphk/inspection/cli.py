@@ -11,7 +11,7 @@ import importlib
 import sys
 from typing import Any, Sequence
 
-COMMANDS = ("run", "dump", "memory", "export", "check", "convert", "doctor")
+COMMANDS = ("run", "dump", "opt", "diff", "kernel", "memory", "why", "export", "check", "convert", "doctor")
 
 
 def command(name: str) -> Any:

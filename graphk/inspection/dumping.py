@@ -18,19 +18,20 @@ from typing import Any, Callable, Sequence
 from graphk.inspection import arena, forms
 from graphk.inspection.facts import PassTable, pass_rows, step_rows
 from graphk.inspection.listing import block_listing, distinct_kernels
-from graphk.inspection.page import Page, write_whole
+from graphk.inspection.page import Page, graph_text, write_whole
 from graphk.inspection.subjects import PHASES, Subject, dims_for, subjects_of, without_folders
 from graphk.ir.node import Graph
 from graphk.ir.text import print_graph
 from graphk.passes.pipeline import PASSES, Record
 
-FORMATS = ("text", "dot", "json", "html")
+FORMATS = ("text", "dot", "json", "html", "svg")
+USUAL = FORMATS[:-1]                  # a page has the drawings already
 
 
 @dataclass(frozen=True)
 class Options:
     """What is written.  `after`: only the result of this pass; `kernels`: LLVM IR and assembly, too."""
-    formats: tuple[str, ...] = FORMATS
+    formats: tuple[str, ...] = USUAL
     after: str | None = None
     kernels: bool = True
     batch: int = 32
@@ -42,6 +43,22 @@ class Options:
         names = ["captured", *(p.name for p in PASSES)]
         if self.after is not None and self.after not in names:
             raise ValueError(f"there is no pass {self.after!r}; expected one of {', '.join(names)}")
+
+
+ENDINGS = {"text": "gk"}
+
+
+def stage_text(name: str, ir: Any, form: str) -> str:
+    """The result of one pass in one of `FORMATS`; `text` parses back."""
+    if form == "dot":
+        return forms.dot(ir)
+    if form == "json":
+        return json.dumps(forms.as_json(ir), ensure_ascii=False, indent=1) + "\n"
+    text = print_graph(ir) if isinstance(ir, Graph) else without_folders(str(ir)) + "\n"
+    if form == "text":
+        return text
+    from graphk.inspection import drawing                         # networkx, which only drawings need
+    return drawing.svg(ir) if form == "svg" else drawing.html(f"{ir.name} after {name}", ir, graph_text(ir))
 
 
 @dataclass
@@ -64,12 +81,9 @@ class Folder:
         self.count += 1
         if self.options.after not in (None, name):
             return
-        if "text" in self.options.formats:
-            self.write(f"{stem}.gk", print_graph(ir) if isinstance(ir, Graph) else without_folders(str(ir)) + "\n")
-        if "dot" in self.options.formats:
-            self.write(f"{stem}.dot", forms.dot(ir))
-        if "json" in self.options.formats:
-            self.write(f"{stem}.json", json.dumps(forms.as_json(ir), ensure_ascii=False, indent=1) + "\n")
+        for form in self.options.formats:
+            if form != "html" or self.options.after is not None:           # a page of all stages comes at the end
+                self.write(f"{stem}.{ENDINGS.get(form, form)}", stage_text(name, ir, form))
 
     def finish(self, subject: Subject) -> None:
         """What is known only when the whole graph is compiled."""
@@ -190,7 +204,7 @@ def index_page(rows: Sequence[tuple[str, str, str, list[str]]]) -> str:
             "<th>result</th><th></th><th></th></tr>\n" + "\n".join(out) + "</table></body></html>\n")
 
 
-def dump(model_or_function: Any, directory: str | os.PathLike[str], formats: Sequence[str] = FORMATS,
+def dump(model_or_function: Any, directory: str | os.PathLike[str], formats: Sequence[str] = USUAL,
          after: str | None = None, kernels: bool = True, batch: int = 32) -> str:
     """Write every stage of a model or function into `directory`; returns it."""
     recorder = Recorder(directory, Options(tuple(formats), after, kernels, batch))
@@ -219,4 +233,4 @@ def recorder_from_environment() -> Callable[[Graph, int], Compilation]:
     return _installed[directory]
 
 
-__all__ = ["FORMATS", "Compilation", "Options", "Recorder", "dump", "recorder_from_environment"]
+__all__ = ["FORMATS", "USUAL", "stage_text", "Compilation", "Options", "Recorder", "dump", "recorder_from_environment"]

@@ -123,8 +123,8 @@ def record_named(subject: Subject, name: str) -> Any:
     return next((r for r in subject.records if r.name == name), None)
 
 
-def kernels_of_fusions(subject: Subject) -> dict[Node, Kernel]:
-    """The scheduled kernel of each fusion node of the fused graph, those in loop bodies too.
+def steps_of_fusions(subject: Subject) -> dict[Node, int]:
+    """The number of the step (those inside loops counted) of each fusion node of the fused graph, in loop bodies too.
 
     Lowering emits the kernels in the order of the nodes, and scheduling keeps the steps; where an added pass broke
     either, nothing is claimed.
@@ -136,16 +136,23 @@ def kernels_of_fusions(subject: Subject) -> dict[Node, Kernel]:
     final = list(_labels(scheduled.after.steps))
     if [s.kernel.label for s in names] != [s.kernel.label for s in final]:
         return {}
-    out: dict[Node, Kernel] = {}
+    out: dict[Node, int] = {}
     at = 0
     for node in _fusions(fused.after):
         label = group_label(node.attr("body"))
         found = next((i for i in range(at, len(names)) if names[i].kernel.label == label), None)
         if found is None:
             return out
-        out[node] = final[found].kernel
+        out[node] = found
         at = found + 1
     return out
+
+
+def kernels_of_fusions(subject: Subject) -> dict[Node, Kernel]:
+    """The scheduled kernel of each fusion node of the fused graph, those in loop bodies too."""
+    places = steps_of_fusions(subject)
+    final = flat_steps(record_named(subject, "schedule").after.steps) if places else []
+    return {node: final[i].kernel for node, i in places.items()}
 
 
 def _labels(steps: tuple[AnyStep, ...]) -> Iterator[Step]:
@@ -241,4 +248,5 @@ def graph_records(subject: Subject) -> list[tuple[Graph, Graph]]:
 
 
 __all__ = ["PassRow", "PassTable", "StepRow", "graph_records", "human", "kernel_of_nodes", "kernels_of_fusions",
-           "members_of_fusions", "pass_rows", "successors", "record_named", "same", "size_of", "step_rows", "twins"]
+           "members_of_fusions", "pass_rows", "successors", "record_named", "same", "size_of", "step_rows", "steps_of_fusions",
+           "twins"]

@@ -218,6 +218,30 @@ class exactly:
         _scope.pop()
 
 
+# ------------------------------------------------------------------ what became of a node
+Replacement = tuple[Node, Node, str]         # (old, new, rule); no rule: the same on other inputs
+_watchers: list[list[Replacement]] = []
+
+
+def replaced(old: Node, new: Node, rule: str) -> Node:
+    """`new`, which stands for `old` from here on; who watches is told."""
+    if _watchers and new is not old:
+        for seen in _watchers:
+            seen.append((old, new, rule))
+    return new
+
+
+@contextlib.contextmanager
+def replacements() -> Iterator[list[Replacement]]:
+    """The list of what passes replace meanwhile: nothing is kept while nobody watches."""
+    seen: list[Replacement] = []
+    _watchers.append(seen)
+    try:
+        yield seen
+    finally:
+        _watchers[:] = [w for w in _watchers if w is not seen]
+
+
 # ------------------------------------------------------------------ graphs
 @dataclass(frozen=True)
 class Graph:
@@ -293,16 +317,16 @@ def replace_inputs(node: Node, inputs: tuple[Node, ...]) -> Node:
     if inputs == node.inputs:
         return node
     with origin(like=node):
-        return make(node.op, inputs, node.attrs, node.type if not node.inputs else None)
+        return replaced(node, make(node.op, inputs, node.attrs, node.type if not node.inputs else None), "")
 
 
-def rewrite(roots: Iterable[Node], fn: Callable[[Node], Node | None]) -> dict[Node, Node]:
-    """Bottom-up rewriting: `fn` sees each node on rewritten inputs and may return a replacement."""
+def rewrite(roots: Iterable[Node], fn: Callable[[Node], Node | None], rule: str = "") -> dict[Node, Node]:
+    """Bottom-up rewriting: `fn` sees each node on rewritten inputs and may return a replacement, by this rule."""
     new: dict[Node, Node] = {}
     for node in topological(roots):
         here = replace_inputs(node, tuple(new[i] for i in node.inputs))
         out = fn(here)
-        new[node] = here if out is None else out
+        new[node] = here if out is None else replaced(here, out, rule)
     return new
 
 

@@ -5,7 +5,7 @@ reductions, which fuse like any other.  Ensures `no_composites`.
 """
 from __future__ import annotations
 
-from graphk.ir.node import Graph, Node, make, origin, rewrite
+from graphk.ir.node import Graph, Node, make, origin, replaced, rewrite
 from graphk.ir.ops.elementwise import cast, eq, is_nan, logical_or, select
 from graphk.ir.ops.reduce import max_, min_
 from graphk.ir.ops.shape import dim_value, iota, reshape
@@ -17,7 +17,7 @@ def decompose(graph: Graph) -> Graph:
         if node.op.expand is not None:
             with origin(like=node, rule=""):
                 inner = node.op.expand(*node.inputs, **dict(node.attrs))
-                return rewrite([inner], fn)[inner]
+                return rewrite([inner], fn, "decompose")[inner]
         if node.op.kind == "reduction" and node.attr("keepdims"):
             return _kept(node)
         if node.op.name in ("argmax", "argmin"):
@@ -25,7 +25,7 @@ def decompose(graph: Graph) -> Graph:
         if node.op.name == "scan":
             return with_body(node, decompose(node.attr("body")))
         return None
-    table = rewrite(graph.roots(), fn)
+    table = rewrite(graph.roots(), fn, "decompose")
     return graph.map(lambda n: table[n])
 
 
@@ -55,7 +55,7 @@ def with_body(node: Node, body: Graph) -> Node:
         return node
     attrs = tuple((k, body if k == "body" else v) for k, v in node.attrs)
     with origin(like=node):
-        return make(node.op, node.inputs, attrs)
+        return replaced(node, make(node.op, node.inputs, attrs), "")
 
 
 __all__ = ["decompose", "with_body"]

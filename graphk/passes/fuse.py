@@ -12,8 +12,9 @@ contractions only, so that a contraction's epilogue is not taken from it), or st
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Sequence
 
-from graphk.ir.node import Graph, Node, make, origin, origin_of, users
+from graphk.ir.node import Graph, Node, make, origin, origin_of, replace_inputs, replaced, users
 from graphk.ir.ops.control import fusion_op, item
 from graphk.ir.ops.leaves import new_input
 from graphk.ir.types import TensorType
@@ -25,11 +26,23 @@ LONGEST = 128                    # nodes of a kernel: of more, compiling takes l
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Why a producer was not fused with a consumer (or, `fused` true, that it was)."""
-    producer: str
-    consumer: str
+    """Why a node was not fused with the group of a consumer (or, `fused` true, that it was).
+
+    members: the nodes of that group (or groups), those that join later too.
+    """
+    node: Node
+    other: Node
     reason: str
     fused: bool = False
+    members: Sequence[Node] = field(default=(), compare=False, repr=False)
+
+    @property
+    def producer(self) -> str:
+        return describe(self.node)
+
+    @property
+    def consumer(self) -> str:
+        return describe(self.other)
 
     def __str__(self) -> str:
         verb = "fused" if self.fused else "apart"
@@ -108,7 +121,7 @@ class Fuser:
         group.domain = domain
         group.nodes.append(node)
         self.home[node] = group
-        self.notes.append(Note(describe(node), describe(consumers[0]), f"one {domain.kind} kernel", True))
+        self.notes.append(Note(node, consumers[0], f"one {domain.kind} kernel", True, group.nodes))
         return True
 
     def _repeat(self, node: Node, groups: list[Group], outside: bool) -> bool:
@@ -124,7 +137,7 @@ class Fuser:
         for g, domain in placed:
             g.domain = domain
             g.nodes.append(node)
-            self.notes.append(Note(describe(node), describe(g.nodes[0]), f"one {domain.kind} kernel", True))
+            self.notes.append(Note(node, g.nodes[0], f"one {domain.kind} kernel", True, g.nodes))
         self.repeated.add(node)
         return True
 
@@ -156,8 +169,8 @@ class Fuser:
                 seen.add(i)
         return ""
 
-    def _refuse(self, node: Node, group: Group, why: str) -> bool:
-        self.notes.append(Note(describe(node), describe(group.nodes[0]), why))
+    def _refuse(self, node: Node, group: Group, why: str, others: Sequence[Node] = ()) -> bool:
+        self.notes.append(Note(node, group.nodes[0], why, members=others or group.nodes))
         return False
 
     def _try_unite(self, node: Node, groups: list[Group]) -> bool:
@@ -167,7 +180,7 @@ class Fuser:
         nodes = sorted({n for g in groups for n in g.nodes} | {node}, key=self.index.__getitem__)
         first = max(groups, key=lambda g: (g.domain.kind != "map", len(g.domain.order)))
         if len(nodes) > LONGEST:
-            return self._refuse(node, first, f"its readers have more than {LONGEST} operations")
+            return self._refuse(node, first, f"its readers have more than {LONGEST} operations", nodes)
         domain = first.domain.copy()
         placed = [n for g in groups if g is not first
                   for n in sorted(g.nodes, key=self.index.__getitem__, reverse=True)]
@@ -175,15 +188,15 @@ class Fuser:
             consumers = [u for u in self.uses[n] if u in domain.maps]
             why = domain.place(n, consumers) if consumers else domain.seed(n)
             if why:
-                return self._refuse(node, first, f"its readers do not share a loop nest: {why}")
+                return self._refuse(node, first, f"its readers do not share a loop nest: {why}", nodes)
         if why := self._unstorable(domain, placed):
-            return self._refuse(node, first, why)
+            return self._refuse(node, first, why, nodes)
         if self._cyclic(nodes):
-            return self._refuse(node, first, "its readers depend on each other through another kernel")
+            return self._refuse(node, first, "its readers depend on each other through another kernel", nodes)
         group = Group(domain, [*first.nodes, *placed, node])
         for n in group.nodes:
             self.home[n] = group
-        self.notes.append(Note(describe(node), describe(first.nodes[0]), "readers united", True))
+        self.notes.append(Note(node, first.nodes[0], "readers united", True, group.nodes))
         return True
 
     def _unstorable(self, domain: Domain, nodes: list[Node]) -> str:
@@ -222,7 +235,6 @@ class Fuser:
             if isinstance(unit, Group):
                 self._build_group(unit, new)
             else:
-                from graphk.ir.node import replace_inputs
                 new[unit] = self._body(replace_inputs(unit, tuple(new[i] for i in unit.inputs)))
         return self.graph.map(lambda n: new[n])
 
@@ -284,8 +296,8 @@ class Fuser:
         for n in self._with_generated(nodes, stored):
             if n not in inner:
                 with origin(like=n):
-                    inner[n] = make(n.op, tuple(inner[i] for i in n.inputs), n.attrs,
-                                    n.type if n.op.kind == "leaf" else None)
+                    inner[n] = replaced(n, make(n.op, tuple(inner[i] for i in n.inputs), n.attrs,
+                                                n.type if n.op.kind == "leaf" else None), "")
         outs = [n for n in nodes if n not in self.repeated and (
             n in self.roots or any(u not in inside and u not in self.generated for u in self.uses[n]))]
         body = Graph(tuple(stand_in.values()), tuple(inner[o] for o in outs), name="body")

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Callable, Iterable
 
-from graphk.ir.node import Graph, Node, origin, replace_inputs, topological
+from graphk.ir.node import Graph, Node, origin, replace_inputs, replaced, topological
 from graphk.ir.opdef import const_value
 from graphk.ir.ops.shape import broadcast_to
 from graphk.ir.types import TensorType
@@ -77,7 +77,7 @@ class RuleSet:
                 new = rule.rewrite(node, **bound)
                 if new is None or new is node:
                     continue
-                return fit(new, node, rule.name)
+                return replaced(node, fit(new, node, rule.name), rule.name)
         return None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphk.ir.node import Graph, Node, make, origin, substitute_nodes
+from graphk.ir.node import Graph, Node, make, origin, replaced, substitute_nodes
 from graphk.ir.ops.control import item, scan_op
 
 
@@ -45,7 +45,8 @@ def _united(graph: Graph, same: list[Node]) -> dict[Node, Node]:
         for n in graph.nodes():
             if n.op.name == "item" and n.inputs[0] in same:
                 at = n.attr("index")
-                out[n] = item(whole, at if at < nc else place[n.inputs[0].attr("body").outputs[at]])
+                now = item(whole, at if at < nc else place[n.inputs[0].attr("body").outputs[at]])
+                out[n] = replaced(n, now, "scans")
         return out
 
 

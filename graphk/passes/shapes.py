@@ -8,7 +8,7 @@ of a type is the extent of some input axis.
 from __future__ import annotations
 
 from graphk.ir.dims import Dim, DimExpr, SymDim, substitute, symbols
-from graphk.ir.node import Graph, Node, bind_attr, bind_type, make, origin, topological
+from graphk.ir.node import Graph, Node, bind_attr, bind_type, make, origin, replaced, topological
 from graphk.ir.types import TensorType
 
 Pair = tuple[Dim, Dim]
@@ -96,7 +96,7 @@ def apply_dims(graph: Graph, env: dict[str, Dim], guards: tuple[Pair, ...] = ())
         with origin(like=node):
             attrs = tuple((k, apply_dims(v, env) if isinstance(v, Graph) else bind_attr(v, env)) for k, v in node.attrs)
             type_ = bind_type(node.type, env) if node.op.kind == "leaf" else None
-            new[node] = make(node.op, tuple(new[i] for i in node.inputs), attrs, type_)
+            new[node] = replaced(node, make(node.op, tuple(new[i] for i in node.inputs), attrs, type_), "shapes")
     return Graph(tuple(new[i] for i in graph.inputs), tuple(new[o] for o in graph.outputs),
                  tuple((new.get(v, v), new[x]) for v, x in graph.updates), graph.name, graph.guards + guards)
 

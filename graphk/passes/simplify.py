@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from graphk.ir.node import Graph, Node, make, origin
+from graphk.ir.node import Graph, Node, make, origin, replaced
 from graphk.ir.opdef import const, const_value
 from graphk.ir.ops import elementwise as e
 from graphk.ir.ops import nn, shape
@@ -317,7 +317,7 @@ def _drop_broadcasts(node: Node) -> Node | None:
             inputs = node.inputs[:i] + x.inputs + node.inputs[i + 1:]
             if node.op.infer(*[n.type for n in inputs], **dict(node.attrs)) == node.type:
                 with origin(like=node, rule="drop-broadcast"):
-                    return make(node.op, inputs, node.attrs)
+                    return replaced(node, make(node.op, inputs, node.attrs), "drop-broadcast")
     return None
 
 
@@ -329,7 +329,7 @@ def _drop_reduction(node: Node) -> Node | None:
     if node.op.name not in MONOIDS or any(node.inputs[0].shape[a] != 1 for a in node.attr("axes")):
         return None
     with origin(like=node, rule="drop-reduction"):
-        return e.cast(shape.reshape(node.inputs[0], shape=node.shape), node.dtype)
+        return replaced(node, e.cast(shape.reshape(node.inputs[0], shape=node.shape), node.dtype), "drop-reduction")
 
 
 def _fold(node: Node) -> Node | None:
@@ -346,7 +346,7 @@ def _fold(node: Node) -> Node | None:
     with np.errstate(all="ignore"):
         value = node.op.ref(*[i.attr("value").array for i in node.inputs], **dict(node.attrs))
     with origin(like=node, rule="fold"):
-        return const(np.asarray(value), node.dtype)
+        return replaced(node, const(np.asarray(value), node.dtype), "fold")
 
 
 def simplify(graph: Graph, composites: bool = True) -> Graph:

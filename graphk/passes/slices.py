@@ -6,7 +6,7 @@ and nothing is computed twice; whatever else reads what is sliced keeps it whole
 """
 from __future__ import annotations
 
-from graphk.ir.node import Graph, Node, make, origin, substitute_nodes, users
+from graphk.ir.node import Graph, Node, make, origin, replaced, substitute_nodes, users
 from graphk.ir.ops.contract import dot
 from graphk.ir.ops.shape import slice_op
 
@@ -34,7 +34,7 @@ def slices(graph: Graph) -> Graph:
         if node.op is slice_op:
             new = narrowed(node.inputs[0], node)
             if new is not None:
-                table[node] = new
+                table[node] = replaced(node, new, "slices")
     return slices(substitute_nodes(graph, table)) if table else graph
 
 

@@ -6,7 +6,7 @@ gradients, for what a closed gate stops is no gradient, whatever it would be mul
 """
 from __future__ import annotations
 
-from graphk.ir.node import Graph, Node, replace_inputs, topological
+from graphk.ir.node import Graph, Node, replace_inputs, replaced, topological
 from graphk.ir.opdef import const, const_value
 from graphk.ir.ops.elementwise import neg, zeros_like
 from graphk.ir.ops.shape import broadcast_to
@@ -26,11 +26,11 @@ def specialize(graph: Graph, phase: int) -> Graph:
         none = [i in stopped for i in node.inputs]
         if _closed(here) or (any(none) and _stops(here, none)):
             stopped.add(node)
-            new[node] = zeros_like(here)
+            new[node] = replaced(here, zeros_like(here), "closed-gate")
         elif any(none) and here.op.name in ("add", "sub"):
-            new[node] = _one_term(here, none)
+            new[node] = replaced(here, _one_term(here, none), "closed-gate")
         else:
-            new[node] = _specialized(here, phase)
+            new[node] = replaced(here, _specialized(here, phase), "phase")
     return graph.map(lambda n: new[n])
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Sequence
 
-from graphk.ir.node import Graph, Node, make, origin, substitute_nodes
+from graphk.ir.node import Graph, Node, make, origin, replaced, substitute_nodes
 from graphk.ir.opdef import const
 from graphk.ir.ops.elementwise import cast
 from graphk.ir.ops.leaves import fresh_input
@@ -33,7 +33,7 @@ def _table(graph: Graph) -> dict[Node, Node]:
     new: dict[Node, Node] = {}
     for node in graph.nodes():
         with origin(like=node):
-            new[node] = _wide(node, tuple(new[i] for i in node.inputs))
+            new[node] = replaced(node, _wide(node, tuple(new[i] for i in node.inputs)), "widen")
     return new
 
 

@@ -136,8 +136,8 @@ def test_a_failing_pass_leaves_what_came_before(tmp_path, monkeypatch):
 def test_wrong_options_are_named():
     with pytest.raises(ValueError, match="there is no pass 'fusion'; expected one of captured, specialize"):
         Options(after="fusion")
-    with pytest.raises(ValueError, match="no format 'svg'"):
-        Options(("svg",))
+    with pytest.raises(ValueError, match="no format 'pdf'"):
+        Options(("pdf",))
 
 
 def test_a_folder_that_cannot_be_made(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 
@@ -15,10 +16,12 @@ DESCRIPTION = ("Write every stage of every graph that a model file holds, or tha
 
 def arguments(p: argparse.ArgumentParser) -> None:
     """What it takes."""
-    p.add_argument("--out", default="graphk_dump", metavar="DIR", help="the folder to write to (graphk_dump)")
+    p.add_argument("--out", default="graphk_dump", metavar="DIR",
+                   help="the folder to write to (graphk_dump); - prints one stage to standard output")
     p.add_argument("--after", metavar="PASS", help="only what this pass made (`captured`: the graph before all passes)")
-    p.add_argument("--format", default="all", choices=["text", "dot", "json", "html", "all"],
-                   help="text that parses back, Graphviz drawings, JSON, a page per graph, or all of them (all)")
+    p.add_argument("--format", default="all", choices=["text", "dot", "svg", "json", "html", "all"],
+                   help="text that parses back, Graphviz or SVG drawings, JSON, a page per graph, or all of them but SVG "
+                        "(all; text with --out -)")
     p.add_argument("--kernels", action="store_true",
                    help="with LLVM IR and assembly of each kernel (compiles each once more)")
     subject_arguments(p)
@@ -26,8 +29,10 @@ def arguments(p: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the folder."""
-    from graphk.inspection.dumping import FORMATS, Options, Recorder, dump
-    formats = FORMATS if args.format == "all" else (args.format,)
+    from graphk.inspection.dumping import USUAL, Options, Recorder, dump
+    if args.out == "-":
+        return _printed(args)
+    formats = USUAL if args.format == "all" else (args.format,)
     out = os.path.abspath(args.out)
     try:
         options = Options(formats, args.after, args.kernels)
@@ -37,6 +42,27 @@ def run(args: argparse.Namespace) -> int:
     except ValueError as e:
         raise CommandError(str(e)) from e
     print(f"graphk dump: open {args.out}/index.html", file=sys.stderr)
+    return 0
+
+
+def _printed(args: argparse.Namespace) -> int:
+    """One stage of one graph, to standard output; what a script prints goes to standard error."""
+    from graphk.inspection.dumping import Options, stage_text
+    form = "text" if args.format == "all" else args.format
+    try:
+        options = Options((form,), args.after)
+    except ValueError as e:
+        raise CommandError(str(e)) from e
+    if options.after is None:
+        raise CommandError("--out - prints one stage: name it with --after PASS (`captured`: before all passes)")
+    with contextlib.redirect_stdout(sys.stderr):
+        found = subjects(args)
+    if len(found) > 1:
+        raise CommandError(f"--out - prints one graph and there are {', '.join(s.title for s in found)}: choose one "
+                           "with --phase")
+    s = found[0]
+    ir = s.captured if args.after == "captured" else next(r.after for r in s.records if r.name == args.after)
+    print(stage_text(args.after, ir, form), end="")
     return 0
 
 

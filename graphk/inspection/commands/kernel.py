@@ -1,0 +1,56 @@
+"""`graphk kernel [NAME] FILE`: the kernels, and one of them from its loops to machine code."""
+from __future__ import annotations
+
+import argparse
+import os
+
+from graphk.inspection.commands.common import CommandError, sizes, subject_arguments, subjects
+
+HELP = "list the kernels, or show one: source, LLVM IR, assembly, CUDA, PTX"
+DESCRIPTION = ("Without a name, a table of the kernels with layers, steps and sizes. With one (a label, or k3 as in the "
+               "table), its loops, or what is asked for; each begins with layer, pass and the user's line.")
+
+
+def arguments(p: argparse.ArgumentParser) -> None:
+    """What it takes."""
+    p.add_argument("name", nargs="?", metavar="NAME", help="a kernel's label or number")
+    p.add_argument("--source", action="store_true", help="the Python source in graphk's dialect (docs/dialect.md)")
+    p.add_argument("--llvm", action="store_true", help="LLVM IR")
+    p.add_argument("--asm", action="store_true", help="assembly of this machine")
+    p.add_argument("--cuda", action="store_true", help="CUDA source (numba.cuda)")
+    p.add_argument("--ptx", action="store_true", help="PTX; needs the package numba-cuda, and no GPU")
+    p.add_argument("--capability", default="9.0", metavar="M.N", help="compute capability for --ptx (9.0)")
+    subject_arguments(p)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the table or the texts."""
+    from graphk.inspection.kernels import VIEWS, Kernels
+    if args.name and not args.file and not args.script:               # one word alone is the file
+        args.name, args.file = None, args.name
+    found = subjects(args)
+    wanted: dict[str, int] = {}
+    for s in found:
+        wanted.update(sizes(args, s))
+    kernels = Kernels(found, args.batch, wanted)
+    views = [v for v in VIEWS if getattr(args, v, False)]
+    if args.name is None:
+        if views:
+            raise CommandError(f"--{views[0]} shows one kernel; name it: graphk kernel NAME "
+                               f"{os.path.basename(args.script or args.file)} --{views[0]}")
+        print(kernels.table())
+        return 0
+    try:
+        for key in kernels.find(args.name):
+            for view in views or ["text"]:
+                print(kernels.text(key, view, _capability(args.capability)), end="")
+    except (ValueError, ImportError) as e:
+        raise CommandError(str(e)) from e
+    return 0
+
+
+def _capability(text: str) -> tuple[int, int]:
+    major, dot, minor = text.partition(".")
+    if not (major.isdigit() and minor.isdigit()):
+        raise CommandError(f"--capability {text!r}: expected a number such as 9.0")
+    return int(major), int(minor)

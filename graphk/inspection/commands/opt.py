@@ -1,0 +1,68 @@
+"""`graphk opt FILE.gk`: passes on the text of a graph."""
+from __future__ import annotations
+
+import argparse
+import sys
+
+from graphk.inspection.commands.common import CommandError
+
+HELP = "run passes on the text of a graph and print the result"
+DESCRIPTION = ("Read the text of a graph or program (as `graphk dump` writes it; `-`: standard input), run all passes or those "
+               "named, and print what they made: text that parses back.")
+
+
+def arguments(p: argparse.ArgumentParser) -> None:
+    """What it takes."""
+    p.add_argument("file", metavar="FILE.gk", help="the text of a graph, or - for standard input")
+    p.add_argument("--passes", metavar="A,B,C", help="only these, in their order (all)")
+    p.add_argument("--phase", choices=["train", "test"], default="test", help="the learning phase (test)")
+    p.add_argument("--run", action="store_true", help="instead of the text: run the graph on random arrays in the "
+                                                      "interpreter and compiled, and say how results differ")
+    p.add_argument("--dim", action="append", default=[], metavar="NAME=N", help="with --run: an open size (16)")
+    p.add_argument("--time", action="store_true", help="print the milliseconds of each pass to standard error")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the text or the comparison."""
+    from graphk.inspection.optimizing import compare, optimize
+    from graphk.ir.node import Graph
+    from graphk.ir.text import parse_graph, parse_program, print_graph
+    from graphk.ir.verify import VerifyError
+    phase = int(args.phase == "train")
+    names = [n for n in args.passes.split(",") if n] if args.passes is not None else None
+    try:
+        text = _text(args.file)
+        graph = parse_program(text) if text.lstrip().startswith("program ") else parse_graph(text)
+        made = optimize(graph, names, phase)
+        if args.time:
+            print(made.times(), file=sys.stderr)
+        if args.run:
+            if not isinstance(graph, Graph):
+                raise ValueError("--run compares with the interpreter, which runs graphs: received a program")
+            print(compare(graph, made.ir, phase, _sizes(args.dim)))
+        else:
+            print(print_graph(made.ir) if isinstance(made.ir, Graph) else f"{made.ir}\n", end="")
+    except (ValueError, VerifyError) as e:
+        raise CommandError(f"{args.file}: {e}") from e
+    return 0
+
+
+def _text(path: str) -> str:
+    if path == "-":
+        return sys.stdin.read()
+    try:
+        with open(path, encoding="utf-8") as f:
+            return f.read()
+    except OSError as e:
+        raise CommandError(f"cannot read {path!r}: {e.strerror}; expected the text of a graph, as `graphk dump --format "
+                           "text` writes it") from e
+
+
+def _sizes(items: list[str]) -> dict[str, int]:
+    out = {}
+    for item in items:
+        name, equals, number = item.partition("=")
+        if not equals or not number.isdigit():
+            raise CommandError(f"--dim {item!r}: expected NAME=N, such as --dim n=80")
+        out[name] = int(number)
+    return out

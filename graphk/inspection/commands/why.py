@@ -1,0 +1,35 @@
+"""`graphk why A B FILE`: the rule that joined two nodes in a kernel, or that kept them apart."""
+from __future__ import annotations
+
+import argparse
+import sys
+
+from graphk.inspection.commands.common import CommandError, subject_arguments, subjects
+
+HELP = "say by which rule two layers or nodes share a kernel, or why they do not"
+DESCRIPTION = ("A and B are layers, nodes as `graphk dump --after slices` prints them (%%12; %%12/3 inside a loop), or "
+               "kernels. Says whether one kernel computes both and which rule joined them, or the rule that kept them "
+               "apart, with its numbers; of nodes further apart, the way between and the first border on it.")
+
+
+def arguments(p: argparse.ArgumentParser) -> None:
+    """What it takes."""
+    p.add_argument("a", metavar="A", help="a layer, a node or a kernel")
+    p.add_argument("b", metavar="B", help="another")
+    subject_arguments(p)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print an answer per graph that has both; the error of the last where none has."""
+    from graphk.inspection.apart import why
+    answered, failure = False, ""
+    for s in subjects(args):
+        try:
+            print(why(s, args.a, args.b, args.batch))
+            answered = True
+        except ValueError as e:
+            failure = str(e)
+            print(f"graphk why: {failure}", file=sys.stderr) if answered else None
+    if not answered:
+        raise CommandError(failure)
+    return 0

@@ -1,0 +1,80 @@
+"""The pages of docs/: their blocks of Python, and what these print.
+
+In: a page.  Out: its blocks with the output that the page shows, and what running them prints.  What always holds: the
+blocks of a page run in order, in a process and a folder of their own, and share their names, as if they stood in one
+file that is named after the page: lines that outputs mention are those of a reader who types the blocks into it.
+"""
+from __future__ import annotations
+
+import contextlib
+import doctest
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterator
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(str(p.relative_to(DOCS)) for p in DOCS.rglob("*.md"))
+_BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Python of a page; `shown`: the output behind it, None where the page shows none; `at`: where that stands."""
+    code: str
+    shown: str | None
+    at: tuple[int, int]
+
+
+def read(page: str) -> str:
+    """The text of a page, named relative to docs/."""
+    return (DOCS / page).read_text(encoding="utf-8")
+
+
+def blocks(text: str) -> list[Block]:
+    """The blocks of a page's text, in order.  (A block of text after an empty line is the output.)"""
+    return [Block(m[1], m[2], m.span(2)) for m in _BLOCK.finditer(text)]
+
+
+def outputs(page: str, folder: Path) -> list[str]:
+    """What the blocks of a page print, run one after the other in a process and a folder of their own."""
+    run = subprocess.run([sys.executable, "-W", "error", "-m", __name__, page, "outputs.json"], cwd=folder, text=True,
+                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=200,
+                         env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert run.returncode == 0, f"docs/{page}: {run.stderr}"
+    return json.loads((folder / "outputs.json").read_text())
+
+
+def run_here(page: str) -> Iterator[str]:
+    """What each block prints, run in this process."""
+    names, line = {"__name__": "__main__"}, 0
+    for block in blocks(read(page)):
+        out = io.StringIO()
+        code = compile("\n" * line + block.code, Path(page).stem + ".py", "exec")
+        with contextlib.redirect_stdout(out):
+            exec(code, names)
+        line += block.code.count("\n")
+        yield out.getvalue().rstrip() + "\n"
+
+
+def agrees(shown: str, printed: str) -> bool:
+    """Whether a page shows what was printed; `...` stands for anything."""
+    return doctest.OutputChecker().check_output(shown, printed, doctest.ELLIPSIS)
+
+
+def with_outputs(text: str, printed: list[str]) -> str:
+    """The page with the outputs of today, but for those that leave something out."""
+    for block, out in reversed(list(zip(blocks(text), printed, strict=True))):
+        if block.shown is not None and "..." not in block.shown:
+            text = text[:block.at[0]] + out + text[block.at[1]:]
+    return text
+
+
+if __name__ == "__main__":
+    Path(sys.argv[2]).write_text(json.dumps(list(run_here(sys.argv[1]))))

@@ -88,6 +88,9 @@ def _model_subjects(model: Any) -> list[Subject]:
 
 def _subject(function: Any, phase: int | None) -> Subject:
     executable = function.executable(phase or 0)
+    if hasattr(executable, "device"):
+        raise RuntimeError(f"`{function.name}` runs on {executable.device.name}, of which nothing can be shown yet; "
+                           "inspect it with device=cpu")
     if not isinstance(executable, Executable):
         raise RuntimeError(f"`{function.name}` runs in the interpreter "
                            f"(GRAPHK_EXECUTOR={os.environ.get('GRAPHK_EXECUTOR')}), "

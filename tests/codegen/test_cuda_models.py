@@ -19,7 +19,7 @@ NEEDS_PACKAGE = pytest.mark.skipif(not cuda_compile.available(), reason="PTX nee
 @pytest.mark.parametrize("name", MODELS)
 def test_a_train_step_is_what_the_interpreter_computes(name, threads, tile):
     graph, arrays, state = train_step(name)
-    outs, after = run_program(run_passes(graph, phase=1).program, arrays, state, threads, tile)
+    outs, after = run_program(run_passes(graph, phase=1), arrays, state, threads, tile)
     want, updates = run_full(graph, arrays, state, 1)
     for got, expected in zip([*outs, *(after[v] for v in updates)], [*want, *updates.values()], strict=True):
         assert got.shape == expected.shape and got.dtype == expected.dtype

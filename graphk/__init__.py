@@ -32,15 +32,17 @@ if TYPE_CHECKING:
         utils,
     )
     from graphk.frontend.compat import install_as_keras
+    from graphk.frontend.debugging import debug
     from graphk.models import Input, Model, Sequential
 
 __version__ = "0.1.0"
 _NAMES = {"Input": "graphk.layers", "Model": "graphk.models", "Sequential": "graphk.models",
-          "install_as_keras": "graphk.frontend.compat"}
+          "debug": "graphk.frontend.debugging", "install_as_keras": "graphk.frontend.compat"}
 __all__ = [
     "Input",
     "Model",
     "Sequential",
+    "debug",
     "install_as_keras",
     "activations",
     "applications",

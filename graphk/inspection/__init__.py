@@ -1,8 +1,9 @@
 """Inspection: every stage of a compilation, as a page, as files, as tables.
 
 In: a model, or what `K.function` returns.  Out: `report` writes one HTML page, `dump` a folder of text files, `passes`
-gives the table of the passes.  What always holds: nothing is changed by looking (what is timed runs on copies); no
-weight is written anywhere; importing graphk, or this package, loads none of it until one of the functions is called.
+gives the table of the passes; `diff`, `why`, `kernel` and `opt` are the commands of these names.  What always holds:
+nothing is changed by looking (what is timed runs on copies); no weight is written anywhere; importing graphk, or this
+package, loads none of it until one of the functions is called.
 """
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ import os
 from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 if TYPE_CHECKING:
-    from graphk.inspection.facts import PassTable
+    from graphk.inspection.facts import PassTable, Told
+    from graphk.inspection.optimizing import Optimized
 
 
 def report(model_or_function: Any, path: str | os.PathLike[str], batch: int = 32,
@@ -37,8 +39,8 @@ def dump(model_or_function: Any, directory: str | os.PathLike[str], formats: Seq
          after: str | None = None, kernels: bool = True, batch: int = 32) -> str:
     """Write every stage into `directory`, a folder per compiled graph, and `index.html`; returns the directory.
 
-    formats: which of text, dot, json, html, svg; after: only what this pass made; kernels: LLVM IR and assembly, too (each
-    kernel is compiled once more for them).
+    formats: which of text, dot, json, html, svg; after: only what this pass made; kernels: LLVM IR and assembly, too
+    (each kernel is compiled once more for them).
     """
     from graphk.inspection.dumping import dump as write
     return write(model_or_function, directory, formats, after, kernels, batch)
@@ -50,7 +52,7 @@ def passes(model_or_function: Any) -> "PassTable":
     >>> from graphk import backend as K
     >>> x = K.placeholder(shape=(None, 4))
     >>> [row.name for row in passes(K.function([x], [x + x]))][:2]
-    ['specialize', 'shapes']
+    ['specialize', 'scans']
     """
     from graphk.inspection.facts import PassTable, pass_rows
     from graphk.inspection.subjects import subjects_of
@@ -81,4 +83,85 @@ def export(model: Any, directory: str | os.PathLike[str], name: str = "network",
     return write(model, directory, name, batches, dims, cpu, triple, compiler)
 
 
-__all__ = ["dump", "export", "passes", "report"]
+def opt(graph: Any, names: Sequence[str] | None = None, phase: str = "test") -> "Optimized":
+    """A Graph (or its text) after some passes, all by default: `ir` is what the last made, `milliseconds` the times.
+
+    phase: train or test. ValueError for an unknown pass, one out of order, or one that lacks what an earlier one
+    ensures; `graphk.ir.text.ParseError` for text that is no graph.
+
+    >>> made = opt("graph g(%x: f32[n,3]) { %0 = exp(%x) %1 = log(%0) return %1 }", ["simplify"])
+    >>> made.ir.outputs == made.ir.inputs, [name for name, ms in made.milliseconds]
+    (True, ['simplify'])
+    """
+    from graphk.inspection.optimizing import optimize
+    from graphk.ir.text import parse_graph
+    if phase not in ("train", "test"):
+        raise ValueError(f"phase is {phase!r}; expected 'train' or 'test'")
+    return optimize(parse_graph(graph) if isinstance(graph, str) else graph, names, int(phase == "train"))
+
+
+def diff(model_or_function: Any, first: str, last: str, phase: str | None = None) -> "Told":
+    """A `Diff` per compiled graph: which nodes the passes after `first` (`captured`: all), up to `last`, removed, added
+    and replaced, with rules, layers and the user's lines.
+
+    ValueError for an unknown pass or phase, or the wrong order.
+
+    >>> from graphk import backend as K
+    >>> x = K.placeholder(shape=(None, 4))
+    >>> found, = diff(K.function([x], [K.log(K.exp(x))]), "captured", "simplify")
+    >>> [(c.kind, c.rules[0]) for c in found.changes]
+    [('replaced', 'simplify: log-exp'), ('removed', 'simplify: log-exp')]
+    """
+    from graphk.inspection.changes import diff as between
+    from graphk.inspection.facts import Told
+    from graphk.inspection.subjects import of_phase
+    return Told(between(s, first, last) for s in of_phase(model_or_function, phase))
+
+
+def why(model_or_function: Any, a: str, b: str, phase: str | None = None, batch: int = 32) -> "Told":
+    """An `Answer` per compiled graph that has both: whether the layers, nodes or kernels `a` and `b` share a kernel,
+    and the rules that joined them or kept them apart.
+
+    ValueError where no graph has both; it lists what there is.
+
+    >>> from graphk import backend as K
+    >>> x = K.placeholder(shape=(None, 4))
+    >>> answer, = why(K.function([x], [K.exp(K.sum(K.square(x), axis=1))]), "%0", "%1")
+    >>> answer.together, answer.reasons[0]
+    (True, '%0 joined %1 (sum): one reduce kernel')
+    """
+    from graphk.inspection.apart import why as asked
+    from graphk.inspection.facts import Told
+    from graphk.inspection.subjects import of_phase
+    answers, failure = [], ValueError("there is no compiled graph")
+    for s in of_phase(model_or_function, phase):
+        try:
+            answers.append(asked(s, a, b, batch))
+        except ValueError as e:
+            failure = e
+    if not answers:
+        raise failure
+    return Told(answers)
+
+
+def kernel(model_or_function: Any, name: str | None = None, what: str = "text", phase: str | None = None,
+           batch: int = 32) -> "Told":
+    """The kernels called `name` as texts: `what` is text, source, llvm, asm, cuda or ptx; without a name, a table.
+
+    ValueError for an unknown kernel, `what` or phase; ImportError for ptx where the package numba-cuda is missing.
+
+    >>> from graphk import backend as K
+    >>> x = K.placeholder(shape=(None, 4))
+    >>> "def k_0(args, tid, nt):" in str(kernel(K.function([x], [K.softmax(x)]), "k0", "source"))
+    True
+    """
+    from graphk.inspection.facts import Told
+    from graphk.inspection.kernels import VIEWS, Kernels
+    from graphk.inspection.subjects import of_phase
+    if what not in VIEWS:
+        raise ValueError(f"a kernel has no view {what!r}; expected one of {', '.join(VIEWS)}")
+    kernels = Kernels(of_phase(model_or_function, phase), batch)
+    return Told([kernels.table()] if name is None else [kernels.text(k, what) for k in kernels.find(name)])
+
+
+__all__ = ["diff", "dump", "export", "kernel", "opt", "passes", "report", "why"]

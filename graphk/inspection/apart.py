@@ -141,8 +141,8 @@ class Fused:
                    "in the first kernel that could take it"
         outside = [u for u in self.uses[n] if u not in self.home and u not in self.generated]
         if outside:
-            return f"{self.short(n)} is stored for {self.short(outside[0])}, which is in no fused kernel; its readers " \
-                   "were not united around it"
+            return f"{self.short(n)} is stored for {self.short(outside[0])}, which is in no fused kernel; its " \
+                   "readers were not united around it"
         return f"{self.short(n)} has readers in several kernels and went to {self.kernel(n)}, the first that took it"
 
     def edge(self, n: Node, reader: Node) -> tuple[list[str], list[str]]:
@@ -168,7 +168,7 @@ def _outside(node: Node) -> str:
     return {"reshape": "is another view of the same memory: it needs no kernel, and a kernel ends there",
             "scan": "is a loop of steps: what is inside is fused by itself, nothing crosses its edge",
             "item": "is one of several results, and no computation",
-            "embed": "puts values among zeros (a padding): a copy of its own, which the next contraction reads in place",
+            "embed": "puts values among zeros (padding): a copy of its own, which the next contraction reads in place",
             "concat": "is lowered to copies of its operands into one buffer, not to a loop nest of a group",
             "scatter_add": "adds at places that data choose: a kernel of its own",
             }.get(node.op.name, f"(`{node.op.name}`) is lowered to kernels of its own, not to a loop nest of a group")
@@ -194,9 +194,10 @@ def find(subject: Subject, fused: Fused, name: str) -> list[Node]:
         return found
     layers = list(dict.fromkeys(layer for n in fused.names if (layer := origin_of(n).layer)))
     labels = list(dict.fromkeys(fused.labels.values()))
+    last = next(reversed(fused.names.values()))
     raise ValueError(f"{subject.title} has no layer, node or kernel {name!r} (one may have been simplified away: "
-                     f"`graphk diff captured slices` shows it). Layers: {_few(layers)}; kernels: {_few(labels)}; nodes: "
-                     f"as `graphk dump --after slices` prints them, such as %{next(reversed(fused.names.values()))}")
+                     f"`graphk diff captured slices` shows it). Layers: {_few(layers)}; kernels: {_few(labels)}; "
+                     f"nodes as `graphk dump --after slices` prints them, such as %{last}")
 
 
 def _few(items: list[str]) -> str:
@@ -275,7 +276,7 @@ def _along(fused: Fused, path: list[tuple[Node, Node]]) -> tuple[list[str], list
         lines.append(f"they are not neighbours: {len(path)} steps lie between, {len(crossing)} of them from kernel to "
                      "kernel")
         shown = [path[0][0], *(u for _, u in path)]
-        lines += [f"  {fused.short(n)}" + (f", in {fused.kernel(n)}" if n in fused.home else "") for n in shown[:LISTED]]
+        lines += [f"  {fused.short(n)}{f', in {fused.kernel(n)}' if n in fused.home else ''}" for n in shown[:LISTED]]
         lines += [f"  … {len(shown) - LISTED} more"] * (len(shown) > LISTED)
     refused = [e for e in crossing if fused.refusals(*e)]
     reasons: list[str] = []
@@ -294,7 +295,7 @@ def _unrelated(fused: Fused, first: list[Node], second: list[Node]) -> tuple[lis
     """Neither is computed from the other."""
     a, b = first[0], second[0]
     if fused.inside[a] is not fused.inside[b]:
-        reason = "one of them is inside a loop (a scan): kernels do not cross its edge, each trip runs those of its body"
+        reason = "one of them is inside a loop (a scan): kernels do not cross its edge, a trip runs those of its body"
     else:
         reason = ("neither is computed from the other, so nothing was considered: a kernel grows from a node to what "
                   "it reads, and kernels of nodes side by side are united only around a value that both read")

@@ -1,8 +1,8 @@
 """What passes changed: node by node, with the rule that made each change.
 
 In: a `Subject` and the names of two of its passes.  Out: a `Diff`, which prints as text.  What always holds: the passes
-run once more, watched (`graphk.ir.node.replacements`), so that compiling pays nothing; a node that only got other inputs
-is no change of its own; every node of either graph that the other lacks is in the diff.
+run once more, watched (`graphk.ir.node.replacements`), so that compiling pays nothing; a node that only got other
+inputs is no change of its own; every node of either graph that the other lacks is in the diff.
 """
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Iterable, Iterator
 
-from graphk.inspection.facts import kernels_of_fusions
+from graphk.inspection.facts import steps_of_fusions
 from graphk.inspection.subjects import Subject, without_folders
 from graphk.inspection.views import nested, safe_text
 from graphk.ir.node import Graph, Node, Replacement, origin_of, replacements, users
 from graphk.ir.program import Program, flat_steps
 from graphk.ir.text import node_names
+from graphk.passes.lower import group_label
 from graphk.passes.pipeline import IR, PASSES, Record, run_passes
 
 CAPTURED = "captured"
@@ -72,6 +73,7 @@ class Stages:
         self.names = [CAPTURED]
         self.after: dict[str, IR] = {CAPTURED: subject.captured}
         self.tables: dict[str, dict[Node, list[tuple[Node, str]]]] = {}
+        self.nodes: dict[str, set[Node]] = {}
         with replacements() as seen:
             def passed(record: Record) -> None:
                 self._keep(record, seen)
@@ -85,6 +87,8 @@ class Stages:
             table.setdefault(old, []).append((new, rule))
         seen.clear()
         self.tables[record.name] = table
+        if isinstance(record.after, Graph):
+            self.nodes[record.name] = set(nodes_of(record.after))
 
     def image(self, node: Node, first: str, last: str) -> tuple[Node | None, tuple[str, ...]]:
         """What `node` of the stage `first` is in the stage `last` (None: nothing), and the rules on the way."""
@@ -93,9 +97,8 @@ class Stages:
         for name in self.names[self.names.index(first) + 1:self.names.index(last) + 1]:
             if now is None:
                 break
-            graph = self.after[name]
-            if isinstance(graph, Graph):
-                now, more = _follow(now, self.tables[name], set(nodes_of(graph)))
+            if isinstance(self.after[name], Graph):
+                now, more = _follow(now, self.tables[name], self.nodes[name])
                 rules += tuple(f"{name}: {rule}" if rule != name else name for rule in more)
         return now, rules
 
@@ -103,11 +106,12 @@ class Stages:
 def _follow(node: Node, table: dict[Node, list[tuple[Node, str]]],
             there: set[Node]) -> tuple[Node | None, tuple[str, ...]]:
     """The first node of `there` that `node` leads to, and the rules on the way."""
-    seen, queue = {node}, deque([(node, ())])  # type: ignore[var-annotated]
+    seen = {node}
+    queue: deque[tuple[Node, tuple[str, ...]]] = deque([(node, ())])
     while queue:
         at, rules = queue.popleft()
         if at in there:
-            return at, tuple(rules)
+            return at, rules
         for new, rule in reversed(table.get(at, [])):
             if new not in seen:
                 seen.add(new)
@@ -162,7 +166,9 @@ def diff_graphs(stages: Stages, first: str, last: str, title: str) -> Diff:
     assert isinstance(before, Graph) and isinstance(after, Graph)
     old, new = texts_of(before), texts_of(after)
     became = {n: stages.image(n, first, last) for n in old}
-    changes, rebuilt, made = [], 0, {}
+    changes: list[Change] = []
+    made: dict[Node, tuple[Node, tuple[str, ...]]] = {}
+    rebuilt = 0
     for n, (image, rules) in became.items():
         if image is None:
             continue
@@ -181,10 +187,18 @@ def diff_graphs(stages: Stages, first: str, last: str, title: str) -> Diff:
     uses = users(nodes_of(after))
     ruled = {m: (n, r) for m, (n, r) in made.items() if r}
     for m in new:
-        if m not in made:
-            why = _blame(m, uses, ruled, old, True)
-            changes.append(_change(m, "", new[m], why if m.op.name not in ("fusion", "item") else ("fuse: a group",)))
+        if m.op.name == "fusion":
+            members = [made[x][0] for x in nested(m).nodes() if x in made]             # type: ignore[union-attr]
+            changes.append(_change(m, "", new[m], (_group(m, members, old),)))
+        elif m not in made and not (last == "fuse" and m.op.name in ("item", "input")):
+            changes.append(_change(m, "", new[m], _blame(m, uses, ruled, old, True)))
     return Diff(title, tuple(changes), rebuilt, sum(image is n for n, (image, _) in became.items()))
+
+
+def _group(fusion: Node, members: list[Node], names: dict[Node, str]) -> str:
+    """What a group is called and holds."""
+    inside = ", ".join(f"{names[n].split(':')[0]} {n.op.name}" for n in members if n.op.kind != "leaf")
+    return f"fuse: the {fusion.attr('kind')} kernel `{group_label(fusion.attr('body'))}` of {inside}"
 
 
 def _change(node: Node, before: str, after: str, rules: tuple[str, ...]) -> Change:
@@ -215,23 +229,23 @@ def _steps(stages: Stages) -> Iterator[Change]:
     fused, program = stages.after["fuse"], stages.after["lower"]
     assert isinstance(fused, Graph) and isinstance(program, Program)
     texts = texts_of(fused)
-    kernels: dict[str, list[Node]] = {}
-    for node, kernel in kernels_of_fusions(stages.subject).items():
-        kernels.setdefault(kernel.label, []).append(node)
+    made_of = {i: n for n, i in steps_of_fusions(stages.subject).items()}
     for i, step in enumerate(flat_steps(program.steps)):
-        group = kernels.get(step.kernel.label, [])
-        node = group.pop(0) if group else None
+        group = made_of.get(i)
         text = f"step {i}: {step.lines({})[0].split(' cost ')[0].removeprefix('step ').split('    #')[0]}"
-        layer, _, line = without_folders(step.origin).removeprefix("layer ").partition(", ")
-        yield Change(texts.get(node, "a group") if node is not None else "", text,
-                     ("lower: a group becomes a kernel" if node is not None else
-                      "lower: an op that is no loop nest of a group",), layer, line)
+        layer, _, line = without_folders(step.origin).rpartition(", ")
+        if line.startswith("layer "):
+            layer, line = line, ""
+        yield Change("" if group is None else texts.get(group, group_label(group.attr("body"))), text,
+                     ("lower: a group becomes a kernel" if group is not None else
+                      "lower: an update is a copy, which `memory` removes where it may" if step.kernel.label == "assign"
+                      else "lower: an op that is no loop nest of a group",), layer.removeprefix("layer "), line)
 
 
 def _lines(before: Program, after: Program) -> Iterable[str]:
     """The lines of two programs that differ."""
     a, b = (without_folders(str(p)).split("\n") for p in (before, after))
-    found = [x for x in difflib.unified_diff(a, b, "before", "after", lineterm="", n=0)][2:]
+    found = list(difflib.unified_diff(a, b, "before", "after", lineterm="", n=0))[2:]
     return found or ["nothing changed"]
 
 

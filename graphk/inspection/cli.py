@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from typing import Any, Sequence
 
@@ -35,20 +36,38 @@ def _version() -> str:
     return f"graphk {graphk.__version__}"
 
 
+def _parsed(given: list[str]) -> argparse.Namespace:
+    """The arguments; a file may stand behind options that follow other words, where argparse does not look for it."""
+    top = parser()
+    args, more = top.parse_known_args(given)
+    if len(more) == 1 and not more[0].startswith("-") and getattr(args, "file", "") is None:
+        args.file, more = more[0], []
+    if more:
+        top.error(f"unrecognized arguments: {' '.join(more)}")
+    return args
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
     from graphk.inspection.commands.common import CommandError, split
     given = list(sys.argv[1:] if argv is None else argv)
     own, rest = (given, []) if given[:1] == ["run"] else split(given)
-    args = parser().parse_args(own)
+    args = _parsed(own)
     args.script_arguments = rest
     from graphk.inspection.script import ScriptError
     try:
         code: int = command(args.command).run(args)
+        if args.command != "run":                  # a script's output is its own
+            sys.stdout.flush()
         return code
     except (CommandError, ScriptError) as e:
         print(f"graphk {args.command}: {e}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        if args.command == "run":
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())     # whoever read, as `| head` does, had enough
+        return 0
 
 
 __all__ = ["COMMANDS", "command", "main", "parser"]

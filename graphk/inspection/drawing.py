@@ -1,7 +1,8 @@
 """Graphs and programs as SVG, and as a page around it.
 
-In: a Graph or a Program.  Out: text.  What always holds: no program but a browser is needed, the layout is `layout.py`'s;
-nodes have their line of text, layer and user's line as a tooltip; values of constants longer than 16 are left out.
+In: a Graph or a Program.  Out: text.  What always holds: no program but a browser is needed, the layout is
+`layout.py`'s; nodes have their line of text, layer and user's line as a tooltip; values of constants longer than 16 are
+left out.
 """
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from html import escape
 from typing import Iterator
 
 from graphk.inspection.forms import PALETTE
-from graphk.inspection.layout import layered
+from graphk.inspection.layout import Key, layered
 from graphk.inspection.subjects import without_folders
 from graphk.inspection.views import CHAR, HEIGHT, NO_LAYER, PAD, SMALL, GraphView, NodeTable
 from graphk.ir.effects import root_of, touched
@@ -66,8 +67,9 @@ def _program(program: Program) -> tuple[float, float, list[str]]:
         reads, writes = touched(s, roots)
         edges.update({(written[b], i): None for b in sorted(reads) if b in written})
         written.update(dict.fromkeys(writes, i))
-    sizes = {i: (max(CHAR * len(t), SMALL * len(o)) + PAD, HEIGHT) for i, (t, o) in enumerate(zip(labels, origins))}
-    made = layered(dict(sizes), list(edges))
+    sizes: dict[Key, tuple[float, float]] = {
+        i: (max(CHAR * len(t), SMALL * len(o)) + PAD, HEIGHT) for i, (t, o) in enumerate(zip(labels, origins))}
+    made = layered(sizes, list(edges))
     parts = [_edge([c for p in made.paths[e] for c in p]) for e in edges if e in made.paths]
     for i, (text, o) in enumerate(zip(labels, origins)):
         x, y = made.at[i]

@@ -75,6 +75,15 @@ class PassTable(tuple[PassRow, ...]):
     __repr__ = __str__
 
 
+class Told(tuple[Any, ...]):
+    """An answer per graph; prints one after the other."""
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self))
+
+    __repr__ = __str__
+
+
 # ------------------------------------------------------------------ steps
 @dataclass(frozen=True)
 class StepRow:
@@ -145,6 +154,15 @@ def steps_of_fusions(subject: Subject) -> dict[Node, int]:
             return out
         out[node] = found
         at = found + 1
+    return out
+
+
+def layers_of_steps(subject: Subject) -> dict[int, list[str]]:
+    """For the number of each step that was a group, the layers of its nodes."""
+    out = {}
+    for fusion, i in steps_of_fusions(subject).items():
+        nodes = (n for n in fusion.attr("body").nodes() if n.op.kind != "leaf")
+        out[i] = list(dict.fromkeys(layer for n in nodes if (layer := origin_of(n).layer)))
     return out
 
 
@@ -247,6 +265,6 @@ def graph_records(subject: Subject) -> list[tuple[Graph, Graph]]:
             and not same(r.before, r.after)]
 
 
-__all__ = ["PassRow", "PassTable", "StepRow", "graph_records", "human", "kernel_of_nodes", "kernels_of_fusions",
-           "members_of_fusions", "pass_rows", "successors", "record_named", "same", "size_of", "step_rows", "steps_of_fusions",
-           "twins"]
+__all__ = ["PassRow", "PassTable", "StepRow", "Told", "graph_records", "human", "kernel_of_nodes",
+           "kernels_of_fusions", "layers_of_steps", "members_of_fusions", "pass_rows", "record_named", "same",
+           "size_of", "step_rows", "steps_of_fusions", "successors", "twins"]

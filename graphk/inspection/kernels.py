@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Mapping, Sequence
 
-from graphk.inspection.facts import StepRow, human, step_rows
+from graphk.inspection.facts import StepRow, human, layers_of_steps, step_rows
 from graphk.inspection.listing import KernelView, block_listing, distinct_kernels
 from graphk.inspection.subjects import Subject, dims_for
 from graphk.ir.loop import Kernel
@@ -28,11 +28,16 @@ class Kernels:
     def __init__(self, subjects: Sequence[Subject], batch: int = 32, dims: Mapping[str, int] | None = None):
         self.views = distinct_kernels(subjects)
         self.rows: dict[str, list[tuple[Subject, StepRow]]] = {key: [] for key in self.views}
+        self.layers: dict[tuple[str, int], list[str]] = {}            # by graph and number of the step
+        self.place: dict[int, int] = {}
         self.names: dict[str, set[str]] = {key: {v.id, *v.labels} for key, v in self.views.items()}
         for s in subjects:
             known = {k: v for k, v in (dims or {}).items() if k in s.program.dims}
-            for row in step_rows(s.program, dims_for(s.program, batch, known)):
+            layers = layers_of_steps(s)
+            for i, row in enumerate(step_rows(s.program, dims_for(s.program, batch, known))):
                 self.rows[row.step.kernel.key()].append((s, row))
+                self.layers[s.title, i] = layers.get(i) or [row.origin.split(", ")[0].removeprefix("layer ")]
+                self.place[id(row)] = i
             for kernel, name in kernel_names(s.program.steps).items():
                 self.names[kernel.key()].add(name)
 
@@ -51,7 +56,7 @@ class Kernels:
         total = {key: sum(r.operations for _, r in rows) for key, rows in self.rows.items()}
         for key in sorted(self.views, key=lambda k: -total[k]):
             view, rows = self.views[key], self.rows[key]
-            layers = list(dict.fromkeys(r.origin.split(", ")[0].removeprefix("layer ") for _, r in rows if r.origin))
+            layers = list(dict.fromkeys(x for s, r in rows for x in self.layers[s.title, self.place[id(r)]] if x))
             more = f", … ({len(layers)})" if len(layers) > 4 else ""
             lines.append(f"{view.id:<6} {view.label:<40} {len(rows):>5} {human(total[key]):>10} "
                          f"{human(sum(r.bytes for _, r in rows), 'B'):>10}  {', '.join(layers[:4])}{more}")
@@ -64,8 +69,12 @@ class Kernels:
         lines = [f"kernel {view.id} `{view.label}`, {what}: made by {MADE[what]}"]
         for s, r in self.rows[key]:
             sizes = ", ".join(f"{k} = {v}" for k, v in zip(r.step.kernel.sizes, r.sizes))
-            lines.append(f"{s.title}, step {r.index}: {r.origin or 'outside layers'}" + (f"; {sizes}" if sizes else "")
-                         + f"; {human(r.operations)} operations, {human(r.bytes, 'B')}{f'; {r.loop}' if r.loop else ''}")
+            layers = [x for x in self.layers[s.title, self.place[id(r)]] if x]
+            line = r.origin.split(", ")[-1] if ":" in r.origin else ""
+            where = ", ".join(x for x in (layers and f"layers {', '.join(layers)}", line) if x)
+            lines.append(f"{s.title}, step {r.index}: {where or 'outside layers'}" + (f"; {sizes}" if sizes else "")
+                         + f"; {human(r.operations)} operations, {human(r.bytes, 'B')}"
+                         + f"; {r.loop}" * bool(r.loop))
         return "".join(f"{mark} {x}\n" for x in lines)
 
     def text(self, key: str, what: str, capability: tuple[int, int] = (9, 0)) -> str:

@@ -72,6 +72,15 @@ def subjects_of(thing: Any) -> list[Subject]:
                     "Sequential or what K.function returns")
 
 
+def of_phase(thing: Any, phase: str | None) -> list[Subject]:
+    """`subjects_of(thing)`, or those of one phase (train, test, predict); ValueError where there is none."""
+    found = subjects_of(thing)
+    chosen = [s for s in found if phase in (None, s.title)] or [s for s in found if s.phase == phase]
+    if not chosen:
+        raise ValueError(f"there is no graph of the phase {phase!r}; found {', '.join(s.title for s in found)}")
+    return chosen
+
+
 def _model_subjects(model: Any) -> list[Subject]:
     if not model.built:
         raise RuntimeError(f"the model `{model.name}` has no graph yet because its input shape is not known: give its "
@@ -137,4 +146,4 @@ def without_folders(text: str) -> str:
     return _FROZEN.sub("", _PATH.sub("", text))
 
 
-__all__ = ["PHASES", "Subject", "batch_symbols", "dims_for", "subjects_of", "value", "without_folders"]
+__all__ = ["PHASES", "Subject", "batch_symbols", "dims_for", "of_phase", "subjects_of", "value", "without_folders"]

@@ -6,9 +6,10 @@ order, and its result is checked against the node's inferred type.
 """
 from __future__ import annotations
 
+import contextlib
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -19,6 +20,18 @@ from graphk.ir.types import TensorType
 # The dims of the graph around a body, which may speak of them, and the learning phase, which holds for bodies too.
 _outer: ContextVar[Mapping[str, int]] = ContextVar("outer", default=MappingProxyType({}))
 _phase: ContextVar[int] = ContextVar("phase", default=0)
+Watcher = Callable[[Node, list[Any], Any], None]
+_watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
+
+
+@contextlib.contextmanager
+def watched(watcher: Watcher) -> Iterator[None]:
+    """Meanwhile `watcher(node, operands, value)` is told of each node that has run, those in bodies first."""
+    around = _watcher.set(watcher)
+    try:
+        yield
+    finally:
+        _watcher.reset(around)
 
 
 def dims_around() -> dict[str, int]:
@@ -53,6 +66,7 @@ def run_full(graph: Graph, inputs: Sequence[np.ndarray], variables: Mapping[Node
     env = dims_around()
     phase = _phase.get() if phase is None else phase
     values: dict[Node, Any] = {}
+    watcher = _watcher.get()
     for node, array in zip(graph.inputs, inputs):
         array = np.asarray(array, node.dtype)
         bind_shape(env, node.shape, array.shape, f"input `{node.attr('name') or node.id}`")
@@ -64,7 +78,10 @@ def run_full(graph: Graph, inputs: Sequence[np.ndarray], variables: Mapping[Node
         values[node] = np.asarray(variables[node])
     for node in graph.nodes():
         if node not in values:
-            values[node] = _eval(node, [values[i] for i in node.inputs], env, phase)
+            operands = [values[i] for i in node.inputs]
+            values[node] = _eval(node, operands, env, phase)
+            if watcher is not None:
+                watcher(node, operands, values[node])
     outputs = [np.array(values[o], copy=True) for o in graph.outputs]
     return outputs, {v: np.array(values[x], copy=True) for v, x in graph.updates}
 

@@ -20,8 +20,8 @@ def arguments(p: argparse.ArgumentParser) -> None:
                    help="the folder to write to (graphk_dump); - prints one stage to standard output")
     p.add_argument("--after", metavar="PASS", help="only what this pass made (`captured`: the graph before all passes)")
     p.add_argument("--format", default="all", choices=["text", "dot", "svg", "json", "html", "all"],
-                   help="text that parses back, Graphviz or SVG drawings, JSON, a page per graph, or all of them but SVG "
-                        "(all; text with --out -)")
+                   help="text that parses back, Graphviz or SVG drawings, JSON, a page per graph, or all of them but "
+                        "SVG (all; text with --out -)")
     p.add_argument("--kernels", action="store_true",
                    help="with LLVM IR and assembly of each kernel (compiles each once more)")
     subject_arguments(p)

@@ -7,8 +7,8 @@ import os
 from graphk.inspection.commands.common import CommandError, sizes, subject_arguments, subjects
 
 HELP = "list the kernels, or show one: source, LLVM IR, assembly, CUDA, PTX"
-DESCRIPTION = ("Without a name, a table of the kernels with layers, steps and sizes. With one (a label, or k3 as in the "
-               "table), its loops, or what is asked for; each begins with layer, pass and the user's line.")
+DESCRIPTION = ("Without a name, a table of the kernels with layers, steps and sizes. With one (a label, or k3 as in "
+               "the table), its loops, or what is asked for; each begins with layer, pass and the user's line.")
 
 
 def arguments(p: argparse.ArgumentParser) -> None:

@@ -7,8 +7,8 @@ import sys
 from graphk.inspection.commands.common import CommandError
 
 HELP = "run passes on the text of a graph and print the result"
-DESCRIPTION = ("Read the text of a graph or program (as `graphk dump` writes it; `-`: standard input), run all passes or those "
-               "named, and print what they made: text that parses back.")
+DESCRIPTION = ("Read the text of a graph or program (as `graphk dump` writes it; `-`: standard input), run all passes "
+               "or those named, and print what they made: text that parses back.")
 
 
 def arguments(p: argparse.ArgumentParser) -> None:
@@ -54,8 +54,8 @@ def _text(path: str) -> str:
         with open(path, encoding="utf-8") as f:
             return f.read()
     except OSError as e:
-        raise CommandError(f"cannot read {path!r}: {e.strerror}; expected the text of a graph, as `graphk dump --format "
-                           "text` writes it") from e
+        raise CommandError(f"cannot read {path!r}: {e.strerror}; expected the text of a graph, as `graphk dump "
+                           "--format text` writes it") from e
 
 
 def _sizes(items: list[str]) -> dict[str, int]:

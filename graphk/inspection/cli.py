@@ -11,7 +11,19 @@ import importlib
 import sys
 from typing import Any, Sequence
 
-COMMANDS = ("run", "dump", "memory", "check", "convert", "doctor")
+COMMANDS = (
+    "summary",
+    "dump",
+    "memory",
+    "cost",
+    "profile",
+    "report",
+    "check",
+    "convert",
+    "doctor",
+    "cache",
+    "run",
+)
 
 
 def command(name: str) -> Any:

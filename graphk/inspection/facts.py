@@ -16,6 +16,7 @@ from graphk.ir.node import Graph, Node, origin_of
 from graphk.ir.program import AnyStep, LoopStep, Program, Step, flat_steps
 from graphk.passes.fuse import Fuser, Group
 from graphk.passes.lower import group_label
+from graphk.passes.pipeline import Record
 
 
 # ------------------------------------------------------------------ passes
@@ -50,15 +51,17 @@ def size_of(ir: Any) -> int:
     return len(flat_steps(ir.steps))
 
 
+def pass_row(title: str, r: Record) -> PassRow:
+    """The row of one pass of the graph that is called `title`."""
+    unit = "nodes" if isinstance(r.after, Graph) else "steps"
+    fused = len(list(_fusions(r.after))) if isinstance(r.after, Graph) else 0
+    return PassRow(title, r.name, size_of(r.before), size_of(r.after), unit, fused, r.seconds * 1e3,
+                   not same(r.before, r.after))
+
+
 def pass_rows(subject: Subject) -> list[PassRow]:
     """A row per pass that ran."""
-    rows = []
-    for r in subject.records:
-        unit = "nodes" if isinstance(r.after, Graph) else "steps"
-        fused = len(list(_fusions(r.after))) if isinstance(r.after, Graph) else 0
-        rows.append(PassRow(subject.title, r.name, size_of(r.before), size_of(r.after), unit, fused, r.seconds * 1e3,
-                            not same(r.before, r.after)))
-    return rows
+    return [pass_row(subject.title, r) for r in subject.records]
 
 
 def same(a: Any, b: Any) -> bool:
@@ -123,8 +126,8 @@ def record_named(subject: Subject, name: str) -> Any:
     return next((r for r in subject.records if r.name == name), None)
 
 
-def kernels_of_fusions(subject: Subject) -> dict[Node, Kernel]:
-    """The scheduled kernel of each fusion node of the fused graph, those in loop bodies too.
+def steps_of_fusions(subject: Subject) -> dict[Node, Step]:
+    """The scheduled step of each fusion node of the fused graph, those in loop bodies too.
 
     Lowering emits the kernels in the order of the nodes, and scheduling keeps the steps; where an added pass broke
     either, nothing is claimed.
@@ -136,16 +139,21 @@ def kernels_of_fusions(subject: Subject) -> dict[Node, Kernel]:
     final = list(_labels(scheduled.after.steps))
     if [s.kernel.label for s in names] != [s.kernel.label for s in final]:
         return {}
-    out: dict[Node, Kernel] = {}
+    out: dict[Node, Step] = {}
     at = 0
     for node in _fusions(fused.after):
         label = group_label(node.attr("body"))
         found = next((i for i in range(at, len(names)) if names[i].kernel.label == label), None)
         if found is None:
             return out
-        out[node] = final[found].kernel
+        out[node] = final[found]
         at = found + 1
     return out
+
+
+def kernels_of_fusions(subject: Subject) -> dict[Node, Kernel]:
+    """The scheduled kernel of each fusion node, see `steps_of_fusions`."""
+    return {node: step.kernel for node, step in steps_of_fusions(subject).items()}
 
 
 def _labels(steps: tuple[AnyStep, ...]) -> Iterator[Step]:
@@ -241,4 +249,5 @@ def graph_records(subject: Subject) -> list[tuple[Graph, Graph]]:
 
 
 __all__ = ["PassRow", "PassTable", "StepRow", "graph_records", "human", "kernel_of_nodes", "kernels_of_fusions",
-           "members_of_fusions", "pass_rows", "successors", "record_named", "same", "size_of", "step_rows", "twins"]
+           "members_of_fusions", "pass_row", "pass_rows", "successors", "record_named", "same", "size_of", "step_rows",
+           "steps_of_fusions", "twins"]

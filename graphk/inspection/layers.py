@@ -115,13 +115,14 @@ def summary(model: Any, batch: int = 32, dims: Mapping[str, int] | None = None) 
 def _rows(model: Any, costs: Sequence[Mapping[str, Share]], depth: int) -> Iterator[LayerRow]:
     """The layers, those of models inside behind them."""
     for layer in model.layers:
-        yield LayerRow(layer.name, type(layer).__name__, depth, _shape(layer), layer.count_params(),
+        yield LayerRow(layer.name, type(layer).__name__, depth, shape_of(layer), layer.count_params(),
                        count_params(layer.trainable_weights), tuple(c.get(layer.name) for c in costs))
         if isinstance(layer, Model):
             yield from _rows(layer, costs, depth + 1)
 
 
-def _shape(layer: Any) -> str:
+def shape_of(layer: Any) -> str:
+    """The output shape as text."""
     try:
         return str(layer.output_shape)
     except AttributeError:
@@ -163,4 +164,4 @@ class Models:
                 if any(getattr(m, f"{p}_function", None) is not None for p in ("train", "test", "predict"))]
 
 
-__all__ = ["LayerRow", "MemoryRow", "Models", "Summary", "summary"]
+__all__ = ["LayerRow", "MemoryRow", "Models", "Summary", "shape_of", "summary"]

@@ -94,11 +94,19 @@ def _cells(r: LayerRow) -> tuple[str, ...]:
 
 # ------------------------------------------------------------------ making it
 def summary(model: Any, batch: int = 32, dims: Mapping[str, int] | None = None) -> Summary:
-    """The tables of `model`; TypeError for anything but a model, RuntimeError if it is not built."""
+    """The tables of `model`; TypeError for anything but a model, RuntimeError if it is not built.
+
+    ValueError for a name in `dims` that no graph of the model has.
+    """
     if not isinstance(model, Model):
         raise TypeError(f"summary shows the layers of a model: received {type(model).__name__}, expected a Model or a "
                         "Sequential")
     subjects = [s for s in subjects_of(model) if s.title in ("predict", "train")][::-1]        # predict comes first
+    known = {d for s in subjects for d in s.program.dims}
+    wrong = sorted(set(dims or ()) - known)
+    if wrong:
+        raise ValueError(f"the model `{model.name}` has no size {wrong[0]}; it has "
+                         f"{', '.join(sorted(known)) or 'none'}")
     costs = [by_layer(step_costs(s, dims_for(s.program, batch, dims))) for s in subjects]
     layers = list(_rows(model, costs, 0))
     seen = {r.name for r in layers}

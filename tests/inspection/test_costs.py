@@ -1,4 +1,5 @@
 """What kernels compute and move, by layer; the roofline; tables, traces, the cache's list."""
+import doctest
 import json
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from graphk import backend as K
 from graphk import inspection
+from graphk.inspection import cached, tables
 from graphk.inspection.cli import main
 from graphk.inspection.costs import OUTSIDE, by_layer, step_costs
 from graphk.inspection.roofline import Machine, machine
@@ -89,6 +91,8 @@ def test_summary_of_nested_models_and_several_outputs():
     assert found.layers[2].costs[0].macs == 3 * 6 * 4 and found.total.params == 28
     assert [m.batch for m in found.memory] == [1, 3, 8, 32, 128]
     assert "Model outer" in str(found) and "<table" in found._repr_html_()
+    with pytest.raises(ValueError, match="has no size steps; it has"):
+        inspection.summary(inner, dims={"steps": 4})
     with pytest.raises(TypeError, match="expected a Model"):
         inspection.summary(K.function([x], [x]))
 
@@ -131,6 +135,13 @@ def test_a_trace_is_of_chromes_form(tmp_path):
     assert len(kernels) == len(found[0].lines)
     for a, b in zip(kernels, kernels[1:]):
         assert a["ts"] + a["dur"] == pytest.approx(b["ts"], abs=0.01)
+
+
+def test_the_examples_run():
+    for module in (inspection, tables, cached):
+        assert doctest.testmod(module).failed == 0
+    for name in ("summary", "cost", "profile", "report", "cache"):
+        assert f"## `graphk {name}`" in (Path(__file__).parents[2] / "docs" / "inspection.md").read_text()
 
 
 # ------------------------------------------------------------------ commands

@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from graphk.codegen import batch, objects, store
@@ -44,6 +45,8 @@ _MEMORY: dict[str, dict[str, int]] = {}
 # Made by compiler processes for ``prefetch``, not asked for yet.
 _READY: dict[str, objects.CompiledObject] = {}
 _STATS: dict[str, float] = {}
+# Called with what happened ("memory", "disk", "compiled"), a kernel's key, and its bytes (0 in memory).
+WATCHERS: list[Callable[[str, str, int], None]] = []
 _ZERO: dict[str, float] = {
     "memory_hits": 0,
     "disk_hits": 0,
@@ -110,7 +113,13 @@ def _from_disk(path: str, entries: tuple[str, ...], target: Target) -> objects.C
             os.unlink(path)
         return None
     _STATS["disk_hits"] += 1
+    _tell_watchers("disk", os.path.basename(path).removesuffix(SUFFIX), len(data))
     return compiled
+
+
+def _tell_watchers(event: str, key: str, size: int) -> None:
+    for see in WATCHERS:
+        see(event, key, size)
 
 
 # --- fetching --------------------------------------------------------------------------------------------------
@@ -206,6 +215,7 @@ def _compile_here(job: objects.Job) -> objects.CompiledObject:
 def _put(key: str, made: objects.CompiledObject) -> objects.CompiledObject:
     """Count and write what was just made."""
     _STATS["compiled"] += 1
+    _tell_watchers("compiled", key, len(made.data))
     place = store.usable_directory()
     if place is not None:
         store.write(os.path.join(place, key + SUFFIX), _pack(made))
@@ -270,6 +280,7 @@ def get_kernels(jobs: Sequence[objects.Job], later: Sequence[objects.Job] = ()) 
         for key, job in zip(keys, jobs, strict=True):
             if key in _MEMORY:
                 _STATS["memory_hits"] += 1
+                _tell_watchers("memory", key, 0)
             else:
                 work.want(key, job)
         for job in later if work.missing else ():
@@ -306,6 +317,37 @@ def stats() -> dict[str, float]:
         return dict(_STATS)
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A kernel's file: bytes, when it was written (seconds of the epoch), its entries, the target's key, and whether
+    this version of graphk and its tools made it (one of another is never used again)."""
+
+    path: str
+    bytes: int
+    written: float
+    entries: tuple[str, ...]
+    target: str
+    current: bool
+
+
+def held() -> list[Held]:
+    """The kernels' files, oldest first; what is no whole file of this user's is left out."""
+    place, out = store.directory(), []
+    for name in os.listdir(place) if os.path.isdir(place) else ():
+        path = os.path.join(place, name)
+        if not name.endswith(SUFFIX):
+            continue
+        try:
+            data, when = store.read(path) or b"", os.stat(path).st_mtime
+            at = len(MAGIC) + 40
+            meta = json.loads(data[at : at + int.from_bytes(data[at - 8 : at], "little")])
+            made = meta.get("made") == versions()
+            out.append(Held(path, len(data), when, tuple(meta["entries"]), meta["target"], made))
+        except (store.RefusedError, OSError, ValueError, KeyError):
+            continue
+    return sorted(out, key=lambda h: (h.written, h.path))
+
+
 def clear() -> int:
     """Delete this user's cached files; returns how many. Kernels already loaded stay loaded."""
     place, count = store.directory(), 0
@@ -331,8 +373,10 @@ __all__ = [
     "MAGIC",
     "SUFFIX",
     "USUAL_BLOCKS",
+    "WATCHERS",
     "CacheWarning",
     "CorruptError",
+    "Held",
     "begin",
     "clear",
     "directory",
@@ -341,6 +385,7 @@ __all__ = [
     "get_kernel",
     "get_kernels",
     "get_object",
+    "held",
     "key_of",
     "prefetch",
     "stats",

@@ -6,7 +6,8 @@ writes, and writes go into the variables' own arrays, never replace them.
 
 The environment variable `GRAPHK_EXECUTOR` chooses what runs it: `cpu` (the default: compiled kernels) or
 `interp` (the numpy interpreter, the oracle); the setting `device` may name a GPU instead of the CPU.
-`GRAPHK_DUMP=directory` writes every compiled graph's stages there.
+`GRAPHK_DUMP=directory` writes every compiled graph's stages there; `GRAPHK_LOG=passes,fusion,recompile,cache` tells on
+standard error what the compiler does, as it does it.
 """
 from __future__ import annotations
 
@@ -50,16 +51,18 @@ def _compiled(graph: Graph, arrays: dict[Node, np.ndarray], phase: int) -> Execu
         return compile_for_gpu(graph, arrays, phase, device)
     from graphk.runtime.compile import compile_graph as compile_for_cpu
     if os.environ.get("GRAPHK_DUMP"):
-        _dump_compilations()
+        _observe("dumping")
+    if os.environ.get("GRAPHK_LOG"):
+        _observe("live")
     return compile_for_cpu(graph, arrays, phase)
 
 
-def _dump_compilations() -> None:
-    """`GRAPHK_DUMP=directory`: what is compiled from now on is dumped there (inspection is loaded for nothing else)."""
+def _observe(module: str) -> None:
+    """What is compiled from now on is shown as the environment asks (inspection is loaded for nothing else)."""
     from graphk.runtime.compile import OBSERVERS
-    recorder = importlib.import_module("graphk.inspection.dumping").recorder_from_environment()
-    if recorder not in OBSERVERS:
-        OBSERVERS.append(recorder)
+    observer = importlib.import_module(f"graphk.inspection.{module}").observer_from_environment()
+    if observer not in OBSERVERS:
+        OBSERVERS.append(observer)
 
 
 def _interpreted(graph: Graph, arrays: dict[Node, np.ndarray], phase: int) -> Executable:

@@ -17,6 +17,7 @@ from graphk.frontend import execute
 from graphk.frontend.bounds import bounds_of, check_bounds
 from graphk.frontend.later import Outputs, is_later
 from graphk.frontend.printing import reached
+from graphk.frontend.showing import ShownFunction
 from graphk.frontend.slices import check_cuts, cuts_of
 from graphk.frontend.sparse import dense
 from graphk.frontend.tensor import Tensor, Update, Variable, depends_on_phase, node_of, variable_of
@@ -30,7 +31,7 @@ SEEN_LIMIT = 512                 # shape signatures remembered per function
 CHECKED: list[Callable[["Function", Sequence[np.ndarray], int], list[np.ndarray]] | None] = [None]
 
 
-class Function:
+class Function(ShownFunction):
     """A compiled function; `K.function(inputs, outputs, updates)` makes one.
 
     `K.learning_phase()` may be among the inputs: the number passed for it then chooses the phase (1 train,

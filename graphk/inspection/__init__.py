@@ -1,9 +1,10 @@
 """Inspection: every stage of a compilation, as a page, as files, as tables.
 
 In: a model, or what `K.function` returns.  Out: `report` writes one HTML page, `dump` a folder of text files, `passes`
-gives the table of the passes; `diff`, `why`, `kernel` and `opt` are the commands of these names.  What always holds:
-nothing is changed by looking (what is timed runs on copies); no weight is written anywhere; importing graphk, or this
-package, loads none of it until one of the functions is called.
+gives the table of the passes, `summary` that of the layers, `cost` and `profile` those of the kernels; `diff`, `why`,
+`kernel`, `opt` and `export` are the commands of these names.  What always holds: nothing is changed by looking (what is
+timed runs on copies); no weight is written anywhere but by `export`; importing graphk, or this package, loads none of
+it until one of the functions is called.
 """
 from __future__ import annotations
 
@@ -11,7 +12,9 @@ import os
 from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 if TYPE_CHECKING:
+    from graphk.inspection.costing import CostTable, Profile
     from graphk.inspection.facts import PassTable, Told
+    from graphk.inspection.layers import Summary
     from graphk.inspection.optimizing import Optimized
 
 
@@ -164,4 +167,59 @@ def kernel(model_or_function: Any, name: str | None = None, what: str = "text", 
     return Told([kernels.table()] if name is None else [kernels.text(k, what) for k in kernels.find(name)])
 
 
-__all__ = ["diff", "dump", "export", "kernel", "opt", "passes", "report", "why"]
+def summary(model: Any, batch: int = 32, dims: Mapping[str, int] | None = None) -> "Summary":
+    """The layers of a model: output shapes, parameters, and the multiply-adds, FLOPs and bytes (read and written) of
+    one call with `batch` samples, from its compiled graphs; and the bytes of memory that calls of several sizes need.
+
+    dims: values of other symbolic dims by name (16 unless given).  Prints as tables; in a notebook it is one.  Where
+    the model is compiled, training is counted, too.  TypeError for anything but a model, RuntimeError if it is not
+    built.
+
+    >>> from graphk.layers import Dense
+    >>> from graphk.models import Sequential
+    >>> found = summary(Sequential([Dense(4, input_shape=(8,), name="first")]), batch=10)
+    >>> found.layers[0].costs[0].macs, found.total.params
+    (320.0, 36)
+    """
+    from graphk.inspection.layers import summary as make
+    return make(model, batch, dims)
+
+
+def cost(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | None = None) -> "CostTable":
+    """What each kernel call and each layer computes (FLOPs) and moves (bytes), and the seconds that this takes at least
+    under this machine's roofline: a peak from the target's vectors and the measured clock, a measured bandwidth.
+
+    Nothing of the model is run; the benchmarks take a second, once in a process.  One `GraphCosts` for each compiled
+    graph, whose `lines` are in the order in which they run; prints as tables, the longest first.  TypeError for
+    anything but a model or function.
+
+    >>> from graphk import backend as K
+    >>> x, y = K.placeholder(shape=(None, 4)), K.placeholder(shape=(4, 5))
+    >>> table = cost(K.function([x, y], [K.dot(x, y)]), batch=10)
+    >>> table[0].lines[0].flops
+    400
+    """
+    from graphk.inspection.costing import CostTable, graph_costs
+    from graphk.inspection.subjects import dims_for, subjects_of
+    return CostTable(graph_costs(s, dims_for(s.program, batch, dims)) for s in subjects_of(model_or_function))
+
+
+def profile(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | None = None) -> "Profile":
+    """`cost` with the measured seconds of each step and each layer, on random inputs and copies of the variables.
+
+    Takes about a second for each compiled graph.  `profile(model).trace("trace.json")` writes Chrome trace events.
+    TypeError for anything but a model or function; ValueError where variables take more than a gibibyte.
+
+    >>> from graphk import backend as K
+    >>> x = K.placeholder(shape=(None, 4))
+    >>> found = profile(K.function([x], [K.softmax(x)]))
+    >>> found[0].call > 0 and all(line.time >= 0 for line in found[0].lines)
+    True
+    """
+    from graphk.inspection.costing import Profile, graph_costs
+    from graphk.inspection.subjects import dims_for, subjects_of
+    return Profile(graph_costs(s, dims_for(s.program, batch, dims), timed=True)
+                   for s in subjects_of(model_or_function))
+
+
+__all__ = ["cost", "diff", "dump", "export", "kernel", "opt", "passes", "profile", "report", "summary", "why"]

@@ -12,7 +12,8 @@ import os
 import sys
 from typing import Any, Sequence
 
-COMMANDS = ("run", "dump", "opt", "diff", "kernel", "memory", "why", "export", "check", "convert", "doctor")
+COMMANDS = ("summary", "dump", "opt", "diff", "kernel", "memory", "cost", "profile", "why", "report", "check",
+            "convert", "doctor", "cache", "run", "export")
 
 
 def command(name: str) -> Any:

@@ -220,7 +220,7 @@ def dump(model_or_function: Any, directory: str | os.PathLike[str], formats: Seq
 _installed: dict[str, Recorder] = {}
 
 
-def recorder_from_environment() -> Callable[[Graph, int], Compilation]:
+def observer_from_environment() -> Callable[[Graph, int], Compilation]:
     """The recorder that `GRAPHK_DUMP=directory` asks for, one per directory."""
     directory = os.environ["GRAPHK_DUMP"]
     if directory not in _installed:
@@ -233,4 +233,4 @@ def recorder_from_environment() -> Callable[[Graph, int], Compilation]:
     return _installed[directory]
 
 
-__all__ = ["FORMATS", "USUAL", "stage_text", "Compilation", "Options", "Recorder", "dump", "recorder_from_environment"]
+__all__ = ["FORMATS", "USUAL", "stage_text", "Compilation", "Options", "Recorder", "dump", "observer_from_environment"]

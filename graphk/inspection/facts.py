@@ -16,6 +16,7 @@ from graphk.ir.node import Graph, Node, origin_of
 from graphk.ir.program import AnyStep, LoopStep, Program, Step, flat_steps
 from graphk.passes.fuse import Fuser, Group
 from graphk.passes.lower import group_label
+from graphk.passes.pipeline import Record
 
 
 # ------------------------------------------------------------------ passes
@@ -50,15 +51,17 @@ def size_of(ir: Any) -> int:
     return len(flat_steps(ir.steps))
 
 
+def pass_row(title: str, r: Record) -> PassRow:
+    """The row of one pass of the graph that is called `title`."""
+    unit = "nodes" if isinstance(r.after, Graph) else "steps"
+    fused = len(list(_fusions(r.after))) if isinstance(r.after, Graph) else 0
+    return PassRow(title, r.name, size_of(r.before), size_of(r.after), unit, fused, r.seconds * 1e3,
+                   not same(r.before, r.after))
+
+
 def pass_rows(subject: Subject) -> list[PassRow]:
     """A row per pass that ran."""
-    rows = []
-    for r in subject.records:
-        unit = "nodes" if isinstance(r.after, Graph) else "steps"
-        fused = len(list(_fusions(r.after))) if isinstance(r.after, Graph) else 0
-        rows.append(PassRow(subject.title, r.name, size_of(r.before), size_of(r.after), unit, fused, r.seconds * 1e3,
-                            not same(r.before, r.after)))
-    return rows
+    return [pass_row(subject.title, r) for r in subject.records]
 
 
 def same(a: Any, b: Any) -> bool:
@@ -266,5 +269,5 @@ def graph_records(subject: Subject) -> list[tuple[Graph, Graph]]:
 
 
 __all__ = ["PassRow", "PassTable", "StepRow", "Told", "graph_records", "human", "kernel_of_nodes",
-           "kernels_of_fusions", "layers_of_steps", "members_of_fusions", "pass_rows", "record_named", "same",
-           "size_of", "step_rows", "steps_of_fusions", "successors", "twins"]
+           "kernels_of_fusions", "layers_of_steps", "members_of_fusions", "pass_row", "pass_rows", "record_named",
+           "same", "size_of", "step_rows", "steps_of_fusions", "successors", "twins"]

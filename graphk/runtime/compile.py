@@ -150,6 +150,8 @@ class Executable(Calls):
         if found is None:
             self.binds += 1
             found = Binder(self, env).whole()
+            for see in BOUND:
+                see(self, env)
             if len(self._bound) >= 64:
                 self._bound.clear()
             self._bound[key] = found
@@ -239,6 +241,8 @@ def compile_graph(graph: Graph, variables: Mapping[Node, np.ndarray], phase: int
 
 # Asked before each compilation for something with `passed(record)`, `finished(executable)` and `failed(error)`.
 OBSERVERS: list[Callable[[Graph, int], Any]] = []
+# Called with an executable and the dims that it was just bound for.
+BOUND: list[Callable[[Executable, Mapping[str, int]], None]] = []
 
 
 def _observed(graph: Graph, variables: Mapping[Node, np.ndarray], phase: int, observer: Callable[[Any], None] | None,

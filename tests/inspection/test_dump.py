@@ -141,8 +141,8 @@ def test_wrong_options_are_named():
 
 
 def test_a_folder_that_cannot_be_made(tmp_path, monkeypatch):
-    from graphk.inspection.dumping import recorder_from_environment
+    from graphk.inspection.dumping import observer_from_environment
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("GRAPHK_DUMP", str(tmp_path / "file" / "dump"))
     with pytest.raises(OSError, match="no such folder can be made .* Name a folder that can be written"):
-        recorder_from_environment()
+        observer_from_environment()

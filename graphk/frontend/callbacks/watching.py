@@ -10,6 +10,7 @@ from typing import Any, Iterable
 import numpy as np
 
 from graphk.frontend.callbacks.base import Callback
+from graphk.frontend.showing import shown
 from graphk.frontend.utils.generic_utils import Progbar
 from graphk.frontend.utils.optional import need
 
@@ -104,6 +105,10 @@ class History(Callback):
         self.epoch.append(epoch)
         for k, v in (logs or {}).items():
             self.history.setdefault(k, []).append(v)
+
+    def _repr_svg_(self) -> str | None:
+        """What a notebook shows: the losses as curves."""
+        return shown(self, "history_svg")
 
     def plot(self) -> Any:
         """The curves as a matplotlib figure: loss, each metric, the learning rate, with their values in validation.

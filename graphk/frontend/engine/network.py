@@ -19,6 +19,7 @@ from graphk.frontend.engine.layer_state import check_listed
 from graphk.frontend.engine.network_config import NetworkConfig
 from graphk.frontend.engine.subclassed import Subclassed
 from graphk.frontend.legacy import ENDS, modernize_methods
+from graphk.frontend.showing import ShownModel
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.advice import advice
 from graphk.frontend.utils.blame import naming
@@ -26,7 +27,7 @@ from graphk.frontend.utils.generic_utils import has_arg, object_list_uid, to_lis
 from graphk.ir.node import origin
 
 
-class Network(NetworkConfig, Subclassed):
+class Network(NetworkConfig, Subclassed, ShownModel):
     """A directed acyclic graph of layers; `Model` adds training to it."""
 
     @kept_uids()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import warnings
 from typing import TYPE_CHECKING, Any, Iterator, Sequence
 
@@ -64,6 +65,19 @@ def sizes(args: argparse.Namespace, subject: Subject) -> dict[str, int]:
     return dims_for(subject.program, args.batch, out)
 
 
+def called(args: argparse.Namespace) -> list[tuple[Subject, dict[str, int]]]:
+    """The graphs that the arguments mean, each with sizes: a script's largest of its own calls, else `sizes`."""
+    def of(s: Subject) -> dict[str, int]:
+        own = s.executable.sizes if is_script(args) and not args.dim else []
+        return max(own, key=lambda env: math.prod(env.values())) if own else sizes(args, s)
+    return [(s, of(s)) for s in subjects(args)]
+
+
+def top_argument(p: argparse.ArgumentParser) -> None:
+    """How many rows of a table."""
+    p.add_argument("--top", type=_positive, default=30, metavar="N", help="rows of each table (30)")
+
+
 def is_script(args: argparse.Namespace) -> bool:
     """Whether a script is meant."""
     if bool(args.script) == bool(args.file):
@@ -77,9 +91,9 @@ def run_it(args: argparse.Namespace) -> None:
     run_script(args.script or args.file, args.script_arguments)
 
 
-def subjects(args: argparse.Namespace) -> list[Subject]:
-    """The graphs that the arguments mean; CommandError where there is none."""
-    found = _of_script(args) if is_script(args) else _of_file(args)
+def subjects(args: argparse.Namespace, model: Any = None) -> list[Subject]:
+    """The graphs that the arguments mean, of a file's `model` if it is read already; CommandError where none is."""
+    found = _of_script(args) if is_script(args) else _of_model(model or model_of(args))
     chosen = [s for s in found if args.phase in (None, s.title)] or [s for s in found if s.phase == args.phase]
     if not chosen:
         have = ", ".join(dict.fromkeys(s.title for s in found)) or "none at all"
@@ -102,10 +116,10 @@ def model_of(args: argparse.Namespace) -> Any:
         raise CommandError(f"{args.file}: {e}") from e
 
 
-def _of_file(args: argparse.Namespace) -> list[Subject]:
+def _of_model(model: Any) -> list[Subject]:
     from graphk.inspection.subjects import subjects_of
     try:
-        return subjects_of(model_of(args))
+        return subjects_of(model)
     except RuntimeError as e:
         raise CommandError(str(e)) from e
 
@@ -154,5 +168,5 @@ def _of_script(args: argparse.Namespace) -> list[Subject]:
     return collector.found
 
 
-__all__ = ["CommandError", "Collector", "PHASES", "is_script", "model_of", "observed", "run_it", "sizes", "split",
-           "subject_arguments", "subjects"]
+__all__ = ["CommandError", "Collector", "PHASES", "called", "is_script", "model_of", "observed", "run_it", "sizes",
+           "split", "subject_arguments", "subjects", "top_argument"]

@@ -1,0 +1,208 @@
+"""`graphk cost` and `graphk profile`: what each kernel call and each layer takes, at least and measured.
+
+In: subjects with values of their dims.  Out: tables, as text and as rows; a trace for Chrome's viewer.  What always
+holds: rows are sorted, the longest first; a floor is what the roofline of `roofline` leaves no kernel below, so a
+measured time below it says that data was nearer than memory, or that an algorithm (Winograd's) saves operations; a
+kernel of several layers is shared among them as the floors of their parts are.
+"""
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any, Mapping, Sequence
+
+from graphk.inspection.costs import StepCost, step_costs
+from graphk.inspection.facts import human
+from graphk.inspection.roofline import Machine, machine
+from graphk.inspection.subjects import Subject
+from graphk.inspection.tables import columns, shortened
+from graphk.inspection.timing import measure
+from graphk.runtime.bind import threads_for
+
+Called = Sequence[tuple[Subject, Mapping[str, int]]]
+COST_HEAD = ("step", "kernel", "FLOPs", "bytes", "FLOPs/byte", "bound by", "roof", "of peak", "floor", "layers")
+COST_LAYERS = ("layer", "FLOPs", "bytes", "floor", "share")
+TIME_HEAD = ("step", "kernel", "time", "share", "floor", "x floor", "reached", "layers")
+TIME_LAYERS = ("layer", "time", "share", "floor", "x floor")
+
+
+def micro(seconds: float) -> str:
+    """Microseconds, three digits or whole ones."""
+    us = seconds * 1e6
+    return f"{us:,.0f} us" if us >= 100 else f"{us:.3g} us"
+
+
+def percent(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.1f}%" if whole else "-"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One step of a program, a whole loop being one.  Seconds: `floor` computed, `time` measured (None: not asked)."""
+    index: int
+    label: str
+    costs: tuple[StepCost, ...]
+    floor: float
+    time: float | None = None
+
+    @property
+    def flops(self) -> int:
+        return sum(c.flops for c in self.costs)
+
+    @property
+    def layers(self) -> str:
+        return ", ".join(dict.fromkeys(name for c in self.costs for name in c.layers.split(", ")))
+
+
+@dataclass(frozen=True)
+class GraphCosts:
+    """The steps of one compiled graph in the order in which they run.  call: measured seconds of a whole call."""
+    title: str
+    env: Mapping[str, int]
+    machine: Machine
+    lines: tuple[Line, ...]
+    call: float | None = None
+
+    def layer_seconds(self) -> dict[str, tuple[float, float]]:
+        """(measured or else floor, floor) of each layer."""
+        out: dict[str, list[float]] = defaultdict(lambda: [0., 0.])
+        for line in self.lines:
+            parts = [(s.layer, self.machine.floor(s.flops, s.bytes, c.row.times)) for c in line.costs
+                     for s in c.shares]
+            total = sum(f for _, f in parts)
+            for name, floor in parts:
+                part = floor / total if total else 1 / len(parts)
+                out[name][0] += part * (line.floor if line.time is None else line.time)
+                out[name][1] += part * line.floor
+        return {k: (a, b) for k, (a, b) in out.items()}
+
+    # -------------------------------------------------------------- text
+    def sizes(self) -> str:
+        return ", ".join(f"{k}={v}" for k, v in self.env.items()) or "fixed sizes"
+
+    def cost_text(self, top: int | None) -> str:
+        """Kernel calls and layers by their floors."""
+        m = self.machine
+        costs = sorted((c for line in self.lines for c in line.costs), key=lambda c: -_floor(m, c))
+        rows = [_cost_row(m, c) for c in costs]
+        flops, nbytes = sum(c.flops for c in costs), sum(c.bytes for c in costs)
+        floor = sum(_floor(m, c) for c in costs)
+        of: dict[str, list[float]] = defaultdict(lambda: [0., 0.])
+        for c in costs:
+            for s in c.shares:
+                of[s.layer][0] += s.flops
+                of[s.layer][1] += s.bytes
+        layers = [(name, human(of[name][0]), human(of[name][1], "B"), micro(f), percent(f, floor)) for name, (_, f) in
+                  sorted(self.layer_seconds().items(), key=lambda kv: -kv[1][1])]
+        return "\n".join([f"{self.title} ({self.sizes()}): {human(flops, 'FLOP')}, {human(nbytes, 'B')} read and "
+                          f"written, floor {micro(floor)}", _cut(COST_HEAD, rows, top, (1, 5, 9)), "",
+                          _cut(COST_LAYERS, layers, top)])
+
+    def time_text(self, top: int | None) -> str:
+        """Steps and layers by their times."""
+        steps = sum(line.time or 0. for line in self.lines)
+        rows = [_time_row(line, steps) for line in sorted(self.lines, key=lambda line: -(line.time or 0.))]
+        layers = [(name, micro(t), percent(t, steps), micro(f), f"{t / f:.1f}" if f else "-") for name, (t, f) in
+                  sorted(self.layer_seconds().items(), key=lambda kv: -kv[1][0])]
+        return "\n".join([f"{self.title} ({self.sizes()}): a call takes {micro(self.call or 0.)}, its {len(rows)} "
+                          f"steps {micro(steps)}, at least {micro(sum(line.floor for line in self.lines))}",
+                          _cut(TIME_HEAD, rows, top, (1, 7)), "", _cut(TIME_LAYERS, layers, top)])
+
+
+def _floor(m: Machine, c: StepCost) -> float:
+    return m.floor(c.flops, c.bytes, c.row.times)
+
+
+def _cost_row(m: Machine, c: StepCost) -> tuple[str, ...]:
+    roof = m.attainable(c.flops, c.bytes, c.row.times)
+    label = c.row.step.kernel.label + (f" ({c.row.loop})" if c.row.loop else "")
+    return (str(c.row.index), shortened(label, 44), human(c.flops), human(c.bytes, "B"), f"{c.intensity:.3g}",
+            m.bound(c.flops, c.bytes, c.row.times), human(roof, "FLOP/s"), percent(roof, m.peak), micro(_floor(m, c)),
+            shortened(c.layers, 60))
+
+
+def _time_row(line: Line, whole: float) -> tuple[str, ...]:
+    t = line.time or 0.
+    return (str(line.index), shortened(line.label, 44), micro(t), percent(t, whole), micro(line.floor),
+            f"{t / line.floor:.1f}" if line.floor else "-", human(line.flops / t, "FLOP/s") if t else "-",
+            shortened(line.layers, 60))
+
+
+def _cut(head: Sequence[str], rows: Sequence[Sequence[str]], top: int | None, left: Sequence[int] = (0,)) -> str:
+    text = columns(head, rows[:top], left)
+    more = len(rows) - len(rows[:top])
+    return text + (f"\n... and {more} more (--top {len(rows)} shows all)" if more else "")
+
+
+# ------------------------------------------------------------------ making them
+def graph_costs(subject: Subject, env: Mapping[str, int], timed: bool = False) -> GraphCosts:
+    """The costs of one graph; timed: run on copies of its variables and random inputs, too.
+
+    ValueError where that cannot be measured because its variables take more than a gibibyte.
+    """
+    costs = step_costs(subject, env)
+    exe = subject.executable
+    m = machine(exe.target, threads_for(sum(c.row.operations for c in costs), exe.executor))
+    times = measure(subject, env) if timed else None
+    if timed and times is None:
+        raise ValueError(f"{subject.title}: its variables take more than a gibibyte, of which no copy is made to "
+                         "measure on; `cost` shows what can be known without running it")
+    lines = []
+    for i in range(len(subject.program.steps)):
+        mine = tuple(c for c in costs if c.row.index == i)
+        names = ", ".join(dict.fromkeys(c.row.step.kernel.label for c in mine))
+        loop = next((c.row.loop for c in mine if c.row.loop), "")
+        lines.append(Line(i, f"loop, {loop}: {names}" if loop else names, mine, sum(_floor(m, c) for c in mine),
+                          times.steps[i] if times else None))
+    return GraphCosts(subject.title, env, m, tuple(lines), times.call if times else None)
+
+
+class CostTable(tuple[GraphCosts, ...]):
+    """What graphs take at least; prints as tables.  `str` shows the 30 longest rows of each, `text(None)` all."""
+
+    def text(self, top: int | None = 30) -> str:
+        if not self:
+            return "no compiled graph"
+        return "\n\n".join([*dict.fromkeys(str(g.machine) for g in self), *(g.cost_text(top) for g in self)])
+
+    def __str__(self) -> str:
+        return self.text()
+
+    __repr__ = __str__
+
+
+class Profile(CostTable):
+    """The same with measured times; `trace(path)` writes them for Chrome's trace viewer."""
+
+    def text(self, top: int | None = 30) -> str:
+        if not self:
+            return "no compiled graph"
+        return "\n\n".join([*dict.fromkeys(str(g.machine) for g in self), *(g.time_text(top) for g in self)])
+
+    def trace(self, path: str) -> str:
+        """Write the steps, one after the other, as trace events in JSON (chrome://tracing, Perfetto); the path."""
+        from graphk.inspection.page import write_whole
+        events = [e for i, g in enumerate(self, 1) for e in _events(i, g)]
+        return write_whole(path, json.dumps({"displayTimeUnit": "ms", "traceEvents": events}, indent=1) + "\n")
+
+
+def _events(process: int, g: GraphCosts) -> list[dict[str, Any]]:
+    """A process for a graph, a thread of it for its steps and one for the layers that they stem from."""
+    names = [("process_name", 0, f"{g.title} ({g.sizes()})"), ("thread_name", 1, "kernels"),
+             ("thread_name", 2, "layers")]
+    out: list[dict[str, Any]] = [{"name": kind, "ph": "M", "pid": process, "tid": t, "args": {"name": text}}
+                                 for kind, t, text in names]
+    at = 0.
+    for line in g.lines:
+        us = (line.time or 0.) * 1e6
+        args = {"step": line.index, "layers": line.layers, "FLOPs": line.flops,
+                "bytes": sum(c.bytes for c in line.costs), "floor us": round(line.floor * 1e6, 3)}
+        event = {"ph": "X", "cat": "kernel", "ts": round(at, 3), "dur": round(us, 3), "pid": process}
+        out.append({**event, "name": line.label, "tid": 1, "args": args})
+        out.append({**event, "name": line.layers.split(", ")[0], "cat": "layer", "tid": 2, "args": {}})
+        at += us
+    return out
+
+
+__all__ = ["CostTable", "GraphCosts", "Line", "Profile", "graph_costs", "micro"]

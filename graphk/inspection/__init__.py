@@ -27,10 +27,11 @@ def report(model_or_function: Any, path: str | os.PathLike[str], batch: int = 32
     TypeError for anything but a model or function.
 
     >>> import os, tempfile
+    >>> from pathlib import Path
     >>> from graphk import backend as K
     >>> x = K.placeholder(shape=(None, 4))
     >>> page = report(K.function([x], [K.softmax(x)]), os.path.join(tempfile.mkdtemp(), "softmax.html"))
-    >>> "kernel" in open(page).read()
+    >>> "kernel" in Path(page).read_text()
     True
     """
     from graphk.inspection.page import report as write

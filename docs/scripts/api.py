@@ -1,7 +1,7 @@
 """A hook of mkdocs: adds one page for each public module, made of its docstrings.
 
-In: mkdocs' configuration and files.  Out: the same with pages `api/<module>.md` and their place in the navigation.  What
-always holds: nothing is written beside the site; a docstring's examples are shown as code.
+In: mkdocs' configuration and files.  Out: the same with pages `api/<module>.md` and their place in the navigation.
+What always holds: nothing is written beside the site; a docstring's examples are shown as code.
 """
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-# make demo | test | test-cuda | test-gpu | lint | bench | clean.  Everything runs in .venv, made once from any Python >= 3.10.
+# make demo | test | test-cuda | test-gpu | lint | bench | docs | clean.  Everything runs in .venv, made once from any Python >= 3.10.
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((
 EPOCHS ?= 12
 PYTEST_ARGS ?=
 
-.PHONY: demo test test-cuda test-gpu lint bench clean help
+.PHONY: demo test test-cuda test-gpu lint bench docs clean help
 
 help:
 	@sed -n '1p' Makefile
@@ -43,12 +43,17 @@ test-gpu: $(STAMP)
 	GRAPHK_TEST_DEVICE=gpu $(BIN)/python -m pytest -q tests/gpu $(PYTEST_ARGS)
 
 lint: $(STAMP)
-	$(BIN)/ruff check graphk tests benchmarks examples
+	$(BIN)/ruff check graphk tests benchmarks examples docs
 	$(BIN)/mypy
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
+# The pages of docs/ and the reference, into site/.
+docs: $(STAMP)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[docs]'
+	$(BIN)/python -m mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo_output
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo_output
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -33,7 +33,8 @@ def listed(entries):
 
 def anchors(page):
     """The anchors of a page's headings, as mkdocs makes them."""
-    heads = re.findall(r"^#+ (.*)", re.sub(r"^```.*?^```", "", read(page), flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
+    text = re.sub(r"^```.*?^```", "", read(page), flags=re.DOTALL | re.MULTILINE)
+    heads = re.findall(r"^#+ (.*)", text, re.MULTILINE)
     return {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", h).strip().lower()) for h in heads}
 
 

@@ -210,3 +210,12 @@ def test_an_initializer_without_a_name_is_given_by_the_name_that_the_error_shows
         model_from_json(made)
     again = model_from_json(made, {"<lambda>": lambda shape: np.full(shape, 2.)})
     assert again.get_weights()[0].tolist() == [[2, 2]] * 3
+
+
+def test_a_sequential_model_called_twice_says_why_it_has_no_one_input():
+    model = Sequential([L.Dense(2, input_shape=(3,))])
+    model(L.Input((3,)))
+    with pytest.raises(AttributeError, match='has multiple inbound nodes, hence the notion of "layer input"'):
+        model.input  # noqa: B018
+    with pytest.raises(AttributeError, match="'Sequential' object has no attribute 'nothing'"):
+        model.nothing  # noqa: B018

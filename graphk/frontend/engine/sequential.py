@@ -111,6 +111,9 @@ class Sequential(Model):
         if name in _MAP and vars(self).get("outputs"):
             super()._map_graph()
             return vars(self)[name]
+        found = getattr(type(self), name, None)
+        if isinstance(found, property):
+            return found.__get__(self)                 # which says why it has no value
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def _rebuild(self, output: Any) -> None:

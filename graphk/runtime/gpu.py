@@ -165,17 +165,17 @@ class GpuExecutable(Calls):
     # -------------------------------------------------------------- recording
     def _recording(self, env: Mapping[str, int]) -> Recorded:
         key = tuple(env.values())
+        found = self._recorded.get(key)
+        if found is not None and not self._busy:
+            return found
         starts, nbytes = self._places(env)
         memory = self._reserve(nbytes, env)
-        places = [memory + s for s in starts]
-        if self._busy:                             # a signal's handler calls, and must not take the other's staging
-            return self._record(env, places)
-        found = self._recorded.get(key)
-        if found is None:
+        made = self._record(env, [memory + s for s in starts])
+        if not self._busy:                         # a signal's handler calls, and must not take the other's staging
             if len(self._recorded) >= KEPT:
                 self._recorded.clear()
-            found = self._recorded[key] = self._record(env, places)
-        return found
+            self._recorded[key] = made
+        return made
 
     def _record(self, env: Mapping[str, int], starts: list[int]) -> Recorded:
         ends = [*self.inputs, *self.outputs]

@@ -72,10 +72,15 @@ def subjects_of(thing: Any) -> list[Subject]:
                     "Sequential or what K.function returns")
 
 
+def matching(found: list[Subject], phase: str | None) -> list[Subject]:
+    """Those that are called train, test or predict, or run in that learning phase; all without a `phase`."""
+    return [s for s in found if phase in (None, s.title)] or [s for s in found if s.phase == phase]
+
+
 def of_phase(thing: Any, phase: str | None) -> list[Subject]:
     """`subjects_of(thing)`, or those of one phase (train, test, predict); ValueError where there is none."""
     found = subjects_of(thing)
-    chosen = [s for s in found if phase in (None, s.title)] or [s for s in found if s.phase == phase]
+    chosen = matching(found, phase)
     if not chosen:
         raise ValueError(f"there is no graph of the phase {phase!r}; found {', '.join(s.title for s in found)}")
     return chosen
@@ -146,4 +151,5 @@ def without_folders(text: str) -> str:
     return _FROZEN.sub("", _PATH.sub("", text))
 
 
-__all__ = ["PHASES", "Subject", "batch_symbols", "dims_for", "of_phase", "subjects_of", "value", "without_folders"]
+__all__ = ["PHASES", "Subject", "batch_symbols", "dims_for", "matching", "of_phase", "subjects_of", "value",
+           "without_folders"]

@@ -94,7 +94,8 @@ def run_it(args: argparse.Namespace) -> None:
 def subjects(args: argparse.Namespace, model: Any = None) -> list[Subject]:
     """The graphs that the arguments mean, of a file's `model` if it is read already; CommandError where none is."""
     found = _of_script(args) if is_script(args) else _of_model(model or model_of(args))
-    chosen = [s for s in found if args.phase in (None, s.title)] or [s for s in found if s.phase == args.phase]
+    from graphk.inspection.subjects import matching
+    chosen = matching(found, args.phase)
     if not chosen:
         have = ", ".join(dict.fromkeys(s.title for s in found)) or "none at all"
         why = "" if is_script(args) or args.phase == "predict" else \

@@ -19,10 +19,9 @@ def arguments(p: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print a diff per graph."""
-    from graphk.inspection.changes import diff
-    for s in subjects(args):
-        try:
-            print(diff(s, args.first, args.last))
-        except ValueError as e:
-            raise CommandError(str(e)) from e
+    from graphk.inspection import diff
+    try:
+        print(diff(subjects(args), args.first, args.last))
+    except ValueError as e:
+        raise CommandError(str(e)) from e
     return 0

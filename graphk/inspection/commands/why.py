@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from graphk.inspection.commands.common import CommandError, subject_arguments, subjects
 
@@ -21,15 +20,9 @@ def arguments(p: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print an answer per graph that has both; the error of the last where none has."""
-    from graphk.inspection.apart import why
-    answered, failure = False, ""
-    for s in subjects(args):
-        try:
-            print(why(s, args.a, args.b, args.batch))
-            answered = True
-        except ValueError as e:
-            failure = str(e)
-            print(f"graphk why: {failure}", file=sys.stderr) if answered else None
-    if not answered:
-        raise CommandError(failure)
+    from graphk.inspection import why
+    try:
+        print(why(subjects(args), args.a, args.b, batch=args.batch))
+    except ValueError as e:
+        raise CommandError(str(e)) from e
     return 0

@@ -58,7 +58,8 @@ def _aligned(n: int) -> int:
 
 def beside(executable: Executable, env: Mapping[str, int]) -> dict[str, int]:
     """Bytes that an executable holds besides its program's buffers."""
-    found = {"packed weights": executable.packed_bytes(env), "workspace": executable.workspace_bytes(env)}
+    found = {"packed weights": executable.packed_bytes(env), "workspace": executable.workspace_bytes(env),
+             "groups of rows": executable.group_bytes(env)}
     return {k: n for k, n in found.items() if n}
 
 
@@ -97,6 +98,9 @@ def text(executable: Executable, env: Mapping[str, int]) -> str:
              f"peak of what is in use at once {a.peak} bytes; without sharing {a.unshared} bytes; saved {a.saved} "
              f"bytes",
              "outside the arena: " + ", ".join(f"{k} {v} bytes" for k, v in a.outside.items()), ""]
+    for block, g in executable.groups(env).items():
+        lines += [f"steps {block.first} to {block.last} run for {g.rows} rows at a time; what they alone use lies not "
+                  f"in the arena, but in {g.nbytes} bytes of each thread", ""]
     for i, s in enumerate(a.slots):
         shared = f", shared by {len(s.lives)} buffers" if len(s.lives) > 1 else ""
         lines.append(f"slot {i}: offset {s.offset}, {s.bytes} bytes{shared}")

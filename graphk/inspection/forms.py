@@ -132,7 +132,9 @@ def _program_json(program: Program) -> dict[str, Any]:
     buffers = [{"name": b.name, "type": str(b.type), "place": b.place, "offset": str(b.offset), "base": b.base,
                 "origin": without_folders(b.origin)} for b in program.buffers]
     return {"program": program.name, "dims": list(program.dims), "arena": str(program.arena), "buffers": buffers,
-            "steps": [step(s) for s in program.steps], "guards": [[str(a), str(b)] for a, b in program.guards]}
+            "steps": [step(s) for s in program.steps],
+            "blocks": [{"first": b.first, "last": b.last, "rows": str(b.rows)} for b in program.blocks],
+            "guards": [[str(a), str(b)] for a, b in program.guards]}
 
 
 __all__ = ["as_json", "dot"]

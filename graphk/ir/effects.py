@@ -43,14 +43,38 @@ def _accumulated(kernel: Kernel) -> frozenset[str]:
 
 
 def lifetimes(program: Program, roots: dict[str, str]) -> dict[str, tuple[int, int]]:
-    """First and last step (a whole loop is one step) that touch each arena buffer."""
+    """First and last step (a whole loop is one step) that touch each arena buffer.
+
+    What lives beyond a block of rows is in use from the block's first step to its last: it may run for some rows only.
+    """
     arena = {b.name for b in program.buffers if b.place == "arena"}
     out: dict[str, tuple[int, int]] = {}
     for i, s in enumerate(program.steps):
         reads, writes = touched(s, roots)
         for b in (reads | writes) & arena:
             out[b] = (out.get(b, (i, i))[0], i)
+    for block in program.blocks:
+        for b, (start, end) in out.items():
+            if start <= block.last and end >= block.first and not block.first <= start <= end <= block.last:
+                out[b] = min(start, block.first), max(end, block.last)
     return out
+
+
+def handed_on(program: Program, first: int, last: int, roots: dict[str, str]
+              ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Storage that one of these steps writes and a later one reads; and what of the arena no other step touches."""
+    arena = {b.name for b in program.buffers if b.place == "arena"}
+    written: set[str] = set()
+    handed: dict[str, None] = {}
+    outside: set[str] = set()
+    for i, s in enumerate(program.steps):
+        reads, writes = touched(s, roots)
+        if first <= i <= last:
+            handed.update(dict.fromkeys(sorted(reads & written)))
+            written |= writes
+        else:
+            outside |= reads | writes
+    return tuple(handed), tuple(b for b in [*handed, *sorted(written - handed.keys())] if b in arena - outside)
 
 
 def may_overwrite(step: Step, read: str, written: str, roots: dict[str, str]) -> bool:
@@ -146,4 +170,5 @@ def _operand(e: Expr, named: dict[str, Let]) -> Operand:
     return Operand(e, tuple(let for name, let in named.items() if name in want))
 
 
-__all__ = ["Operand", "contracted_loops", "contraction_operands", "lifetimes", "may_overwrite", "root_of", "touched"]
+__all__ = ["Operand", "contracted_loops", "contraction_operands", "lifetimes", "may_overwrite", "handed_on",
+           "root_of", "touched"]

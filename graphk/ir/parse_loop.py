@@ -16,7 +16,7 @@ from graphk.ir.node import ArrayValue, Node
 from graphk.ir.opdef import const
 from graphk.ir.ops.leaves import new_variable
 from graphk.ir.parse import Parser, Token
-from graphk.ir.program import AnyStep, Buffer, LoopStep, Program, Step
+from graphk.ir.program import AnyStep, Buffer, LoopStep, Program, RowBlock, Step
 from graphk.ir.types import FLOATS, LONG, TensorType
 
 ROLES = ("in", "out", "temp")
@@ -217,13 +217,27 @@ class LoopParser(Parser):
                 self.fail("a kernel's name that is not yet defined", token)
             kernels[key] = kernel
         steps = self.steps(buffers, kernels)
+        blocks: list[RowBlock] = []
+        while self.take("rows"):
+            blocks.append(self.row_block(steps))
         guards: list[tuple[Dim, Dim]] = []
         while self.take("guard"):
             left = self.dim()
             self.need("==")
             guards.append((left, self.dim()))
         self.need("}")
-        return Program(name, dims, tuple(buffers.values()), steps, arena, tuple(guards))
+        return Program(name, dims, tuple(buffers.values()), steps, arena, tuple(guards), blocks=tuple(blocks))
+
+    def row_block(self, steps: tuple[AnyStep, ...]) -> RowBlock:
+        rows = self.dim()
+        self.need("of")
+        self.need("steps")
+        first = self.number()
+        self.need("to")
+        token, last = self.here, self.number()
+        if not first <= last < len(steps):
+            self.fail(f"the number of a step, {first} to {len(steps) - 1}", token)
+        return RowBlock(first, last, rows)
 
     def comment_here(self) -> str:
         """The comment at the end of the line that the last token stands on."""

@@ -117,6 +117,18 @@ AnyStep = Step | LoopStep
 
 
 @dataclass(frozen=True, slots=True)
+class RowBlock:
+    """Steps `first` to `last`, which may all run for a few rows before they run for the next ones: no row of what they
+    write depends on other rows.  rows: the dim that counts them.  What they hand each other stays in caches so."""
+    first: int
+    last: int
+    rows: Dim
+
+    def __str__(self) -> str:
+        return f"rows {self.rows} of steps {self.first} to {self.last}"
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
     """A lowered graph."""
     name: str
@@ -126,6 +138,7 @@ class Program:
     arena: Dim = -1                  # bytes; -1 until `memory` has run
     guards: tuple[tuple[Dim, Dim], ...] = ()
     notes: tuple[str, ...] = ()      # reasons for refused fusions
+    blocks: tuple[RowBlock, ...] = ()
 
     @property
     def planned(self) -> bool:
@@ -143,6 +156,7 @@ class Program:
         for kernel, name in names.items():
             lines += ["  " + line for line in kernel.lines(name)]
         lines += ["  " + line for s in self.steps for line in s.lines(names)]
+        lines += [f"  {b}" for b in self.blocks]
         lines += [f"  guard {a} == {b}" for a, b in self.guards]
         return "\n".join([*lines, "}"])
 

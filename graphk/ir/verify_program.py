@@ -13,7 +13,7 @@ from typing import Callable, Iterator, NamedTuple
 from graphk.ir.dims import Dim, compile_dims, symbols
 from graphk.ir.effects import lifetimes, may_overwrite, root_of, touched
 from graphk.ir.program import ALIGN, AnyStep, Buffer, LoopStep, Program, Step, flat_steps
-from graphk.ir.row_loops import misfit
+from graphk.ir.row_loops import block_misfit, misfit
 from graphk.ir.verify_kernel import KERNEL_RULES, VerifyError, blame, verify_kernel
 
 PLACES = ("input", "output", "variable", "const", "arena", "alias")
@@ -165,10 +165,18 @@ def loops_fit(f: Facts) -> Iterator[BrokenStep]:
 
 
 def rows_apart(f: Facts) -> Iterator[BrokenStep]:
-    """The rows that threads share for a whole loop do not depend on each other."""
+    """The rows that threads share for a whole loop, or that a block takes in turn, do not depend on each other."""
     for s in _all_steps(f.program.steps):
         if isinstance(s, LoopStep) and s.rows != 0 and (why := misfit(s, s.rows, f.buffers, f.roots)):
             yield BrokenStep(s, f"its threads may not share rows of {s.rows}: {why}")
+    end = -1
+    for b in f.program.blocks:
+        steps = f.program.steps[b.first:b.last + 1]
+        if not end < b.first <= b.last < len(f.program.steps):
+            yield BrokenStep(None, f"`{b}` are not steps of it in order, of one block each")
+        elif why := block_misfit(steps, b.rows, f.buffers, f.roots):
+            yield BrokenStep(steps[0], f"it may not begin a block of rows of {b.rows}: {why}")
+        end = b.last
 
 
 def written_before_read(f: Facts) -> Iterator[BrokenStep]:

@@ -14,6 +14,7 @@ from graphk.ir.dims import Dim, dim_max, evaluate, floordiv, substitute, symbols
 from graphk.ir.effects import lifetimes, may_overwrite, root_of, touched
 from graphk.ir.program import ALIGN, AnyStep, Buffer, LoopStep, Program, Step, flat_steps
 from graphk.ir.types import TensorType
+from graphk.passes.row_blocks import row_blocks
 
 NOMINAL = 32                     # a stand-in for symbolic dims when sizes are compared
 
@@ -25,6 +26,7 @@ def memory(program: Program) -> Program:
     program = assign_in_place(program)
     program = carry_in_place(program)
     program = stack_in_place(program)
+    program = row_blocks(program)
     program = plan_arena(program)
     return set_barriers(program)
 

@@ -15,11 +15,12 @@ from graphk.codegen import cache
 from graphk.codegen.cpu import Source
 from graphk.codegen.target import Target
 from graphk.ir.dims import compile_dims
-from graphk.ir.program import AnyStep, Buffer, LoopStep, Step, flat_steps
-from graphk.ir.row_loops import row_bytes
+from graphk.ir.program import AnyStep, Buffer, LoopStep, RowBlock, Step, flat_steps
+from graphk.ir.row_loops import names_in, row_bytes
 from graphk.ir.types import ITEMSIZE
 from graphk.runtime.executor import Binding, Call, Executor, Guard, Loop, Parts, Patch
 from graphk.runtime.executor import Step as Native
+from graphk.runtime.groups import FEW_ROWS, Groups
 from graphk.runtime.panels import Matrix, Panels, pack_job
 from graphk.runtime.writes import Writes, note_write
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from graphk.runtime.compile import Executable
 
 SMALL_COST = 1_500_000           # scalar operations (about 20 us) below which one thread is faster than two
-FEW_ROWS = 4                     # for a thread, below which it rather shares each step of a loop with the others
 MANY_BYTES = 1 << 20             # read by all rows, beyond which threads rather share each step
 
 
@@ -71,10 +71,16 @@ class Binder:
         arena = next(values)
         cost = next(values)
         self.threads = threads_for(cost, exe.executor)
-        room = exe.arena(arena)
+        self.table = exe.table
+        self.plans = exe.groups(env)
+        private = exe.group_bytes(env)
+        self.private_bytes = private // self.threads
+        room = exe.arena(arena + private)
         self.base = room.ctypes.data + -room.ctypes.data % 64
+        self.private = self.base + arena                 # of a thread, one behind another
         self.offset = {b.name: next(values) for b in exe.program.buffers}
         self.values = values
+        self.room = room
         self.keep: list[Any] = [room]
         self.patches: list[Patch] = []
         self.panels: list[Panels] = []
@@ -83,6 +89,7 @@ class Binder:
         self.part: int | None = None                     # the thread whose own loop is made
         self.packed: dict[Any, Panels] = {}              # by this call's own steps, before all others
         self.first: list[Call] = []                      # packs what this call's loops read
+        self.common: dict[str, dict[Any, Panels]] = {}   # for each buffer that all rows of a block read: before it
         self.addresses, self.externs = self._addresses()
         self.windows: dict[str, list[int]] = {}          # window buffer -> slots that hold its address
 
@@ -90,8 +97,7 @@ class Binder:
         """Each buffer's address, or for an extern the bytes from its start (0, until a window moves it)."""
         at: dict[str, int] = {}
         extern: dict[str, int] = {}
-        exe = self.exe
-        table = {b.name: b for b in exe.program.buffers}
+        exe, table = self.exe, self.table
 
         def place(b: Buffer) -> None:
             if b.name in at:
@@ -115,7 +121,14 @@ class Binder:
         return at, extern
 
     def whole(self) -> Bound:
-        steps = self.steps(self.exe.program.steps)
+        steps: list[Native] = []
+        every, at = self.exe.program.steps, 0
+        for block, plan in self.plans.items():
+            steps += self.steps(every[at:block.first])
+            _wait(steps)
+            steps += self._block(block, plan)
+            at = block.last + 1
+        steps += self.steps(every[at:])
         steps[:0] = [replace(c, barrier=i == len(self.first)) for i, c in enumerate(self.first, 1)]
         return self.bound(steps)
 
@@ -194,24 +207,29 @@ class Binder:
         base, rs, cs, k, n, rh, rw, few, rows = values
         lasting, form, exe = self.exe.packable.get(id(s)), source.panels, self.exe
         assert form is not None
-        if not form.wanted(k, n, few) or (lasting is None and not form.each_time(n, rows)):
-            return 0
         name, dtype = s.buffers[form.param], source.dtype
+        own = lasting is None and self.part is not None
+        if not form.wanted(k, n, few) or (own and name not in self.common):
+            return 0                                     # no thread may pack over what another reads
+        if lasting is None and not own and not form.each_time(n, rows):
+            return 0
         offset = base * ITEMSIZE[dtype]
         at = Matrix(self.addresses[name] + offset, rs, cs, k, n, rh, rw)
         key = at, dtype, form.winograd
-        if lasting is None and self.part is not None:
-            return 0                                     # no thread may pack over what another reads
-        panels = None if lasting is None else exe.executor.panels.get(key) if lasting else self.packed.get(key)
+        panels = (self.common[name].get(key) if own else None if lasting is None else
+                  exe.executor.panels.get(key) if lasting else self.packed.get(key))
         if panels is None:
             function = cache.get_kernel(*pack_job(form, dtype, exe.target))["pack"]
             count = form.elements(exe.target.tile_shape(dtype), k, n)
-            whose = exe.spare(count * ITEMSIZE[dtype]) if lasting is None else exe.array_at(name)
-            panels = Panels(at, count, dtype, function, exe.executor.threads, whose, lasting is None)
+            spare = lasting is None and not own
+            whose = exe.spare(count * ITEMSIZE[dtype]) if spare else self.room if own else exe.array_at(name)
+            panels = Panels(at, count, dtype, function, exe.executor.threads, whose, spare)
         self.keep.append(panels)
         if lasting:
             exe.executor.panels[key] = panels
             self.panels.append(panels)
+        elif own:
+            self.common[name][key] = panels
         elif lasting is None:
             _wait(out)                               # they lie where those of the step before lay
             out.append(replace(panels.call(), barrier=True))
@@ -231,7 +249,7 @@ class Binder:
     def _own_rows_pay(self, s: LoopStep) -> bool:
         """Whether each thread has enough rows for a loop of its own, and all can read what they have in common."""
         rows, = compile_dims((s.rows,))(self.env)
-        steps, table = flat_steps(s.body), {b.name: b for b in self.exe.program.buffers}
+        steps, table = flat_steps(s.body), self.table
         common = tuple(table[n].nbytes for n in dict.fromkeys(n for x in steps for n in x.buffers)
                        if row_bytes(table[n], s.rows) == 0)
         forms = [self.exe.kernels[x.kernel].source.panels for x in steps if id(x) not in self.exe.packable]
@@ -240,10 +258,9 @@ class Binder:
 
     def _parts(self, s: LoopStep) -> Parts:
         """A loop whose threads each compute rows of their own, and meet again behind it."""
-        table = {b.name: b for b in self.exe.program.buffers}
         steps = flat_steps(s.body)
-        names = dict.fromkeys([*(w for w, _, _ in s.windows), *(n for x in steps for n in x.buffers)])
-        count, *each = compile_dims((s.rows, *(row_bytes(table[n], s.rows) for n in names)))(self.env)
+        names = names_in((s,))
+        count, *each = compile_dims((s.rows, *(row_bytes(self.table[n], s.rows) for n in names)))(self.env)
         dims = tuple(d for x in steps for d in (*x.sizes, *self.exe._tile_dims(x)))
         rest, addresses = self.values, self.addresses
         for _ in dims:
@@ -257,6 +274,46 @@ class Binder:
             parts.append((self._trips(s),))
         self.part, self.values, self.addresses = None, rest, addresses
         return Parts(tuple(parts))
+
+    # -------------------------------------------------------------- blocks of rows
+    def _block(self, block: RowBlock, plan: Groups) -> list[Native]:
+        """All steps for a few rows, then for the next ones, each thread with rows of its own."""
+        exe, rows = self.exe, str(block.rows)
+        steps = exe.program.steps[block.first:block.last + 1]
+        dims = tuple(d for x in flat_steps(steps) for d in (*x.sizes, *exe._tile_dims(x)))
+        rest, addresses = self.values, self.addresses
+        for _ in dims:
+            next(rest)
+        self.common = {n: {} for n, size in plan.moving.items() if size == 0}
+        parts = []
+        for part in range(self.threads):
+            self.part = part
+            start, last = (self.env[rows] * t // self.threads for t in (part, part + 1))
+            near = self.private + part * self.private_bytes
+            own = {n: near + plan.offsets[exe._roots[n]] for n in names_in(steps) if exe._roots[n] in plan.offsets}
+            loops = []
+            for few, times in ((plan.rows, (last - start) // plan.rows), ((last - start) % plan.rows, 1)):
+                if few == 0 or times == 0:
+                    continue
+                self.values = iter(compile_dims(dims)({**self.env, rows: few}))
+                self.addresses = {**addresses, **own, **{n: addresses[n] + start * b for n, b in plan.moving.items()}}
+                before = {n: len(self.windows.get(n, ())) for n in plan.moving}
+                body = self.steps(steps)
+                bumps = [(slot, few * size) for n, size in plan.moving.items() if size
+                         for slot in self.windows.get(n, [])[before[n]:]]
+                loops.append(Loop(times, tuple(bumps), tuple(body)))
+                start += few * times
+            parts.append(tuple(loops))
+        self.part, self.values, self.addresses = None, rest, addresses
+        out: list[Native] = []
+        for name, each in self.common.items():
+            for (matrix, *_), panels in each.items():
+                out.append(panels.call())
+                if name in self.externs:
+                    self.patches.append(Patch(self.externs[name], panels.slot, matrix.at))
+        self.common = {}
+        _wait(out)
+        return [*out, Parts(tuple(parts))]
 
     def _trips(self, s: LoopStep) -> Loop:
         trips, *strides = compile_dims((s.length, *(d for _, _, d in s.windows)))(self.env)

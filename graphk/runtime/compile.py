@@ -16,15 +16,16 @@ from graphk.codegen import cache
 from graphk.codegen.cpu import Source, print_kernel
 from graphk.codegen.target import Target, host_target
 from graphk.ir.dims import Dim, compile_dims, evaluate, substitute
-from graphk.ir.effects import root_of
+from graphk.ir.effects import handed_on, root_of
 from graphk.ir.loop import Kernel
 from graphk.ir.node import Graph, Node
-from graphk.ir.program import AnyStep, Buffer, Step, flat_steps
+from graphk.ir.program import AnyStep, Buffer, RowBlock, Step, flat_steps
 from graphk.ir.types import ITEMSIZE
 from graphk.passes.pipeline import Result, run_passes
 from graphk.runtime.bind import Binder, Bound, scratch_bytes, threads_for
 from graphk.runtime.calls import Calls
 from graphk.runtime.executor import Executor, default_executor, native_job, pack_externs
+from graphk.runtime.groups import Groups, groups
 from graphk.runtime.panels import pack_job, packable, writes_variables
 from graphk.runtime.writes import Writes, new_number
 
@@ -61,6 +62,8 @@ class Executable(Calls):
         self.packable = packable(self.program, {k: c.source.panels.param for k, c in self.kernels.items()
                                                 if c.source.panels})
         self._roots = root_of(self.program)
+        self.table = {b.name: b for b in self.program.buffers}
+        self.handed = {b: handed_on(self.program, b.first, b.last, self._roots) for b in self.program.blocks}
         self._writes = writes_variables(self.program)
         self._consts: dict[str, np.ndarray] = {}
         self._bound: dict[tuple[int, ...], Bound] = {}
@@ -183,23 +186,38 @@ class Executable(Calls):
         return self.const(b) if b.place == "const" else self.variables[b.node]         # type: ignore[index]
 
     def packed_bytes(self, env: Mapping[str, int]) -> int:
-        """Bytes of the packed panels of calls with these dims, besides buffers and arena: those kept, and the memory
-        where one step after another packs its own."""
+        """Bytes of the packed panels of calls with these dims, besides buffers and arena: those kept, those of blocks
+        that run by rows, and the memory where one step after another packs its own."""
         kept: dict[Any, int] = {}
         spare = 0
+        few_rows = {id(s): (block, plan) for block, plan in self.groups(env).items()
+                    for s in flat_steps(self.program.steps[block.first:block.last + 1])}
         for s in flat_steps(self.program.steps):
             source = self.kernels[s.kernel].source
             if source.panels is not None:
-                where = compile_dims(self._tile_dims(s)[-len(source.panels.dims()):])(env)
+                block, plan = few_rows.get(id(s), (None, None))
+                here = {**env, str(block.rows): plan.rows} if block and plan else env
+                where = compile_dims(self._tile_dims(s)[-len(source.panels.dims()):])(here)
                 *_, k, n, _, _, few, rows = where
                 nbytes = source.panels.elements(self.target.tile_shape(source.dtype), k, n) * ITEMSIZE[source.dtype]
                 if not source.panels.wanted(k, n, few):
                     continue
-                if id(s) in self.packable:
+                if id(s) in self.packable or plan and plan.moving.get(s.buffers[source.panels.param]) == 0:
                     kept[s.buffers[source.panels.param], where[:-2]] = nbytes
-                elif source.panels.each_time(n, rows):
+                elif plan is None and source.panels.each_time(n, rows):
                     spare = max(spare, nbytes)
         return sum(kept.values()) + spare
+
+    def groups(self, env: Mapping[str, int]) -> dict[RowBlock, Groups]:
+        """How the blocks run that run by rows in calls with these dims."""
+        threads = threads_for(evaluate(total_cost(self.program.steps), env), self.executor)
+        plans = {block: groups(self, block, env, threads) for block in self.program.blocks}
+        return {block: plan for block, plan in plans.items() if plan}
+
+    def group_bytes(self, env: Mapping[str, int]) -> int:
+        """Bytes of what blocks that run by rows keep to themselves, of all threads."""
+        threads = threads_for(evaluate(total_cost(self.program.steps), env), self.executor)
+        return threads * max((-(-g.nbytes // 64) * 64 for g in self.groups(env).values()), default=0)
 
     def workspace_bytes(self, env: Mapping[str, int]) -> int:
         """Bytes of the workspace that all tiled kernels share in calls with these dims, of all threads."""

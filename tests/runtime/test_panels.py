@@ -21,6 +21,7 @@ from graphk.passes.pipeline import run_passes
 from graphk.runtime.bind import Binder
 from graphk.runtime.compile import Executable
 from graphk.runtime.executor import Executor, Loop
+from graphk.runtime.panels import Panels
 from graphk.runtime.writes import note_write
 
 n = sym("n")
@@ -207,12 +208,19 @@ def test_packed_bytes_are_told():
     assert exe.packed_bytes({"n": 3}) == 0
 
 
-def test_memory_that_steps_share_for_packing_is_told_once():
+@pytest.mark.parametrize("threads", [1, 2])
+def test_memory_of_panels_that_do_not_last_is_told_once(threads, monkeypatch):
+    """Steps share it, one after another; a block that runs by rows packs all that it reads before it begins."""
+    monkeypatch.setattr("graphk.runtime.bind.SMALL_COST", 0)
     x, y, m = inp(n, 21), inp(21, 37), inp(37, 21)
-    exe = executable([x, y, m], [dot(dot(x, y), m)], {}, target=with_lanes(host_target(), 8))
+    executor = Executor(threads=threads)
+    graph = Graph((x, y, m), (dot(dot(x, y), m),))
+    exe = Executable(run_passes(graph), {}, with_lanes(host_target(), 8), executor)
     exe([rows(2000, 21), rows(21, 37), rows(37, 21)])
-    assert exe._spare.nbytes - 64 == exe.packed_bytes({"n": 2000}) > 0
+    ahead = {p.address: p.nbytes - 64 for p in exe.bind({"n": 2000}).keep if isinstance(p, Panels)}
+    assert (exe._spare.nbytes - 64 if threads == 1 else sum(ahead.values())) == exe.packed_bytes({"n": 2000}) > 0
     assert exe.packed_bytes({"n": 5}) == 0
+    executor.close()
 
 
 @pytest.mark.parametrize("threads", [1, 3])

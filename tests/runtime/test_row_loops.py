@@ -15,7 +15,7 @@ from graphk.ir.ops.elementwise import add, cast, gt, mul, relu, select, sigmoid,
 from graphk.ir.ops.leaves import new_input, new_variable
 from graphk.ir.ops.nn import softmax
 from graphk.ir.ops.reduce import max_, mean, sum_
-from graphk.ir.ops.shape import concat, gather, reshape, slice_axis, transpose
+from graphk.ir.ops.shape import concat, dim_value, gather, reshape, slice_axis, transpose
 from graphk.ir.program import LoopStep
 from graphk.ir.types import TensorType
 from graphk.passes.autodiff import gradients
@@ -119,6 +119,7 @@ def body(case):
         "rows turned round": lambda: add(slice_axis(h, 0, n - 1, n, -1), xt),
         "the largest of all": lambda: mul(xt, max_(h)),
         "rows by number": lambda: add(gather(h, cast(sum_(xt, axes=(1,)), dtype="int32")), xt),
+        "their number": lambda: mul(add(h, xt), cast(dim_value(n), dtype=F)),
         "rows as columns": lambda: add(dot(dot(h, transpose(xt, (1, 0))), h), xt),
     }[case]()
     x, h0 = inp(t, n, 4), inp(n, 4)
@@ -127,7 +128,7 @@ def body(case):
 
 
 @pytest.mark.parametrize("case", ["a sum over rows", "softmax over rows", "rows turned round", "the largest of all",
-                                  "rows by number", "rows as columns"])
+                                  "rows by number", "their number", "rows as columns"])
 def test_rows_that_meet_are_not_parted(case, executors):
     graph = body(case)
     result = run_passes(graph)

@@ -162,6 +162,29 @@ class Function(ShownFunction):
             self, inputs, phase)
         return values if self._results.direct else self._results(values)
 
+    def many(self, inputs: Sequence[Any], size: int) -> tuple[list[np.ndarray], int]:
+        """In the test phase, the outputs for the first rows of `inputs` in batches of `size`, and how many rows: those
+        that need no step of Python between batches (0: one batch takes long, or is not of rows alone)."""
+        exe: Any = self.executable(0)
+        batches = getattr(exe, "batches", 1)              # the interpreter runs one after another
+        outs: list[np.ndarray] = []
+        done, step, samples = 0, size * batches, len(inputs[0])
+        if batches == 1 or CHECKED[0] is not None or not self._results.direct or not all(
+                type(a) is np.ndarray for a in inputs):
+            return [], 0
+        while done + step <= samples:
+            arrays = self.check([a[done:done + step] for a in inputs])
+            if self._bounds:
+                check_bounds(self._bounds, arrays)
+            got = exe.repeat(arrays)
+            if got is None:
+                break
+            outs = outs or [np.empty((samples, *o.shape[1:]), o.dtype) for o in got]
+            for whole, o in zip(outs, got):
+                whole[done:done + step] = o
+            done += step
+        return outs, done
+
     def check_ranges(self, inputs: Sequence[Any]) -> None:
         """ValueError if row or class numbers among `inputs` (which may be a whole data set) are out of range."""
         check_bounds(self._bounds, inputs)

@@ -120,7 +120,8 @@ class Binder:
             place(b)
         return at, extern
 
-    def whole(self) -> Bound:
+    def whole(self, rows: str = "", times: int = 1) -> Bound:
+        """All steps; or so many times in a row, each time with the next `rows` of every input and output."""
         steps: list[Native] = []
         every, at = self.exe.program.steps, 0
         for block, plan in self.plans.items():
@@ -129,6 +130,11 @@ class Binder:
             steps += self._block(block, plan)
             at = block.last + 1
         steps += self.steps(every[at:])
+        if times > 1:
+            ends = [*self.exe.inputs, *self.exe.outputs]
+            sizes = compile_dims(tuple(b.nbytes for b in ends))(self.env)
+            steps = [Loop(times, tuple((p.slot, sizes[p.extern]) for p in self.patches), tuple(steps))]
+            self.env = {**self.env, rows: self.env[rows] * times}
         steps[:0] = [replace(c, barrier=i == len(self.first)) for i, c in enumerate(self.first, 1)]
         return self.bound(steps)
 

@@ -26,6 +26,7 @@ class Calls:
         self.inputs = self._ends("input")
         self.outputs = self._ends("output")
         self._where = self._symbol_places()
+        self.batches = 1                           # that `repeat` may run in one native call, where it is there
 
     def _ends(self, place: str) -> list[Buffer]:
         return sorted((b for b in self.program.buffers if b.place == place), key=lambda b: b.index)

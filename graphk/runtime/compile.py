@@ -15,11 +15,12 @@ import numpy as np
 from graphk.codegen import cache
 from graphk.codegen.cpu import Source, print_kernel
 from graphk.codegen.target import Target, host_target
-from graphk.ir.dims import Dim, compile_dims, evaluate, substitute
+from graphk.ir.dims import Dim, compile_dims, evaluate, substitute, sym, symbols
 from graphk.ir.effects import handed_on, root_of
 from graphk.ir.loop import Kernel
 from graphk.ir.node import Graph, Node
 from graphk.ir.program import AnyStep, Buffer, RowBlock, Step, flat_steps
+from graphk.ir.row_loops import row_bytes
 from graphk.ir.types import ITEMSIZE
 from graphk.passes.pipeline import Result, run_passes
 from graphk.runtime.bind import Binder, Bound, scratch_bytes, threads_for
@@ -28,6 +29,10 @@ from graphk.runtime.executor import Executor, default_executor, native_job, pack
 from graphk.runtime.groups import Groups, groups
 from graphk.runtime.panels import pack_job, packable, writes_variables
 from graphk.runtime.writes import Writes, new_number
+
+
+BATCHES = 16                     # that one native call runs, of small programs
+LONG_COST = 200_000_000          # scalar operations (about 20 ms on one thread) of a call that runs several batches
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,8 @@ class Executable(Calls):
         self._dims = compile_dims(self._all_dims())
         self._externs = pack_externs([None] * (len(self.inputs) + len(self.outputs)))
         self._externs_at = ctypes.addressof(self._externs)
+        self._repeated: dict[tuple[int, ...], Bound] = {}
+        self.batches = BATCHES if self._rows() and not self._writes else 1
         self._last: Bound | None = None
         self._busy = False                         # whether a call fills in `_externs`
         self.binds = 0
@@ -124,6 +131,40 @@ class Executable(Calls):
         self._last = bound
         return outs
 
+    # -------------------------------------------------------------- many batches
+    def _rows(self) -> str:
+        """The dim that counts rows of every input and output, and nothing else of them; "" if there is none."""
+        ends = [*self.inputs, *self.outputs]
+        names = {str(b.type.shape[0]) if b.type.shape else "" for b in ends}
+        rows = names.pop() if len(names) == 1 else ""
+        alone = rows in self.program.dims and all(row_bytes(b, sym(rows)) != 0 and rows not in symbols(
+            row_bytes(b, sym(rows))) for b in ends)
+        return rows if alone else ""
+
+    def repeat(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray] | None:
+        """The outputs for `batches` batches that follow each other in `inputs`, each computed by itself, in one native
+        call; None where that would take long: a call cannot be interrupted."""
+        arrays = [self.fit(b, a) for b, a in zip(self.inputs, inputs)]
+        env = self.dims_of(arrays)
+        rows = self._rows()
+        env[rows] //= self.batches
+        if evaluate(total_cost(self.program.steps), env) * self.batches > LONG_COST:
+            return None
+        with self.executor.lock:
+            bound = self._repeated.get(tuple(env.values()))
+            if bound is None:
+                bound = Binder(self, env).whole(rows, self.batches)
+                if len(self._repeated) >= 64:
+                    self._repeated.clear()
+                self._repeated[tuple(env.values())] = bound
+            outs = [np.empty(shape, dtype) for shape, dtype in bound.outputs]
+            externs = pack_externs([*arrays, *outs])
+            bound.refresh(self.executor)
+            if self.executor.run(bound.address, ctypes.addressof(externs), bound.threads):
+                raise ValueError(f"{self.batches} batches of {self.program.name} do not fit: received shapes "
+                                 f"{[a.shape for a in arrays]}")
+            return outs
+
     # -------------------------------------------------------------- dims
     def _all_dims(self) -> tuple[Dim, ...]:
         """Every polynomial that binding evaluates, in one list."""
@@ -164,6 +205,7 @@ class Executable(Calls):
         """The arena; a larger one makes earlier bindings forgotten."""
         if self._arena.nbytes < nbytes + 64:
             self._bound.clear()
+            self._repeated.clear()
             self._last = None
             self._arena = np.empty(nbytes + 64, np.uint8)
         return self._arena

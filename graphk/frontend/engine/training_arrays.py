@@ -147,6 +147,9 @@ def predict_loop(
     bar = Progbar(samples) if verbose == 1 else None
     outs: list[np.ndarray] = []
     batches = make_batches(samples, batch_size) or [(0, 0)]
+    if len(batches) > 1 and batch_size and not (verbose or callbacks):
+        outs, done = f.many(ins, batch_size)
+        batches = [b for b in batches if b[0] >= done]
     for (start, stop), logs in logger.around("predict", batches, [stop - start for start, stop in batches]):
         got = logs["outputs"] = f.run([a[start:stop] for a in ins], 0)
         if start == 0 and stop == samples:

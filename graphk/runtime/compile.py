@@ -63,6 +63,7 @@ class Executable(Calls):
         self.target = target or host_target()
         self.kernels = compile_kernels([s.kernel for s in flat_steps(self.program.steps)], self.target)
         self.executor = executor or default_executor()
+        self._execute = self.executor.execute
         self.variables = dict(variables)
         self.packable = packable(self.program, {k: c.source.panels.param for k, c in self.kernels.items()
                                                 if c.source.panels})
@@ -107,7 +108,8 @@ class Executable(Calls):
                     for a in outs:
                         externs[i] = id(a)
                         i += 1
-                    if not self.executor.run(bound.address, self._externs_at, bound.threads):
+                    if not (self._execute(bound.address, self._externs_at, 1) if bound.threads == 1 else
+                            self.executor.run(bound.address, self._externs_at, bound.threads)):
                         return outs
                 finally:
                     self._busy = False

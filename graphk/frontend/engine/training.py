@@ -286,7 +286,7 @@ class Model(TrainingSetup, Network):
         if f is not None and type(x) is np.ndarray and (x.dtype, x.shape) in f._seen \
                 and not (verbose or callbacks) and steps is None and (batch_size is None or type(batch_size) is int) \
                 and 0 < len(x) <= (32 if batch_size is None else batch_size):
-            return unpack_singleton(f.run((x,), 0))        # one batch, like one seen before: needs no checks
+            return unpack_singleton(f.run_checked((x,), 0))    # one batch, like one seen before
         if is_generator(x):
             return self.predict_generator(x, steps, verbose=verbose, callbacks=callbacks)
         check_counts(batch_size=batch_size, steps=steps)
@@ -342,7 +342,7 @@ class Model(TrainingSetup, Network):
         """The outputs for one batch."""
         f = getattr(self, "predict_function", None)
         if f is not None and type(x) is np.ndarray and (x.dtype, x.shape) in f._seen:
-            return unpack_singleton(f.run((x,), 0))        # a batch like one seen before needs no checks
+            return unpack_singleton(f.run_checked((x,), 0))    # a batch like one seen before
         x, _, _ = self._standardize_user_data(x)
         self._make_predict_function()
         return unpack_singleton(self.predict_function.run(x, 0))

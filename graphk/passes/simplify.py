@@ -213,6 +213,13 @@ def _slice_of_embed(node: Node, x: Node) -> Node | None:
     return shape.embed(x, starts=moved, steps=steps, shape=node.shape)
 
 
+def _slice_of_slice(node: Node, x: Node) -> Node:
+    """A part of a part."""
+    (first, second), (step, further) = ([y.attr(k) for y in (node.inputs[0], node)] for k in ("starts", "steps"))
+    return shape.slice_op(x, starts=tuple(a + s * b for a, s, b in zip(first, step, second)), sizes=node.shape,
+                          steps=tuple(s * t for s, t in zip(step, further)))
+
+
 def _slice_of_convolution(node: Node, x: Node, w: Node) -> Node | None:
     """A part of what windows of step 1 give needs a part of their operand only."""
     product = node.inputs[0]
@@ -301,6 +308,7 @@ RULES = [
     Rule("add-embeds", ("add", ("embed", "x"), "y"), lambda n, x, y: _sum_of_embeds(n)),
     Rule("add-embeds", ("add", "y", ("embed", "x")), lambda n, x, y: _sum_of_embeds(n)),
     Rule("slice-embed", ("slice", ("embed", "x")), _slice_of_embed),
+    Rule("slice-slice", ("slice", ("slice", "x")), _slice_of_slice),
     Rule("slice-dot", ("slice", ("dot", ("windows", "x"), "w")), _slice_of_convolution),
     Rule("cast-same", ("cast", "x"), lambda n, x: x if x.dtype == n.dtype else None),
 ]

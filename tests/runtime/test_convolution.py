@@ -15,7 +15,7 @@ from graphk.ir.ops.elementwise import add, mul, relu
 from graphk.ir.ops.leaves import new_input
 from graphk.ir.ops.reduce import max_, sum_
 from graphk.ir.ops.shape import pad
-from graphk.ir.ops.window import windows
+from graphk.ir.ops.window import fold, windows
 from graphk.ir.types import TensorType
 from graphk.passes.autodiff import gradients
 from graphk.passes.pipeline import run_passes
@@ -137,6 +137,28 @@ def test_pooling_and_its_gradient(size, stride):
     graph = Graph((x,), (*outs, *[gradients(sum_(mul(y, y), axes=(0, 1, 2, 3)), [x])[0] for y in outs]))
     arrays = arrays_for(graph, 3)
     agree(compile_graph(graph, {})(arrays), run_graph(graph, arrays))
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_transposed_convolutions(seed):
+    """Strides over and under the window's size, places left over, dilations, one to three axes, any weights."""
+    rng = np.random.default_rng(seed)
+    axes = tuple(range(1, 2 + int(rng.integers(3))))
+    sizes, strides = (tuple(int(d) for d in rng.integers(1, 5, len(axes))) for _ in range(2))
+    dilations = tuple(int(rng.integers(1, 3)) if s == 1 or seed % 5 == 0 else 1 for s in strides)
+    places, left = rng.integers(1, 5, len(axes)), [int(rng.integers(0, s)) for s in strides]
+    want = [(p - 1) * s + (k - 1) * d + 1 + more
+            for p, s, k, d, more in zip(places.tolist(), strides, sizes, dilations, left)]
+    channels, filters, turned = int(rng.integers(1, 6)), int(rng.integers(1, 4)), bool(rng.integers(2))
+    g = new_input(TensorType(F, (sym("n"), *places.tolist(), channels)), "g")
+    w = new_input(TensorType(F, (*sizes, *((channels, filters) if turned else (filters, channels)))), "w")
+    made = dot(g, w, contract=((g.ndim - 1,), (len(axes) + (not turned),)))
+    out = fold(made, shape=(sym("n"), *want, filters), axes=axes, sizes=sizes, strides=strides, dilations=dilations)
+    graph = Graph((g, w), (relu(out), *gradients(sum_(mul(out, out)), [g, w])))
+    arrays = arrays_for(graph, 3, seed)
+    agree(compile_graph(graph, {})(arrays), run_graph(graph, arrays))
+    if max(strides) > 1 and max(sizes) > 1 and all(d == 1 or s == 1 for d, s in zip(dilations, strides)):
+        assert not any(s.kernel.label in ("fold", "embed") for s in run_passes(Graph((g, w), (out,))).program.steps)
 
 
 def test_windows_that_do_not_fit_are_refused():

@@ -11,11 +11,11 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from graphk.ir.dims import Dim, floordiv
+from graphk.ir.dims import Dim, floordiv, product
 from graphk.ir.node import Node
 from graphk.ir.opdef import NodeLike, OpDef, as_node, register
 from graphk.ir.ops.contract import dot
-from graphk.ir.ops.shape import embed, slice_op
+from graphk.ir.ops.shape import embed, pad, reshape, slice_op, transpose
 from graphk.ir.types import TensorType, require
 
 Ints = tuple[int, ...]
@@ -116,18 +116,23 @@ fold: OpDef = register(OpDef(
 def fold_of_product(n: Node) -> Node | None:
     """`fold(dot(g, w))`, a transposed convolution, without the windows in memory; None if `n` is not one.
 
-    Each place of the result gathers from `g`, laid into zeros by the stride, through the kernel turned around.
+    Each place of the result gathers from `g` through the kernel turned around.  With a stride, the places that leave
+    the same remainder meet the same part of the kernel: all parts are filters of one convolution over `g`, whose
+    results are then laid side by side.  Where a part has fewer places than others, zeros stand for them (an infinity
+    in `g` is NaN there).  Source: sub-pixel convolution (Shi et al., 2016).
     """
-    product = n.inputs[0]
-    if product.op is not dot or product.attr("batch") != ((), ()) or len(product.attr("contract")[0]) != 1:
+    made = n.inputs[0]
+    if made.op is not dot or made.attr("batch") != ((), ()) or len(made.attr("contract")[0]) != 1:
         return None
     axes, sizes, strides, dilations = (n.attr(k) for k in ("axes", "sizes", "strides", "dilations"))
-    g, w = product.inputs
+    g, w = made.inputs
     at, places = axes[-1] + 1, len(axes)
-    (over_g,), (over_w,) = product.attr("contract")
+    (over_g,), (over_w,) = made.attr("contract")
     # the windows must come from g, the places (and what stands behind them) from w
     if over_g != at or g.ndim != at + 1 or over_w < places:
         return None
+    if all(d == 1 or s == 1 for s, d in zip(strides, dilations)) and max(strides) > 1 and max(sizes) > 1:
+        return _sub_pixel(n, g, w, over_w)
     reach = [(k - 1) * d for k, d in zip(sizes, dilations)]
     starts, steps, room = [0] * g.ndim, [1] * g.ndim, list(g.shape)
     for i, a in enumerate(axes):
@@ -137,6 +142,43 @@ def fold_of_product(n: Node) -> Node | None:
                       steps=(-1,) * places + (1,) * (w.ndim - places))
     seen = windows(spread, axes=axes, sizes=sizes, strides=(1,) * places, dilations=dilations)
     return dot(seen, turned, contract=((*range(at, at + places), at + places), (*range(places), over_w)))
+
+
+def _sub_pixel(n: Node, g: Node, w: Node, over_w: int) -> Node:
+    """With result place `p = s*u + r`, of window `q` and place `t = r + s*j` in it: `q = u - j`."""
+    axes, sizes, strides, dilations = (n.attr(k) for k in ("axes", "sizes", "strides", "dilations"))
+    at, places, others = axes[-1] + 1, len(axes), w.shape[len(axes):]
+    taps = [-(-k // s) for k, s in zip(sizes, strides)]                                # `j`
+    parts = [min(k, s) for k, s in zip(sizes, strides)]                                # `r`, where there is a `t`
+    none = (0,) * len(others)
+    w = _padded(w, (0,) * w.ndim, (*(j * r - k for j, r, k in zip(taps, parts, sizes)), *none))
+    w = reshape(w, shape=(*(d for pair in zip(taps, parts) for d in pair), *others))
+    steps = (*(d for _ in axes for d in (-1, 1)), *(1 for _ in others))
+    w = slice_op(w, starts=tuple(d - 1 if s < 0 else 0 for d, s in zip(w.shape, steps)), sizes=w.shape, steps=steps)
+    behind = tuple(range(2 * places, w.ndim))                 # channels, then parts and filters as one axis
+    filters = tuple(d for d in behind if d != over_w + places)
+    w = transpose(w, perm=(*range(0, 2 * places, 2), over_w + places, *range(1, 2 * places, 2), *filters))
+    wide = w.shape[places + 1:]
+    w = reshape(w, shape=(*w.shape[:places + 1], product(wide)))
+    before, after, count = [0] * g.ndim, [0] * g.ndim, list(g.shape)
+    for i, a in enumerate(axes):
+        before[a] = (taps[i] - 1) * dilations[i]
+        count[a] = floordiv(n.shape[a] + strides[i] - 1, strides[i])
+        after[a] = count[a] - g.shape[a]
+    seen = windows(_padded(g, before, after), axes=axes, sizes=tuple(taps), strides=(1,) * places, dilations=dilations)
+    made = dot(seen, w, contract=(tuple(range(at, at + places + 1)), tuple(range(places + 1))))
+    made = reshape(made, shape=(*made.shape[:-1], *wide))
+    lead, rest = axes[0], made.ndim - at - places
+    order = (*range(lead), *(d for i in range(places) for d in (lead + i, at + i)), *range(at + places, made.ndim))
+    made = transpose(made, perm=order)
+    short = [s - r for s, r in zip(strides, parts)]                                    # gaps between windows
+    made = _padded(made, (0,) * made.ndim, (*(0,) * lead, *(d for m in short for d in (0, m)), *(0,) * rest))
+    made = reshape(made, shape=(*count[:lead], *(count[a] * s for a, s in zip(axes, strides)), *made.shape[-rest:]))
+    return made if made.shape == n.shape else slice_op(made, starts=(0,) * n.ndim, sizes=n.shape, steps=(1,) * n.ndim)
+
+
+def _padded(x: Node, before: Sequence[Dim], after: Sequence[Dim]) -> Node:
+    return pad(x, before, after) if any(d != 0 for d in (*before, *after)) else x
 
 
 __all__ = ["fold", "fold_of_product", "window_count", "windows"]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 BLOCK_ELEMENTS, BLOCK_TILES = 65536, 16      # of A, and register tiles of rows, that meet all kept panels at a time
 BLOCK_ROWS = 4096                 # rows of a panel that stay packed at a time (16 floats each: 256 KB, of the L2 cache)
+SHORT = 128                       # contracted elements: such a tile takes less time than its lines from memory do
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,7 +357,8 @@ class Tile:
         with self.panel("j_ * k_"):
             self.pack_panel(t, "bp_")
         self.tiles(t, first, last)
-        self.touch({self.m: sym("i_"), self.n: sym("j_")})
+        self.touch({self.m: sym("i_"), self.n: sym("j_")}, f"if j_ == n0 or k_ > {SHORT}: ")
+        self.touch({self.m: sym("i_"), self.n: sym("j_") + sym(f"NR_{t}")}, f"if k_ <= {SHORT}: ")
         lines.add(tile)
         lines.add("for r_ in range(mr_):")
         lines.depth += 1
@@ -446,7 +448,7 @@ class Tile:
             p.lines.depth -= 1
         p.active, p.vectors, p.vec = False, set(), saved
 
-    def touch(self, where: dict[str, Dim]) -> None:
+    def touch(self, where: dict[str, Dim], when: str = "") -> None:
         """Ask for what the epilogue of a tile at `where` will read and write, a line of each row: it comes while the
         tile is computed (short products gain half of their time where results lie in memory)."""
         known = {self.m, self.n, *(x.axis for x in self.outer), *self.printer.kernel.sizes}
@@ -454,7 +456,7 @@ class Tile:
         found += [s for s in self.epilogue if isinstance(s, Store)]
         for buffer, index in dict.fromkeys((x.buffer, x.index) for x in found):
             if symbols(index) <= known and coefficient(index, self.n) == 1 and coefficient(index, self.m) != 0:
-                self.printer.lines.add(f"touch_rows({buffer}, {dim_of(substitute(index, where))}, "
+                self.printer.lines.add(f"{when}touch_rows({buffer}, {dim_of(substitute(index, where))}, "
                                        f"{dim_of(coefficient(index, self.m))})")
 
     def row(self, source: str, lo: str, hi: str) -> None:

@@ -171,6 +171,7 @@ def _outside(node: Node) -> str:
             "embed": "puts values among zeros (padding): a copy of its own, which the next contraction reads in place",
             "concat": "is lowered to copies of its operands into one buffer, not to a loop nest of a group",
             "scatter_add": "adds at places that data choose: a kernel of its own",
+            "places": "writes at places that data choose: a kernel of its own",
             }.get(node.op.name, f"(`{node.op.name}`) is lowered to kernels of its own, not to a loop nest of a group")
 
 

@@ -90,7 +90,7 @@ def _ready(name: str, ir: IR) -> None:
         raise ValueError(f"the pass `{name}` takes a graph without fused groups: it runs before `fuse`")
     if name == "lower" and not fused and any(n.op.kind == "elementwise" or n.op.name == "dot" for n in ir.nodes()):
         raise ValueError("the pass `lower` makes kernels of groups, and this graph has none: run `fuse` before it")
-    if name in ("slices", "fuse"):
+    if name in ("compact", "slices", "fuse"):
         for n in ir.nodes():
             if n.op.expand is not None:
                 raise ValueError(f"the pass `{name}` takes primitives, and `{n.op.name}` is a composite "

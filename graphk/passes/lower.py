@@ -1,6 +1,6 @@
 """Lower: a fused Graph becomes a Program of kernels on buffers.
 
-In: a Graph of fusion nodes and the few ops that are no group (reshape, concat, embed, fold, scatter_add, scan).
+In: a Graph of fusion nodes and the few ops that are no group (reshape, concat, embed, fold, scatter_add, places, scan).
 Out: a Program whose buffers have no offsets yet.  What always holds: every value has one buffer; a reshape is
 an alias; each output has a buffer of its own; each update ends in a copy into its variable, which
 `memory` removes where the producer may write in place.
@@ -91,6 +91,8 @@ class Lowering:
             self._fold(node)
         elif name == "scatter_add":
             self._scatter(node)
+        elif name == "places":
+            self._places(node)
         elif name == "scan":
             self._scan(node)
         else:
@@ -193,15 +195,22 @@ class Lowering:
         idx, g = node.inputs
         out = self.of[node] = self.new(node.t)
         self.clear(out, node)
-        row = call("max", call("min", call("cast:int64", Load("p0", sym("a0"), idx.dtype)), Ref("last", "int64")), 0)
         inner = Store("p2", sym("t0") * sym("e1") + sym("a1"), Load("p1", sym("a0") * sym("e1") + sym("a1"), g.dtype),
                       accumulate=True)
-        body: tuple[Stmt, ...] = (Loop("a0", sym("e0"), (
-            Let("last", Index(sym("x0"), "int64")), Let("t0", row), Loop("a1", sym("e1"), (inner,)))),)
+        body: tuple[Stmt, ...] = (Loop("a0", sym("e0"), (*_row(idx), Loop("a1", sym("e1"), (inner,)))),)
         dims: dict[str, Dim] = {"e0": idx.t.size, "e1": product(g.shape[idx.ndim:]), "x0": node.attr("rows") - 1}
         params = [Param("p0", idx.dtype, "in"), Param("p1", g.dtype, "in"), Param("p2", g.dtype, "out")]
         self.emit(finish("scatter_add", params, body, dims), (self.buffer_of(idx), self.buffer_of(g), out), node,
                   "scatter_add")
+
+    def _places(self, node: Node) -> None:
+        idx = node.inputs[0]
+        out = self.of[node] = self.new(node.t)
+        self.clear(out, node)
+        body = (Loop("a0", sym("e0"), (*_row(idx), Store("p1", sym("t0"), Index(sym("a0") + 1, node.dtype)))),)
+        params = [Param("p0", idx.dtype, "in"), Param("p1", node.dtype, "out")]
+        self.emit(finish("places", params, body, {"e0": idx.t.size, "x0": node.attr("rows") - 1}),
+                  (self.buffer_of(idx), out), node, "places")
 
     def _scan(self, node: Node) -> None:
         body, nc, nx, length = (node.attr(k) for k in ("body", "n_carry", "n_xs", "length"))
@@ -260,6 +269,13 @@ def _apart(node: Node) -> bool:
 
 
 # ------------------------------------------------------------------ small kernels
+def _row(idx: Node) -> tuple[Let, Let]:
+    """`t0`: the row that the index `p0` names at place `a0`, of rows whose last is the size `x0`."""
+    named = call("cast:int64", Load("p0", sym("a0"), idx.dtype))
+    return (Let("last", Index(sym("x0"), "int64")),
+            Let("t0", call("max", call("min", named, Ref("last", "int64")), 0)))
+
+
 def _concat_kernel(node: Node) -> Built:
     """Rows of all parts, one part's piece after another."""
     axis = node.attr("axis")

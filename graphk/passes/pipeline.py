@@ -14,6 +14,7 @@ from typing import Any, Callable, Union
 from graphk.ir import verify
 from graphk.ir.node import Graph
 from graphk.ir.program import Program
+from graphk.passes.compact import compact
 from graphk.passes.decompose import decompose
 from graphk.passes.fuse import Note, fuse
 from graphk.passes.lower import lower
@@ -57,6 +58,7 @@ PASSES = (
     Pass("decompose", lambda g, s: decompose(g), (verify.no_composites,)),
     Pass("widen", lambda g, s: widen(g), (verify.no_narrow,)),
     Pass("simplify2", lambda g, s: simplify(g, composites=False)),
+    Pass("compact", lambda g, s: compact(g)),
     Pass("slices", lambda g, s: slices(g)),
     Pass("fuse", _fuse),
     Pass("lower", lambda g, s: lower(g, s.notes)),

@@ -57,7 +57,7 @@ def schedule_kernel(kernel: Kernel) -> Kernel:
     tile = tile_axes(kernel)
     if tile:
         return replace(kernel, schedule=Schedule("tile", tile))
-    if len(loops) == 1 and any(isinstance(s, Store) and s.accumulate for s in walk(kernel.body)):
+    if len(loops) == 1 and any(isinstance(s, Store) and (s.accumulate or _named(kernel, s)) for s in walk(kernel.body)):
         return replace(kernel, schedule=_adding_schedule(loops[0]))
     has_acc = any(isinstance(s, Acc) for s in walk(kernel.body))
     p, v = loops[0].axis, _vector_axis(loops[0:1])
@@ -65,8 +65,13 @@ def schedule_kernel(kernel: Kernel) -> Kernel:
     return replace(kernel, schedule=Schedule(kind, (p, v)))
 
 
+def _named(kernel: Kernel, store: Store) -> bool:
+    """Whether the place of a store is data."""
+    return bool(symbols(store.index) & {s.name for s in walk(kernel.body) if isinstance(s, Let)})
+
+
 def _adding_schedule(loop: Loop) -> Schedule:
-    """Additions to one place come one after another: threads share what never meets.
+    """What meets at one place comes one after another: threads share what never meets.
 
     That is the columns where a row's place is data (a scatter), else the outermost loop: `lower` builds it so.
     """

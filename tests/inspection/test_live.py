@@ -2,6 +2,7 @@
 import pytest
 
 from graphk.inspection.live import TOPICS, topics
+from graphk.passes.pipeline import PASSES
 from tests.inspection.test_cli import graphk
 
 SCRIPT = """
@@ -32,8 +33,8 @@ def test_every_topic(folder):
     run = graphk("run", "script.py", cwd=folder, GRAPHK_LOG=",".join(TOPICS), GRAPHK_CACHE_DIR=str(folder / "cache"))
     assert run.returncode == 0, run.stderr
     assert len(run.stderr.splitlines()) == sum(len(lines(run, t)) for t in TOPICS)
-    assert len(lines(run, "passes")) == 12
-    assert " fuse " in lines(run, "passes")[8] and lines(run, "passes")[8].endswith(" ms")
+    assert len(lines(run, "passes")) == len(PASSES)
+    assert " fuse " in lines(run, "passes")[9] and lines(run, "passes")[9].endswith(" ms")
     assert any("dot " in line and "of only" in line and "fused: " in line for line in lines(run, "fusion"))
     compiled, first, second = lines(run, "recompile")
     assert "predict_function: compiled, 1 kernel calls, 1 kernels, " in compiled

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from graphk.codegen.target import host_target, with_lanes
+from graphk.codegen.tile import SHORT
 from graphk.ir.dims import sym
 from graphk.ir.node import Graph
 from graphk.ir.ops.contract import dot
@@ -245,3 +246,17 @@ def test_a_loop_waits_for_the_step_before_it():
     steps = Binder(exe, {"n": 2000}).steps([replace(s, barrier=False) for s in exe.program.steps])
     assert any(isinstance(s, Loop) for s in steps)
     assert all(before.barrier for before, s in zip(steps, steps[1:]) if isinstance(s, Loop))
+
+
+@pytest.mark.parametrize("lanes", [1, 4, 8, 16])
+def test_short_and_long_products_ask_for_what_their_epilogue_reads(lanes):
+    """A panel ahead, the last panel's neighbour included, or just before a tile: results are the same."""
+    for k in (SHORT, SHORT + 1):
+        x, r = inp(n, k), inp(n, 77)
+        node, w = variable(k, 77)
+        exe = executable([x, r], [relu(add(dot(x, node), r))], {node: w}, target=with_lanes(host_target(), lanes))
+        kernel, = exe.kernels.values()
+        assert kernel.source.text.count(f"if k_ <= {SHORT}: touch_rows(") == 2           # what is added, and the result
+        for count in (4, 15, 100):
+            a, b = rows(count, k), rows(count, 77, seed=2)
+            close(exe([a, b])[0], np.maximum(a @ w + b, 0))

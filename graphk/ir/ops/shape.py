@@ -1,4 +1,4 @@
-"""Ops that move elements and compute none: reshape, transpose, broadcast, slice, concat, pad, gather.
+"""Ops that move elements and compute none: reshape, transpose, broadcast, slice, concat, pad, gather, places of rows.
 
 In: tensors and shapes (which may hold symbolic dims).  Out: the same elements elsewhere.  What always
 holds: each output element is one input element (or a fill value), so a target may compute the
@@ -246,6 +246,23 @@ scatter_add: OpDef = _define("scatter_add", _scatter_infer, _scatter_ref,
                       lambda d, y, idx, g, rows: [None, gather(d, idx)],
                       lambda rng: [([rng.integers(0, 6, (5, 2)).astype("int32"), _f32(rng, 5, 2, 3)], {"rows": 6})],
                       doc="Zeros of `rows` rows with each row of g added at its index: the gradient of `gather`.")
+
+
+def _places_infer(idx: TensorType, rows: Dim) -> TensorType:
+    require("the index of `places`", "integer", idx)
+    return TensorType("int32", (rows,))
+
+
+def _places_ref(idx: np.ndarray, rows: int) -> np.ndarray:
+    out = np.zeros(rows, "int32")
+    for place, row in enumerate(idx.ravel(), start=1):
+        out[row] = place
+    return out
+
+
+places: OpDef = _define("places", _places_infer, _places_ref, ZERO_GRAD,
+                 lambda rng: [([rng.integers(0, 9, (5, 2)).astype("int32")], {"rows": 9})],
+                 doc="For each of `rows` rows the last place, counted from 1, at which an index names it; 0: nowhere.")
 
 
 # ------------------------------------------------------------------ iota and dims as values

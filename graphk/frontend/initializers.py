@@ -1,6 +1,6 @@
 """First values of weights.
 
-In: a shape and a dtype.  Out: a numpy array, or how to draw it later (`later`).  What always holds: without a seed
+In: a shape and a dtype.  Out: a numpy array, or how to draw it later (`_later`).  What always holds: without a seed
 the values follow from numpy's global generator at the time of the call, so `np.random.seed` makes a model
 repeatable; with a seed each call gives the same values.
 """
@@ -171,7 +171,7 @@ def _fill(seed: Any, draw: Callable[[np.random.Generator, np.ndarray], None], ki
     return fill
 
 
-def later(make: Any, shape: tuple[int, ...], dtype: str) -> Unwritten | None:
+def _later(make: Any, shape: tuple[int, ...], dtype: str) -> Unwritten | None:
     """The first value that an initializer gives, to be drawn when it is read; None where it may do anything."""
     return Unwritten(shape, dtype, make.drawing(shape, dtype)) if type(make) in _DRAWN else None
 

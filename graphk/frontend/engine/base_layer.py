@@ -218,7 +218,7 @@ class Layer(LayerState, LayerAccessors):
         shape = tuple(int(d) for d in shape)
         _check_memory(f"Layer {self.name}: the weight `{name}`", shape, dtype)
         first = Unwritten(shape, dtype) if _unwritten else (
-            initializers.later(make, shape, dtype) or initial(make, shape, dtype))
+            initializers._later(make, shape, dtype) or initial(make, shape, dtype))
         weight = K.variable(first, dtype, name, constraints.get(constraint))
         if weight.node.shape != shape:
             raise ValueError(f"Layer {self.name}: the initializer of the weight `{name}` gave an array of shape "

@@ -13,7 +13,7 @@ import numpy as np
 from graphk.frontend.backend.common import floatx
 from graphk.frontend.utils.families import Family
 from graphk.frontend.utils.generic_utils import config_of
-from graphk.runtime.writes import Unwritten
+from graphk.runtime import writes
 
 TRUNCATED_STD = .87962566103423978      # of a standard normal cut at two standard deviations
 WITHIN_TWO = .9544997361036416          # of its numbers lie there
@@ -171,9 +171,9 @@ def _fill(seed: Any, draw: Callable[[np.random.Generator, np.ndarray], None], ki
     return fill
 
 
-def _later(make: Any, shape: tuple[int, ...], dtype: str) -> Unwritten | None:
+def _later(make: Any, shape: tuple[int, ...], dtype: str) -> writes.Unwritten | None:
     """The first value that an initializer gives, to be drawn when it is read; None where it may do anything."""
-    return Unwritten(shape, dtype, make.drawing(shape, dtype)) if type(make) in _DRAWN else None
+    return writes.Unwritten(shape, dtype, make.drawing(shape, dtype)) if type(make) in _DRAWN else None
 
 
 class VarianceScaling(_Random):

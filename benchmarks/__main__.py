@@ -1,8 +1,8 @@
-"""Run the benchmarks and print a table of ratios: `python -m benchmarks [--rounds N] [--only TEXT]`.
+"""Run the benchmarks and print a table of ratios: `python -m benchmarks [--rounds N] [--only TEXT] [--memory]`.
 
 In: the rows of `benchmarks.rows` and `.networks`.  Out: for each row the median time of graphk and its ratio to each
 peer that is installed (below 1: graphk is faster); memory bandwidth reached by a fused chain; start-up times.  Quote
-ratios.
+ratios.  With `--memory` the peaks of `benchmarks.memory` instead.
 """
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import subprocess
 import sys
 import tempfile
 
-from benchmarks import networks, rows
-from benchmarks.timing import compare
+from benchmarks import memory
 
 START = """
 import time; t0 = time.time()
@@ -61,7 +60,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", default="", help="rows whose name holds this text")
+    parser.add_argument("--memory", action="store_true", help="peak memory instead of times")
     args = parser.parse_args()
+    if args.memory:
+        memory.table(args.only)
+        return
+    from benchmarks import networks, rows
+    from benchmarks.timing import compare
     tiny, middle = (16, 32, 32, 1), (784, 512, 512, 10)
     table = {
         "tiny MLP, train step, batch 32": lambda: rows.train_row(tiny, 32),

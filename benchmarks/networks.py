@@ -57,8 +57,8 @@ def _same_loss(name: str, got: float, want: float) -> None:
     assert abs(got - want) < 1e-3 * abs(want), f"the first loss of {name} is {got}, graphk's {want}"
 
 
-def cnn_row(batch: int) -> dict[str, Run]:
-    """A training step of a small CNN on 32x32 images: four convolutions, two poolings, SGD."""
+def cnn() -> Any:
+    """A small CNN on 32x32 images: four convolutions, two poolings, SGD."""
     from graphk.layers import Conv2D, Dense, Flatten, MaxPooling2D
     from graphk.models import Sequential
     from graphk.optimizers import SGD
@@ -67,6 +67,13 @@ def cnn_row(batch: int) -> dict[str, Run]:
                         Conv2D(64, 3, padding="same", activation="relu"), Conv2D(64, 3, activation="relu"),
                         MaxPooling2D(), Flatten(), Dense(10)])
     model.compile(SGD(lr=1e-3), "mse")
+    return model
+
+
+def cnn_row(batch: int) -> dict[str, Run]:
+    """A training step of it."""
+    from graphk.layers import Conv2D, MaxPooling2D
+    model = cnn()
     x, y = _data(0, batch, 32, 32, 3), _data(1, batch, 10)
     out: dict[str, Run] = {"graphk": lambda: model.train_on_batch(x, y)}
     torch = _torch()
@@ -102,24 +109,30 @@ def _torch_step(torch: Any, modules: list[Any], net: Any, x: Any, y: Any) -> Run
     return step
 
 
-def lstm_row(units: int, steps: int, batch: int) -> dict[str, Run]:
-    """A training step of one LSTM and a Dense layer, SGD."""
+def lstm(units: int, steps: int) -> Any:
+    """One LSTM and a Dense layer, SGD."""
     from graphk.layers import LSTM, Dense
     from graphk.models import Sequential
     from graphk.optimizers import SGD
     model = Sequential([LSTM(units, recurrent_activation="sigmoid", input_shape=(steps, units)), Dense(1)])
     model.compile(SGD(lr=1e-3), "mse")
+    return model
+
+
+def lstm_row(units: int, steps: int, batch: int) -> dict[str, Run]:
+    """A training step of it."""
+    model = lstm(units, steps)
     x, y = _data(0, batch, steps, units), _data(1, batch, 1)
     out: dict[str, Run] = {"graphk": lambda: model.train_on_batch(x, y)}
     torch = _torch()
     if torch is not None:
-        lstm, dense = torch.nn.LSTM(units, units, batch_first=True), torch.nn.Linear(units, 1)
+        rnn, dense = torch.nn.LSTM(units, units, batch_first=True), torch.nn.Linear(units, 1)
         kernel, recurrent, bias, last, offset = (torch.from_numpy(w.T.copy()) for w in model.get_weights())
         with torch.no_grad():
-            for p, value in ((lstm.weight_ih_l0, kernel), (lstm.weight_hh_l0, recurrent), (lstm.bias_ih_l0, bias),
-                             (lstm.bias_hh_l0, torch.zeros_like(bias)), (dense.weight, last), (dense.bias, offset)):
+            for p, value in ((rnn.weight_ih_l0, kernel), (rnn.weight_hh_l0, recurrent), (rnn.bias_ih_l0, bias),
+                             (rnn.bias_hh_l0, torch.zeros_like(bias)), (dense.weight, last), (dense.bias, offset)):
                 p.copy_(value)
-        step = _torch_step(torch, [lstm, dense], lambda t: dense(lstm(t)[0][:, -1]), torch.from_numpy(x),
+        step = _torch_step(torch, [lstm, dense], lambda t: dense(rnn(t)[0][:, -1]), torch.from_numpy(x),
                            torch.from_numpy(y))
         _same_loss("torch", step(), float(model.test_on_batch(x, y)))
         out["torch"] = step

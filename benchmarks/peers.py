@@ -32,9 +32,13 @@ def predicting(model: Any, x: np.ndarray) -> dict[str, Run]:
     """Whoever is installed and predicts `model` on the batch `x`."""
     want, out = model.predict_on_batch(x), dict[str, Run]()
     if installed("onnx", "onnxruntime"):
-        out |= checked("onnxruntime", _onnxruntime(model, x), want)
+        from graphk.onnx import export_model
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "model.onnx")
+            export_model(model, path)
+            out |= checked("onnxruntime", onnx_predict(path, x), want)
     if installed("tf_keras", "tensorflow"):
-        out |= checked("tf_keras", _tf_function(model, x), want)
+        out |= checked("tf_keras", tf_predict(model.to_json(), model.get_weights(), x), want)
     return out
 
 
@@ -42,39 +46,37 @@ def training(model: Any, x: np.ndarray, y: np.ndarray, optimizer: Callable[[Any]
     """tf_keras's `train_on_batch`, if it is installed; `optimizer` makes one from the module `tf_keras.optimizers`."""
     if not installed("tf_keras", "tensorflow"):
         return {}
+    other = tf_keras_model(model.to_json(), model.get_weights())
     import tf_keras
-    other = _tf_keras(model)
     other.compile(optimizer(tf_keras.optimizers), model.loss)
     got, want = float(other.test_on_batch(x, y)), float(model.test_on_batch(x, y))
     assert abs(got - want) < TOLERANCE * abs(want), f"the first loss of tf_keras is {got}, graphk's {want}"
     return {"tf_keras": lambda: other.train_on_batch(x, y)}
 
 
-def _onnxruntime(model: Any, x: np.ndarray) -> Run:
+def onnx_predict(path: str, x: np.ndarray) -> Run:
+    """A prediction by ONNX Runtime of the network in a file."""
     import onnxruntime
-    from graphk.onnx import export_model
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = int(os.environ.get("GRAPHK_NUM_THREADS", "0"))
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "model.onnx")
-        export_model(model, path)
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda: session.run(None, {name: x})[0]
 
 
-def _tf_keras(model: Any) -> Any:
-    """The model there, with its weights."""
+def tf_keras_model(config: str, weights: list[np.ndarray]) -> Any:
+    """The model of a JSON text there."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tf_keras
-    other = tf_keras.models.model_from_json(model.to_json())
-    other.set_weights(model.get_weights())
+    other = tf_keras.models.model_from_json(config)
+    other.set_weights(weights)
     return other
 
 
-def _tf_function(model: Any, x: np.ndarray) -> Run:
+def tf_predict(config: str, weights: list[np.ndarray], x: np.ndarray) -> Run:
+    """A prediction by tf_keras, as a `tf.function`."""
+    other = tf_keras_model(config, weights)
     import tensorflow
-    other = _tf_keras(model)
     call = tensorflow.function(lambda t: other(t, training=False))
     tensor = tensorflow.constant(x)
     return lambda: call(tensor).numpy()
@@ -93,13 +95,13 @@ def _jax_mlp(final: str | None) -> Callable[[Any, Any], Any]:
     return forward
 
 
-def jax_predict(weights: list[np.ndarray], x: np.ndarray, final: str | None, want: np.ndarray) -> dict[str, Run]:
+def jax_predict(weights: list[np.ndarray], x: np.ndarray, final: str | None) -> dict[str, Run]:
     """The network of `weights`, compiled by JAX, if it is installed."""
     if not installed("jax"):
         return {}
     import jax
     forward, params = jax.jit(_jax_mlp(final)), [jax.numpy.asarray(w) for w in weights]
-    return checked("jax", lambda: np.asarray(forward(params, x)), want)
+    return {"jax": lambda: np.asarray(forward(params, x))}
 
 
 def jax_adam(weights: list[np.ndarray], x: np.ndarray, y: np.ndarray, rate: float, epsilon: float) -> dict[str, Run]:
@@ -130,4 +132,5 @@ def jax_adam(weights: list[np.ndarray], x: np.ndarray, y: np.ndarray, rate: floa
     return {"jax": run}
 
 
-__all__ = ["Run", "checked", "jax_adam", "jax_predict", "predicting", "training"]
+__all__ = ["Run", "checked", "installed", "jax_adam", "jax_predict", "onnx_predict", "predicting", "tf_keras_model",
+           "tf_predict", "training"]

@@ -56,6 +56,38 @@ def torch_mlp(weights: list[np.ndarray], final: str | None) -> Any:
     return torch.nn.Sequential(*layers)
 
 
+def torch_predict(weights: list[np.ndarray], x: np.ndarray, final: str | None) -> dict[str, Run]:
+    """The network's prediction there, if torch is installed."""
+    net = torch_mlp(weights, final)
+    if net is None:
+        return {}
+    import torch
+    tx = torch.from_numpy(x)
+
+    def run() -> np.ndarray:
+        with torch.inference_mode():
+            return net(tx).numpy()
+    return {"torch": run}
+
+
+def torch_adam(weights: list[np.ndarray], x: np.ndarray, y: np.ndarray) -> dict[str, Run]:
+    """A step of Adam on the mean squared error there, if torch is installed."""
+    net = torch_mlp(weights, None)
+    if net is None:
+        return {}
+    import torch
+    tx, ty = torch.from_numpy(x), torch.from_numpy(y)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, eps=1e-7)
+
+    def step() -> float:
+        optimizer.zero_grad()
+        loss = torch.nn.functional.mse_loss(net(tx), ty)
+        loss.backward()
+        optimizer.step()
+        return float(loss.detach())
+    return {"torch": step}
+
+
 def predict_row(sizes: tuple[int, ...], batch: int, final: str | None) -> dict[str, Run]:
     model = mlp(sizes, "sgd", "mse", final)
     weights = model.get_weights()
@@ -63,16 +95,9 @@ def predict_row(sizes: tuple[int, ...], batch: int, final: str | None) -> dict[s
     want = model.predict_on_batch(x)
     out: dict[str, Run] = {"graphk": lambda: model.predict_on_batch(x)}
     out |= checked("numpy", lambda: numpy_mlp(weights, x, final), want)
-    net = torch_mlp(weights, final)
-    if net is not None:
-        import torch
-        tx = torch.from_numpy(x)
-
-        def run() -> np.ndarray:
-            with torch.inference_mode():
-                return net(tx).numpy()
-        out |= checked("torch", run, want)
-    return out | peers.predicting(model, x) | peers.jax_predict(weights, x, final, want)
+    for name, run in (torch_predict(weights, x, final) | peers.jax_predict(weights, x, final)).items():
+        out |= checked(name, run, want)
+    return out | peers.predicting(model, x)
 
 
 def train_row(sizes: tuple[int, ...], batch: int) -> dict[str, Run]:
@@ -83,20 +108,7 @@ def train_row(sizes: tuple[int, ...], batch: int) -> dict[str, Run]:
     x = rng.standard_normal((batch, sizes[0])).astype("float32")
     y = rng.standard_normal((batch, sizes[-1])).astype("float32")
     out: dict[str, Run] = {"graphk": lambda: model.train_on_batch(x, y)}
-    net = torch_mlp(model.get_weights(), None)
-    if net is not None:
-        import torch
-        tx, ty = torch.from_numpy(x), torch.from_numpy(y)
-        optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, eps=1e-7)
-
-        def step() -> float:
-            optimizer.zero_grad()
-            loss = torch.nn.functional.mse_loss(net(tx), ty)
-            loss.backward()
-            optimizer.step()
-            return float(loss.detach())
-        out["torch"] = step
-    out |= peers.jax_adam(model.get_weights(), x, y, 1e-3, 1e-7)
+    out |= torch_adam(model.get_weights(), x, y) | peers.jax_adam(model.get_weights(), x, y, 1e-3, 1e-7)
     return out | peers.training(model, x, y, lambda o: o.Adam(1e-3, epsilon=1e-7))
 
 

@@ -1,18 +1,19 @@
 """First values of weights.
 
-In: a shape and a dtype.  Out: a numpy array.  What always holds: without a seed the values follow from
-numpy's global generator, so `np.random.seed` makes a model repeatable; with a seed each call gives
-the same values.
+In: a shape and a dtype.  Out: a numpy array, or how to draw it later (`_later`).  What always holds: without a seed
+the values follow from numpy's global generator at the time of the call, so `np.random.seed` makes a model
+repeatable; with a seed each call gives the same values.
 """
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Any, Callable, Sequence
 
 import numpy as np
 
 from graphk.frontend.backend.common import floatx
 from graphk.frontend.utils.families import Family
 from graphk.frontend.utils.generic_utils import config_of
+from graphk.runtime import writes
 
 TRUNCATED_STD = .87962566103423978      # of a standard normal cut at two standard deviations
 WITHIN_TWO = .9544997361036416          # of its numbers lie there
@@ -21,6 +22,7 @@ INVERSE_ERF = tuple(np.float32(2 ** .5 * c) for c in (
     2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, .00021858087, -.00125372503, -.00417768164,
     .246640727, 1.50140941))
 CHUNK = 1 << 15                         # numbers that stay in cache from one step to the next
+Fill = Callable[[np.ndarray], None]
 
 
 def _rng(seed: Any) -> np.random.Generator:
@@ -81,28 +83,40 @@ class Constant(Initializer):
         return {"value": self.value}
 
 
-class RandomNormal(Initializer):
+class _Random(Initializer):
+    """Base class of those that draw each number by itself, from a seed that is taken when they are called."""
+
+    def drawing(self, shape: Sequence[int], dtype: str) -> Fill:
+        """What draws the numbers of a weight into its array."""
+        raise NotImplementedError
+
+    def __call__(self, shape: Sequence[int], dtype: str | None = None) -> np.ndarray:
+        out = np.empty(shape, dtype or floatx())
+        self.drawing(shape, out.dtype.name)(out)
+        return out
+
+
+class RandomNormal(_Random):
     """Normal numbers."""
 
     def __init__(self, mean: float = 0., stddev: float = 0.05, seed: int | None = None):
         self.mean, self.stddev, self.seed = mean, stddev, seed
 
-    def __call__(self, shape: Sequence[int], dtype: str | None = None) -> np.ndarray:
-        dtype = dtype or floatx()
-        return _scaled_in_place(_rng(self.seed).standard_normal(shape, _drawn(dtype)), self.stddev, self.mean, dtype)
+    def drawing(self, shape: Sequence[int], dtype: str) -> Fill:
+        return _fill(self.seed, _normal, _drawn(dtype), self.stddev, self.mean)
 
     def get_config(self) -> dict[str, Any]:
         return {"mean": self.mean, "stddev": self.stddev, "seed": self.seed}
 
 
-class RandomUniform(Initializer):
+class RandomUniform(_Random):
     """Uniform numbers in [minval, maxval)."""
 
     def __init__(self, minval: float = -0.05, maxval: float = 0.05, seed: int | None = None):
         self.minval, self.maxval, self.seed = minval, maxval, seed
 
-    def __call__(self, shape: Sequence[int], dtype: str | None = None) -> np.ndarray:
-        return _uniform(_rng(self.seed), self.minval, self.maxval, shape, dtype or floatx())
+    def drawing(self, shape: Sequence[int], dtype: str) -> Fill:
+        return _fill(self.seed, _uniform, _drawn(dtype), self.maxval - self.minval, self.minval)
 
     def get_config(self) -> dict[str, Any]:
         return {"minval": self.minval, "maxval": self.maxval, "seed": self.seed}
@@ -111,39 +125,58 @@ class RandomUniform(Initializer):
 class TruncatedNormal(RandomNormal):
     """Normal numbers within two standard deviations of the mean; others are drawn again."""
 
-    def __call__(self, shape: Sequence[int], dtype: str | None = None) -> np.ndarray:
-        return truncated(_rng(self.seed), self.mean, self.stddev, shape, dtype or floatx())
+    def drawing(self, shape: Sequence[int], dtype: str) -> Fill:
+        return _fill(self.seed, _truncated, np.float32, self.stddev, self.mean)
 
 
-def truncated(rng: np.random.Generator, mean: float, stddev: float, shape: Sequence[int], dtype: str) -> np.ndarray:
+def _normal(rng: np.random.Generator, out: np.ndarray) -> None:
+    rng.standard_normal(dtype=out.dtype, out=out)
+
+
+def _uniform(rng: np.random.Generator, out: np.ndarray) -> None:
+    rng.random(dtype=out.dtype, out=out)
+
+
+def _truncated(rng: np.random.Generator, out: np.ndarray) -> None:
     """Normal numbers within two standard deviations, from uniform ones by the inverse of their distribution."""
-    z = np.empty(int(np.prod(shape, dtype=np.int64)), np.float32)
-    for at in range(0, len(z), CHUNK):
-        part = z[at:at + CHUNK]
-        u = rng.bit_generator.random_raw(-(-len(part) // 2)).view(np.int32)[:len(part)].astype(np.float32)
-        u *= np.float32(WITHIN_TWO / 2 ** 31)
-        w = np.float32(-2.5) - np.log(1 - u * u)
-        np.multiply(w, INVERSE_ERF[0], out=part)
-        for c in INVERSE_ERF[1:-1]:
-            part += c
-            part *= w
-        part += INVERSE_ERF[-1]
-        part *= u
-    return _scaled_in_place(z, stddev, mean, dtype).reshape(shape)
+    u = rng.bit_generator.random_raw(-(-len(out) // 2)).view(np.int32)[:len(out)].astype(np.float32)
+    u *= np.float32(WITHIN_TWO / 2 ** 31)
+    w = np.float32(-2.5) - np.log(1 - u * u)
+    np.multiply(w, INVERSE_ERF[0], out=out)
+    for c in INVERSE_ERF[1:-1]:
+        out += c
+        out *= w
+    out += INVERSE_ERF[-1]
+    out *= u
 
 
-def _uniform(rng: np.random.Generator, low: float, high: float, shape: Sequence[int], dtype: str) -> np.ndarray:
-    return _scaled_in_place(rng.random(shape, _drawn(dtype)), high - low, low, dtype)
+def _fill(seed: Any, draw: Callable[[np.random.Generator, np.ndarray], None], kind: Any, factor: float, offset: float
+          ) -> Fill:
+    """What fills an array with `draw(...) * factor + offset`, computed in the type `kind`; each time with the same
+    numbers, as a call may be interrupted."""
+    start = _rng(seed).bit_generator.state
+
+    def fill(array: np.ndarray) -> None:
+        rng = _rng(0)
+        rng.bit_generator.state = start
+        flat = array.reshape(-1)
+        for at in range(0, len(flat), CHUNK):
+            part = flat[at:at + CHUNK]
+            z = part if part.dtype == kind else np.empty(len(part), kind)
+            draw(rng, z)
+            z *= kind(factor)
+            z += kind(offset)
+            if z is not part:
+                part[...] = z
+    return fill
 
 
-def _scaled_in_place(z: Any, factor: float, offset: float, dtype: str) -> np.ndarray:
-    z = np.asarray(z)
-    z *= z.dtype.type(factor)
-    z += z.dtype.type(offset)
-    return z.astype(dtype, copy=False)
+def _later(make: Any, shape: tuple[int, ...], dtype: str) -> writes.Unwritten | None:
+    """The first value that an initializer gives, to be drawn when it is read; None where it may do anything."""
+    return writes.Unwritten(shape, dtype, make.drawing(shape, dtype)) if type(make) in _DRAWN else None
 
 
-class VarianceScaling(Initializer):
+class VarianceScaling(_Random):
     """Numbers whose variance is scale / n, n the fan in, fan out or their mean.
 
     distribution 'normal' (truncated at two standard deviations) or 'uniform'.
@@ -161,15 +194,14 @@ class VarianceScaling(Initializer):
                              + distribution)
         self.scale, self.mode, self.distribution, self.seed = scale, mode, distribution, seed
 
-    def __call__(self, shape: Sequence[int], dtype: str | None = None) -> np.ndarray:
+    def drawing(self, shape: Sequence[int], dtype: str) -> Fill:
         fan_in, fan_out = _compute_fans(shape)
         n = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
         variance = self.scale / max(1., n)
-        rng, dtype = _rng(self.seed), dtype or floatx()
         if self.distribution == "normal":
-            return truncated(rng, 0., np.sqrt(variance) / TRUNCATED_STD, shape, dtype)
+            return _fill(self.seed, _truncated, np.float32, np.sqrt(variance) / TRUNCATED_STD, 0.)
         limit = np.sqrt(3. * variance)
-        return _uniform(rng, -limit, limit, shape, dtype)
+        return _fill(self.seed, _uniform, _drawn(dtype), 2 * limit, -limit)
 
     def get_config(self) -> dict[str, Any]:
         return {"scale": self.scale, "mode": self.mode, "distribution": self.distribution, "seed": self.seed}
@@ -246,8 +278,9 @@ def _compute_fans(shape: Sequence[int], data_format: str = "channels_last") -> t
     return root, root
 
 
+_DRAWN = (RandomNormal, RandomUniform, TruncatedNormal, VarianceScaling)
 _FACTORIES = (lecun_uniform, lecun_normal, glorot_uniform, glorot_normal, he_uniform, he_normal)
-_TABLE: dict[str, Any] = {k: v for k, v in list(globals().items()) if k != "Initializer" and (
+_TABLE: dict[str, Any] = {k: v for k, v in list(globals().items()) if k not in ("Initializer", "_Random") and (
     (isinstance(v, type) and issubclass(v, Initializer)) or v in _FACTORIES)}
 _FAMILY = Family("initializer", _TABLE, globals(), _FACTORIES)
 serialize, deserialize, get = _FAMILY.serialize, _FAMILY.deserialize, _FAMILY.get

@@ -68,7 +68,7 @@ class Metric(Layer):
 
     def reset_states(self) -> None:
         """Begin again."""
-        K.batch_set_value([(w, np.zeros(w.array.shape)) for w in self.weights])
+        K.batch_set_value([(w, np.zeros(w.node.shape)) for w in self.weights])
 
     def get_config(self) -> dict[str, Any]:
         return {"name": self.name, "dtype": self.dtype}

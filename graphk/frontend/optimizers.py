@@ -138,9 +138,9 @@ class Optimizer:
                 "weights of the optimizer (" + str(len(self.weights)) + ")"
             )
         for p, w in zip(self.weights, weights):
-            if p.array.shape != np.shape(w):
+            if p.node.shape != np.shape(w):
                 raise ValueError(
-                    "Optimizer weight shape " + str(p.array.shape) + " not compatible with provided weight "
+                    "Optimizer weight shape " + str(p.node.shape) + " not compatible with provided weight "
                     "shape " + str(np.shape(w))
                 )
         K.batch_set_value(list(zip(self.weights, weights)))

@@ -24,8 +24,8 @@ from graphk.ir.ops import shape as sh
 from graphk.ir.ops.contract import dot as ir_dot
 from graphk.ir.ops.leaves import new_variable
 from graphk.ir.types import TensorType
-from graphk.runtime.mirrors import current
-from graphk.runtime.writes import Unwritten, aligned, write
+from graphk.runtime.storage import Storage
+from graphk.runtime.writes import Unwritten
 
 Shape = tuple[Any, ...]
 
@@ -412,7 +412,7 @@ def _int_index(x: Tensor, item: Any, d: Dim, axis: int) -> Dim:
 
 
 # ------------------------------------------------------------------ variables
-_arrays: "weakref.WeakKeyDictionary[Node, np.ndarray]" = weakref.WeakKeyDictionary()
+_storages: "weakref.WeakKeyDictionary[Node, Storage]" = weakref.WeakKeyDictionary()
 _handles: "weakref.WeakKeyDictionary[Node, weakref.ref[Variable]]" = weakref.WeakKeyDictionary()
 
 
@@ -428,28 +428,28 @@ class Variable(Tensor):
     def __init__(self, value: Any, dtype: str | None = None, name: str | None = None, constraint: Any = None,
                  trainable: bool = True):
         data = value if isinstance(value, Unwritten) else np.asarray(value, dtype=dtype)
-        self._array = aligned(data.shape, np.dtype(data.dtype).name)
-        if isinstance(data, np.ndarray):
-            self._array[...] = data
-        node = new_variable(TensorType(self._array.dtype.name, self._array.shape), name or "Variable")
+        self.storage = Storage(data)
+        node = new_variable(TensorType(np.dtype(data.dtype).name, data.shape), name or "Variable")
         super().__init__(node, name or "Variable")
         self.constraint, self.trainable = constraint, trainable
-        _arrays[node], _handles[node] = self._array, weakref.ref(self)
+        _storages[node], _handles[node] = self.storage, weakref.ref(self)
 
     @property
     def array(self) -> np.ndarray:
         """The variable's own array, with its newest value."""
-        return current(self._array)
+        return self.storage.value
 
     def set_value(self, value: Any) -> None:
         """Copy `value` into the variable; ValueError if its shape is another."""
-        write(self.array, self.fitting(value))
+        value = self.fitting(value)
+        with self.storage.overwriting() as array:
+            array[...] = value
 
     def fitting(self, value: Any) -> np.ndarray:
         """`value` as an array of the variable's dtype and shape; ValueError naming the variable if it is none."""
-        array = numbers(value, self.array.dtype, f"The variable `{self.name}`")
-        if array.shape != self.array.shape:
-            raise ValueError(f"Cannot set the variable `{self.name}` of shape {self.array.shape} to a value of shape "
+        array = numbers(value, np.dtype(self.dtype), f"The variable `{self.name}`")
+        if array.shape != self.node.shape:
+            raise ValueError(f"Cannot set the variable `{self.name}` of shape {self.node.shape} to a value of shape "
                              f"{array.shape}; expected the variable's own shape")
         return array
 
@@ -473,7 +473,7 @@ def variable_of(node: Node) -> Variable:
     if found is None:
         found = Variable.__new__(Variable)
         Tensor.__init__(found, node)
-        found._array, found.constraint, found.trainable = _arrays[node], None, True
+        found.storage, found.constraint, found.trainable = _storages[node], None, True
         _handles[node] = weakref.ref(found)
     return found
 

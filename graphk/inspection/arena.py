@@ -2,7 +2,8 @@
 
 In: a Program that `memory` has planned, and values of its dims.  Out: an `Arena`: its slots, the buffers in
 each with their first and last step, the peak, and what sharing saved.  What always holds: buffers of one slot
-start at the same byte; `saved` compares with every buffer having bytes of its own.
+start at the same byte, and slots that begin inside another are used at other steps; `saved` compares with every
+buffer having bytes of its own.
 """
 from __future__ import annotations
 
@@ -81,9 +82,8 @@ def plan(program: Program, env: Mapping[str, int], more: Mapping[str, int] | Non
         entry = Life(b.name, str(b.type), nbytes, first, last, without_folders(b.origin))
         at.setdefault(str(b.offset), (value(b.offset, env), []))[1].append(entry)
     ordered = sorted(at.values(), key=lambda t: t[0])
-    ends = [offset for offset, _ in ordered[1:]] + [total]
-    slots = tuple(Slot(offset, end - offset, tuple(sorted(lives, key=lambda x: (x.first, x.last))))
-                  for (offset, lives), end in zip(ordered, ends))
+    slots = tuple(Slot(offset, max(_aligned(x.bytes) for x in lives), tuple(sorted(
+        lives, key=lambda x: (x.first, x.last)))) for offset, lives in ordered)
     live = tuple(sum(max((x.bytes for x in s.lives if x.first <= i <= x.last), default=0) for s in slots)
                  for i in range(len(program.steps)))
     return Arena(total, slots, live, unshared, outside)

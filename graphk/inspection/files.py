@@ -158,8 +158,8 @@ def _read_safetensors(model: Any, path: str) -> None:
             raise ValueError(str(e)) from e
     wrong = [f"the model has no weight {n}" for n in theirs if n not in ours]
     wrong += [f"it has no weight {n}" for n in ours if n not in theirs]
-    wrong += [f"{n} has the shape {theirs[n].shape}, expected {w.array.shape}" for n, w in ours.items()
-              if n in theirs and theirs[n].shape != w.array.shape]
+    wrong += [f"{n} has the shape {theirs[n].shape}, expected {w.node.shape}" for n, w in ours.items()
+              if n in theirs and theirs[n].shape != w.node.shape]
     if wrong:
         raise GraphkFormatError(path, "", "\n  ".join(wrong[:30]))
     K.batch_set_value([(w, theirs[n]) for n, w in ours.items()])

@@ -16,7 +16,7 @@ import sys
 import weakref
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Callable, Container, Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -280,8 +280,9 @@ class Graph:
                      self.name, self.guards)
 
 
-def topological(roots: Iterable[Node]) -> list[Node]:
-    """Every node reachable from `roots`, each after its inputs; iterative, so depth has no limit."""
+def topological(roots: Iterable[Node], known: Container[Node] = ()) -> list[Node]:
+    """Every node reachable from `roots`, each after its inputs, but not through those `known` already; iterative, so
+    depth has no limit."""
     done: set[Node] = set()
     order: list[Node] = []
     for root in roots:
@@ -292,7 +293,7 @@ def topological(roots: Iterable[Node]) -> list[Node]:
         while stack:
             node, it = stack[-1]
             for child in it:
-                if child not in done:
+                if child not in done and child not in known:
                     done.add(child)
                     stack.append((child, iter(child.inputs)))
                     break

@@ -262,10 +262,11 @@ def _barriers_set(f: Facts, steps: tuple[AnyStep, ...]) -> Iterator[BrokenStep]:
     reads: set[str] = set()
     writes: set[str] = set()
     for s in steps:
-        r, w = (set().union(names, *(f.shared.get(n, ()) for n in names)) for names in f.touched(s))
+        r, w = f.touched(s)
+        near_reads, near_writes = (set().union(names, *(f.shared.get(n, ()) for n in names)) for names in (r, w))
         if s.barrier:
             reads, writes = set(), set()
-        if bad := (writes & (r | w)) | (reads & w):
+        if bad := (writes & (near_reads | near_writes)) | (reads & near_writes):
             yield BrokenStep(s, f"it needs a barrier: {_list(bad)} is in use by steps since the last one")
         if isinstance(s, LoopStep):
             yield from _barriers_set(f, s.body)

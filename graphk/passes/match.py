@@ -115,12 +115,8 @@ def _rebuild(node: Node, step: Callable[[Node], Node | None], memo: dict[Node, N
     """Settle the new nodes that a rewrite made, below `node`."""
     if limit <= 0:
         return node
-    fresh = [n for n in topological([node]) if n not in memo and n is not node] if not _known(node, memo) else []
+    fresh = topological([node], memo)[:-1]
     for n in fresh:
         here = replace_inputs(n, tuple(memo.get(i, i) for i in n.inputs))
         memo[n] = here if here in memo else _settle(here, step, memo, limit)
     return replace_inputs(node, tuple(memo.get(i, i) for i in node.inputs))
-
-
-def _known(node: Node, memo: dict[Node, Node]) -> bool:
-    return all(i in memo for i in node.inputs)

@@ -8,15 +8,16 @@ reader; inputs, outputs, variables and constants are never in the arena.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import reduce
+from operator import or_
 
-from graphk.ir.dims import Dim, dim_max, evaluate, floordiv, substitute, symbols
-from graphk.ir.effects import lifetimes, may_overwrite, root_of, touched
-from graphk.ir.program import ALIGN, AnyStep, Buffer, LoopStep, Program, Step, flat_steps
+from graphk.ir.dims import substitute
+from graphk.ir.effects import may_overwrite, root_of, touched
+from graphk.ir.program import AnyStep, Buffer, LoopStep, Program, Step, flat_steps
 from graphk.ir.types import TensorType
+from graphk.passes.arena import plan_arena, sharing
 from graphk.passes.row_blocks import row_blocks
-
-NOMINAL = 32                     # a stand-in for symbolic dims when sizes are compared
 
 
 def memory(program: Program) -> Program:
@@ -206,92 +207,30 @@ def _rename(s: AnyStep, names: dict[str, str]) -> AnyStep:
                    windows=tuple((names.get(w, w), names.get(b, b), d) for w, b, d in s.windows))
 
 
-# ------------------------------------------------------------------ the arena
-@dataclass
-class Slot:
-    """Bytes of the arena that several buffers use in turn."""
-    size: Dim
-    free_after: int = -1
-
-
-def plan_arena(program: Program) -> Program:
-    """Offsets for arena buffers: first step to last step is a buffer's life; a free slot of fitting size is reused."""
-    roots = root_of(program)
-    life = lifetimes(program, roots)
-    slots: list[Slot] = []
-    chosen: dict[str, int] = {}
-    by_name = {b.name: b for b in program.buffers}
-    for name, (start, end) in sorted(life.items(), key=lambda t: t[1]):
-        slot = _pick_slot(program, by_name[name], start, slots, chosen, life, roots)
-        slots[slot].free_after = end
-        slots[slot].size = _room_for_both(slots[slot].size, by_name[name].nbytes)
-        chosen[name] = slot
-    offsets: list[Dim] = []
-    at: Dim = 0
-    for s in slots:
-        offsets.append(at)
-        at = at + floordiv(s.size + (ALIGN - 1), ALIGN) * ALIGN
-    buffers = tuple(replace(b, offset=offsets[chosen[b.name]]) if b.name in chosen else b for b in program.buffers
-                    if b.place != "arena" or b.name in chosen)
-    return replace(program, buffers=buffers, arena=at)
-
-
-def _room_for_both(a: Dim, b: Dim) -> Dim:
-    """The larger size whatever the symbols are: 12*n*n is less than 60*n for a small n."""
-    return a if _never_less(a, b) else b if _never_less(b, a) else dim_max(a, b)
-
-
-def _never_less(a: Dim, b: Dim) -> bool:
-    """Whether every coefficient of a - b is at least 0, and thus a - b where symbols are."""
-    rest = a - b
-    return rest >= 0 if isinstance(rest, int) else all(c >= 0 for _, c in rest.terms)
-
-
-def _nominal(d: Dim) -> int:
-    return evaluate(d, dict.fromkeys(symbols(d), NOMINAL))
-
-
-def _pick_slot(program: Program, b: Buffer, start: int, slots: list[Slot], chosen: dict[str, int],
-               life: dict[str, tuple[int, int]], roots: dict[str, str]) -> int:
-    step = program.steps[start]
-    if isinstance(step, Step):                                  # in place of an operand that dies here
-        for p, name in zip(step.kernel.params, step.buffers):
-            other = roots[name]
-            if p.role == "in" and other in chosen and life[other][1] == start and slots[
-                    chosen[other]].free_after == start and program.buffer(other).nbytes == b.nbytes \
-                    and may_overwrite(step, other, b.name, roots):
-                return chosen[other]
-    free = [i for i, s in enumerate(slots) if s.free_after < start and symbols(s.size) == symbols(b.nbytes)]
-    if free:
-        want = _nominal(b.nbytes)
-        return min(free, key=lambda i: abs(_nominal(slots[i].size) - want))
-    slots.append(Slot(b.nbytes))
-    return len(slots) - 1
-
-
 # ------------------------------------------------------------------ barriers
 def set_barriers(program: Program) -> Program:
     """A step waits if a step since the last barrier wrote what it touches, or read what it writes."""
     roots = root_of(program)
-    place = {b.name: (b.place, b.offset) if b.place == "arena" else (b.name, 0) for b in program.buffers}
+    shared = sharing(program)
+    bits = {name: 1 << i for i, name in enumerate(dict.fromkeys([*shared, *roots.values()]))}
+    clash = {**bits, **shared}
+    return replace(program, steps=_barriers(program.steps, roots, bits, clash))
 
-    def keys(names: set[str]) -> set[object]:
-        return {place[n] for n in names}
-    return replace(program, steps=_barriers(program.steps, roots, keys))
 
-
-def _barriers(steps: tuple[AnyStep, ...], roots: dict[str, str], keys: "object") -> tuple[AnyStep, ...]:
+def _barriers(steps: tuple[AnyStep, ...], roots: dict[str, str], bits: dict[str, int], clash: dict[str, int]
+              ) -> tuple[AnyStep, ...]:
+    """bits: a number for each buffer, of one bit; clash: those of all that share bytes with it."""
     out: list[AnyStep] = []
-    reads: set[object] = set()
-    writes: set[object] = set()
+    reads = writes = 0
     for s in steps:
-        r, w = (keys(x) for x in touched(s, roots))             # type: ignore[operator]
-        loop = isinstance(s, LoopStep)
-        wait = bool(writes & (r | w) or reads & w) or (loop and bool(reads | writes))
+        r, w = touched(s, roots)
+        near_reads, near_writes = (reduce(or_, (clash[n] for n in names), 0) for names in (r, w))
+        wait = bool(writes & (near_reads | near_writes) or reads & near_writes) or (
+            isinstance(s, LoopStep) and bool(reads | writes))
         if wait:
-            reads, writes = set(), set()
+            reads = writes = 0
         if isinstance(s, LoopStep):
-            s = replace(s, body=_barriers(s.body, roots, keys))
+            s = replace(s, body=_barriers(s.body, roots, bits, clash))
         out.append(replace(s, barrier=wait))
-        reads, writes = reads | r, writes | w
+        reads, writes = (reduce(or_, (bits[n] for n in names), old) for names, old in ((r, reads), (w, writes)))
     return tuple(out)

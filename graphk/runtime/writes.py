@@ -22,9 +22,11 @@ class Writes:
 
 
 class Unwritten(NamedTuple):
-    """The first value of a variable that is written before anything reads it."""
+    """The first value of a variable that is written before anything reads it, or that `draw` puts into the array when
+    something does."""
     shape: tuple[int, ...]
     dtype: str
+    draw: Callable[[np.ndarray], None] | None = None
 
 
 ALIGN = 64

@@ -44,7 +44,7 @@ def test_arena_slots_hold_their_buffers_one_after_the_other(model):
     for s in subjects_of(model):
         for batch in (1, 9, 64):
             plan = arena.plan(s.program, dims_for(s.program, batch))
-            assert sum(x.bytes for x in plan.slots) == plan.bytes <= plan.unshared
+            assert max(x.offset + x.bytes for x in plan.slots) <= plan.bytes <= plan.unshared
             assert plan.saved == plan.unshared - plan.bytes and plan.peak <= plan.bytes
             for slot in plan.slots:
                 assert all(x.bytes <= slot.bytes for x in slot.lives)

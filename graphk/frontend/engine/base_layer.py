@@ -217,11 +217,12 @@ class Layer(LayerState, LayerAccessors):
                              "input_shape[-1], and declare it in Input.")
         shape = tuple(int(d) for d in shape)
         _check_memory(f"Layer {self.name}: the weight `{name}`", shape, dtype)
-        first = Unwritten(shape, dtype) if _unwritten else initial(make, shape, dtype)
+        first = Unwritten(shape, dtype) if _unwritten else (
+            initializers._later(make, shape, dtype) or initial(make, shape, dtype))
         weight = K.variable(first, dtype, name, constraints.get(constraint))
-        if weight.array.shape != shape:
+        if weight.node.shape != shape:
             raise ValueError(f"Layer {self.name}: the initializer of the weight `{name}` gave an array of shape "
-                             f"{weight.array.shape}; expected {shape}. Make it of the shape that it is called with.")
+                             f"{weight.node.shape}; expected {shape}. Make it of the shape that it is called with.")
         weight.trainable = trainable
         if regularizer is not None:
             with origin(layer=self.name):

@@ -96,7 +96,7 @@ class LayerState:
         if len(params) != len(weights):
             raise ValueError(f'You called `set_weights(weights)` on layer "{self.name}" with a  weight list of length '
                              f"{len(weights)}, but the layer was expecting {len(params)} weights, of shapes "
-                             f"{[p.array.shape for p in params]}. Provided weights: {str(weights)[:50]}..."
+                             f"{[p.node.shape for p in params]}. Provided weights: {str(weights)[:50]}..."
                              + ("" if self.built else " The layer has none before it is called."))
         K.batch_set_value(self._weight_values(weights))
 
@@ -104,11 +104,11 @@ class LayerState:
         """Each weight with its new value; ValueError naming the layer if one does not fit."""
         pairs = []
         for p, w in zip(self.weights, weights):
-            if p.array.shape != np.shape(w):
-                raise ValueError(f"Layer weight shape {p.array.shape} not compatible with provided weight shape "
+            if p.node.shape != np.shape(w):
+                raise ValueError(f"Layer weight shape {p.node.shape} not compatible with provided weight shape "
                                  f"{np.shape(w)} (weight `{p.name}` of layer {self.name})")
             with naming(self.name, lambda: f"for the weights of the layer `{self.name}`"):
-                pairs.append((p, np.asarray(w, dtype=p.array.dtype)))
+                pairs.append((p, np.asarray(w, dtype=p.node.dtype)))
         return pairs
 
     def count_params(self) -> int:

@@ -122,7 +122,7 @@ def _convolution(layer: Any, arrays: list[Any], backend: str | None, reshape: bo
     kernels = 2 if isinstance(layer, ConvLSTM2D) else 1
     if backend == "theano":                            # which convolves, where the others correlate
         arrays = [convert_kernel(np.asarray(a)) for a in arrays[:kernels]] + arrays[kernels:]
-    want = layer.weights[0].array.shape
+    want = layer.weights[0].node.shape
     if arrays[0].shape != want:
         if reshape and arrays[0].size == np.prod(want):
             arrays = [np.reshape(np.asarray(arrays[0]), want), *arrays[1:]]
@@ -150,7 +150,7 @@ def _cudnn(layer: Any, arrays: list[Any], gates: int, bias: Callable[..., Any]) 
 
 def _lstm_bias(layer: Any, bias: Any, to_cudnn: bool) -> np.ndarray | None:
     have, need = ((4, 8) if to_cudnn else (8, 4))
-    if bias.shape != (have * layer.units,) or layer.weights[2].array.shape != (need * layer.units,):
+    if bias.shape != (have * layer.units,) or layer.weights[2].node.shape != (need * layer.units,):
         return None
     bias = np.asarray(bias)
     return np.tile(.5 * bias, 2) if to_cudnn else np.add(*np.split(bias, 2))
@@ -158,7 +158,7 @@ def _lstm_bias(layer: Any, bias: Any, to_cudnn: bool) -> np.ndarray | None:
 
 def _gru_bias(layer: Any, bias: Any, to_cudnn: bool) -> np.ndarray | None:
     flat, pair = (6 * layer.units,), (2, 3 * layer.units)
-    if bias.shape == (pair if to_cudnn else flat) and layer.weights[2].array.shape == (flat if to_cudnn else pair):
+    if bias.shape == (pair if to_cudnn else flat) and layer.weights[2].node.shape == (flat if to_cudnn else pair):
         return np.asarray(bias).reshape(flat if to_cudnn else pair)
     return None
 

@@ -122,10 +122,10 @@ def load_folders(root: Place, model: Any, config: Any = None) -> None:
             continue
         if len(stored) != len(weights):
             problems.append(f"{path} has {len(stored)} arrays, expected {len(weights)}: "
-                            f"{[(w.name, w.array.shape) for w in weights]}")
+                            f"{[(w.name, w.node.shape) for w in weights]}")
         for w, s in zip(weights, stored):
-            if w.array.shape != s.shape:
-                problems.append(f"{path}/vars/{s.name} has the shape {s.shape}, expected {w.array.shape} ({w.name})")
+            if w.node.shape != s.shape:
+                problems.append(f"{path}/vars/{s.name} has the shape {s.shape}, expected {w.node.shape} ({w.name})")
             pairs.append((w, s))
     if problems:
         raise misfit(root, problems)

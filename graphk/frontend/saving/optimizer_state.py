@@ -95,7 +95,7 @@ def _by_order(params: Sequence[Any], slots: list[tuple[str, ...]], own: list[tup
               ) -> list[list[Any]]:
     """As `_by_name`, from the places alone."""
     n, kinds = len(params), len(slots)
-    scalars = any(p.array.shape == () for p in params)
+    scalars = any(p.node.shape == () for p in params)
     arrays = [a for _, a in own if scalars or a.shape != ()]          # schedules stand among the slots, too
     if len(arrays) == n * (kinds + 1) and all(a.size == 1 for a in arrays[n * kinds:]):
         arrays = arrays[:n * kinds]                   # Keras 2.1 to 2.3 store (1,) in the place of each unused v̂
@@ -126,8 +126,8 @@ def _sorts(version: str) -> bool:
 
 
 def _misfits(params: Sequence[Any], found: list[list[Any]]) -> list[str]:
-    return [f"a slot of {p.name} has the shape {tuple(a.shape)}, expected {p.array.shape}"
-            for kind in found for p, a in zip(params, kind) if tuple(a.shape) != p.array.shape]
+    return [f"a slot of {p.name} has the shape {tuple(a.shape)}, expected {p.node.shape}"
+            for kind in found for p, a in zip(params, kind) if tuple(a.shape) != p.node.shape]
 
 
 def _set(optimizer: Any, steps: Any, found: list[list[Any]]) -> None:

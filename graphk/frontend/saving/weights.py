@@ -14,7 +14,6 @@ from graphk.frontend.engine.network_config import KERAS_VERSION
 from graphk.frontend.saving.convert import converted, stored_counts
 from graphk.frontend.saving.errors import GraphkFormatError
 from graphk.frontend.saving.hdf5 import Place, Stored, put_array, put_texts
-from graphk.runtime.writes import writing
 
 _LISTED = 30                           # lines of an error that lists what does not fit
 
@@ -129,17 +128,17 @@ def _match(k: int, layer: Any, name: str, stored: Sequence[Stored], origin: Sour
     if len(stored) != need:
         return [], [f"{layer_is} was found to correspond to layer {name} in the save file. However the new layer "
                     f"{layer.name} expects {need} weights, but the saved weights have {len(stored)} elements."]
-    ours = sum(w.array.size for w in layer.weights)
+    ours = sum(K.count_params(w) for w in layer.weights)
     theirs = sum(s.size for s in stored)
     if theirs > 2 * ours + 64:                         # cuDNN's layers have one bias more; nothing else has more
-        return [], [f"{layer_is} has weights of the shapes {[w.array.shape for w in layer.weights]}, but the saved "
+        return [], [f"{layer_is} has weights of the shapes {[w.node.shape for w in layer.weights]}, but the saved "
                     f"weights of layer {name} have the shapes {[s.shape for s in stored]}."]
     pairs, problems = [], []
     for w, value in zip(layer.weights, converted(layer, stored, origin.version, origin.backend, reshape)):
-        if w.array.shape == value.shape:
+        if w.node.shape == value.shape:
             pairs.append((w, value))
         else:
-            problems.append(f"{layer_is}, weight {w.name} has shape {w.array.shape}, but the saved weight of layer "
+            problems.append(f"{layer_is}, weight {w.name} has shape {w.node.shape}, but the saved weight of layer "
                             f"{name} has shape {value.shape}.")
     return pairs, problems
 
@@ -189,7 +188,7 @@ def set_all(pairs: list[tuple[Any, Any]]) -> None:
     pairs = [(w, v.read() if isinstance(v, Stored) and not v.lies_plain() else v) for w, v in pairs]
     for w, value in pairs:
         if isinstance(value, Stored):
-            with writing(w.array) as array:
+            with w.storage.overwriting() as array:
                 value.read_into(array)
         else:
             K.set_value(w, value)
@@ -198,7 +197,7 @@ def set_all(pairs: list[tuple[Any, Any]]) -> None:
 def _side_by_side(origin: Source, ours: Sequence[Any]) -> list[str]:
     """Both lists of layers, so that the first difference is seen."""
     theirs = [f"{name} {[s.shape for s in stored]}" for name, stored in origin.layers]
-    mine = [f"{layer.name} {[w.array.shape for w in layer.weights]}" for layer in ours]
+    mine = [f"{layer.name} {[w.node.shape for w in layer.weights]}" for layer in ours]
     longest = max(len(theirs), len(mine))
     theirs += ["(nothing)"] * (longest - len(theirs))
     mine += ["(nothing)"] * (longest - len(mine))

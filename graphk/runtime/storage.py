@@ -1,0 +1,48 @@
+"""Where a variable's value lies: one array for life, whose first value may be drawn when something asks for it.
+
+In: a first value, or how to draw it.  Out: `Storage`.  What always holds: whoever takes `value` finds the first value
+or a later one; one that is overwritten before that is never drawn, and no thread draws over what another has written.
+"""
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import Iterator
+
+import numpy as np
+
+from graphk.runtime.mirrors import current
+from graphk.runtime.writes import Unwritten, aligned, writing
+
+_lock = threading.RLock()
+
+
+class Storage:
+    """A variable's array."""
+    __slots__ = ("_array", "_draw")
+
+    def __init__(self, first: np.ndarray | Unwritten):
+        self._array = aligned(first.shape, np.dtype(first.dtype).name)
+        self._draw = first.draw if isinstance(first, Unwritten) else None
+        if isinstance(first, np.ndarray):
+            self._array[...] = first
+
+    @property
+    def value(self) -> np.ndarray:
+        """The array, with its newest value."""
+        if self._draw is not None:
+            with _lock:
+                if self._draw is not None:
+                    self._draw(self._array)
+                    self._draw = None
+        return current(self._array)
+
+    @contextlib.contextmanager
+    def overwriting(self) -> Iterator[np.ndarray]:
+        """The array, for who writes all of it."""
+        with _lock, writing(current(self._array)) as array:
+            yield array
+            self._draw = None
+
+
+__all__ = ["Storage"]

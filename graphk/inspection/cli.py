@@ -48,6 +48,19 @@ def _parsed(given: list[str]) -> argparse.Namespace:
     return args
 
 
+def _mention_options(name: str, own: list[str], rest: list[str]) -> None:
+    """Say so where what was handed to a script looks like an option of the command."""
+    if "--" in rest or not own or not own[-1].endswith(".py") or name == "run":
+        return
+    one = argparse.ArgumentParser()
+    command(name).arguments(one)
+    known = {o for action in one._actions for o in action.option_strings}
+    taken = [text for text in rest if text.split("=")[0] in known]
+    if taken:
+        print(f"graphk {name}: note: {', '.join(taken)} stands behind {own[-1]} and is handed to the script; options "
+              f"of `graphk {name}` stand before it", file=sys.stderr)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
     from graphk.inspection.commands.common import CommandError, split
@@ -55,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     own, rest = (given, []) if given[:1] == ["run"] else split(given)
     args = _parsed(own)
     args.script_arguments = rest
+    _mention_options(args.command, own, rest)
     from graphk.inspection.script import ScriptError
     try:
         code: int = command(args.command).run(args)

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
         dims[name] = int(number)
     models = _of_script(args) if is_script(args) else [model_of(args)]
     try:
-        print("\n\n".join(str(summary(m, args.batch, dims)) for m in models))
+        print("\n\n".join(str(summary(m, args.batch, dims, args.phase)) for m in models))
     except (RuntimeError, ValueError) as e:
         raise CommandError(str(e)) from e
     return 0

@@ -124,13 +124,16 @@ def convert(path: str, out: str, weights: str | None = None) -> int:
 
     weights: a file of weights for a `path` that holds the architecture alone.
     """
+    name = path
     try:
-        _write(read_model(path, weights), out)
+        model = read_model(path, weights)
+        name = out
+        _write(model, out)
     except WeightsOnly as e:
         print(f"graphk convert: {e}", file=sys.stderr)
         return 1
     except (ValueError, OSError, ImportError, NotImplementedError) as e:
-        print(f"graphk convert: {told(path, e)}", file=sys.stderr)
+        print(f"graphk convert: {told(name, e)}", file=sys.stderr)
         return 1
     return 0
 

@@ -81,8 +81,7 @@ class NodeTable:
         if found is None:
             found = self.lines[line] = len(self.code)
             path, _, at = line.rpartition(":")
-            where = "" if line.startswith("<frozen ") else os.path.basename(line)
-            self.code.append([where, linecache.getline(path, int(at)).strip() if at.isdigit() else ""])
+            self.code.append([os.path.basename(line), linecache.getline(path, int(at)).strip() if at.isdigit() else ""])
         return found
 
 

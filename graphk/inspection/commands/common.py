@@ -45,8 +45,8 @@ def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of samples; expected 1 or more")
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"received {text!r}, expected a whole number, 1 or more")
     return int(text)
 
 

@@ -85,7 +85,7 @@ class Tile:
                                              != coefficient(x.index, inner.axis) * inner.extent for x in (a, b)):
                 return
             self.contracted = [*rest, replace(inner, extent=outer.extent * inner.extent)]
-            self.operands = (_without(a, outer.axis), _without(b, outer.axis))
+            self.operands = (Operand(load_at(a, outer.axis, 0), ()), Operand(load_at(b, outer.axis, 0), ()))
 
     @property
     def shared(self) -> bool:
@@ -481,8 +481,9 @@ class Tile:
         p.lines.depth -= 1
 
 
-def _without(load: Load, axis: str) -> Operand:
-    return Operand(replace(load, index=substitute(load.index, {axis: 0})), ())
+def load_at(load: Load, axis: str, value: Dim) -> Load:
+    """What a load reads where an axis has that value."""
+    return replace(load, index=substitute(load.index, {axis: value}))
 
 
 def _paren(text: str) -> str:
@@ -494,4 +495,4 @@ def dim_of(d: Dim) -> str:
     return dim_code(d, "s_max")
 
 
-__all__ = ["BLOCK_ROWS", "GEMV_ROWS", "Tile", "Workspace"]
+__all__ = ["BLOCK_ROWS", "GEMV_ROWS", "Tile", "Workspace", "load_at"]

@@ -16,9 +16,9 @@ from typing import Callable, Sequence
 
 from graphk.codegen.emit import short
 from graphk.codegen.panels import Panels
-from graphk.codegen.tile import Tile, dim_of
+from graphk.codegen.tile import Tile, dim_of, load_at
 from graphk.ir.dims import Dim, product, substitute, sym
-from graphk.ir.loop import Load, coefficient
+from graphk.ir.loop import coefficient
 from graphk.passes.kernels import indices, map_dims
 
 PLACES = 192                      # of a block: 12 KB of a panel, and as many lines of A
@@ -63,7 +63,7 @@ class Places(Tile):
                 return
             self.outer = self.free = list(self.outer[:-1])
             self.loops = (replace(m, extent=outer.extent * m.extent), n)
-            self.operands = (replace(self.operands[0], expr=_at(a, outer.axis, 0)), self.operands[1])
+            self.operands = (replace(self.operands[0], expr=load_at(a, outer.axis, 0)), self.operands[1])
             self.epilogue = map_dims(self.epilogue, partial(substitute, env={outer.axis: 0}))
 
     @property
@@ -178,10 +178,6 @@ class Places(Tile):
         lines.add(f"{self.m} = i_ + r_")
         self.row(f"at(tile, r_ * NR_{t})", "j_", "j_ + nc_")
         lines.depth -= 1
-
-
-def _at(load: Load, axis: str, value: Dim) -> Load:
-    return replace(load, index=substitute(load.index, {axis: value}))
 
 
 __all__ = ["Places", "PlacesSpace"]

@@ -143,7 +143,7 @@ def _message(function: Function, bad: str, search: Search, given: Sequence[tuple
 def _told(found: Found) -> str:
     """An op with its layer, the user's line, what it made and out of what."""
     o = origin_of(found.node)
-    line = os.path.basename(o.line) if o.line and not o.line.startswith("<frozen") else ""
+    line = os.path.basename(o.line) if o.line else ""
     where = ", ".join(p for p in (o.layer and f"layer `{o.layer}`", line) if p)
     bad = ~np.isfinite(found.value)
     at = tuple(int(i) for i in np.argwhere(bad)[0])

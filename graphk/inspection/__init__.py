@@ -168,13 +168,13 @@ def kernel(model_or_function: Any, name: str | None = None, what: str = "text", 
     return Told([kernels.table()] if name is None else [kernels.text(k, what) for k in kernels.find(name)])
 
 
-def summary(model: Any, batch: int = 32, dims: Mapping[str, int] | None = None) -> "Summary":
+def summary(model: Any, batch: int = 32, dims: Mapping[str, int] | None = None, phase: str | None = None) -> "Summary":
     """The layers of a model: output shapes, parameters, and the multiply-adds, FLOPs and bytes (read and written) of
     one call with `batch` samples, from its compiled graphs; and the bytes of memory that calls of several sizes need.
 
     dims: values of other symbolic dims by name (16 unless given).  Prints as tables; in a notebook it is one.  Where
-    the model is compiled, training is counted, too.  TypeError for anything but a model, RuntimeError if it is not
-    built.
+    the model is compiled, training is counted, too; phase: this graph alone (train, test, predict).  TypeError for
+    anything but a model, RuntimeError if it is not built.
 
     >>> from graphk.layers import Dense
     >>> from graphk.models import Sequential
@@ -183,7 +183,7 @@ def summary(model: Any, batch: int = 32, dims: Mapping[str, int] | None = None) 
     (320.0, 36)
     """
     from graphk.inspection.layers import summary as make
-    return make(model, batch, dims)
+    return make(model, batch, dims, phase)
 
 
 def cost(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | None = None) -> "CostTable":

@@ -14,6 +14,7 @@ from typing import Any, Sequence
 
 COMMANDS = ("summary", "dump", "opt", "diff", "kernel", "memory", "cost", "profile", "why", "report", "check",
             "convert", "doctor", "cache", "run", "export")
+OF_SCRIPTS = ("summary", "dump", "diff", "kernel", "memory", "cost", "profile", "why", "report")
 
 
 def command(name: str) -> Any:
@@ -48,13 +49,27 @@ def _parsed(given: list[str]) -> argparse.Namespace:
     return args
 
 
+def _mention_options(name: str, own: list[str], rest: list[str]) -> None:
+    """Say so where what was handed to a script looks like an option of the command."""
+    if not rest or not own[-1].endswith(".py"):
+        return
+    one = argparse.ArgumentParser()
+    command(name).arguments(one)
+    known = {o for action in one._actions for o in action.option_strings}
+    taken = [text for text in rest if text.split("=")[0] in known]
+    if taken:
+        print(f"graphk {name}: note: {', '.join(taken)} stands behind {own[-1]} and is handed to the script; options "
+              f"of `graphk {name}` stand before it", file=sys.stderr)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
     from graphk.inspection.commands.common import CommandError, split
     given = list(sys.argv[1:] if argv is None else argv)
-    own, rest = (given, []) if given[:1] == ["run"] else split(given)
+    own, rest = split(given) if given[:1] and given[0] in OF_SCRIPTS else (given, [])
     args = _parsed(own)
     args.script_arguments = rest
+    _mention_options(args.command, own, rest)
     from graphk.inspection.script import ScriptError
     try:
         code: int = command(args.command).run(args)

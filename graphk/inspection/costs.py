@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Iterable, Iterator, Mapping
+from typing import Iterable, Mapping
 
-from graphk.inspection.facts import StepRow, record_named, step_rows, steps_of_fusions
+from graphk.inspection.facts import StepRow, step_rows, steps_with_fusions
 from graphk.inspection.sections import layer_in
 from graphk.inspection.subjects import Subject, value
 from graphk.ir.dims import Dim, product, substitute, symbols
 from graphk.ir.effects import root_of
 from graphk.ir.loop import Call, Kernel, Let, Load, Loop, Stmt, Store, Update, expressions
 from graphk.ir.node import Graph, Node, origin_of
-from graphk.ir.program import Program, Step, flat_steps
+from graphk.ir.program import Program, Step
 from graphk.ir.types import FLOATS, ITEMSIZE, TensorType
 
 FREE = ("select", "u01")                       # of the scalar table, on floats, but no arithmetic
@@ -159,31 +159,17 @@ def _shares(weights: Mapping[str, list[float]], flops: int, nbytes: int, times: 
 
 
 # ------------------------------------------------------------------ programs
-def _bodies(subject: Subject) -> Iterator[tuple[Step, Graph | None]]:
-    """The steps as they run, with the fused group that each was lowered from: `memory` changes buffers only."""
-    scheduled = record_named(subject, "schedule")
-    final = flat_steps(scheduled.after.steps) if scheduled else []
-    of = {id(final[i]): node.attr("body") for node, i in steps_of_fusions(subject).items()}
-    waiting: dict[object, list[Step]] = defaultdict(list)
-    for s in final:
-        waiting[s.kernel, s.sizes, s.origin].append(s)
-    for s in flat_steps(subject.program.steps):
-        queue = waiting.get((s.kernel, s.sizes, s.origin), [])
-        same = next((i for i, q in enumerate(queue) if q.buffers == s.buffers), 0)
-        yield s, of.get(id(queue.pop(same))) if queue else None
-
-
 def step_costs(subject: Subject, env: Mapping[str, int]) -> list[StepCost]:
     """Each kernel call at the sizes `env`, in order; kernels in loops with all their trips."""
     program, out = subject.program, []
     roots, formulas = root_of(program), dict[Kernel, Dim]()
-    for row, (step, body) in zip(step_rows(program, env), _bodies(subject), strict=True):
+    for row, (step, fusion) in zip(step_rows(program, env), steps_with_fusions(subject), strict=True):
         if step.kernel not in formulas:
             formulas[step.kernel] = kernel_flops(step.kernel)
         formula = substitute(formulas[step.kernel], dict(zip(step.kernel.sizes, step.sizes)))
         flops = row.times * value(formula, env) if symbols(formula) <= set(env) else row.operations
         nbytes = row.times * step_bytes(step, program, roots, env)
-        weights = _weights(body, env) if body is not None else {}
+        weights = _weights(fusion.attr("body"), env) if fusion is not None else {}
         weights = {k: w for k, w in weights.items() if any(w)} or {layer_in(row.origin) or OUTSIDE: [0., 0., 0.]}
         out.append(StepCost(row, flops, nbytes, _shares(weights, flops, nbytes, row.times)))
     return out

@@ -45,9 +45,9 @@ def _graph(graph: Graph) -> tuple[float, float, list[str]]:
     table = NodeTable()
     view = GraphView(graph, table)
     layers = {number: name for name, number in table.layers.items()}
-    parts = [_box(x, y, w, h, title) for _, x, y, w, h, title, _ in view.boxes]
+    parts = [_box(x, y, w, h, title) for _, x, y, w, h, title, *_ in view.boxes]
     parts += [_edge(points) for _, _, points in view.edges]
-    for row, x, y, w, title, subtitle, text, _ in view.nodes:
+    for row, x, y, w, title, subtitle, text, *_ in view.nodes:
         layer, line = table.rows[row][3], table.code[table.rows[row][4]][0]
         named = layers[layer] != NO_LAYER
         hint = "\n".join(p for p in (text, layers[layer] if named else "", line) if p)

@@ -6,6 +6,7 @@ buffers that a step names, each counted once per step.
 """
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any, Iterator, Mapping
 
@@ -160,6 +161,20 @@ def steps_of_fusions(subject: Subject) -> dict[Node, int]:
     return out
 
 
+def steps_with_fusions(subject: Subject) -> Iterator[tuple[Step, Node | None]]:
+    """The kernel steps as they run, with the fusion node that each was lowered from: `memory` changes buffers only."""
+    scheduled = record_named(subject, "schedule")
+    final = flat_steps(scheduled.after.steps) if scheduled else []
+    of = {id(final[i]): node for node, i in steps_of_fusions(subject).items()}
+    waiting: dict[object, list[Step]] = defaultdict(list)
+    for s in final:
+        waiting[s.kernel, s.sizes, s.origin].append(s)
+    for s in flat_steps(subject.program.steps):
+        queue = waiting.get((s.kernel, s.sizes, s.origin), [])
+        same = next((i for i, q in enumerate(queue) if q.buffers == s.buffers), 0)
+        yield s, of.get(id(queue.pop(same))) if queue else None
+
+
 def layers_of_steps(subject: Subject) -> dict[int, list[str]]:
     """For the number of each step that was a group, the layers of its nodes."""
     out = {}
@@ -218,11 +233,16 @@ def members_of_fusions(subject: Subject) -> dict[Node, tuple[Node, ...]]:
 
 
 def kernel_of_nodes(subject: Subject) -> dict[Node, Kernel]:
-    """The kernel that each node became part of: of the graph before `fuse`, of earlier graphs as far as `successors`
-    leads, and each fusion node's own."""
+    """The kernel that each node became part of, as far as `fusion_of_nodes` knows."""
     kernels = kernels_of_fusions(subject)
-    members = members_of_fusions(subject)
-    out = {**{m: kernels[f] for f, nodes in members.items() if f in kernels for m in nodes}, **kernels}
+    return {n: kernels[f] for n, f in fusion_of_nodes(subject).items() if f in kernels}
+
+
+def fusion_of_nodes(subject: Subject) -> dict[Node, Node]:
+    """The fusion node that each node became part of: of the graph before `fuse`, of earlier graphs as far as
+    `successors` leads, and each fusion node itself."""
+    out = {m: f for f, nodes in members_of_fusions(subject).items() for m in nodes}
+    out.update((f, f) for f in steps_of_fusions(subject))
     for before, after in reversed(graph_records(subject)):
         for new, old in successors(before, after).items():
             if new in out:
@@ -268,6 +288,6 @@ def graph_records(subject: Subject) -> list[tuple[Graph, Graph]]:
             and not same(r.before, r.after)]
 
 
-__all__ = ["PassRow", "PassTable", "StepRow", "Told", "graph_records", "human", "kernel_of_nodes",
+__all__ = ["PassRow", "PassTable", "StepRow", "Told", "fusion_of_nodes", "graph_records", "human", "kernel_of_nodes",
            "kernels_of_fusions", "layers_of_steps", "members_of_fusions", "pass_row", "pass_rows", "record_named",
-           "same", "size_of", "step_rows", "steps_of_fusions", "successors", "twins"]
+           "same", "size_of", "step_rows", "steps_of_fusions", "steps_with_fusions", "successors", "twins"]

@@ -5,6 +5,7 @@ model runs; a file that cannot be read is reported with everything that is wrong
 """
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -20,6 +21,7 @@ from graphk.frontend.saving.layer_folders import has_folders
 from graphk.frontend.saving.model_files import parts
 from graphk.frontend.saving.weights import has_names, source
 from graphk.frontend.utils.optional import need
+from graphk.inspection.stored import stored_weights
 from graphk.onnx import OnnxGraph, export_model, import_model
 
 _OWN = {"OnnxGraph": OnnxGraph}                # the one layer of graphk's that is none of Keras's
@@ -35,15 +37,26 @@ def check(path: str) -> int:
             lines = _described(path)
             said = [f"note: {w.message}" for w in caught]
     except (ValueError, OSError, ImportError, NotImplementedError) as e:
-        print(f"{e if isinstance(e, GraphkFormatError) else f'{path}: {e}'}")
+        print(told(path, e))
         return 1
     print("\n".join([f"{path}: graphk reads this file", *lines, *dict.fromkeys(said)]))
     return 0
 
 
+def told(path: str, error: Exception) -> str:
+    """What is wrong with a file, which is named once."""
+    if isinstance(error, GraphkFormatError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or path}: {error.strerror}"
+    return str(error) if str(error).startswith(path) else f"{path}: {error}"
+
+
 def _described(path: str) -> list[str]:
     if _ending(path) in (*_TEXTS, ".onnx"):
         return _model_lines(read_model(path, None))
+    if _ending(path) == ".safetensors":
+        return str(stored_weights(path)).split("\n")[1:]
     if not archives.is_archive(path):
         with reading(path) as root:
             if not root.has_attribute("model_config") and (has_names(root) or has_folders(root)):
@@ -77,7 +90,18 @@ def _ending(path: str) -> str:
     return ".weights.h5" if path.endswith(".weights.h5") else os.path.splitext(path)[1].lower()
 
 
+class WeightsOnly(Exception):
+    """A file has no architecture."""
+
+
 def read_model(path: str, weights: str | None) -> Any:
+    """The model in a file; WeightsOnly where there is none, but weights for one."""
+    if os.path.isdir(path):
+        raise IsADirectoryError(errno.EISDIR, "this is a folder; expected a model file", path)
+    if _ending(path) not in (*_TEXTS, ".onnx") and os.path.isfile(path) and stored_weights(path) is not None:
+        raise WeightsOnly(f"{path}: it holds weights only, no architecture. `graphk summary` shows them; for all else "
+                          f"give the model, and these as its weights: MODEL.json --weights {path} (model.to_json() "
+                          "makes the text of MODEL.json), or a script that makes the model")
     reader = _TEXTS.get(_ending(path))
     if _ending(path) == ".onnx":
         model = import_model(path)
@@ -100,10 +124,16 @@ def convert(path: str, out: str, weights: str | None = None) -> int:
 
     weights: a file of weights for a `path` that holds the architecture alone.
     """
+    name = path
     try:
-        _write(read_model(path, weights), out)
-    except (ValueError, OSError, ImportError, NotImplementedError) as e:
+        model = read_model(path, weights)
+        name = out
+        _write(model, out)
+    except WeightsOnly as e:
         print(f"graphk convert: {e}", file=sys.stderr)
+        return 1
+    except (ValueError, OSError, ImportError, NotImplementedError) as e:
+        print(f"graphk convert: {told(name, e)}", file=sys.stderr)
         return 1
     return 0
 
@@ -165,4 +195,4 @@ def _read_safetensors(model: Any, path: str) -> None:
     K.batch_set_value([(w, theirs[n]) for n, w in ours.items()])
 
 
-__all__ = ["check", "convert"]
+__all__ = ["WeightsOnly", "check", "convert", "read_model", "told"]

@@ -17,7 +17,7 @@ from graphk.inspection import arena
 from graphk.inspection.costs import Share, by_layer, step_costs
 from graphk.inspection.facts import human
 from graphk.inspection.sections import table
-from graphk.inspection.subjects import Subject, dims_for, subjects_of
+from graphk.inspection.subjects import Subject, dims_for, of_phase, subjects_of
 from graphk.inspection.tables import columns, shortened
 
 HEAD = ("layer (type)", "output shape", "params", "trainable", "mult-adds", "FLOPs", "read + written")
@@ -52,12 +52,17 @@ class MemoryRow:
 
 @dataclass(frozen=True)
 class Summary:
-    """The tables of one model: `layers`, `total` (a row of the whole), `memory`."""
+    """The tables of one model: `layers`, `total` (a row of the whole), `memory`; `phase`: of this graph alone."""
     model: str
     batch: int
     layers: tuple[LayerRow, ...]
     total: LayerRow
     memory: tuple[MemoryRow, ...]
+    phase: str | None = None
+
+    @property
+    def _call(self) -> str:
+        return f"FLOPs and bytes of one call{f' of {self.phase}' if self.phase else ''} with {self.batch} samples"
 
     def _head(self) -> tuple[str, ...]:
         return HEAD + (TRAIN_HEAD if len(self.total.costs) > 1 else ())
@@ -71,7 +76,7 @@ class Summary:
         t = self.total
         lines = columns(self._head(), [*rows, _cells(t)], (0, 1)).split("\n")
         rule = "=" * max(map(len, lines))
-        return "\n".join([f"{self.model}, FLOPs and bytes of one call with {self.batch} samples", rule, lines[0], rule,
+        return "\n".join([f"{self.model}, {self._call}", rule, lines[0], rule,
                           *lines[1:-1], rule, lines[-1], rule,
                           f"parameters: {t.params:,}, trainable {t.trainable:,}, frozen {t.params - t.trainable:,}", "",
                           "memory of a call", columns(MEMORY_HEAD, self._memory_cells())])
@@ -80,7 +85,7 @@ class Summary:
 
     def _repr_html_(self) -> str:
         rows = [[escape(c) for c in _cells(r)] for r in (*self.layers, self.total)]
-        return (f"<p><b>{escape(self.model)}</b>, FLOPs and bytes of one call with {self.batch} samples</p>"
+        return (f"<p><b>{escape(self.model)}</b>, {self._call}</p>"
                 + table(self._head(), rows, numeric=range(2, 9))
                 + table(MEMORY_HEAD, self._memory_cells(), numeric=range(1, 8)))
 
@@ -93,15 +98,16 @@ def _cells(r: LayerRow) -> tuple[str, ...]:
 
 
 # ------------------------------------------------------------------ making it
-def summary(model: Any, batch: int = 32, dims: Mapping[str, int] | None = None) -> Summary:
-    """The tables of `model`; TypeError for anything but a model, RuntimeError if it is not built.
+def summary(model: Any, batch: int = 32, dims: Mapping[str, int] | None = None, phase: str | None = None) -> Summary:
+    """The tables of `model`, of its graphs predict and train or of one `phase` (train, test, predict).
 
-    ValueError for a name in `dims` that no graph of the model has.
+    TypeError for anything but a model, RuntimeError if it is not built, ValueError for a phase that it lacks and for a
+    name in `dims` that no graph of it has.
     """
     if not isinstance(model, Model):
         raise TypeError(f"summary shows the layers of a model: received {type(model).__name__}, expected a Model or a "
                         "Sequential")
-    subjects = [s for s in subjects_of(model) if s.title in ("predict", "train")][::-1]        # predict comes first
+    subjects = of_phase(model, phase) if phase else [s for s in subjects_of(model)[::-1] if s.title != "test"]
     known = {d for s in subjects for d in s.program.dims}
     wrong = sorted(set(dims or ()) - known)
     if wrong:
@@ -117,7 +123,7 @@ def summary(model: Any, batch: int = 32, dims: Mapping[str, int] | None = None) 
                  for c in costs)
     total = LayerRow("total", "", 0, "", params, count_params(model.trainable_weights), sums)
     title = f"{type(model).__name__} {model.name}"
-    return Summary(title, batch, tuple(layers), total, tuple(_memory(subjects, batch, dims)))
+    return Summary(title, batch, tuple(layers), total, tuple(_memory(subjects, batch, dims)), phase)
 
 
 def _rows(model: Any, costs: Sequence[Mapping[str, Share]], depth: int) -> Iterator[LayerRow]:

@@ -97,7 +97,7 @@ def function_svg(function: Any) -> str | None:
     boxes = [_box(x, y, wide, title, kind, round(210 + table.rows[row][3] * GOLDEN) % 360)
              for row, x, y, wide, title, kind, *_ in data["nodes"]]
     frames = [f'<rect x="{x}" y="{y}" width="{w}" height="{h}" rx="5" fill="none" stroke="{LINE}"/>'
-              f'<text x="{x + 6}" y="{y + 15}">{escape(title)}</text>' for _, x, y, w, h, title, _ in data["boxes"]]
+              f'<text x="{x + 6}" y="{y + 15}">{escape(title)}</text>' for _, x, y, w, h, title, *_ in data["boxes"]]
     lines = [_edge(list(zip(flat[::2], flat[1::2]))) for _, _, flat in data["edges"]]
     return _svg(data["w"], data["h"], [*frames, *lines, *boxes])
 

@@ -2,7 +2,8 @@
 
 In: a model or a function, where the page goes, and a batch size.  Out: the page's path.  What always holds: the page
 fetches nothing (no link, script, font or image from elsewhere, and a policy in it that forbids them), holds no value of
-any weight, names files without their folders, and is written whole or not at all.
+any weight, names files without their folders, and is written whole or not at all; what is not looked at when it opens
+(drawings of other stages, long tables, texts) lies in it packed.
 """
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from typing import Any, Mapping, Sequence
 
 import graphk
 from graphk.inspection import sections
-from graphk.inspection.facts import graph_records, kernel_of_nodes, same, successors, twins
+from graphk.inspection.facts import (fusion_of_nodes, graph_records, same, step_rows, steps_with_fusions, successors,
+                                     twins)
 from graphk.inspection.listing import KernelView, block_listing, distinct_kernels
 from graphk.inspection.subjects import Subject, dims_for, subjects_of, without_folders
 from graphk.inspection.timing import measure
@@ -42,6 +44,7 @@ class Page:
         self.kernels = distinct_kernels(self.subjects)
         self.views: list[KernelView] = list(self.kernels.values())
         self.texts: dict[str, str] = {}
+        self.parts: dict[str, str] = {}                    # what the page unpacks when it is looked at
         self.nodes = NodeTable()
         for layer in getattr(thing, "layers", ()):
             self.nodes.layers.setdefault(layer.name, len(self.nodes.layers))
@@ -53,7 +56,9 @@ class Page:
     # -------------------------------------------------------------- data for the script
     def _stages(self, number: int, s: Subject) -> list[dict[str, Any]]:
         """Each stage's name, drawing and text; a pass that changed nothing shares its predecessor's."""
-        became = {n: self.kernels[k.key()].id for n, k in kernel_of_nodes(s).items() if k.key() in self.kernels}
+        steps = {f: (self.kernels[row.step.kernel.key()].id, row.index) for row, (_, f) in
+                 zip(step_rows(s.program, self.env[number]), steps_with_fusions(s), strict=True) if f is not None}
+        became = {n: steps[f] for n, f in fusion_of_nodes(s).items() if f in steps}
         for before, after in graph_records(s):
             for new, old in successors(before, after).items():
                 self.nodes.link(new, old)
@@ -82,37 +87,45 @@ class Page:
         return made.counts
 
     def data(self) -> dict[str, Any]:
-        """Everything the drawings need, views that stages share once."""
-        views: list[Any] = []
+        """What is needed at once: names, colours, times; `self.parts` gets the drawings, which stages share."""
         phases = []
-        for s, stages in zip(self.subjects, self.stages):
-            shown = []
+        for s, stages, times in zip(self.subjects, self.stages, self.times):
+            shown, used = [], set[int]()
             for stage in stages:
-                if stage["view"] is not None and not stage.get("same"):
-                    views.append(stage["view"])
+                view = stage["view"]
+                if view is not None and not stage.get("same"):
+                    self.parts[f"view{len(self.parts)}"] = compact(view)
+                    used |= {self.nodes.rows[n[0]][3] for n in view["nodes"]}
                 shown.append({"name": stage["name"], "text": stage["text"], "same": bool(stage.get("same")),
-                              "view": len(views) - 1 if stage["view"] is not None else -1})
-            phases.append({"title": s.title, "stages": shown})
+                              "boxes": bool(view and view["boxes"]),
+                              "view": list(self.parts)[-1] if view is not None else ""})
+            micro = [round(t * 1e6, 2) for t in times.steps] if times else []
+            phases.append({"title": s.title, "stages": shown, "layers": sorted(used), "times": micro})
         layers = [[name, self.hues[name]] for name in self.nodes.layers]
-        return {"nodes": self.nodes.rows, "lines": self.nodes.code, "layers": layers, "views": views, "phases": phases,
+        return {"lines": self.nodes.code, "layers": layers, "phases": phases,
                 "kernels": {v.id: v.label for v in self.views}}
 
     # -------------------------------------------------------------- HTML
     def html(self) -> str:
         here = Path(__file__).parent
-        css = (here / "page.css").read_text(encoding="utf-8")
-        js = (here / "page.js").read_text(encoding="utf-8")
-        packed = base64.b64encode(zlib.compress(json.dumps(self.texts).encode(), 9)).decode()
+        css, *js = [(here / f).read_text(encoding="utf-8") for f in ("page.css", "page_graph.js", "page.js")]
+        data = script_json(self.data())
         tabs = "".join(f'<button class="tab" data-phase="{i}">{escape(s.title)}</button>'
                        for i, s in enumerate(self.subjects))
-        body = "".join(self._phase(i, s) for i, s in enumerate(self.subjects))
+        body = "".join(self._phase(i, s) for i, s in enumerate(self.subjects)) + self._kernels()
+        self.parts["nodes"] = compact(self.nodes.rows)
+        self.parts.update((k, t) for k, t in self.texts.items() if k.startswith("text:"))
+        self.parts["listings"] = compact({k: t for k, t in self.texts.items() if not k.startswith("text:")})
+        parts = "".join(f'<script type="text/plain" id="part:{escape(k)}">{packed(t)}</script>\n'
+                        for k, t in self.parts.items())
         return (f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
                 f'content="width=device-width"><meta http-equiv="Content-Security-Policy" content="{POLICY}">'
                 f"<title>graphk: {escape(self.title)}</title><style>\n{css}</style></head>\n<body>\n{self._header()}"
-                f'<nav><span class="tabs">{tabs}</span><span '
-                f'class="jump"></span></nav>\n<main>\n{body}\n{self._kernels()}</main>\n'
-                f'<script type="application/json" id="data">{script_json(self.data())}</script>\n'
-                f'<script type="text/plain" id="texts">{packed}</script>\n<script>\n{js}</script>\n</body></html>\n')
+                f'<nav><span class="tabs">{tabs}</span><span class="jump"></span></nav>\n<main>\n'
+                f"<noscript><p>Tables of passes are below; drawings, steps, memory and kernels are packed and need "
+                f"scripts.</p></noscript>\n{body}</main>\n"
+                f'<script type="application/json" id="data">{data}</script>\n{parts}'
+                f'<script>\n{"".join(js)}</script>\n</body></html>\n')
 
     def _header(self) -> str:
         target = self.views[0].target if self.views else None
@@ -127,26 +140,41 @@ class Page:
                 f'<div class="top"><div>{model}</div>{sections.GUIDE}</div></header>\n')
 
     def _phase(self, i: int, s: Subject) -> str:
-        env = self.env[i]
+        env, times = self.env[i], self.times[i]
+        self.parts[f"steps{i}"] = sections.steps_table(s, env, self.kernels, self.hues, times)
+        self.parts[f"memory{i}"] = sections.memory_svg(s, env, self.hues)
+        self.parts[f"fusion{i}"] = sections.notes_table(s)
         out = [f'<section class="phase" data-phase="{i}" id="p{i}"><h2>{escape(s.title)}</h2>',
-               sections.cards(s, env, self.times[i]),
-               f'<h3 data-jump>Graph</h3><div class="explorer" data-phase="{i}"><noscript>The drawings need scripts; '
-               "the tables below do not.</noscript></div>",
+               sections.cards(s, env, times),
+               f'<h3 data-jump>Graph</h3><div class="explorer" data-phase="{i}"></div>',
                "<h3 data-jump>Passes</h3>", sections.passes_table(s),
-               "<h3 data-jump>Steps</h3>", sections.steps_table(s, env, self.kernels, self.hues, self.times[i]),
-               "<h3 data-jump>Memory</h3>", sections.memory_svg(s, env, self.hues),
-               "<h3 data-jump>Fusion</h3>", sections.notes_list(s), "</section>\n"]
+               "<h3 data-jump>Steps</h3>", place(f"steps{i}"), "<h3 data-jump>Memory</h3>", place(f"memory{i}"),
+               "<h3 data-jump>Fusion</h3>", sections.notes_head(s, f"fusion{i}"), place(f"fusion{i}"), "</section>\n"]
         return "".join(out)
 
     def _kernels(self) -> str:
-        what = ("" if self.listings else " LLVM IR and assembly were not asked for.")
+        what = "" if self.listings else " LLVM IR and assembly were not asked for."
+        self.parts["kernels"] = (sections.kernel_section(self.views, self.counts, self.blocks)
+                                 + sections.block_section(self.blocks, self.views))
         return ('<section id="kernels"><h2 data-jump>Kernels</h2><p class="dim">Equal kernels compile once, whatever '
-                'the '
-                f"shapes and layers they serve: sizes are run-time numbers.{what} "
-                '<input class="filter" type="search" placeholder="search kernels" size="28"><span '
-                'class="hits"></span></p>'
-                + sections.kernel_section(self.views, self.counts, self.blocks)
-                + sections.block_section(self.blocks, self.views) + "</section>")
+                f"the shapes and layers they serve: sizes are run-time numbers.{what} "
+                '<input class="filter" type="search" data-for="kernels" placeholder="search kernels" size="28"><span '
+                'class="hits"></span></p>' + place("kernels") + "</section>")
+
+
+def place(part: str) -> str:
+    """Where the script puts a part when it comes near."""
+    return f'<div class="place" data-part="{part}"></div>'
+
+
+def packed(text: str) -> str:
+    """A part as the page holds it."""
+    return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+
+
+def compact(data: Any) -> str:
+    """JSON without spaces."""
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
 
 
 def graph_text(ir: Any) -> str:
@@ -157,8 +185,7 @@ def graph_text(ir: Any) -> str:
 
 def script_json(data: Any) -> str:
     """JSON that cannot end the script element it stands in."""
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/").replace("<!--",
-                                                                                                     "<\\u0021--")
+    return compact(data).replace("</", "<\\/").replace("<!--", "<\\u0021--")
 
 
 def write_whole(path: str, text: str) -> str:

@@ -1,7 +1,7 @@
-"""The parts of the page that need no script: tables, kernels, the memory timeline, the fusion notes.
+"""The parts of the page that no script draws: tables, kernels, the memory timeline, the fusion notes.
 
 In: subjects and what `facts`, `arena` and `listing` say of them.  Out: HTML text.  What always holds: every text that
-comes from a model or a program is escaped; the parts can be read with scripts turned off.
+comes from a model or a program is escaped.
 """
 from __future__ import annotations
 
@@ -144,16 +144,22 @@ def _wait(r: StepRow) -> str:
     return '<span title="waits until all threads have finished the steps before">barrier</span>'
 
 
-def notes_list(s: Subject) -> str:
-    """Why nodes were fused or kept apart; the script's search box filters the rows."""
+def notes_head(s: Subject, part: str) -> str:
+    """How many pairs were considered, and a search box for the rows of `notes_table`, which is that part."""
     notes = s.executable.result.notes
-    cells = [['<b class="yes">fused</b>' if n.fused else '<b class="no">apart</b>', escape(n.producer),
-              escape(n.consumer),
-              escape(n.reason)] for n in sorted(notes, key=lambda n: n.fused)]
     yes = sum(n.fused for n in notes)
     return (f'<p class="dim">{yes} fused, {len(notes) - yes} considered and refused. '
-            '<input class="filter" type="search" placeholder="search: a layer, an op, a reason" size="36">'
-            '<span class="hits"></span></p>' + table(["", "producer", "reader", "reason"], cells, "notes"))
+            f'<input class="filter" type="search" data-for="{part}" placeholder="search: a layer, an op, a reason" '
+            'size="36">'
+            '<span class="hits"></span></p>')
+
+
+def notes_table(s: Subject) -> str:
+    """Why nodes were fused or kept apart."""
+    cells = [['<b class="yes">fused</b>' if n.fused else '<b class="no">apart</b>', escape(n.producer),
+              escape(n.consumer), escape(n.reason)]
+             for n in sorted(s.executable.result.notes, key=lambda n: n.fused)]
+    return table(["", "producer", "reader", "reason"], cells, "notes")
 
 
 # ------------------------------------------------------------------ memory
@@ -230,14 +236,15 @@ def _kernel(v: KernelView, c: Counts | None, blocks: Mapping[str, str]) -> str:
                           f'({block_listing(b, v.target).counts.fma} '
                           "fused multiply-adds)" for b in v.listing().blocks)
         calls = f"<p class=dim>calls {links}</p>" if links else ""
-    machine = (f'<details><summary>LLVM IR</summary><pre data-text="ir:{v.id}"></pre></details>'
-               f'<details><summary>assembly</summary><pre data-text="asm:{v.id}"></pre></details>') if c else ""
+    source = escape(v.source.text)
+    machine = (f'<details><summary>source beside assembly</summary><div class="sides"><pre>{source}</pre>'
+               f'<pre data-text="asm:{v.id}"></pre></div></details>'
+               f'<details><summary>LLVM IR</summary><pre data-text="ir:{v.id}"></pre></details>') if c else (
+               f"<details><summary>generated source</summary><pre>{source}</pre></details>")
     return (f'<article class="kernel" id="{v.id}"><h4><code>{escape(v.label)}</code> '
             f'<span class="tag">{escape(str(v.kernel.schedule))}</span> <span '
             f'class="dim">{used}</span>{also}</h4>{count}{calls}'
-            f'<pre class="ir">{escape(str(v.kernel))}</pre>'
-            f'<details><summary>generated '
-            f'source</summary><pre>{escape(v.source.text)}</pre></details>{machine}</article>')
+            f'<pre class="ir">{escape(str(v.kernel))}</pre>{machine}</article>')
 
 
 def block_section(blocks: Mapping[str, str], views: Sequence[KernelView]) -> str:
@@ -279,5 +286,5 @@ def is_graph(ir: Any) -> bool:
 
 
 __all__ = ["GUIDE", "block_section", "cards", "graph_sizes", "hues_of", "is_graph", "kernel_section", "memory_svg",
-           "model_table",
-           "notes_list", "passes_table", "plural", "short_symbol", "steps_table", "swatch", "table"]
+           "model_table", "notes_head", "notes_table", "passes_table", "plural", "short_symbol", "steps_table",
+           "swatch", "table"]

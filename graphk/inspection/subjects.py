@@ -140,15 +140,9 @@ def value(d: Dim, env: Mapping[str, int]) -> int:
 _PATH = re.compile(r"(?<![\w.])(?:/|[A-Za-z]:\\)[^\s,\"']*[/\\](?=[^/\\\s,\"']+:\d+)")
 
 
-_FROZEN = re.compile(r"(, )?<frozen [\w.]+>:\d+")
-
-
 def without_folders(text: str) -> str:
-    """`text` with the folders before `file.py:12` removed, so that a page says nothing of the machine.
-
-    A line of python's own start-up code, all that remains where a program is part of graphk, is no user's line.
-    """
-    return _FROZEN.sub("", _PATH.sub("", text))
+    """`text` with the folders before `file.py:12` removed, so that a page says nothing of the machine."""
+    return _PATH.sub("", text)
 
 
 __all__ = ["PHASES", "Subject", "batch_symbols", "dims_for", "matching", "of_phase", "subjects_of", "value",

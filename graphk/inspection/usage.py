@@ -36,11 +36,14 @@ class Usage:
     def finished(self, executable: Executable) -> None:
         self.seen.append(executable)
 
+    @property
+    def ran(self) -> bool:
+        """Whether any has been called."""
+        return any(exe.sizes for exe in self.seen)
+
     def text(self, slots: bool = False) -> str:
         """The table, behind it the peak of this process; slots: and who lies where in each arena."""
         called = [(exe, max(exe.sizes, key=lambda env: _total(exe, env))) for exe in self.seen if exe.sizes]
-        if not called:
-            return "graphk memory: the script ran no compiled graph"
         unit = 1 if sys.platform == "darwin" else 1024
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
         return f"{self.table(called, slots)}\npeak of the process {_mega(peak)}"

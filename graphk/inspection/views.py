@@ -81,8 +81,7 @@ class NodeTable:
         if found is None:
             found = self.lines[line] = len(self.code)
             path, _, at = line.rpartition(":")
-            where = "" if line.startswith("<frozen ") else os.path.basename(line)
-            self.code.append([where, linecache.getline(path, int(at)).strip() if at.isdigit() else ""])
+            self.code.append([os.path.basename(line), linecache.getline(path, int(at)).strip() if at.isdigit() else ""])
         return found
 
 
@@ -112,7 +111,8 @@ class _Level:
 class GraphView:
     """The drawing of one graph."""
 
-    def __init__(self, graph: Graph, table: NodeTable, kernels: dict[Node, str] | None = None):
+    def __init__(self, graph: Graph, table: NodeTable, kernels: dict[Node, tuple[str, int]] | None = None):
+        """`kernels`: the id of the kernel that a node became part of, and the number of the step that runs it."""
         self.table, self.kernels = table, kernels or {}
         self.nodes: list[list[Any]] = []
         self.edges: list[list[Any]] = []
@@ -123,7 +123,7 @@ class GraphView:
         top = self._level(graph, False)
         assert top.layout is not None
         self.width, self.height = top.layout.width, top.layout.height
-        self._emit(top, 0.0, 0.0, "")
+        self._emit(top, 0.0, 0.0, ("", -1))
         self._wire(top)
 
     def data(self) -> dict[str, Any]:
@@ -177,7 +177,7 @@ class GraphView:
                 yield source
 
     # -------------------------------------------------------------- places
-    def _emit(self, level: _Level, x0: float, y0: float, kernel: str) -> None:
+    def _emit(self, level: _Level, x0: float, y0: float, kernel: tuple[str, int]) -> None:
         assert level.layout is not None
         for n, d in level.drawn.items():
             x, y = level.layout.at[n]
@@ -185,13 +185,13 @@ class GraphView:
             left, top = x0 + x - wide / 2, y0 + y - tall / 2
             own = self.kernels.get(n, kernel)
             if d.inner is not None:
-                self.boxes.append([self.table.add(n), round(left), round(top), round(wide), round(tall), d.title, own])
+                self.boxes.append([self.table.add(n), round(left), round(top), round(wide), round(tall), d.title, *own])
                 pad = (wide - d.inner.size[0]) / 2
                 self._emit(d.inner, left + pad + BOX_SIDE, top + BOX_TOP, own)
             else:
                 self.place[n] = len(self.nodes)
                 self.nodes.append([self.table.add(n), round(left), round(top), round(wide), d.title, d.subtitle,
-                                   safe_text(n, self.names), own])
+                                   safe_text(n, self.names), *own])
             self.center[n] = (x0 + x, y0 + y, tall, wide)
 
     # -------------------------------------------------------------- edges

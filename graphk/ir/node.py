@@ -155,11 +155,13 @@ NO_ORIGIN = Origin()
 
 
 def _is_ours(file: str) -> bool:
-    return (file.startswith(_package) and file != _example) or file == contextlib.__file__
+    if file.startswith(_package):
+        return file != _example
+    return file == contextlib.__file__ or file.startswith("<frozen ")
 
 
 def user_line() -> str:
-    """`file:line` of the innermost caller outside graphk (and outside the library that enters its contexts)."""
+    """`file:line` of the innermost caller outside graphk (and outside what enters its contexts and starts it)."""
     frame = sys._getframe(1)
     while frame is not None and _is_ours(frame.f_code.co_filename):
         frame = frame.f_back          # type: ignore[assignment]

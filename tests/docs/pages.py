@@ -1,8 +1,10 @@
-"""The pages of docs/: their blocks of Python, and what these print.
+"""The pages of docs/: their blocks of Python and of commands, and what these print.
 
 In: a page.  Out: its blocks with the output that the page shows, and what running them prints.  What always holds: the
 blocks of a page run in order, in a process and a folder of their own, and share their names, as if they stood in one
-file that is named after the page: lines that outputs mention are those of a reader who types the blocks into it.
+file that is named after the page: lines that outputs mention are those of a reader who types the blocks into it.  A
+block of Python that begins with `# NAME.py` is a file of that name; a block `console` is commands behind `$`, each with
+its output.
 """
 from __future__ import annotations
 
@@ -21,15 +23,19 @@ from typing import Iterator
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(str(p.relative_to(DOCS)) for p in DOCS.rglob("*.md"))
-_BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
+_BLOCK = re.compile(r"^```python\n(?P<code>.*?)^```\n(?:\n```text\n(?P<shown>.*?)^```\n)?"
+                    r"|^```console\n(?P<session>.*?)^```\n", re.DOTALL | re.MULTILINE)
+_FILE = re.compile(r"# (\w+\.py)\n")
 
 
 @dataclass(frozen=True)
 class Block:
-    """Python of a page; `shown`: the output behind it, None where the page shows none; `at`: where that stands."""
+    """Python or commands (`session`) of a page; `shown`: the output behind it, commands and outputs of a session; None
+    where the page shows none; `at`: where that stands."""
     code: str
     shown: str | None
     at: tuple[int, int]
+    session: bool = False
 
 
 def read(page: str) -> str:
@@ -39,7 +45,8 @@ def read(page: str) -> str:
 
 def blocks(text: str) -> list[Block]:
     """The blocks of a page's text, in order.  (A block of text after an empty line is the output.)"""
-    return [Block(m[1], m[2], m.span(2)) for m in _BLOCK.finditer(text)]
+    return [Block(m["session"], m["session"], m.span("session"), True) if m["code"] is None else
+            Block(m["code"], m["shown"], m.span("shown")) for m in _BLOCK.finditer(text)]
 
 
 def outputs(page: str, folder: Path) -> list[str]:
@@ -55,12 +62,26 @@ def run_here(page: str) -> Iterator[str]:
     """What each block prints, run in this process."""
     names, line = {"__name__": "__main__"}, 0
     for block in blocks(read(page)):
+        file = _FILE.match(block.code)
+        if block.session or file:
+            if file:
+                Path(file[1]).write_text(block.code)
+            yield "".join(map(transcript, re.findall(r"^\$ (.*)", block.code, re.MULTILINE))) if block.session else ""
+            continue
         out = io.StringIO()
         code = compile("\n" * line + block.code, Path(page).stem + ".py", "exec")
         with contextlib.redirect_stdout(out):
             exec(code, names)
         line += block.code.count("\n")
         yield out.getvalue().rstrip() + "\n"
+
+
+def transcript(command: str) -> str:
+    """A command of a shell, in which `graphk` is this one, and what it prints; AssertionError where it fails."""
+    run = subprocess.run(["sh", "-c", f'graphk() {{ "{sys.executable}" -m graphk "$@"; }}\n{command}'], text=True,
+                         capture_output=True, timeout=120)
+    assert run.returncode == 0, f"{command}: {run.stderr}"
+    return f"$ {command}\n{run.stdout}"
 
 
 def agrees(shown: str, printed: str) -> bool:

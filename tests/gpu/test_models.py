@@ -4,7 +4,7 @@ import pytest
 
 from graphk import backend as K
 from graphk.layers import (LSTM, Activation, BatchNormalization, Conv2D, Dense, Dropout, Embedding,
-                           GlobalAveragePooling2D, MaxPooling2D)
+                           GlobalAveragePooling2D, Lambda, MaxPooling2D)
 from graphk.models import Sequential, load_model
 from tests.gpu.conftest import SIMULATED
 
@@ -102,3 +102,15 @@ def test_functions_with_updates(on_device):
     assert [float(f([one])[0]) for _ in range(3)] == [9, 18, 36]
     assert K.get_value(v).tolist() == [8, 16]
     assert K.eval(v * 2).tolist() == [16, 32]
+
+
+def test_the_first_nan_is_named(on_device):
+    import graphk
+    made = Sequential([Dense(3, input_shape=(4,), activation="relu", name="first"), Lambda(K.log, name="bad_log"),
+                       Dense(1)])
+    made.compile("sgd", "mse")
+    x, y = np.zeros((2, 4), "float32"), np.ones((2, 1), "float32")
+    before = made.get_weights()
+    with graphk.debug(nan=True), pytest.raises(FloatingPointError, match="`log` .*layer `bad_log`, test_models.py:"):
+        made.fit(x, y, verbose=0)
+    assert all(np.array_equal(a, b) for a, b in zip(before, made.get_weights())), "weights are as before the call"

@@ -138,13 +138,35 @@ def test_memory_of_a_scripts_graphs(folder):
     """At the largest of its sizes; the workspace of its kernels counts."""
     (folder / "memory.py").write_text(MEMORY)
     run = graphk("memory", "--slots", "memory.py", cwd=folder)
-    head, row, *slots, peak = run.stderr.splitlines()
+    head, row, *slots, peak = run.stdout.splitlines()
     cells = dict(zip(re.split(r"  +", head), re.split(r"  +", row), strict=True))
     assert run.returncode == 0 and (cells["graph"], cells["sizes"]) == ("predict_function", "n=70"), run.stderr
     assert cells["arena"] == f"{70 * 18 * 18 * 32 * 4 / 1e6:.2f} MB" and float(cells["workspace"].split()[0]) > 0
     assert peak.startswith("peak of the process ") and "memory plan of predict_function for n=70" in slots
     (folder / "none.py").write_text("import keras")
-    assert graphk("memory", "none.py", cwd=folder).stderr == "graphk memory: the script ran no compiled graph\n"
+    run = graphk("memory", "none.py", cwd=folder)
+    assert run.returncode == 2 and run.stderr.startswith("graphk memory: the script ran no compiled graph: ")
+
+
+def test_places_that_cannot_be_written_and_numbers_that_are_none(files, tmp_path, capsys, monkeypatch):
+    from graphk.inspection.cli import main
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("a file")
+    whole = str(files / "whole.h5")
+    for arguments, said in ((["dump", whole, "--out", "taken"], "--out taken: File exists; expected a folder that can"),
+                            (["convert", whole, "m.xyz"], "graphk convert: m.xyz: the format `.xyz` is not known"),
+                            (["report", whole, "-o", ".", "--no-times"], "the page cannot be written")):
+        assert main(arguments) in (1, 2)
+        assert said in capsys.readouterr().err
+    for option in (["--batch", "0"], ["--batch", "-3"], ["--top", "0"], ["--batch", "²"]):
+        with pytest.raises(SystemExit):
+            main(["cost", whole, *option])
+        assert f"received {option[1]!r}, expected a whole number, 1 or more" in capsys.readouterr().err
+
+
+def test_lines_of_pythons_own_start_are_nobodys(files):
+    text = graphk("dump", "--out", "-", "--after", "fuse", "--phase", "predict", "whole.h5", cwd=files).stdout
+    assert "# layer" in text and "frozen" not in text
 
 
 # ------------------------------------------------------------------ doctor

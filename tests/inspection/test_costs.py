@@ -105,6 +105,17 @@ def test_summary_counts_training_where_it_is_compiled(model):
     assert str(found).count("\n") > 10 and "parameters: 57, trainable 57, frozen 0" in str(found)
 
 
+def test_summary_of_one_phase(model):
+    both = inspection.summary(model, batch=4)
+    for phase, costs in (("predict", both.total.costs[0]), ("train", both.total.costs[1])):
+        found = inspection.summary(model, batch=4, phase=phase)
+        assert found.total.costs == (costs,) and {m.graph for m in found.memory} == {phase}
+        assert f"one call of {phase} with 4 samples" in str(found) and "train FLOPs" not in str(found)
+    assert {m.graph for m in inspection.summary(model, phase="test").memory} == {"test"}
+    with pytest.raises(ValueError, match="no graph of the phase 'tset'; found train, test, predict"):
+        inspection.summary(model, phase="tset")
+
+
 def table_of_predict(model):
     return next(s for s in subjects_of(model) if s.title == "predict")
 
@@ -177,7 +188,7 @@ def test_a_model_file(command, folder, capsys):
     assert "only" in out and "predict" in out
 
 
-@pytest.mark.parametrize("command", ["summary", "cost", "profile", "report"])
+@pytest.mark.parametrize("command", ["cost", "profile", "report"])
 def test_weights_alone_are_refused(command, folder, capsys):
     assert main([command, str(folder / "only.weights.h5")]) == 2
     err = capsys.readouterr().err
@@ -188,6 +199,8 @@ def test_a_script(folder, tmp_path):
     from tests.inspection.test_cli import graphk
     run = graphk("summary", "lstm.py", cwd=folder)
     assert run.returncode == 0 and "memory (LSTM)" in run.stdout and "train FLOPs" in run.stdout, run.stderr
+    run = graphk("summary", "lstm.py", "--batch", "4", "--mine", cwd=folder)
+    assert run.stderr.startswith("graphk summary: note: --batch stands behind lstm.py and is handed to the script")
     run = graphk("profile", "--phase", "train", "--trace", str(tmp_path / "t.json"), "lstm.py", cwd=folder)
     assert run.returncode == 0 and "train (n=6)" in run.stdout and "loop, 6 times" in run.stdout, run.stderr
     assert json.loads((tmp_path / "t.json").read_text())["traceEvents"]

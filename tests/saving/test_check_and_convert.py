@@ -36,6 +36,52 @@ def test_check_says_what_a_file_holds(tmp_path, capsys):
     assert "no such file" in capsys.readouterr().out
 
 
+def test_weights_in_keras_3s_folders_are_shown(tmp_path, capsys):
+    classifier().save(str(tmp_path / "m.keras"))
+    with zipfile.ZipFile(tmp_path / "m.keras") as archive:
+        archive.extract("model.weights.h5", tmp_path)
+    assert main(["summary", str(tmp_path / "model.weights.h5")]) == 0
+    said = capsys.readouterr().out
+    assert "weights only, of Keras 3" in said and "layers/dense" in said and "vars/0" in said and "(4, 3)" in said
+
+
+@pytest.mark.parametrize("name", ["w.h5", "w.safetensors"])
+def test_weights_alone_are_shown_and_need_a_model_for_more(name, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = classifier()
+    model.save("m.h5")
+    (tmp_path / "m.json").write_text(model.to_json())
+    if name.endswith(".safetensors"):
+        pytest.importorskip("safetensors")
+        assert main(["convert", "m.h5", name]) == 0
+    else:
+        model.save_weights(name)
+    assert main(["summary", name]) == 0
+    said = capsys.readouterr().out
+    assert f"{name}: weights only" in said and "(4, 3)" in said and "32" in said and "dense_1" in said
+    assert main(["check", name]) == 0
+    for command in (["cost", name], ["convert", name, "out.h5"]):
+        assert main(command) in (1, 2)
+        said = capsys.readouterr().err
+        assert said.count(f"{name}:") == 1 and f"MODEL.json --weights {name}" in said
+    assert main(["convert", "m.json", "again.h5", "--weights", name]) == 0
+    assert np.array_equal(load_model("again.h5", compile=False).predict(X), model.predict(X))
+
+
+@pytest.mark.parametrize("command", [["summary"], ["cost"], ["convert"], ["check"], ["export", "-o", "out"]])
+@pytest.mark.parametrize("name, wrong", [("none.h5", "no such file"), ("", "folder"), ("x.txt", "not an HDF5 file"),
+                                         ("cut.h5", "cannot be opened as HDF5")])
+def test_files_that_are_no_models_are_named_once(command, name, wrong, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.txt").write_text("hello")
+    classifier().save("whole.h5")
+    (tmp_path / "cut.h5").write_bytes((tmp_path / "whole.h5").read_bytes()[:3000])
+    path = name or str(tmp_path)
+    assert main([command[0], path, *command[1:], *(["out.h5"] if command == ["convert"] else [])]) in (1, 2)
+    said = "".join(capsys.readouterr())
+    assert said.count(path) == 1 and wrong in said and "Traceback" not in said
+
+
 def test_check_lists_all_that_is_wrong(tmp_path, capsys):
     path = str(tmp_path / "m.h5")
     classifier().save(path)

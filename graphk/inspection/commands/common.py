@@ -45,8 +45,8 @@ def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of samples; expected 1 or more")
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"received {text!r}, expected a whole number, 1 or more")
     return int(text)
 
 
@@ -108,13 +108,15 @@ def subjects(args: argparse.Namespace, model: Any = None) -> list[Subject]:
 
 def model_of(args: argparse.Namespace) -> Any:
     """The model in a file; CommandError where there is none that can be read."""
-    from graphk.inspection.files import read_model
+    from graphk.inspection.files import WeightsOnly, read_model, told
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "No training configuration")        # predict is what is asked for then
             return read_model(args.file, args.weights)
+    except WeightsOnly as e:
+        raise CommandError(str(e)) from e
     except (OSError, ValueError, TypeError, KeyError, ImportError) as e:
-        raise CommandError(f"{args.file}: {e}") from e
+        raise CommandError(told(args.file, e)) from e
 
 
 def _of_model(model: Any) -> list[Subject]:

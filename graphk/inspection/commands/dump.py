@@ -41,6 +41,8 @@ def run(args: argparse.Namespace) -> int:
         dump(subjects(args), out, formats, args.after, args.kernels, args.batch)
     except ValueError as e:
         raise CommandError(str(e)) from e
+    except OSError as e:
+        raise CommandError(f"--out {args.out}: {e.strerror}; expected a folder that can be written") from e
     print(f"graphk dump: open {args.out}/index.html", file=sys.stderr)
     return 0
 

@@ -2,9 +2,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
+from typing import TYPE_CHECKING
 
-from graphk.inspection.commands.common import is_script, observed, run_it, sizes, subject_arguments, subjects
+from graphk.inspection.commands.common import (CommandError, is_script, observed, run_it, sizes, subject_arguments,
+                                               subjects)
+
+if TYPE_CHECKING:
+    from graphk.inspection.usage import Usage
 
 HELP = "say what memory the graphs of a model file or a script need"
 DESCRIPTION = ("For each graph of a model file, at --batch, or of a script, at the sizes of its calls that need most: "
@@ -28,10 +32,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _script(args: argparse.Namespace, usage: object) -> int:
+def _script(args: argparse.Namespace, usage: Usage) -> int:
+    """A script that fails leaves the table of what it ran."""
     try:
         with observed(usage):
             run_it(args)
     finally:
-        print(usage.text(args.slots), file=sys.stderr)            # type: ignore[attr-defined]
+        if usage.ran:
+            print(usage.text(args.slots))
+    if not usage.ran:
+        raise CommandError("the script ran no compiled graph: graphs are compiled by the first call of fit, evaluate, "
+                           "predict or a K.function")
     return 0

@@ -8,7 +8,7 @@ from graphk.inspection.commands.common import CommandError, is_script, model_of,
 HELP = "show layers, shapes, parameters, FLOPs, bytes, and memory for several batch sizes"
 DESCRIPTION = ("A table of the layers of a model file, or of each model that a script compiles: output shape, "
                "parameters, multiply-adds, FLOPs and bytes of the compiled graphs at --batch; and what a call needs of "
-               "memory.")
+               "memory. A file of weights alone is a table of these.")
 
 
 def arguments(p: argparse.ArgumentParser) -> None:
@@ -18,6 +18,9 @@ def arguments(p: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the tables."""
+    if not is_script(args) and not args.weights and (weights := _weights_of(args.file)):
+        print(weights)
+        return 0
     from graphk.inspection.layers import summary
     dims = {}
     for item in args.dim:
@@ -27,10 +30,19 @@ def run(args: argparse.Namespace) -> int:
         dims[name] = int(number)
     models = _of_script(args) if is_script(args) else [model_of(args)]
     try:
-        print("\n\n".join(str(summary(m, args.batch, dims)) for m in models))
+        print("\n\n".join(str(summary(m, args.batch, dims, args.phase)) for m in models))
     except (RuntimeError, ValueError) as e:
         raise CommandError(str(e)) from e
     return 0
+
+
+def _weights_of(path: str) -> str:
+    """The table of a file that holds weights alone; "" for any other, and for one that `model_of` will refuse."""
+    from graphk.inspection.stored import stored_weights
+    try:
+        return str(stored_weights(path) or "")
+    except (OSError, ValueError):
+        return ""
 
 
 def _of_script(args: argparse.Namespace) -> list[object]:

@@ -429,7 +429,7 @@ class Variable(Tensor):
                  trainable: bool = True):
         data = value if isinstance(value, Unwritten) else np.asarray(value, dtype=dtype)
         self.storage = Storage(data)
-        node = new_variable(TensorType(np.dtype(data.dtype).name, data.shape), name or "Variable")
+        node = new_variable(TensorType(self.storage.dtype, data.shape), name or "Variable")
         super().__init__(node, name or "Variable")
         self.constraint, self.trainable = constraint, trainable
         _storages[node], _handles[node] = self.storage, weakref.ref(self)

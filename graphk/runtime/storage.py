@@ -19,10 +19,11 @@ _lock = threading.RLock()
 
 class Storage:
     """A variable's array."""
-    __slots__ = ("_array", "_draw")
+    __slots__ = ("dtype", "_array", "_draw")
 
     def __init__(self, first: np.ndarray | Unwritten):
-        self._array = aligned(first.shape, np.dtype(first.dtype).name)
+        self.dtype = np.dtype(first.dtype).name
+        self._array = aligned(first.shape, self.dtype)
         self._draw = first.draw if isinstance(first, Unwritten) else None
         if isinstance(first, np.ndarray):
             self._array[...] = first

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 from typing import Any, Callable, Iterator, NamedTuple
 
 import numpy as np
@@ -34,7 +35,7 @@ ALIGN = 64
 
 def aligned(shape: tuple[int, ...], dtype: str) -> np.ndarray:
     """An uninitialized C-contiguous array whose data begins on a 64-byte boundary."""
-    n = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    n = math.prod(shape) * np.dtype(dtype).itemsize
     raw = np.empty(n + ALIGN, np.uint8)
     at = -raw.ctypes.data % ALIGN
     return raw[at:at + n].view(dtype).reshape(shape)

@@ -14,8 +14,8 @@ from graphk.frontend.utils.advice import advice
 
 def members(table: Mapping[str, Any], module: Mapping[str, Any]) -> dict[str, Any]:
     """`table`, and what a program has put into the module with these globals: `keras.losses.mine = mine`."""
-    return {**table, **{k: v for k, v in module.items() if callable(v) and not k.startswith("_") and str(
-        getattr(v, "__module__", "")).partition(".")[0] not in ("graphk", "typing", "collections")}}
+    return {**table, **{k: v for k, v in module.items() if table.get(k) is not v and callable(v) and not k.startswith(
+        "_") and str(getattr(v, "__module__", "")).partition(".")[0] not in ("graphk", "typing", "collections")}}
 
 
 class Family:

@@ -202,8 +202,9 @@ def _parameters(fn: Callable[..., Any]) -> tuple[frozenset[str], bool]:
 
 def has_arg(fn: Callable[..., Any], name: str, accept_all: bool = False) -> bool:
     """Whether `fn` takes an argument `name` (or, with `accept_all`, any keyword)."""
+    call = None if isinstance(fn, type) or not callable(fn) else type(fn).__call__       # objects: asked once a class
     try:
-        names, any_keyword = _parameters(getattr(fn, "__func__", fn))
+        names, any_keyword = _parameters(call if isinstance(call, types.FunctionType) else getattr(fn, "__func__", fn))
     except (TypeError, ValueError):
         return False
     return name in names or (accept_all and any_keyword)

@@ -67,7 +67,7 @@ class Fuser:
         self.roots = set(graph.roots())
         self.home: dict[Node, Group] = {}
         self.generated = generated_nodes(self.order)
-        self.repeated: set[Node] = set()          # windows that several contractions read in place
+        self.repeated: set[Node] = set()          # windows that several groups read in place
         self.notes: list[Note] = []
 
     def run(self) -> Graph:
@@ -125,8 +125,8 @@ class Fuser:
         return True
 
     def _repeat(self, node: Node, groups: list[Group], outside: bool) -> bool:
-        """Windows that only contractions read are an index map in each of them: they are in memory for none."""
-        if outside or any(u.op.name != "dot" for u in self.uses[node]):
+        """Windows are an index map in each group that reads them: they are in memory for none."""
+        if outside:
             return False
         placed = []
         for g in groups:

@@ -15,7 +15,7 @@ from graphk.ir.opdef import const, const_value
 from graphk.ir.ops import elementwise as e
 from graphk.ir.ops import nn, shape
 from graphk.ir.ops.contract import dot
-from graphk.ir.ops.window import fold_of_product, windows
+from graphk.ir.ops.window import fold_of_filter, fold_of_product, windows
 from graphk.ir.types import NARROW, TensorType
 from graphk.passes.decompose import with_body
 from graphk.passes.match import Rule, RuleSet, rewrite_fixpoint
@@ -115,12 +115,13 @@ def _dot_of_transpose(node: Node, **_: Node) -> Node | None:
     return dot(*args, contract=tuple(contract), batch=tuple(batch)) if changed else None
 
 
-def _transposed_dot(node: Node, **_: Node) -> Node | None:
-    """transpose(dot(a, b)) of two matrices is dot(b, a) with the roles swapped."""
-    d = node.inputs[0]
-    if node.attr("perm") != (1, 0) or d.attr("batch") != ((), ()) or any(i.ndim != 2 for i in d.inputs):
+def _transposed_dot(node: Node, x: Node, y: Node) -> Node | None:
+    """A product whose operands' axes change places: the product of the operands the other way round."""
+    (cx, cy), batch = (node.inputs[0].attr(k) for k in ("contract", "batch"))
+    mine, others = x.ndim - len(cx), y.ndim - len(cy)
+    if batch != ((), ()) or node.attr("perm") != (*range(mine, mine + others), *range(mine)):
         return None
-    return dot(d.inputs[1], d.inputs[0], contract=d.attr("contract")[::-1])
+    return dot(y, x, contract=(cy, cx))
 
 
 def _windows_of_one(node: Node, x: Node) -> Node | None:
@@ -223,17 +224,34 @@ def _slice_of_slice(node: Node, x: Node) -> Node:
 def _slice_of_convolution(node: Node, x: Node, w: Node) -> Node | None:
     """A part of what windows of step 1 give needs a part of their operand only."""
     product = node.inputs[0]
-    seen = product.inputs[0]
-    axes, sizes, dilations = (seen.attr(k) for k in ("axes", "sizes", "dilations"))
-    cut = [a for a in range(node.ndim) if node.shape[a] != product.shape[a]]
-    if product.attr("batch") != ((), ()) or any(s != 1 for s in node.attr("steps")) or not set(cut) <= set(axes) \
-            or any(a <= axes[-1] for a in product.attr("contract")[0]) or any(s != 1 for s in seen.attr("strides")):
+    seen = _part_of_windows(node, product.inputs[0])
+    if seen is None or product.attr("batch") != ((), ()) or min(product.attr("contract")[0]) <= seen.attr("axes")[-1]:
         return None
+    return dot(seen, w, contract=product.attr("contract"))
+
+
+def _slice_of_filter(node: Node, x: Node, w: Node) -> Node | None:
+    """The same of windows that are weighed and summed channel by channel."""
+    total = node.inputs[0]
+    seen = _part_of_windows(node, total.inputs[0].inputs[0])
+    if seen is None or total.attr("keepdims") or min(total.attr("axes")) <= seen.attr("axes")[-1] \
+            or w.ndim >= seen.ndim - seen.attr("axes")[-1]:                # not the same for all windows
+        return None
+    return total.op(e.mul(seen, w), axes=total.attr("axes"))
+
+
+def _part_of_windows(node: Node, seen: Node) -> Node | None:
+    """The windows `seen` that the slice `node` of their places asks for, of a part of their operand; None if it cuts
+    other axes, too."""
+    axes, sizes, dilations = (seen.attr(k) for k in ("axes", "sizes", "dilations"))
+    cut = [a for a in range(node.ndim) if node.shape[a] != node.inputs[0].shape[a]]
+    if any(s != 1 for s in (*node.attr("steps"), *seen.attr("strides"))) or not set(cut) <= set(axes):
+        return None
+    x, room = seen.inputs[0], [(k - 1) * d for k, d in zip(sizes, dilations)]
     starts = tuple(node.attr("starts")[a] if a in axes else 0 for a in range(x.ndim))
-    room = [(k - 1) * d for k, d in zip(sizes, dilations)]
     part = tuple(node.shape[a] + room[axes.index(a)] if a in axes else x.shape[a] for a in range(x.ndim))
-    less = shape.slice_op(x, starts=starts, sizes=part, steps=(1,) * x.ndim)
-    return dot(windows(less, axes=axes, sizes=sizes, dilations=dilations), w, contract=product.attr("contract"))
+    return windows(shape.slice_op(x, starts=starts, sizes=part, steps=(1,) * x.ndim), axes=axes, sizes=sizes,
+                   dilations=dilations)
 
 
 def _consts(fn: Any) -> Any:
@@ -299,17 +317,19 @@ RULES = [
     Rule("transpose-gather", ("transpose", ("gather", "x", "i")), _gather_in_order),
     Rule("scatter-transpose", ("scatter_add", "i", ("transpose", "g")), _scatter_in_order),
     Rule("dot-transpose", ("dot", "x", "y"), lambda n, x, y: _dot_of_transpose(n)),
-    Rule("transpose-dot", ("transpose", ("dot", "x", "y")), lambda n, x, y: _transposed_dot(n)),
+    Rule("transpose-dot", ("transpose", ("dot", "x", "y")), _transposed_dot),
     Rule("windows-of-one", ("windows", "x"), _windows_of_one),
     Rule("fold-of-one", ("fold", "x"), _fold_of_one),
     Rule("dot-of-ones", ("dot", "x", "y"), lambda n, x, y: _dot_of_reshape(n)),
     Rule("fold-dot", ("fold", "x"), lambda n, x: fold_of_product(n)),
+    Rule("fold-filter", ("fold", ("mul", "x", "y")), fold_of_filter),
     Rule("embed-all", ("embed", "x"), _embed_all),
     Rule("add-embeds", ("add", ("embed", "x"), "y"), lambda n, x, y: _sum_of_embeds(n)),
     Rule("add-embeds", ("add", "y", ("embed", "x")), lambda n, x, y: _sum_of_embeds(n)),
     Rule("slice-embed", ("slice", ("embed", "x")), _slice_of_embed),
     Rule("slice-slice", ("slice", ("slice", "x")), _slice_of_slice),
     Rule("slice-dot", ("slice", ("dot", ("windows", "x"), "w")), _slice_of_convolution),
+    Rule("slice-filter", ("slice", ("sum", ("mul", ("windows", "x"), "w"))), _slice_of_filter),
     Rule("cast-same", ("cast", "x"), lambda n, x: x if x.dtype == n.dtype else None),
 ]
 TABLE = RuleSet(RULES)

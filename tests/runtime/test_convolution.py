@@ -207,3 +207,23 @@ def _scratch_of(exe, env):
     binder = Binder(exe, env)
     binder.whole()
     return binder.scratch
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_depthwise_convolutions_and_their_gradients(seed):
+    """Their windows are in memory for nobody, forward or back."""
+    rng = np.random.default_rng(seed)
+    rank, many = 1 + seed % 3, 1 + seed % 2 * (seed % 4 == 1)
+    sizes, strides, dilations = (tuple(int(d) for d in rng.integers(1, top, rank)) for top in (4, 3, 3))
+    places = [(k - 1) * d + 1 + int(rng.integers(0, 6)) for k, d in zip(sizes, dilations)]
+    channels = int(rng.choice([1, 3, 8, 17]))
+    x = new_input(TensorType(F, (sym("n"), *places, channels, 1)), "x")
+    w = new_input(TensorType(F, (*sizes, channels, many)), "w")
+    seen = windows(relu(x), axes=range(1, rank + 1), sizes=sizes, strides=strides, dilations=dilations)
+    y = relu(sum_(mul(seen, w), axes=tuple(range(1 + rank, 1 + 2 * rank))))
+    graph = Graph((x, w), (y, *gradients(sum_(mul(y, y)), [x, w])))
+    arrays = arrays_for(graph, 3, seed)
+    agree(compile_graph(graph, {})(arrays), run_graph(graph, arrays))
+    program = run_passes(graph).program
+    if many == 1 and max(sizes) > 1:
+        assert not {"fold", "copy", "windows"} & {s.kernel.label for s in program.steps}

@@ -15,6 +15,8 @@ from graphk.ir.dims import Dim, floordiv, product
 from graphk.ir.node import Node
 from graphk.ir.opdef import NodeLike, OpDef, as_node, register
 from graphk.ir.ops.contract import dot
+from graphk.ir.ops.elementwise import mul
+from graphk.ir.ops.reduce import sum_
 from graphk.ir.ops.shape import embed, pad, reshape, slice_op, transpose
 from graphk.ir.types import TensorType, require
 
@@ -133,15 +135,41 @@ def fold_of_product(n: Node) -> Node | None:
         return None
     if all(d == 1 or s == 1 for s, d in zip(strides, dilations)) and max(strides) > 1 and max(sizes) > 1:
         return _sub_pixel(n, g, w, over_w)
-    reach = [(k - 1) * d for k, d in zip(sizes, dilations)]
-    starts, steps, room = [0] * g.ndim, [1] * g.ndim, list(g.shape)
-    for i, a in enumerate(axes):
-        starts[a], steps[a], room[a] = reach[i], strides[i], n.shape[a] + reach[i]
-    spread = embed(g, starts=tuple(starts), steps=tuple(steps), shape=tuple(room))
-    turned = slice_op(w, starts=tuple(k - 1 for k in sizes) + (0,) * (w.ndim - places), sizes=w.shape,
-                      steps=(-1,) * places + (1,) * (w.ndim - places))
+    seen = windows(_spread(n, g), axes=axes, sizes=sizes, strides=(1,) * places, dilations=dilations)
+    return dot(seen, _turned(w, places), contract=((*range(at, at + places), at + places), (*range(places), over_w)))
+
+
+def fold_of_filter(n: Node, x: Node, y: Node) -> Node | None:
+    """`fold(mul(g, w))`, the gradient of a depthwise convolution, without the windows in memory; None if it is not one.
+
+    `g` is the same at all places of a window, `w` in all windows: each place of the result gathers from `g`, laid into
+    zeros by the stride, through the kernel turned around.
+    """
+    made, axes, sizes, dilations = n.inputs[0], n.attr("axes"), n.attr("sizes"), n.attr("dilations")
+    at, places = axes[-1] + 1, len(axes)
+    flat = (*made.shape[:at], *(1 for _ in axes), *made.shape[at + places:])
+    for g, w in ((x, y), (y, x)):
+        if g.shape == flat and w.shape == made.shape[at:]:
+            break
+    else:
+        return None
+    spread = _spread(n, reshape(g, shape=(*made.shape[:at], *made.shape[at + places:])))
     seen = windows(spread, axes=axes, sizes=sizes, strides=(1,) * places, dilations=dilations)
-    return dot(seen, turned, contract=((*range(at, at + places), at + places), (*range(places), over_w)))
+    return sum_(mul(seen, _turned(w, places)), axes=tuple(range(at, at + places)))
+
+
+def _spread(n: Node, g: Node) -> Node:
+    """`g` laid into zeros, so that windows of step 1 see at each place of the fold `n` what was added there."""
+    starts, steps, room = [0] * g.ndim, [1] * g.ndim, list(g.shape)
+    for a, k, s, d in zip(*(n.attr(k) for k in ("axes", "sizes", "strides", "dilations"))):
+        starts[a], steps[a], room[a] = (k - 1) * d, s, n.shape[a] + (k - 1) * d
+    return embed(g, starts=tuple(starts), steps=tuple(steps), shape=tuple(room))
+
+
+def _turned(w: Node, places: int) -> Node:
+    rest = w.ndim - places
+    return slice_op(w, starts=(*(k - 1 for k in w.shape[:places]), *(0,) * rest), sizes=w.shape,
+                    steps=(-1,) * places + (1,) * rest)
 
 
 def _sub_pixel(n: Node, g: Node, w: Node, over_w: int) -> Node:
@@ -181,4 +209,4 @@ def _padded(x: Node, before: Sequence[Dim], after: Sequence[Dim]) -> Node:
     return pad(x, before, after) if any(d != 0 for d in (*before, *after)) else x
 
 
-__all__ = ["fold", "fold_of_product", "window_count", "windows"]
+__all__ = ["fold", "fold_of_filter", "fold_of_product", "window_count", "windows"]

@@ -240,6 +240,36 @@ def _slice_of_filter(node: Node, x: Node, w: Node) -> Node | None:
     return total.op(e.mul(seen, w), axes=total.attr("axes"))
 
 
+def _slice_of_parts(node: Node, x: Node, w: Node) -> Node | None:
+    """A part of results laid side by side (`fold-dot`): of the convolution behind them, only what the part holds."""
+    whole = node.inputs[0]
+    moved = whole.inputs[0]
+    made = moved.inputs[0]
+    product = made.inputs[0]
+    axes = product.inputs[0].attr("axes")
+    at, lead, places = axes[-1] + 1, axes[0], len(axes)
+    order = (*range(lead), *(d for i in range(places) for d in (lead + i, at + i)), *range(at + places, made.ndim))
+    if made.shape[:at] != product.shape[:at] or moved.attr("perm") != order or any(s != 1 for s in node.attr("steps")) \
+            or whole.shape[:lead] != made.shape[:lead] or whole.shape[at:] != made.shape[at + places:]:
+        return None
+    starts, first, counts, wide = list(node.attr("starts")), [0] * product.ndim, list(made.shape[:at]), []
+    for i, a in enumerate(axes):
+        count, step, start, size = made.shape[a], made.shape[at + i], starts[a], node.shape[a]
+        if whole.shape[a] != count * step or not (
+                isinstance(step, int) and isinstance(start, int) and isinstance(size, int)):
+            return None
+        first[a], starts[a] = divmod(start, step)
+        counts[a] = -(-(start + size) // step) - start // step
+        wide.append(counts[a] * step)
+    if counts == list(made.shape[:at]):
+        return None
+    fewer = shape.slice_op(product, starts=tuple(first), sizes=(*counts, *product.shape[at:]),
+                           steps=(1,) * product.ndim)
+    made = shape.transpose(shape.reshape(fewer, shape=(*counts, *made.shape[at:])), perm=order)
+    whole = shape.reshape(made, shape=(*counts[:lead], *wide, *whole.shape[at:]))
+    return shape.slice_op(whole, starts=tuple(starts), sizes=node.shape, steps=node.attr("steps"))
+
+
 def _part_of_windows(node: Node, seen: Node) -> Node | None:
     """The windows `seen` that the slice `node` of their places asks for, of a part of their operand; None if it cuts
     other axes, too."""
@@ -329,6 +359,8 @@ RULES = [
     Rule("slice-embed", ("slice", ("embed", "x")), _slice_of_embed),
     Rule("slice-slice", ("slice", ("slice", "x")), _slice_of_slice),
     Rule("slice-dot", ("slice", ("dot", ("windows", "x"), "w")), _slice_of_convolution),
+    Rule("slice-parts", ("slice", ("reshape", ("transpose", ("reshape", ("dot", ("windows", "x"), "w"))))),
+         _slice_of_parts),
     Rule("slice-filter", ("slice", ("sum", ("mul", ("windows", "x"), "w"))), _slice_of_filter),
     Rule("cast-same", ("cast", "x"), lambda n, x: x if x.dtype == n.dtype else None),
 ]

@@ -63,15 +63,18 @@ def _dot_graph(graph: Graph) -> list[str]:
 
 
 def _maker(node: Node, bound: dict[Node, Node]) -> Node:
-    """The innermost drawn node that makes a value."""
-    while True:
-        node = bound.get(node, node)
-        if node.op.name != "item":
-            return node
-        body = nested(node.inputs[0])
+    """The innermost drawn node that makes a value.  (Two loops may have one body, so its leaves are those of the loop
+    that was entered, not what `bound` says of them.)"""
+    node = bound.get(node, node)
+    while node.op.name == "item":
+        maker = node.inputs[0]
+        body = nested(maker)
         if body is None:
-            return node.inputs[0]
-        node = body.outputs[node.attr("index")]
+            return maker
+        made = body.outputs[node.attr("index")]
+        at = body.inputs.index(made) if made in body.inputs else -1
+        node = made if at < 0 else bound.get(maker.inputs[at], maker.inputs[at])
+    return node
 
 
 def _title(node: Node) -> str:

@@ -10,6 +10,7 @@ import pytest
 from graphk import backend as K
 from graphk import inspection
 from graphk.inspection.dumping import Options, Recorder
+from graphk.inspection.subjects import subjects_of
 from graphk.ir.text import parse_graph, print_graph
 from graphk.passes.pipeline import PASSES
 from graphk.runtime import compile as runtime
@@ -146,3 +147,16 @@ def test_a_folder_that_cannot_be_made(tmp_path, monkeypatch):
     monkeypatch.setenv("GRAPHK_DUMP", str(tmp_path / "file" / "dump"))
     with pytest.raises(OSError, match="no such folder can be made .* Name a folder that can be written"):
         observer_from_environment()
+
+
+@pytest.mark.timeout(60)
+def test_two_loops_with_one_body_are_drawn():
+    """Both directions of an LSTM: the leaves of the one body are those of the loop that is drawn."""
+    from graphk.inspection.forms import dot
+    from graphk.layers import LSTM, Bidirectional, Dense
+    from graphk.models import Sequential
+    both = Sequential([Bidirectional(LSTM(3), input_shape=(5, 2)), Dense(1, activation="sigmoid")])
+    both.compile("adam", "binary_crossentropy")
+    for s in subjects_of(both):
+        for r in s.records:
+            assert "->" in dot(r.after)

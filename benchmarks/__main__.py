@@ -1,8 +1,8 @@
 """Run the benchmarks and print a table of ratios: `python -m benchmarks [--rounds N] [--only TEXT] [--memory]`.
 
-In: the rows of `benchmarks.rows` and `.networks`.  Out: for each row the median time of graphk and its ratio to each
-peer that is installed (below 1: graphk is faster); memory bandwidth reached by a fused chain; start-up times.  Quote
-ratios.  With `--memory` the peaks of `benchmarks.memory` instead.
+In: the rows of `benchmarks.rows`, `.networks` and `.others`.  Out: for each row the median time of graphk and its ratio
+to each peer that is installed (below 1: graphk is faster); memory bandwidth reached by a fused chain; start-up times.
+Quote ratios.  With `--memory` the peaks of `benchmarks.memory` instead.
 """
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from functools import partial
+from typing import Any, Callable
 
 from benchmarks import memory
 
@@ -65,10 +67,10 @@ def main() -> None:
     if args.memory:
         memory.table(args.only)
         return
-    from benchmarks import networks, rows
+    from benchmarks import networks, others, rows
     from benchmarks.timing import compare
     tiny, middle = (16, 32, 32, 1), (784, 512, 512, 10)
-    table = {
+    table: dict[str, Callable[[], dict[str, Any]]] = {
         "tiny MLP, train step, batch 32": lambda: rows.train_row(tiny, 32),
         "tiny MLP, predict, batch 1": lambda: rows.predict_row(tiny, 1, None),
         "MLP 784-512-512-10, train, batch 128": lambda: rows.train_row(middle, 128),
@@ -80,6 +82,9 @@ def main() -> None:
         "CNN on 32x32 images, train, batch 32": lambda: networks.cnn_row(32),
         "LSTM 128, 80 steps, train, batch 32": lambda: networks.lstm_row(128, 80, 32),
     }
+    for name, network in others.NETWORKS.items():
+        table[f"{name}, predict"] = partial(others.predict_row, network)
+        table[f"{name}, train"] = partial(others.train_row, network)
     for name, make in table.items():
         if args.only in name:
             show(name, compare(make(), args.rounds))

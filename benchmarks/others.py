@@ -126,15 +126,14 @@ NETWORKS: dict[str, Callable[[], Made]] = {
     "dilated 1-D convolutions, batch 32": dilated, "text CNN, batch 32": text, "autoencoder, batch 256": autoencoder,
     "3-D convolutions, batch 4": volumes, "GRU 64, 50 steps, batch 32": gru,
     "LSTM 64 both ways, 60 steps, batch 16": both_ways, "two LSTMs of 256, 30 steps, batch 64": stacked}
-RECURRENT = (gru, both_ways, stacked)
+UNABLE = {gru: "onnxruntime", both_ways: "onnxruntime", stacked: "onnxruntime",
+          channels_first: "tf_keras"}                # which has channels first on GPUs only
 
 
 def predict_row(make: Callable[[], Made]) -> dict[str, Run]:
     """The prediction of one batch."""
     model, x = make()
-    others = peers.predicting(model, x)
-    if make in RECURRENT:
-        others.pop("onnxruntime", None)
+    others = peers.predicting(model, x, without=[UNABLE.get(make, "")])
     return {"graphk": lambda: model.predict_on_batch(x)} | others
 
 
@@ -144,8 +143,9 @@ def train_row(make: Callable[[], Made]) -> dict[str, Run]:
     model, x = make()
     model.compile(Adam(lr=1e-3, epsilon=1e-7), "mse")
     y = np.abs(_data(len(x), *model.output_shape[1:]))
-    return {"graphk": lambda: model.train_on_batch(x, y)} | peers.training(
+    others = {} if UNABLE.get(make) == "tf_keras" else peers.training(
         model, x, y, lambda optimizers: optimizers.Adam(1e-3, epsilon=1e-7))
+    return {"graphk": lambda: model.train_on_batch(x, y)} | others
 
 
 __all__ = ["NETWORKS", "predict_row", "train_row"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import tempfile
-from typing import Any, Callable
+from typing import Any, Callable, Sequence
 
 import numpy as np
 
@@ -28,16 +28,16 @@ def checked(name: str, run: Run, want: np.ndarray) -> dict[str, Run]:
     return {name: run}
 
 
-def predicting(model: Any, x: np.ndarray) -> dict[str, Run]:
-    """Whoever is installed and predicts `model` on the batch `x`."""
+def predicting(model: Any, x: np.ndarray, without: Sequence[str] = ()) -> dict[str, Run]:
+    """Whoever is installed and predicts `model` on the batch `x`; without: who cannot."""
     want, out = model.predict_on_batch(x), dict[str, Run]()
-    if installed("onnx", "onnxruntime"):
+    if "onnxruntime" not in without and installed("onnx", "onnxruntime"):
         from graphk.onnx import export_model
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "model.onnx")
             export_model(model, path)
             out |= checked("onnxruntime", onnx_predict(path, x), want)
-    if installed("tf_keras", "tensorflow"):
+    if "tf_keras" not in without and installed("tf_keras", "tensorflow"):
         out |= checked("tf_keras", tf_predict(model.to_json(), model.get_weights(), x), want)
     return out
 
@@ -60,8 +60,9 @@ def onnx_predict(path: str, x: np.ndarray) -> Run:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = int(os.environ.get("GRAPHK_NUM_THREADS", "0"))
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda: session.run(None, {name: x})[0]
+    first = session.get_inputs()[0]
+    x = x.astype({"tensor(float)": "float32", "tensor(int32)": "int32"}[first.type])
+    return lambda: session.run(None, {first.name: x})[0]
 
 
 def tf_keras_model(config: str, weights: list[np.ndarray]) -> Any:

@@ -1,7 +1,8 @@
 """Interleaved timing: candidates take turns in rounds, so that a noisy machine disturbs all alike.
 
 In: callables.  Out: the median seconds per call of each.  What always holds: every candidate is warmed up, each
-round times all of them in a shuffled order, and a sample is a block of at least `block` seconds.
+round times all of them in a shuffled order, and a sample is a block of at least `block` seconds, after a pause in which
+the threads of the one before go to sleep.
 """
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import time
 from typing import Callable, Mapping
 
 Run = Callable[[], object]
+PAUSE = 0.05                     # seconds: threads of a pool spin before they sleep
 
 
 def calls_per_block(run: Run, block: float) -> int:
@@ -36,6 +38,8 @@ def compare(candidates: Mapping[str, Run], rounds: int = 7, block: float = 0.05)
         random.shuffle(order)
         for name in order:
             run, n = candidates[name], counts[name]
+            time.sleep(PAUSE)
+            run()
             start = time.perf_counter()
             for _ in range(n):
                 run()

@@ -172,10 +172,10 @@ class Function(ShownFunction):
         exe: Any = self.executable(0)
         batches = getattr(exe, "batches", 1)              # the interpreter runs one after another
         outs: list[np.ndarray] = []
-        done, step, samples = 0, size * batches, len(inputs[0])
         if batches == 1 or CHECKED[0] is not None or not self._results.direct or not all(
                 type(a) is np.ndarray for a in inputs):
             return [], 0
+        done, step, samples = 0, size * batches, len(inputs[0])
         while done + step <= samples:
             arrays = self.check([a[done:done + step] for a in inputs])
             if self._bounds:

@@ -77,7 +77,7 @@ def _check(model: Any) -> None:
 # ------------------------------------------------------------------ the graph
 def prepared(graph: Graph) -> Graph:
     """`graph` in the test phase, of ops that the tables have, with constants computed; refuses what they lack."""
-    graph = simplify(shapes(specialize(graph, 0)))
+    graph = simplify(shapes(specialize(graph, 0)), parts=False)
     graph = _primitive(graph)
     _refuse(graph)
     return graph

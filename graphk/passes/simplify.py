@@ -15,7 +15,7 @@ from graphk.ir.opdef import const, const_value
 from graphk.ir.ops import elementwise as e
 from graphk.ir.ops import nn, shape
 from graphk.ir.ops.contract import dot
-from graphk.ir.ops.window import fold_of_filter, fold_of_product, windows
+from graphk.ir.ops.window import fold_in_parts, fold_of_filter, fold_of_product, windows
 from graphk.ir.types import NARROW, TensorType
 from graphk.passes.decompose import with_body
 from graphk.passes.match import Rule, RuleSet, rewrite_fixpoint
@@ -241,7 +241,7 @@ def _slice_of_filter(node: Node, x: Node, w: Node) -> Node | None:
 
 
 def _slice_of_parts(node: Node, x: Node, w: Node) -> Node | None:
-    """A part of results laid side by side (`fold-dot`): of the convolution behind them, only what the part holds."""
+    """A part of results laid side by side (`fold-parts`): of the convolution behind them, only what the part holds."""
     whole = node.inputs[0]
     moved = whole.inputs[0]
     made = moved.inputs[0]
@@ -351,6 +351,7 @@ RULES = [
     Rule("windows-of-one", ("windows", "x"), _windows_of_one),
     Rule("fold-of-one", ("fold", "x"), _fold_of_one),
     Rule("dot-of-ones", ("dot", "x", "y"), lambda n, x, y: _dot_of_reshape(n)),
+    Rule("fold-parts", ("fold", "x"), lambda n, x: fold_in_parts(n)),
     Rule("fold-dot", ("fold", "x"), lambda n, x: fold_of_product(n)),
     Rule("fold-filter", ("fold", ("mul", "x", "y")), fold_of_filter),
     Rule("embed-all", ("embed", "x"), _embed_all),
@@ -365,6 +366,7 @@ RULES = [
     Rule("cast-same", ("cast", "x"), lambda n, x: x if x.dtype == n.dtype else None),
 ]
 TABLE = RuleSet(RULES)
+WHOLE_TABLE = RuleSet(r for r in RULES if r.name != "fold-parts")
 PRIMITIVE_TABLE = RuleSet(r for r in RULES if r.name not in ("log-softmax", "log-sum-exp"))    # these build composites
 
 
@@ -409,15 +411,18 @@ def _fold(node: Node) -> Node | None:
         return replaced(node, const(np.asarray(value), node.dtype), "fold")
 
 
-def simplify(graph: Graph, composites: bool = True) -> Graph:
-    """The graph with every rule applied until none matches; `composites`: rules may build composite ops."""
-    table = TABLE if composites else PRIMITIVE_TABLE
+def simplify(graph: Graph, composites: bool = True, parts: bool = True) -> Graph:
+    """The graph with every rule applied until none matches.
+
+    composites: rules may build composite ops; parts: what is one operator for a reader may become several steps.
+    """
+    table = (TABLE if parts else WHOLE_TABLE) if composites else PRIMITIVE_TABLE
 
     def step(node: Node) -> Node | None:
         if node.op.kind == "leaf":
             return None
         if node.op.name == "scan":
-            new = with_body(node, simplify(node.attr("body"), composites))
+            new = with_body(node, simplify(node.attr("body"), composites, parts))
             return None if new is node else new
         return _fold(node) or table.apply(node) or _drop_broadcasts(node) or _drop_reduction(node)
     return rewrite_fixpoint(graph, step)

@@ -118,25 +118,41 @@ fold: OpDef = register(OpDef(
 def fold_of_product(n: Node) -> Node | None:
     """`fold(dot(g, w))`, a transposed convolution, without the windows in memory; None if `n` is not one.
 
-    Each place of the result gathers from `g` through the kernel turned around.  With a stride, the places that leave
-    the same remainder meet the same part of the kernel: all parts are filters of one convolution over `g`, whose
-    results are then laid side by side.  Where a part has fewer places than others, zeros stand for them (an infinity
-    in `g` is NaN there).  Source: sub-pixel convolution (Shi et al., 2016).
+    Each place of the result gathers from `g`, laid into zeros by the stride, through the kernel turned around.
     """
-    made = n.inputs[0]
-    if made.op is not dot or made.attr("batch") != ((), ()) or len(made.attr("contract")[0]) != 1:
+    found = _operands(n)
+    if found is None:
         return None
-    axes, sizes, strides, dilations = (n.attr(k) for k in ("axes", "sizes", "strides", "dilations"))
-    g, w = made.inputs
+    g, w, over_w = found
+    axes, sizes, dilations = (n.attr(k) for k in ("axes", "sizes", "dilations"))
     at, places = axes[-1] + 1, len(axes)
-    (over_g,), (over_w,) = made.attr("contract")
-    # the windows must come from g, the places (and what stands behind them) from w
-    if over_g != at or g.ndim != at + 1 or over_w < places:
-        return None
-    if all(d == 1 or s == 1 for s, d in zip(strides, dilations)) and max(strides) > 1 and max(sizes) > 1:
-        return _sub_pixel(n, g, w, over_w)
     seen = windows(_spread(n, g), axes=axes, sizes=sizes, strides=(1,) * places, dilations=dilations)
     return dot(seen, _turned(w, places), contract=((*range(at, at + places), at + places), (*range(places), over_w)))
+
+
+def _operands(n: Node) -> tuple[Node, Node, int] | None:
+    """The `g` and `w` of `fold(dot(g, w))`, and the axis of `w` that is summed over; None if `n` is something else."""
+    made, at = n.inputs[0], n.attr("axes")[-1] + 1
+    if made.op is not dot or made.attr("batch") != ((), ()) or len(made.attr("contract")[0]) != 1:
+        return None
+    (g, w), ((over_g,), (over_w,)) = made.inputs, made.attr("contract")
+    # the windows must come from g, the places (and what stands behind them) from w
+    return None if over_g != at or g.ndim != at + 1 or over_w < len(n.attr("axes")) else (g, w, over_w)
+
+
+def fold_in_parts(n: Node) -> Node | None:
+    """The same with a stride: the places that leave the same remainder meet the same part of the kernel, and all parts
+    are filters of one convolution over `g`, whose results are then laid side by side.
+
+    Where a part has fewer places than others, zeros stand for them (an infinity in `g` is NaN there).  Source:
+    sub-pixel convolution (Shi et al., 2016).
+    """
+    found = _operands(n)
+    strides, dilations = n.attr("strides"), n.attr("dilations")
+    if found is None or max(strides) == 1 or max(n.attr("sizes")) == 1 or any(
+            d > 1 and s > 1 for s, d in zip(strides, dilations)):
+        return None
+    return _sub_pixel(n, *found)
 
 
 def fold_of_filter(n: Node, x: Node, y: Node) -> Node | None:
@@ -209,4 +225,4 @@ def _padded(x: Node, before: Sequence[Dim], after: Sequence[Dim]) -> Node:
     return pad(x, before, after) if any(d != 0 for d in (*before, *after)) else x
 
 
-__all__ = ["fold", "fold_of_filter", "fold_of_product", "window_count", "windows"]
+__all__ = ["fold", "fold_in_parts", "fold_of_filter", "fold_of_product", "window_count", "windows"]

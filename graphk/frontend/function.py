@@ -173,7 +173,7 @@ class Function(ShownFunction):
         batches = getattr(exe, "batches", 1)              # the interpreter runs one after another
         outs: list[np.ndarray] = []
         if batches == 1 or CHECKED[0] is not None or not self._results.direct or not all(
-                type(a) is np.ndarray for a in inputs):
+                type(a) is np.ndarray for a in inputs) or self._cuts_rows():
             return [], 0
         done, step, samples = 0, size * batches, len(inputs[0])
         while done + step <= samples:
@@ -188,6 +188,11 @@ class Function(ShownFunction):
                 whole[done:done + step] = o
             done += step
         return outs, done
+
+    def _cuts_rows(self) -> bool:
+        """Whether a slice that a call must check depends on the number of rows, which is that of one batch."""
+        rows = {name for n in self._graph.inputs for name in symbols(n.shape[0])}
+        return any(rows & symbols(d) for cut in self._cuts for d in (cut.start, cut.size, cut.extent))
 
     def check_ranges(self, inputs: Sequence[Any]) -> None:
         """ValueError if row or class numbers among `inputs` (which may be a whole data set) are out of range."""

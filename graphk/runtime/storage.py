@@ -6,6 +6,7 @@ or a later one; one that is overwritten before that is never drawn, and no threa
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from typing import Iterator
 
@@ -15,6 +16,16 @@ from graphk.runtime.mirrors import current
 from graphk.runtime.writes import Unwritten, aligned, writing
 
 _lock = threading.RLock()
+
+
+def _after_fork() -> None:
+    """A thread that held the lock is not there in the child, which draws again what that thread was drawing."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Storage:

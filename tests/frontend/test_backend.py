@@ -76,6 +76,20 @@ def test_elements_that_a_call_does_not_have_are_refused():
             f([np.ones((size, 2))])
 
 
+@pytest.mark.parametrize("slide", [
+    lambda x, w: K.conv2d(x, w), lambda x, w: K.conv2d(x, w, strides=(1, 2)),
+    lambda x, w: K.depthwise_conv2d(x, w, dilation_rate=(2, 1)), lambda x, w: K.pool2d(x, (3, 2), pool_mode="avg")])
+def test_windows_that_do_not_fit_are_refused(slide):
+    """Less than no window would be no size at all."""
+    x, w = K.placeholder((None, None, None, 3)), K.variable(np.ones((3, 3, 3, 2)))
+    total = K.sum(K.square(slide(x, w)))
+    f = K.function([x], [total, *(g for g in K.gradients(total, [x, w]) if g is not None)])
+    f([np.ones((2, 9, 9, 3))])
+    for size in ((1, 9), (9, 0), (1, 1)):
+        with pytest.raises(ValueError, match="slides windows of . places along axis . of a tensor whose size there is"):
+            f([np.ones((2, *size, 3))])
+
+
 def test_symbols_have_no_values():
     x = K.placeholder((None, 3), name="x")
     for use in (bool, float, int, iter, np.asarray):

@@ -118,3 +118,28 @@ def test_threads_that_read_and_write_at_once() -> None:
         for t in threads:
             t.join()
         np.testing.assert_array_equal(layer.kernel.get_value(), value)
+
+
+def test_a_child_forked_while_a_thread_draws_can_read():
+    """The thread that held the lock is not there in the child."""
+    import os
+    import threading
+
+    from graphk.runtime import storage
+    layer = Dense(3, input_shape=(2,))
+    layer.build((None, 2))
+    holds, done = threading.Event(), threading.Event()
+
+    def hold():
+        with storage._lock:
+            holds.set()
+            done.wait(30)
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert holds.wait(10)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if layer.get_weights()[0].any() else 1)
+    done.set()
+    thread.join()
+    assert os.waitpid(pid, 0)[1] == 0

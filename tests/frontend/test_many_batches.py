@@ -103,6 +103,18 @@ def test_rows_that_are_not_there_are_named_whichever_batch_has_them():
         model.predict(x, batch_size=2)
 
 
+def test_each_batch_is_asked_whether_it_fits():
+    """What all rows together would satisfy, a batch need not."""
+    inp, wide = layers.Input((3,)), layers.Input((None,))
+    sixth = Model(inp, layers.Lambda(lambda x: x + x[5:6])(inp))
+    assert sixth.predict(numbers(96, 3), batch_size=6).shape == (96, 3)
+    with pytest.raises(IndexError, match="element 5 of axis 0"):
+        sixth.predict(numbers(64, 3), batch_size=4)
+    eighths = Model(wide, layers.Lambda(lambda x: x + K.reshape(x, (8, -1))[0:1, 0:1])(wide))
+    with pytest.raises(ValueError, match="meets 12 and 8"):
+        eighths.predict(numbers(48, 4), batch_size=3)
+
+
 def test_what_writes_or_takes_long_or_is_watched_runs_batch_by_batch(calls, monkeypatch, capsys):
     stateful = Sequential([layers.LSTM(3, stateful=True, batch_input_shape=(2, 4, 1))])
     stateful.predict(numbers(64, 4, 1), batch_size=2)

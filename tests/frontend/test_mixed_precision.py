@@ -156,6 +156,15 @@ def test_without_it_programs_are_what_they_were():
     assert model.loss_scale is None
 
 
+def test_a_dump_shows_it(tmp_path):
+    from graphk.inspection import dump
+    model = Sequential([Dense(3, input_shape=(4,))])
+    model.compile("sgd", "mse", mixed_precision="bfloat16")
+    model._make_predict_function()
+    dump(model.predict_function, tmp_path, formats=("text",))
+    assert any("round_bf16" in f.read_text() for f in tmp_path.rglob("*captured*"))
+
+
 @pytest.mark.parametrize("suffix", [".h5", ".keras"])
 def test_files_keep_the_settings_and_the_scale(tmp_path, suffix):
     model = mlp()

@@ -186,6 +186,24 @@ def test_files_keep_the_settings_and_the_scale(tmp_path, suffix):
     assert again.loss_scale is None and clone_model(model).loss_scale is None
 
 
+@pytest.mark.parametrize("stored, message", [
+    ([1], "is a dict of what graphk wrote there; found"), ({"dtype": 1}, "is a dict of what graphk wrote there"),
+    ({"mixed_precision": "half"}, "received 'half'"),
+    ({"mixed_precision": "float16", "loss_scale": "dynamic", "state": [1]}, "is a dict of numbers; received"),
+    ({"mixed_precision": "float16", "loss_scale": "dynamic", "state": {"scale": "a"}}, "is a dict of numbers"),
+    ({"mixed_precision": "float16", "loss_scale": "dynamic", "state": {"scale": 0}}, "above 0 or None; received 0")])
+def test_files_with_nonsense_are_refused(tmp_path, stored, message):
+    import h5py
+    model, path = mlp(), str(tmp_path / "m.h5")
+    model.compile("sgd", CE)
+    model.save(path)
+    with h5py.File(path, "r+") as f:
+        training = {**json.loads(f.attrs["training_config"]), "mixed_precision": stored}
+        f.attrs["training_config"] = json.dumps(training)
+    with pytest.raises(ValueError, match=message):
+        load_model(path)
+
+
 def test_files_of_float32_models_say_nothing_of_it():
     import h5py
     model, file = mlp(), io.BytesIO()

@@ -49,10 +49,15 @@ class MixedPrecision:
         return {**self.settings(), **({"state": kept} if kept else {})}
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Go on with the values of the variables that `state` has."""
+        """Go on with the values of the variables that `state` has; ValueError if they cannot be such."""
+        kept = state.get("state", {})
+        if not isinstance(kept, dict) or not all(
+                type(v) in (int, float) and 0 <= v < 2 ** 62 for v in kept.values()):
+            raise ValueError(f"the state of a loss scale is a dict of numbers; received {kept!r:.100}")
+        _check_scale(self.dtype, kept.get("scale"))
         for name, variable in self._variables().items():
-            if name in state.get("state", {}):
-                K.set_value(variable, state["state"][name])
+            if name in kept:
+                K.set_value(variable, kept[name])
 
     def _variables(self) -> dict[str, Any]:
         return {name: v for name, v in (("scale", self.scale), ("good_steps", self.good_steps)) if v is not None}

@@ -58,7 +58,9 @@ def compile_as(model: Any, config: dict[str, Any], custom_objects: dict[str, Any
     except Refused as e:
         warnings.warn(f"The model was *not* compiled: {e}. Compile it manually.", stacklevel=5)
         return False
-    mixed = config.get("mixed_precision") or {}
+    mixed = config.get("mixed_precision", {})
+    if not isinstance(mixed, dict) or not set(mixed) <= {"mixed_precision", "loss_scale", "state"}:
+        raise ValueError(f"`mixed_precision` is a dict of what graphk wrote there; found {mixed!r:.100}")
     model.compile(optimizer, loss, reader.metrics(config.get("metrics")), plain(config.get("loss_weights")),
                   config.get("sample_weight_mode"), reader.metrics(config.get("weighted_metrics")),
                   **settings_of(mixed))

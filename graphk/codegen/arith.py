@@ -160,6 +160,13 @@ def _math(name: str) -> Emit:
     return emit
 
 
+def _round_bf16(e: Emitter, dtype: str, a: tuple[ir.Value, ...]) -> ir.Value:
+    x, bits = a[0], e.bits(a[0])
+    tie = e.b.and_(e.b.lshr(bits, e.i(16)), e.i(1))
+    near = e.b.and_(e.b.add(e.b.add(bits, e.i(0x7FFF)), tie), e.i(-65536))
+    return e.select(e.is_nan(x), x, e.bits(near, F32T))
+
+
 def _is_inf(e: Emitter, dtype: str, a: tuple[ir.Value, ...]) -> ir.Value:
     return e.eq(e.abs(a[0]), _const(e, dtype, float("inf")))
 
@@ -271,6 +278,7 @@ TABLE: dict[str, Emit] = {
     "floor": _intrinsic("floor"),
     "ceil": _intrinsic("ceil"),
     "round": _intrinsic("roundeven"),
+    "round_bf16": _round_bf16,
     "fma": lambda e, dtype, a: e.fma(*a),
     "and": _bits("and_"),
     "or": _bits("or_"),

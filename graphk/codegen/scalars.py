@@ -179,6 +179,13 @@ def _rsqrt(x: Any) -> Any:
     return np.ones_like(x) / np.sqrt(x)
 
 
+def _round_bf16(x: Any) -> Any:
+    """The nearest float32 whose lower 16 bits are zero, a tie to the even one; a NaN stays one."""
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    near = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)
+    return np.where(np.isnan(x), x, near.view(np.float32).reshape(np.shape(x)))[()]
+
+
 # Device functions the templates call: name to source, for ``cuda.jit(device=True)`` with ``math`` and ``np`` in scope.
 CUDA_HELPERS: dict[str, str] = {
     "gk_round": """
@@ -190,6 +197,14 @@ def gk_round(x):
     if rest < 0.5 or (rest == 0.5 and math.floor(low * 0.5) * 2 == low):
         return low
     return low + 1
+""",
+    "gk_round_bf16": """
+def gk_round_bf16(x):
+    if x != x:
+        return np.float32(x)
+    bits = np.int32(np.float32(x).view(np.int32))
+    up = np.int32(np.int32(0x7FFF) + ((bits >> np.int32(16)) & np.int32(1)))
+    return np.int32((bits + up) & np.int32(-65536)).view(np.float32)
 """,
     "gk_int_mod": """
 def gk_int_mod(a, b):
@@ -290,6 +305,7 @@ _add("cos", 1, _FLT, np.cos, "math.cos({0})", 30)
 _add("floor", 1, _FLT, np.floor, "math.floor({0})", 1)
 _add("ceil", 1, _FLT, np.ceil, "math.ceil({0})", 1)
 _add("round", 1, _FLT, np.rint, "gk_round({0})", 1)
+_add("round_bf16", 1, _same((F32,)), _round_bf16, "gk_round_bf16({0})", 4)
 _add("fma", 3, _FLT, _fma, "({0} * {1} + {2})", 2)
 _add("eq", 2, _CMP, np.equal, "({0} == {1})", 1)
 _add("ne", 2, _CMP, np.not_equal, "({0} != {1})", 1)

@@ -25,6 +25,7 @@ from graphk.ir.dims import DimExpr, evaluate, symbols
 from graphk.ir.node import Graph, Node, substitute_nodes
 from graphk.ir.ops.leaves import new_input
 from graphk.ir.types import shape_text
+from graphk.passes.mixed import mixed
 
 SEEN_LIMIT = 512                 # shape signatures remembered per function
 # What runs the calls instead, while `graphk.debug` is on.
@@ -37,7 +38,8 @@ class Function(ShownFunction):
     `K.learning_phase()` may be among the inputs: the number passed for it then chooses the phase (1 train,
     0 test).  Without it the function runs in the test phase.  An input may be any tensor: a variable or a layer's
     output then has the value that is passed, wherever it is used.  feed_dict: placeholders that are no inputs, and the
-    values each call finds for them there; fetches: further updates.
+    values each call finds for them there; fetches: further updates; mixed_precision: "float16" or "bfloat16", which
+    contractions then round their operands to.
 
     >>> from graphk import backend as K
     >>> x = K.placeholder(shape=(None, 2))
@@ -46,7 +48,8 @@ class Function(ShownFunction):
     """
 
     def __init__(self, inputs: Sequence[Any], outputs: Any, updates: Any = None, name: str | None = None,
-                 feed_dict: Mapping[Any, Any] | None = None, fetches: Sequence[Update] = (), **kwargs: Any):
+                 feed_dict: Mapping[Any, Any] | None = None, fetches: Sequence[Update] = (),
+                 mixed_precision: str | None = None, **kwargs: Any):
         self._reject_options(kwargs)
         if not isinstance(inputs, (list, tuple)):
             raise TypeError("`inputs` to a graphk function should be a list or tuple.")
@@ -78,6 +81,8 @@ class Function(ShownFunction):
         self._graph = Graph(in_nodes, self._results.nodes, combine_updates(pairs), symbol)
         if computed:
             self._graph = self._fed_instead(computed)
+        if mixed_precision is not None:
+            self._graph = mixed(self._graph, mixed_precision)
         self.uses_learning_phase = any(depends_on_phase(n) for n in self._graph.roots())
         self._check_inputs_are_enough()
         self._executables: dict[int, execute.Executable] = {}

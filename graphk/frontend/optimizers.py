@@ -78,7 +78,7 @@ class Optimizer:
 
     def get_gradients(self, loss: Tensor, params: Sequence[Variable]) -> list[Tensor]:
         """Clipped gradients; ValueError if the loss does not depend on a weight."""
-        grads = K.gradients(loss, list(params))
+        grads = self._gradients(loss, list(params))
         for p, g in zip(params, grads):
             if g is None:
                 raise ValueError(
@@ -96,6 +96,10 @@ class Optimizer:
         if clipvalue and clipvalue > 0:
             grads = [K.clip(g, -clipvalue, clipvalue) for g in grads]
         return grads
+
+    def _gradients(self, loss: Tensor, params: list[Variable]) -> list[Any]:
+        """The gradients before clipping, None where there is none; a model that scales its loss has its own way."""
+        return K.gradients(loss, params)
 
     def _begin(self, loss: Tensor, params: Sequence[Variable]) -> tuple[list[Tensor], Tensor, Tensor]:
         """Gradients, the decayed learning rate, and the number of this step (from 1)."""

@@ -18,6 +18,7 @@ _SPEC: tuple[tuple[str, int, tuple[str, ...], str], ...] = (
     ("div pow", 2, FLOATS, SAME),
     ("neg abs sign square", 1, NUMBERS, SAME),
     ("sqrt rsqrt exp expm1 log log1p tanh sigmoid erf sin cos floor ceil round", 1, FLOATS, SAME),
+    ("round_bf16", 1, ("float32",), SAME),
     ("fma", 3, FLOATS, SAME),
     ("eq ne", 2, EVERY, "bool"),
     ("lt le gt ge", 2, NUMBERS, "bool"),

@@ -27,6 +27,7 @@ KINDS = {
     "any": (tuple(SHORT), "values", ""),
     "number": (INTS + FLOATS, "numbers", "cast it first: cast(x, 'int32')"),
     "floating": (FLOATS, "floats", "cast it first: cast(x, 'float32')"),
+    "float32": (("float32",), "float32", "cast it first: cast(x, 'float32')"),
     "integer": (INTS, "integers", "cast it first: cast(x, 'int32')"),
     "bool": (("bool",), "bools", "compare first, e.g. x != 0"),
 }

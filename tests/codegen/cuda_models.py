@@ -36,8 +36,8 @@ MODELS: dict[str, tuple[Callable[[], Sequential], tuple[int, ...], str]] = {
     "mlp": (mlp, (5,), "adam"), "cnn": (cnn, (6, 6, 2), "sgd"), "lstm": (lstm, (3,), "rmsprop")}
 
 
-def train_step(name: str, batch: int = 3) -> Step:
-    """What one `train_on_batch` computes."""
+def train_step(name: str, batch: int = 3, **settings: Any) -> Step:
+    """What one `train_on_batch` computes; settings: further arguments of `compile`."""
     build, shape, optimizer = MODELS[name]
     rng = np.random.default_rng(0)
     seen: list[Step] = []
@@ -54,7 +54,7 @@ def train_step(name: str, batch: int = 3) -> Step:
         patch.setenv("GRAPHK_EXECUTOR", "interp")
         patch.setattr(execute, "_interpreted", recorded)
         model = build()
-        model.compile(optimizer, "categorical_crossentropy")
+        model.compile(optimizer, "categorical_crossentropy", **settings)
         x = rng.integers(0, 7, (batch, *shape)) if name == "lstm" else rng.standard_normal((batch, *shape))
         model.train_on_batch(x, np.eye(3)[rng.integers(0, 3, batch)])
     return seen[-1]

@@ -16,7 +16,7 @@ FLOATS = [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.5, -2.5, 3.0, 1e-3, 7.25, -7.2
 AT = sym("i0") * sym("s1")           # a stride, so that nothing is done for four elements at once: quicker to compile
 INTS = [0, 1, -1, 2, -2, 3, 7, -7, 31, 100, 127, -128]
 EXACT = {"add", "sub", "mul", "neg", "abs", "sign", "max", "min", "square", "floor", "ceil", "round", "is_nan",
-         "is_inf", "select", "mod", "floordiv"}
+         "is_inf", "select", "mod", "floordiv", "round_bf16"}
 
 
 def edges(dtype):

@@ -14,6 +14,7 @@ import warnings
 from typing import Any, Iterator
 
 from graphk.frontend import backend as K
+from graphk.frontend.engine.mixed_precision import settings_of
 from graphk.frontend.tensor import Tensor, Variable, variable_of
 from graphk.ir.node import Graph, substitute_nodes, topological
 from graphk.ir.ops.leaves import new_input
@@ -134,7 +135,7 @@ _REMADE = {                             # what compiling a subclassed model and 
     "train_function", "_calls", "_collected_trainable_weights", "_compiled_later", "_consistent_at",
     "_feed_input_names", "_feed_input_shapes", "_feed_inputs", "_feed_loss_fns", "_feed_output_names",
     "_feed_output_shapes", "_feed_outputs", "_feed_sample_weight_modes", "_feed_sample_weights", "_feed_targets",
-    "_loss_weights_list", "_output_masks", "_plain_weights", "_unit_axes"}
+    "_loss_weights_list", "_mixed", "_output_masks", "_plain_weights", "_unit_axes"}
 
 
 def model_state(model: Any) -> tuple[Any, ...]:
@@ -142,6 +143,7 @@ def model_state(model: Any) -> tuple[Any, ...]:
     state: dict[str, Any] = {"flags": [n.trainable for n in _networks(model)], "weights": model.get_weights()}
     if getattr(model, "optimizer", None) is not None:
         state["compiled"] = {key: getattr(model, name) for key, name in _COMPILED.items()}
+        state["mixed"] = model._mixed.state()
         state["optimizer"] = _optimizer_state(model.optimizer)
     if model._is_subclassed:
         shapes = [K.int_shape(x)[1:] for x in model.inputs] if model.inputs else None
@@ -201,7 +203,9 @@ def _restored(model: Any, state: dict[str, Any]) -> Any:
         make, settings, variables, weights = state["optimizer"]
         optimizer = optimizers.deserialize({"class_name": make, "config": settings}) if isinstance(make, str) else \
             make.from_config(settings)
-        model.compile(optimizer, **state["compiled"])
+        mixed = state.get("mixed", {})
+        model.compile(optimizer, **state["compiled"], **settings_of(mixed))
+        model._mixed.resume(mixed)
         if weights:
             model._make_train_function()
             _restore_state(optimizer, weights, model.name)

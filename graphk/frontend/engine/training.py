@@ -15,6 +15,7 @@ from graphk.frontend import backend as K
 from graphk.frontend import optimizers
 from graphk.frontend.engine import training_arrays, training_generator
 from graphk.frontend.engine.layer_state import flag_changes
+from graphk.frontend.engine.mixed_precision import FULL, LossScale, MixedPrecision
 from graphk.frontend.engine.network import Network
 from graphk.frontend.engine.streaming import STREAMING
 from graphk.frontend.engine.training_setup import TrainingSetup
@@ -44,17 +45,21 @@ class Model(TrainingSetup, Network):
     """
 
     train_function: Any = None
+    _mixed = FULL
+    loss_scale: Any = LossScale()
     _consistent_at = -1                            # `flag_changes()` when the weights last were those of `compile`
     _plain_weights: dict[Any, np.ndarray] = {}
 
     def compile(self, optimizer: Any, loss: Any = None, metrics: Any = None, loss_weights: Any = None,
                 sample_weight_mode: Any = None, weighted_metrics: Any = None, target_tensors: Any = None,
-                **kwargs: Any) -> None:
+                *, mixed_precision: str | None = None, loss_scale: Any = None, **kwargs: Any) -> None:
         """Prepare for training.
 
         optimizer: name or instance; loss: name, function, or a list or dict of them by output; metrics: list, or dict
         by output; loss_weights: list or dict; sample_weight_mode: None or 'temporal', or by output; weighted_metrics:
-        metrics that the sample weights apply to; target_tensors: tensors to use as targets.
+        metrics that the sample weights apply to; target_tensors: tensors to use as targets.  graphk's own:
+        mixed_precision: "float16" or "bfloat16", which contractions round their operands to; loss_scale: a number, or
+        "dynamic", by which the loss is multiplied where gradients are taken.
         """
         if kwargs:
             name = sorted(kwargs)[0]
@@ -63,6 +68,7 @@ class Model(TrainingSetup, Network):
         with unchanged(self):
             self._keep_arguments(optimizer, loss, metrics, loss_weights, sample_weight_mode, weighted_metrics,
                                  target_tensors)
+            self._mixed = MixedPrecision(mixed_precision, loss_scale)
             self._compiled_later = not self.built  # a Sequential without input shape: see `_set_inputs`
             if self.built:
                 self._setup_training()
@@ -105,13 +111,15 @@ class Model(TrainingSetup, Network):
         self._need_compile("training/testing")
         self._check_trainable_weights_consistency()
         if self.train_function is None:
+            params = self._weights_to_train()
             with K.name_scope("training"), K.name_scope(self.optimizer.__class__.__name__):
-                updates = self._optimizer_updates(self._weights_to_train())
+                updates = self._mixed.updates(self.optimizer, lambda: self._optimizer_updates(params), self.updates)
             self.train_function = Function(
                 self._all_feeds() + self._phase(),
                 [self.total_loss, *self.metrics_tensors],
-                updates=[*self.updates, *updates, *self.metrics_updates],
+                updates=[*updates, *self.metrics_updates],
                 name="train_function",
+                mixed_precision=self._mixed.dtype,
             )
 
     def _optimizer_updates(self, params: list[Any]) -> list[Any]:
@@ -131,12 +139,14 @@ class Model(TrainingSetup, Network):
         self._need_compile("training/testing")
         if self.test_function is None:
             self.test_function = Function(self._all_feeds() + self._phase(), [self.total_loss, *self.metrics_tensors],
-                                          updates=[*self.state_updates, *self.metrics_updates], name="test_function")
+                                          updates=[*self.state_updates, *self.metrics_updates], name="test_function",
+                                          mixed_precision=self._mixed.dtype)
 
     def _make_predict_function(self) -> None:
         if getattr(self, "predict_function", None) is None:
             self.predict_function = Function(self._feed_inputs + self._phase(), self.outputs,
-                                             updates=self.state_updates, name="predict_function")
+                                             updates=self.state_updates, name="predict_function",
+                                             mixed_precision=self._mixed.dtype)
 
     def _phase(self) -> list[Any]:
         """The learning phase, which whoever calls the functions directly gives last, as Keras has it."""
@@ -159,7 +169,7 @@ class Model(TrainingSetup, Network):
             self.build((None,) + (tuple(shape[1:]) if len(shape) > 1 else (1,)))
         if getattr(self, "_compiled_later", False):
             self.compile(self.optimizer, self.loss, self.metrics, self.loss_weights, self.sample_weight_mode,
-                         self.weighted_metrics, self._target_tensors_given)
+                         self.weighted_metrics, self._target_tensors_given, **self._mixed.settings())
 
     def _standardize_user_data(self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None,
                                check_array_lengths: bool = True, batch_size: int | None = None

@@ -79,6 +79,7 @@ def _save_archive(model: Any, filepath: Any, overwrite: bool, optimizer: Any) ->
     config = keras3(model)
     if optimizer is not None:
         config["compile_config"] = keras3_training(_training_config(model, optimizer))
+        config |= _mixed(model)
     if _may_write(filepath, overwrite):
         archives.write(filepath, config, {"keras_version": "3.0.0", "date_saved": ""},
                        lambda root: write_folders(root, model, optimizer))
@@ -97,7 +98,13 @@ def _save_hdf5(model: Any, filepath: Any, attributes: dict[str, str], optimizer:
 def _training_config(model: Any, optimizer: Any) -> dict[str, Any]:
     return {"optimizer_config": {"class_name": type(optimizer).__name__, "config": optimizer.get_config()},
             "loss": model.loss, "metrics": model.metrics, "weighted_metrics": model.weighted_metrics,
-            "sample_weight_mode": model.sample_weight_mode, "loss_weights": model.loss_weights}
+            "sample_weight_mode": model.sample_weight_mode, "loss_weights": model.loss_weights, **_mixed(model)}
+
+
+def _mixed(model: Any) -> dict[str, Any]:
+    """graphk's own entry, which no Keras reads: a model without mixed precision has none."""
+    state = model._mixed.state() if hasattr(model, "_mixed") else {}
+    return {"mixed_precision": state} if state else {}
 
 
 def save_weights(model: Any, filepath: Any, overwrite: bool = True) -> None:
@@ -165,6 +172,13 @@ def parts(filepath: Any) -> Iterator[Parts]:
             yield _of_hdf5(root)
 
 
+def _training_of(config: dict[str, Any]) -> dict[str, Any] | None:
+    """What a model of an archive was compiled with; what is graphk's own stands beside what Keras 3 reads."""
+    training = config.get("compile_config")
+    mixed = {"mixed_precision": config["mixed_precision"]} if "mixed_precision" in config else {}
+    return {**training, **mixed} if isinstance(training, dict) else training
+
+
 def _of_archive(archive: archives.Archive) -> Parts:
     root = archive.weights
 
@@ -174,7 +188,7 @@ def _of_archive(archive: archives.Archive) -> Parts:
         stored = numbered(root.group("optimizer/vars"))
         return State([s.name for s in stored], stored, {}, "3", interleaved=True)
     return Parts(archive.file, archives.CONFIG, archive.config, str(archive.metadata.get("keras_version", "3")),
-                 archive.config.get("compile_config"), root,
+                 _training_of(archive.config), root,
                  lambda model: load_folders(root, model, archive.config.get("config")), state)
 
 

@@ -12,6 +12,7 @@ from types import FunctionType
 from typing import Any
 
 from graphk.frontend import losses, metrics, optimizers
+from graphk.frontend.engine.mixed_precision import settings_of
 from graphk.frontend.saving.config_values import plain, short
 from graphk.frontend.saving.configs import Problem
 from graphk.frontend.utils.advice import advice, keywords
@@ -57,8 +58,13 @@ def compile_as(model: Any, config: dict[str, Any], custom_objects: dict[str, Any
     except Refused as e:
         warnings.warn(f"The model was *not* compiled: {e}. Compile it manually.", stacklevel=5)
         return False
+    mixed = config.get("mixed_precision", {})
+    if not isinstance(mixed, dict) or not set(mixed) <= {"mixed_precision", "loss_scale", "state"}:
+        raise ValueError(f"`mixed_precision` is a dict of what graphk wrote there; found {mixed!r:.100}")
     model.compile(optimizer, loss, reader.metrics(config.get("metrics")), plain(config.get("loss_weights")),
-                  config.get("sample_weight_mode"), reader.metrics(config.get("weighted_metrics")))
+                  config.get("sample_weight_mode"), reader.metrics(config.get("weighted_metrics")),
+                  **settings_of(mixed))
+    model._mixed.resume(mixed)
     if reader.dropped:
         warnings.warn(f"The metrics {', '.join(reader.dropped)} do not exist in graphk; the model was compiled without "
                       "them.", stacklevel=5)

@@ -34,6 +34,14 @@ def bools(n: int) -> Samples:
     return make_samples
 
 
+def _bfloat16(x: np.ndarray) -> np.ndarray:
+    """Eight bits of the mantissa are kept, of subnormal numbers as many as reach 2**-133."""
+    with np.errstate(all="ignore"):
+        exponent = np.maximum(np.frexp(np.where(np.isfinite(x), x, 0))[1], -125)
+        unit = np.ldexp(1.0, exponent - 8)
+        return np.where(np.isfinite(x), np.rint(x.astype(np.float64) / unit) * unit, x).astype(x.dtype)
+
+
 # ------------------------------------------------------------------ arithmetic
 add: OpDef = elementwise("add", ref=np.add, scalar=lambda s, x, y: s.add(x, y), dtype="number",
                   vjp=lambda g, z, x, y: [g, g], samples=reals(-3, 3, 2))
@@ -103,6 +111,9 @@ floor: OpDef = elementwise("floor", ref=np.floor, scalar=lambda s, x: s.floor(x)
                      samples=reals(-3, 3))
 ceil: OpDef = elementwise("ceil", ref=np.ceil, scalar=lambda s, x: s.ceil(x), dtype="floating", samples=reals(-3, 3))
 round: OpDef = elementwise("round", ref=np.rint, scalar=lambda s, x: s.round(x), dtype="floating", samples=reals(-3, 3))
+round_bf16: OpDef = elementwise(
+    "round_bf16", ref=_bfloat16, scalar=lambda s, x: s.round_bf16(x), dtype="float32", samples=reals(-3, 3),
+    doc="float32 rounded to what bfloat16 holds, a tie to the even number; infinities and NaN stay.")
 
 # ------------------------------------------------------------------ comparisons and logic
 eq: OpDef = elementwise("eq", ref=np.equal, scalar=lambda s, x, y: s.eq(x, y), result="bool", samples=reals(-3, 3, 2))

@@ -149,10 +149,12 @@ def why(model_or_function: Any, a: str, b: str, phase: str | None = None, batch:
 
 
 def kernel(model_or_function: Any, name: str | None = None, what: str = "text", phase: str | None = None,
-           batch: int = 32) -> "Told":
+           batch: int = 32, target: str = "cpu") -> "Told":
     """The kernels called `name` as texts: `what` is text, source, llvm, asm, cuda or ptx; without a name, a table.
 
-    ValueError for an unknown kernel, `what` or phase; ImportError for ptx where the package numba-cuda is missing.
+    target: whose code llvm and asm are: `cpu` (this one), scalar, sse, avx2, avx512 or LLVM's name of a processor; for
+    `cuda`, source is CUDA source and asm PTX.  ValueError for an unknown kernel, `what`, phase or target; ImportError
+    for ptx where the package numba-cuda is missing.
 
     >>> from graphk import backend as K
     >>> x = K.placeholder(shape=(None, 4))
@@ -160,11 +162,12 @@ def kernel(model_or_function: Any, name: str | None = None, what: str = "text", 
     True
     """
     from graphk.inspection.facts import Told
-    from graphk.inspection.kernels import VIEWS, Kernels
+    from graphk.inspection.kernels import VIEWS, Kernels, for_target
     from graphk.inspection.subjects import of_phase
     if what not in VIEWS:
         raise ValueError(f"a kernel has no view {what!r}; expected one of {', '.join(VIEWS)}")
-    kernels = Kernels(of_phase(model_or_function, phase), batch)
+    subjects, (what,) = for_target(of_phase(model_or_function, phase), [what], target)
+    kernels = Kernels(subjects, batch)
     return Told([kernels.table()] if name is None else [kernels.text(k, what) for k in kernels.find(name)])
 
 

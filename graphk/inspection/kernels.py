@@ -54,11 +54,13 @@ class Kernels:
                 self.names[kernel.key()].add(name)
 
     def find(self, name: str) -> list[str]:
-        """The keys of the kernels that have this name; ValueError with all names if there is none."""
+        """The keys of the kernels that have this name, or else of the layer; ValueError with all names if none."""
         exact = [key for key, v in self.views.items() if v.id == name]
-        found = exact or [key for key, names in self.names.items() if name in names]
+        found = exact or [key for key, names in self.names.items() if name in names] or [
+            key for key, rows in self.rows.items()
+            if any(name in self.layers[s.title, self.place[id(r)]] for s, r in rows)]
         if not found:
-            raise ValueError(f"there is no kernel {name!r}; there are "
+            raise ValueError(f"there is no kernel {name!r}, and no layer of that name has one; there are "
                              + ", ".join(f"{v.id} ({v.label})" for v in self.views.values()))
         return found
 

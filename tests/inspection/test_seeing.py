@@ -281,11 +281,13 @@ def test_kernel_table_and_views(file):
     assert "def k_0(args, tid, nt):" in out and "define" in out and ".globl" in out and "cuda.grid" in out
     assert out.count("predict, step 2: layers last") == 4
     assert "acc r0" in graphk("kernel", "k0", "--phase", "predict", file)[1]
+    of_layer = graphk("kernel", "last", "--phase", "predict", file)[1]
+    assert f"`{name}`" in of_layer and "layers first" not in of_layer
 
 
 def test_kernel_errors(file, model, monkeypatch):
     code, _, err = graphk("kernel", "nope", "--phase", "predict", file)
-    assert code == 2 and "there is no kernel 'nope'; there are k0 (dot_add_relu)" in err
+    assert code == 2 and "no kernel 'nope', and no layer of that name has one; there are k0 (dot_add_relu)" in err
     assert "shows one kernel; name it" in graphk("kernel", "--asm", file)[2]
     with pytest.raises(ValueError, match="no view 'elf'; expected one of text, source, llvm"):
         inspection.kernel(model, "k0", "elf")

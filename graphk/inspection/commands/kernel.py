@@ -7,13 +7,14 @@ import os
 from graphk.inspection.commands.common import CommandError, sizes, subject_arguments, subjects
 
 HELP = "list the kernels, or show one: source, LLVM IR, assembly, CUDA, PTX"
-DESCRIPTION = ("Without a name, a table of the kernels with layers, steps and sizes. With one (a label, or k3 as in "
-               "the table), its loops, or what is asked for; each begins with layer, pass and the user's line.")
+DESCRIPTION = ("Without a name, a table of the kernels with layers, steps and sizes. With one (a label, k3 as in "
+               "the table, or a layer's name), its loops, or what is asked for; each begins with layer, pass and the "
+               "user's line.")
 
 
 def arguments(p: argparse.ArgumentParser) -> None:
     """What it takes."""
-    p.add_argument("name", nargs="?", metavar="NAME", help="a kernel's label or number")
+    p.add_argument("name", nargs="?", metavar="NAME", help="a kernel's label or number; or a layer: all of its")
     p.add_argument("--source", action="store_true", help="the Python source in graphk's dialect (docs/dialect.md)")
     p.add_argument("--llvm", action="store_true", help="LLVM IR")
     p.add_argument("--asm", action="store_true", help="assembly")

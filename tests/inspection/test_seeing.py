@@ -311,7 +311,7 @@ def test_kernel_for_another_target(file, model):
 
 
 def test_steps_have_the_layers_of_their_nodes():
-    """`memory` moves what depends on no input to the front: a step's number is its place then."""
+    """A step's number is its place in the program that runs, which `memory` may reorder (it does in ResNet50)."""
     model = Sequential([Conv2D(4, 3, input_shape=(8, 8, 3), name="c0")])
     for i in range(3):
         model.add(BatchNormalization(name=f"b{i}"))

@@ -1,10 +1,10 @@
 """Inspection: every stage of a compilation, as a page, as files, as tables.
 
 In: a model, or what `K.function` returns.  Out: `report` writes one HTML page, `dump` a folder of text files, `passes`
-gives the table of the passes, `summary` that of the layers, `cost` and `profile` those of the kernels; `diff`, `why`,
-`kernel`, `opt` and `export` are the commands of these names.  What always holds: nothing is changed by looking (what is
-timed runs on copies); no weight is written anywhere but by `export`; importing graphk, or this package, loads none of
-it until one of the functions is called.
+gives the table of the passes, `summary` that of the layers, `cost` and `profile` those of the kernels, `memory` that of
+the arenas; `diff`, `why`, `kernel`, `opt` and `export` are the commands of these names.  What always holds: nothing is
+changed by looking (what is timed runs on copies); no weight is written anywhere but by `export`; importing graphk, or
+this package, loads none of it until one of the functions is called.
 """
 from __future__ import annotations
 
@@ -149,10 +149,13 @@ def why(model_or_function: Any, a: str, b: str, phase: str | None = None, batch:
 
 
 def kernel(model_or_function: Any, name: str | None = None, what: str = "text", phase: str | None = None,
-           batch: int = 32) -> "Told":
-    """The kernels called `name` as texts: `what` is text, source, llvm, asm, cuda or ptx; without a name, a table.
+           batch: int = 32, target: str = "cpu") -> "Told":
+    """The kernels called `name`, or of the layer `name`, as texts: `what` is text, source, llvm, asm, cuda or ptx;
+    without a name, a table.
 
-    ValueError for an unknown kernel, `what` or phase; ImportError for ptx where the package numba-cuda is missing.
+    target: whose code llvm and asm are: `cpu` (this one), scalar, sse, avx2, avx512 or LLVM's name of a processor; for
+    `cuda`, source is CUDA source and asm PTX.  ValueError for an unknown kernel, `what`, phase or target; ImportError
+    for ptx where the package numba-cuda is missing.
 
     >>> from graphk import backend as K
     >>> x = K.placeholder(shape=(None, 4))
@@ -160,11 +163,12 @@ def kernel(model_or_function: Any, name: str | None = None, what: str = "text", 
     True
     """
     from graphk.inspection.facts import Told
-    from graphk.inspection.kernels import VIEWS, Kernels
+    from graphk.inspection.kernels import VIEWS, Kernels, for_target
     from graphk.inspection.subjects import of_phase
     if what not in VIEWS:
         raise ValueError(f"a kernel has no view {what!r}; expected one of {', '.join(VIEWS)}")
-    kernels = Kernels(of_phase(model_or_function, phase), batch)
+    subjects, (what,) = for_target(of_phase(model_or_function, phase), [what], target)
+    kernels = Kernels(subjects, batch)
     return Told([kernels.table()] if name is None else [kernels.text(k, what) for k in kernels.find(name)])
 
 
@@ -205,6 +209,25 @@ def cost(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | None
     return CostTable(graph_costs(s, dims_for(s.program, batch, dims)) for s in subjects_of(model_or_function))
 
 
+def memory(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | None = None, slots: bool = False,
+           phase: str | None = None) -> "Told":
+    """What each compiled graph needs of memory for one call: the arena and what sharing its bytes saves, workspace,
+    packed weights, variables, inputs and outputs; slots: and what lies where in the arena, from when to when.
+
+    Nothing is run.  ValueError for an unknown phase, TypeError for anything but a model or function.
+
+    >>> from graphk import backend as K
+    >>> x = K.placeholder(shape=(None, 4))
+    >>> str(memory(K.function([x], [K.softmax(x)]), batch=10)).split()[:3]
+    ['graph', 'sizes', 'arena']
+    """
+    from graphk.inspection.facts import Told
+    from graphk.inspection.subjects import dims_for, of_phase
+    from graphk.inspection.usage import Usage
+    found = [(s.executable, dims_for(s.program, batch, dims)) for s in of_phase(model_or_function, phase)]
+    return Told([Usage.table(found, slots)])
+
+
 def profile(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | None = None) -> "Profile":
     """`cost` with the measured seconds of each step and each layer, on random inputs and copies of the variables.
 
@@ -223,4 +246,4 @@ def profile(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | N
                    for s in subjects_of(model_or_function))
 
 
-__all__ = ["cost", "diff", "dump", "export", "kernel", "opt", "passes", "profile", "report", "summary", "why"]
+__all__ = ["cost", "diff", "dump", "export", "kernel", "memory", "opt", "passes", "profile", "report", "summary", "why"]

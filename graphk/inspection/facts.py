@@ -176,9 +176,11 @@ def steps_with_fusions(subject: Subject) -> Iterator[tuple[Step, Node | None]]:
 
 
 def layers_of_steps(subject: Subject) -> dict[int, list[str]]:
-    """For the number of each step that was a group, the layers of its nodes."""
+    """For the number of each step, in the order in which they run, that was a group: the layers of its nodes."""
     out = {}
-    for fusion, i in steps_of_fusions(subject).items():
+    for i, (_, fusion) in enumerate(steps_with_fusions(subject)):
+        if fusion is None:
+            continue
         nodes = (n for n in fusion.attr("body").nodes() if n.op.kind != "leaf")
         out[i] = list(dict.fromkeys(layer for n in nodes if (layer := origin_of(n).layer)))
     return out

@@ -22,6 +22,18 @@ MADE = {"text": "the pass `schedule`", "source": "`graphk.codegen.cpu`, from the
         "ptx": "numba-cuda, from the CUDA source"}
 
 
+def for_target(subjects: Sequence[Subject], views: Sequence[str], target: str) -> tuple[list[Subject], list[str]]:
+    """The subjects and views that show some views for a target: CUDA has its own, source and PTX.
+
+    ValueError for a processor that LLVM does not know, and for a view that CUDA has not.
+    """
+    if target != "cuda":
+        return [s.on(target) for s in subjects], list(views) or ["text"]
+    if "llvm" in views:
+        raise ValueError("for cuda a kernel has its source and PTX, and no LLVM IR here; expected source, asm or ptx")
+    return list(subjects), [{"text": "cuda", "source": "cuda", "asm": "ptx"}.get(v, v) for v in views] or ["cuda"]
+
+
 class Kernels:
     """The distinct kernels of some compiled graphs, and the steps that run them."""
 
@@ -42,11 +54,13 @@ class Kernels:
                 self.names[kernel.key()].add(name)
 
     def find(self, name: str) -> list[str]:
-        """The keys of the kernels that have this name; ValueError with all names if there is none."""
+        """The keys of the kernels that have this name, or else of the layer; ValueError with all names if none."""
         exact = [key for key, v in self.views.items() if v.id == name]
-        found = exact or [key for key, names in self.names.items() if name in names]
+        found = exact or [key for key, names in self.names.items() if name in names] or [
+            key for key, rows in self.rows.items()
+            if any(name in self.layers[s.title, self.place[id(r)]] for s, r in rows)]
         if not found:
-            raise ValueError(f"there is no kernel {name!r}; there are "
+            raise ValueError(f"there is no kernel {name!r}, and no layer of that name has one; there are "
                              + ", ".join(f"{v.id} ({v.label})" for v in self.views.values()))
         return found
 
@@ -66,7 +80,8 @@ class Kernels:
     def head(self, key: str, what: str, mark: str) -> str:
         """Who runs the kernel, and what made the text below."""
         view = self.views[key]
-        lines = [f"kernel {view.id} `{view.label}`, {what}: made by {MADE[what]}"]
+        processor = f", for {view.target.cpu or 'this CPU'}" * (what in ("llvm", "asm"))
+        lines = [f"kernel {view.id} `{view.label}`, {what}: made by {MADE[what]}{processor}"]
         for s, r in self.rows[key]:
             sizes = ", ".join(f"{k} = {v}" for k, v in zip(r.step.kernel.sizes, r.sizes))
             layers = [x for x in self.layers[s.title, self.place[id(r)]] if x]
@@ -107,4 +122,4 @@ def _cuda(kernel: Kernel, what: str, capability: tuple[int, int]) -> str:
     return source.text + "\n" if what == "cuda" else "\n".join(compile_ptx(source, capability).values())
 
 
-__all__ = ["Kernels", "VIEWS"]
+__all__ = ["Kernels", "VIEWS", "for_target"]

@@ -2,8 +2,8 @@
 
 In: an executable.  Out: one `KernelView` per distinct kernel, in the order of the steps, with its IR, its generated
 source and (on demand) a `Listing`.  What always holds: equal kernels appear once; a listing is made from the
-same source, for the same target and with the same options as the code that runs (objects in the cache carry no
-text, so it is compiled once more); contraction blocks that several kernels call are listed once each.
+same source and with the same options as the code that runs (objects in the cache carry no text, so it is compiled once
+more), for the subject's target; contraction blocks that several kernels call are listed once each.
 """
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def distinct_kernels(subjects: Iterable[Subject]) -> dict[str, KernelView]:
             view = out.get(key)
             if view is None:
                 source = s.executable.kernels[step.kernel].source
-                view = out[key] = KernelView(f"k{len(out)}", step.kernel, source, s.executable.target, [])
+                view = out[key] = KernelView(f"k{len(out)}", step.kernel, source, s.target, [])
             if step.kernel.label not in view.labels:
                 view.labels.append(step.kernel.label)
             view.users[s.title] += 1

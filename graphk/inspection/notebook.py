@@ -89,7 +89,11 @@ def _calls(model: Any) -> list[tuple[Hashable, Any, list[Hashable]]]:
 
 def function_svg(function: Any) -> str | None:
     """The graph as it was captured; None where it is too large."""
-    graph: Graph = function._graph
+    return graph_svg(function._graph)
+
+
+def graph_svg(graph: Graph) -> str | None:
+    """A graph of any stage; None where it is too large."""
     if len(graph.nodes()) > MOST:
         return None
     table = NodeTable()
@@ -151,4 +155,4 @@ def history_svg(history: Any) -> str | None:
     return _svg(wide, tall + 16 + 14 * len(curves), parts)
 
 
-__all__ = ["function_html", "function_svg", "history_svg", "model_html", "model_svg"]
+__all__ = ["function_html", "function_svg", "graph_svg", "history_svg", "model_html", "model_svg"]

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Mapping
 
+from graphk.codegen.other_cpu import cpu_target
+from graphk.codegen.target import Target
 from graphk.ir.dims import Dim, DimExpr, evaluate, symbols
 from graphk.ir.node import Graph
 from graphk.ir.program import Program
@@ -23,17 +25,30 @@ OTHER_SIZE = 16                    # what a symbolic dim that is no batch size (
 
 @dataclass(frozen=True)
 class Subject:
-    """One compiled graph: its name (`train_function`), its learning phase ("train", "test"; "" where it has none), and
-    its executable."""
+    """One compiled graph: its name (`train_function`), its learning phase ("train", "test"; "" where it has none), its
+    executable, and the processor whose code is to be shown where it is not the one that runs it."""
     name: str
     phase: str
     executable: Executable
+    other: Target | None = None
 
     @property
     def title(self) -> str:
         """What a reader calls it: `train`, `test`, `predict`, or the function's name with its phase."""
         short = self.name.removesuffix("_function")
         return short if short in ("train", "test", "predict") or not self.phase else f"{short}, {self.phase} phase"
+
+    @property
+    def target(self) -> Target:
+        """Whose LLVM IR and assembly are shown."""
+        return self.other or self.executable.target
+
+    def on(self, processor: str) -> Subject:
+        """The same, shown for `cpu` (this one), scalar, sse, avx2, avx512 or LLVM's name of one; ValueError for others.
+
+        Graphs, kernels and their source are the same for all.
+        """
+        return self if processor == "cpu" else replace(self, other=cpu_target(processor))
 
     @property
     def records(self) -> list[Record]:

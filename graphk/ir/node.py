@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import itertools
 import os
 import sys
@@ -264,6 +265,11 @@ class Graph:
     def nodes(self) -> tuple[Node, ...]:
         """All nodes that the outputs and updates need, inputs before users."""
         return self._nodes
+
+    def _repr_svg_(self) -> str | None:
+        """What a notebook shows; inspection is loaded when it asks."""
+        drawn: str | None = importlib.import_module("graphk.inspection.notebook").graph_svg(self)
+        return drawn
 
     def variables(self) -> list[Node]:
         seen = {n: None for n in self._nodes if n.op.name == "variable"}

@@ -47,6 +47,7 @@ def test_a_function(monkeypatch):
     f = K.function([x], [K.exp(x) + 1.], name="plus")
     assert "values" in f._repr_html_() and "not compiled yet" in f._repr_html_()
     assert {"values", "exp"} <= set(boxes(f._repr_svg_()))
+    assert f._graph._repr_svg_() == f._repr_svg_()
     monkeypatch.setattr(notebook, "MOST", 2)
     assert f._repr_svg_() is None, "too large to read"
     monkeypatch.undo()

@@ -13,10 +13,13 @@ from graphk.codegen import cuda_compile
 from graphk.inspection import cli
 from graphk.inspection.changes import Stages, nodes_of
 from graphk.inspection.drawing import html, svg
+from graphk.inspection.facts import layers_of_steps, step_rows
 from graphk.inspection.optimizing import NAMES, compare, optimize
 from graphk.inspection.subjects import of_phase
 from graphk.ir.node import replacements
 from graphk.ir.text import parse_graph, parse_program, print_graph
+from graphk.layers import BatchNormalization, Conv2D
+from graphk.models import Sequential
 from graphk.passes.fuse import LONGEST
 
 TEXT = """graph g(%x: f32[n,6]) {
@@ -278,17 +281,47 @@ def test_kernel_table_and_views(file):
     assert "def k_0(args, tid, nt):" in out and "define" in out and ".globl" in out and "cuda.grid" in out
     assert out.count("predict, step 2: layers last") == 4
     assert "acc r0" in graphk("kernel", "k0", "--phase", "predict", file)[1]
+    of_layer = graphk("kernel", "last", "--phase", "predict", file)[1]
+    assert f"`{name}`" in of_layer and "layers first" not in of_layer
 
 
 def test_kernel_errors(file, model, monkeypatch):
     code, _, err = graphk("kernel", "nope", "--phase", "predict", file)
-    assert code == 2 and "there is no kernel 'nope'; there are k0 (dot_add_relu)" in err
+    assert code == 2 and "no kernel 'nope', and no layer of that name has one; there are k0 (dot_add_relu)" in err
     assert "shows one kernel; name it" in graphk("kernel", "--asm", file)[2]
     with pytest.raises(ValueError, match="no view 'elf'; expected one of text, source, llvm"):
         inspection.kernel(model, "k0", "elf")
     monkeypatch.setattr(cuda_compile, "available", lambda: False)
     code, _, err = graphk("kernel", "k0", "--ptx", "--phase", "predict", file)
     assert code == 2 and "pip install graphk[cuda13]" in err
+
+
+def test_kernel_for_another_target(file, model):
+    def shown(*more):
+        return graphk("kernel", "k0", "--phase", "predict", *more, file)
+    assert "zmm" in shown("--asm", "--target", "avx512")[1]
+    assert "zmm" not in shown("--asm", "--target", "avx2")[1]
+    assert "for znver4" in shown("--asm", "--target", "znver4")[1]
+    cuda = shown("--cuda")[1]
+    assert "cuda." in cuda and shown("--target", "cuda")[1] == shown("--target", "cuda", "--source")[1] == cuda
+    code, _, err = shown("--target", "nope")
+    assert code == 2 and "--target nope: LLVM knows no processor" in err
+    assert "no LLVM IR here" in shown("--llvm", "--target", "cuda")[2]
+    assert "ymm" in str(inspection.kernel(model, "k0", "asm", "predict", target="avx2"))
+
+
+def test_steps_have_the_layers_of_their_nodes():
+    """A step's number is its place in the program that runs, which `memory` may reorder (it does in ResNet50)."""
+    model = Sequential([Conv2D(4, 3, input_shape=(8, 8, 3), name="c0")])
+    for i in range(3):
+        model.add(BatchNormalization(name=f"b{i}"))
+        model.add(Conv2D(4, 3, padding="same", activation="relu", name=f"c{i + 1}"))
+    s, = of_phase(model, "predict")
+    layers = layers_of_steps(s)
+    rows = step_rows(s.program, {"n": 2})
+    assert rows[1].step.kernel.label == rows[0].step.kernel.label
+    for i, row in enumerate(rows):
+        assert i not in layers or row.origin.split(", ")[0].removeprefix("layer ") in layers[i], (i, row)
 
 
 @pytest.mark.skipif(not cuda_compile.available(), reason="numba-cuda is not installed")

@@ -32,7 +32,8 @@ What differs everywhere:
 - There is no TensorFlow, Theano or CNTK: `K` has no sessions, and takes no tensors of theirs.
 - Nothing runs eagerly. What runs is the compiled graph.
 - Tensors are dense. Sparse matrices may be fed; each batch is written out.
-- float16 is computed in float32; `compile(mixed_precision=…, loss_scale=…)` is graphk's own (see [GPUs](cuda.md)). Complex numbers and uint64 are refused by name.
+- float16 is computed in float32; `compile(mixed_precision=…, loss_scale=…)` is graphk's own (see [GPUs](cuda.md)).
+  Complex numbers and uint64 are refused by name.
 - One process, one machine, one device.
 - Files are never executed: functions and classes of yours are passed in `custom_objects`.
 """

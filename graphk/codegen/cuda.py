@@ -84,9 +84,20 @@ def _store4(pointer: Any, index: int, *values: Any) -> None:
         pointer[index + k] = x
 
 
+def _bits_of(x: Any) -> Any:
+    import numpy as np
+    return np.float32(x).view(np.int32)
+
+
+def _of_bits(bits: Any) -> Any:
+    import numpy as np
+    return np.int32(bits).view(np.float32)
+
+
 # What `cuda_intrinsics` compiles, in plain Python.
 PLAIN: dict[str, Any] = {"load4": _load4, "store4": _store4, "aligned": lambda pointer: True, "pointer": lambda x: x,
-                         "quotient": lambda a, b: a // b, "choose": lambda flag, a, b: a if flag else b}
+                         "quotient": lambda a, b: a // b, "choose": lambda flag, a, b: a if flag else b,
+                         "bits_of": _bits_of, "of_bits": _of_bits}
 
 
 def load_functions(source: CudaSource, cuda: Any, names: Mapping[str, Any] = PLAIN) -> dict[str, Any]:

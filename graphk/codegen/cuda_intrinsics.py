@@ -1,4 +1,4 @@
-"""What CUDA kernels call besides numba.cuda and math: memory in pieces of four elements.
+"""What CUDA kernels call besides numba.cuda and math: memory in pieces of four elements, the bits of a number.
 
 In: pointers and indices.  Out: LLVM loads and stores of four elements at once, which become one access of up to 16
 bytes.  What always holds: imported by `cuda_compile` alone, as it needs Numba; `graphk.codegen.cuda.PLAIN` are the
@@ -80,5 +80,21 @@ def choose(typingctx: Any, flag: Any, a: Any, b: Any) -> Any:
     return a(types.boolean, a, a), code
 
 
-NAMES: dict[str, Any] = {"choose": choose, "quotient": quotient, "pointer": pointer, "load4": load4, "store4": store4,
-                         "aligned": aligned}
+@intrinsic
+def bits_of(typingctx: Any, x: Any) -> Any:
+    """The bits of a float32."""
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], ir.IntType(32))
+    return types.int32(types.float32), code
+
+
+@intrinsic
+def of_bits(typingctx: Any, bits: Any) -> Any:
+    """The float32 that has these bits."""
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], ir.FloatType())
+    return types.float32(types.int32), code
+
+
+NAMES: dict[str, Any] = {"choose": choose, "bits_of": bits_of, "of_bits": of_bits, "quotient": quotient,
+                         "pointer": pointer, "load4": load4, "store4": store4, "aligned": aligned}

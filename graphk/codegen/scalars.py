@@ -202,9 +202,9 @@ def gk_round(x):
 def gk_round_bf16(x):
     if x != x:
         return np.float32(x)
-    bits = np.int32(np.float32(x).view(np.int32))
+    bits = bits_of(np.float32(x))
     up = np.int32(np.int32(0x7FFF) + ((bits >> np.int32(16)) & np.int32(1)))
-    return np.int32((bits + up) & np.int32(-65536)).view(np.float32)
+    return of_bits(np.int32(np.int32(bits + up) & np.int32(-65536)))
 """,
     "gk_int_mod": """
 def gk_int_mod(a, b):

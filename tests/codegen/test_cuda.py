@@ -279,6 +279,14 @@ def test_neighbours_are_read_and_written_at_once():
 
 
 @NEEDS_PACKAGE
+def test_rounding_to_bfloat16_compiles():
+    x = new_input(f32(sym("n"), 4), "x")
+    for source in sources(Graph((x,), (ew.round_bf16(x),))):
+        text, = cuda_compile.compile_ptx(source).values()
+        assert "st.global" in text and "call" not in text
+
+
+@NEEDS_PACKAGE
 def test_products_are_fused_and_read_from_shared_memory_four_at_once():
     for source in sources(small_graphs()["dot_with_epilogue"]):
         text, = cuda_compile.compile_ptx(source).values()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from graphk.codegen import arith, scalars
+from graphk.codegen.cuda import PLAIN
 from tests.codegen.kernels import WIDTHS, build, call
 
 SPECIALS = [0.0, -0.0, 1.0, -1.0, 0.5, 2.0, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 1e-38, 3e38, -3e38, 1.1754944e-38]
@@ -226,7 +227,7 @@ def test_table_is_complete() -> None:
 
 def test_cuda_templates_mean_the_reference() -> None:
     """The templates are Python: run them on the host, one value at a time."""
-    scope: dict[str, object] = {"math": math, "np": np}
+    scope: dict[str, object] = {"math": math, "np": np, **PLAIN}
     for text in scalars.CUDA_HELPERS.values():
         exec(text, scope)
     finite = [0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.5, -2.5, 3.7, -3.7]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from graphk.codegen import scalars
+from graphk.codegen.cuda import PLAIN
 from graphk.codegen.target import host_target, with_lanes
 from graphk.ir.dims import sym
 from graphk.ir.interp import run_full, run_graph
@@ -153,7 +154,7 @@ def test_bfloat16_of_every_upper_half():
     assert same_bits(scalars.lookup("round_bf16").ref(x), want)
     for lanes in (1, 8):
         assert same_bits(run_scalar("round_bf16", ("float32",), [x], lanes), want)
-    scope = {"np": np}
+    scope = {"np": np, **PLAIN}
     exec(scalars.CUDA_HELPERS["gk_round_bf16"], scope)
     some = x[::97]
     assert same_bits(np.array([scope["gk_round_bf16"](v) for v in some], "f"), want[::97])

@@ -2,7 +2,7 @@
 
 In: a model, or what `K.function` returns.  Out: `report` writes one HTML page, `dump` a folder of text files, `passes`
 gives the table of the passes, `summary` that of the layers, `cost` and `profile` those of the kernels, `memory` that of
-the arenas; `diff`, `why`, `kernel`, `opt` and `export` are the commands of these names.  What always holds: nothing is
+the arenas; the others are the commands of these names.  What always holds: nothing is
 changed by looking (what is timed runs on copies); no weight is written anywhere but by `export`; importing graphk, or
 this package, loads none of it until one of the functions is called.
 """
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def report(model_or_function: Any, path: str | os.PathLike[str], batch: int = 32,
-           dims: Mapping[str, int] | None = None, times: bool = True) -> str:
+           dims: Mapping[str, int] | None = None, times: bool = True, phase: str | None = None) -> str:
     """Write one self-contained HTML page about a model or function; returns its path.
 
     batch: the number of samples for which sizes, times and memory are shown; dims: values of other symbolic dims by
-    name (16 unless given); times: measure each step, on copies of the weights and random inputs (a few seconds).
-    TypeError for anything but a model or function.
+    name (16 unless given); times: measure each step, on copies of the weights and random inputs (a few seconds);
+    phase: this graph alone (train, test, predict).  TypeError for anything but a model or function.
 
     >>> import os, tempfile
     >>> from pathlib import Path
@@ -35,19 +35,19 @@ def report(model_or_function: Any, path: str | os.PathLike[str], batch: int = 32
     True
     """
     from graphk.inspection.page import report as write
-    return write(model_or_function, path, batch, dims, times)
+    return write(model_or_function, path, batch, dims, times, phase)
 
 
 def dump(model_or_function: Any, directory: str | os.PathLike[str], formats: Sequence[str] = ("text", "dot", "json",
                                                                                               "html"),
-         after: str | None = None, kernels: bool = True, batch: int = 32) -> str:
+         after: str | None = None, kernels: bool = True, batch: int = 32, phase: str | None = None) -> str:
     """Write every stage into `directory`, a folder per compiled graph, and `index.html`; returns the directory.
 
     formats: which of text, dot, json, html, svg; after: only what this pass made; kernels: LLVM IR and assembly, too
-    (each kernel is compiled once more for them).
+    (each kernel is compiled once more for them); phase: this graph alone (train, test, predict).
     """
     from graphk.inspection.dumping import dump as write
-    return write(model_or_function, directory, formats, after, kernels, batch)
+    return write(model_or_function, directory, formats, after, kernels, batch, phase)
 
 
 def passes(model_or_function: Any) -> "PassTable":
@@ -190,13 +190,14 @@ def summary(model: Any, batch: int = 32, dims: Mapping[str, int] | None = None, 
     return make(model, batch, dims, phase)
 
 
-def cost(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | None = None) -> "CostTable":
+def cost(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | None = None,
+         phase: str | None = None) -> "CostTable":
     """What each kernel call and each layer computes (FLOPs) and moves (bytes), and the seconds that this takes at least
     under this machine's roofline: a peak from the target's vectors and the measured clock, a measured bandwidth.
 
     Nothing of the model is run; the benchmarks take a second, once in a process.  One `GraphCosts` for each compiled
-    graph, whose `lines` are in the order in which they run; prints as tables, the longest first.  TypeError for
-    anything but a model or function.
+    graph (phase: this one alone), whose `lines` are in the order in which they run; prints as tables, the longest
+    first.  TypeError for anything but a model or function.
 
     >>> from graphk import backend as K
     >>> x, y = K.placeholder(shape=(None, 4)), K.placeholder(shape=(4, 5))
@@ -205,8 +206,8 @@ def cost(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | None
     400
     """
     from graphk.inspection.costing import CostTable, graph_costs
-    from graphk.inspection.subjects import dims_for, subjects_of
-    return CostTable(graph_costs(s, dims_for(s.program, batch, dims)) for s in subjects_of(model_or_function))
+    from graphk.inspection.subjects import dims_for, of_phase
+    return CostTable(graph_costs(s, dims_for(s.program, batch, dims)) for s in of_phase(model_or_function, phase))
 
 
 def memory(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | None = None, slots: bool = False,
@@ -228,7 +229,8 @@ def memory(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | No
     return Told([Usage.table(found, slots)])
 
 
-def profile(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | None = None) -> "Profile":
+def profile(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | None = None,
+            phase: str | None = None) -> "Profile":
     """`cost` with the measured seconds of each step and each layer, on random inputs and copies of the variables.
 
     Takes about a second for each compiled graph.  `profile(model).trace("trace.json")` writes Chrome trace events.
@@ -241,9 +243,67 @@ def profile(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | N
     True
     """
     from graphk.inspection.costing import Profile, graph_costs
-    from graphk.inspection.subjects import dims_for, subjects_of
+    from graphk.inspection.subjects import dims_for, of_phase
     return Profile(graph_costs(s, dims_for(s.program, batch, dims), timed=True)
-                   for s in subjects_of(model_or_function))
+                   for s in of_phase(model_or_function, phase))
 
 
-__all__ = ["cost", "diff", "dump", "export", "kernel", "memory", "opt", "passes", "profile", "report", "summary", "why"]
+def check(file: str | os.PathLike[str]) -> bool:
+    """Print what a model file holds, or all that is wrong with it; whether graphk reads it.
+
+    >>> check("no-such-file.h5")
+    no-such-file.h5: No such file or directory
+    False
+    """
+    from graphk.inspection import files
+    return files.check(os.fspath(file)) == 0
+
+
+def convert(file: str | os.PathLike[str], out: str | os.PathLike[str],
+            weights: str | os.PathLike[str] | None = None) -> None:
+    """Write the model of one file in the format that the other's ending names: .h5, .keras, .weights.h5, .json, .yaml,
+    .onnx or .safetensors.
+
+    weights: a file of weights for a `file` that holds the architecture alone.  ValueError naming the file at fault.
+
+    >>> import os, tempfile
+    >>> from graphk.layers import Dense
+    >>> from graphk.models import Sequential
+    >>> folder = tempfile.mkdtemp()
+    >>> Sequential([Dense(2, input_shape=(3,))]).save(os.path.join(folder, "m.h5"))
+    >>> convert(os.path.join(folder, "m.h5"), os.path.join(folder, "m.json"))
+    >>> sorted(os.listdir(folder))
+    ['m.h5', 'm.json']
+    """
+    from graphk.inspection import files
+    files.convert(os.fspath(file), os.fspath(out), None if weights is None else os.fspath(weights))
+
+
+def doctor() -> bool:
+    """Print versions, processor, cache and GPU, and try whether graphk works here; whether it does."""
+    from graphk.inspection.installation import doctor as examine
+    return examine() == 0
+
+
+def cache(clear: bool = False) -> str:
+    """What the kernel cache holds, as a table; clear: empty it, and say what was removed.
+
+    >>> "kernels" in cache()
+    True
+    """
+    from graphk.inspection.cached import told
+    return told(clear)
+
+
+def run(script: str | os.PathLike[str], *arguments: str, tensorflow: bool = False) -> None:
+    """Run a Keras script as `python script arguments` would, in this process, with `import keras` giving graphk.
+
+    tensorflow: `tensorflow.keras` means graphk, too.  What the script raises is raised, after its traceback was
+    printed.
+    """
+    from graphk.inspection.script import run_script
+    run_script(os.fspath(script), arguments, tensorflow)
+
+
+__all__ = ["cache", "check", "convert", "cost", "diff", "doctor", "dump", "export", "kernel", "memory", "opt", "passes",
+           "profile", "report", "run", "summary", "why"]

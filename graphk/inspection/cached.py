@@ -1,9 +1,10 @@
 """What the kernel cache holds.
 
-In: its files, as `graphk.codegen.cache.held` reads them.  Out: text.  What always holds: nothing is written or removed.
+In: its files, as `graphk.codegen.cache.held` reads them.  Out: text.  What always holds: nothing is removed unasked.
 """
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from typing import Sequence
 
@@ -44,4 +45,13 @@ def cache_text(files: Sequence[cache.Held], now: float) -> str:
     return "\n".join([*lines, *([columns(HEAD, rows, (0, 1))] if rows else []), *note])
 
 
-__all__ = ["ago", "cache_text"]
+def told(clear: bool) -> str:
+    """The table; or, once the cache is empty, what was removed."""
+    files = cache.held()
+    if not clear:
+        return cache_text(files, time.time())
+    total = sum(f.bytes for f in files)
+    return f"removed {cache.clear()} files ({total / 1e6:.2f} MB of kernels) from {cache.directory()}"
+
+
+__all__ = ["ago", "cache_text", "told"]

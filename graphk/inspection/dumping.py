@@ -19,7 +19,7 @@ from graphk.inspection import arena, forms
 from graphk.inspection.facts import PassTable, pass_rows, step_rows
 from graphk.inspection.listing import block_listing, distinct_kernels
 from graphk.inspection.page import Page, graph_text, write_whole
-from graphk.inspection.subjects import PHASES, Subject, dims_for, subjects_of, without_folders
+from graphk.inspection.subjects import PHASES, Subject, dims_for, of_phase, without_folders
 from graphk.ir.node import Graph
 from graphk.ir.text import print_graph
 from graphk.passes.pipeline import PASSES, Record
@@ -205,10 +205,10 @@ def index_page(rows: Sequence[tuple[str, str, str, list[str]]]) -> str:
 
 
 def dump(model_or_function: Any, directory: str | os.PathLike[str], formats: Sequence[str] = USUAL,
-         after: str | None = None, kernels: bool = True, batch: int = 32) -> str:
+         after: str | None = None, kernels: bool = True, batch: int = 32, phase: str | None = None) -> str:
     """Write every stage of a model or function into `directory`; returns it."""
     recorder = Recorder(directory, Options(tuple(formats), after, kernels, batch))
-    for s in subjects_of(model_or_function):
+    for s in of_phase(model_or_function, phase):
         work = Compilation(recorder, s.captured, int(s.phase == "train"))
         for record in s.records:
             work.passed(record)

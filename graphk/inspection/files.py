@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import sys
 import warnings
 from typing import Any
 
@@ -119,8 +118,9 @@ def _load_weights(model: Any, weights: str) -> None:
     model.load_weights(weights)
 
 
-def convert(path: str, out: str, weights: str | None = None) -> int:
-    """Write the model of one file in the format that the other's ending names; 0 if that is done, else 1.
+def convert(path: str, out: str, weights: str | None = None) -> None:
+    """Write the model of one file in the format that the other's ending names; ValueError that names the file which is
+    at fault.
 
     weights: a file of weights for a `path` that holds the architecture alone.
     """
@@ -130,12 +130,9 @@ def convert(path: str, out: str, weights: str | None = None) -> int:
         name = out
         _write(model, out)
     except WeightsOnly as e:
-        print(f"graphk convert: {e}", file=sys.stderr)
-        return 1
+        raise ValueError(str(e)) from e
     except (ValueError, OSError, ImportError, NotImplementedError) as e:
-        print(f"graphk convert: {told(name, e)}", file=sys.stderr)
-        return 1
-    return 0
+        raise ValueError(told(name, e)) from e
 
 
 def _write(model: Any, out: str) -> None:

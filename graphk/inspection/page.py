@@ -21,7 +21,7 @@ from graphk.inspection import sections
 from graphk.inspection.facts import (fusion_of_nodes, graph_records, same, step_rows, steps_with_fusions, successors,
                                      twins)
 from graphk.inspection.listing import KernelView, block_listing, distinct_kernels
-from graphk.inspection.subjects import Subject, dims_for, subjects_of, without_folders
+from graphk.inspection.subjects import Subject, dims_for, of_phase, without_folders
 from graphk.inspection.timing import measure
 from graphk.inspection.views import NO_LAYER, GraphView, NodeTable
 from graphk.ir.node import Graph
@@ -206,11 +206,12 @@ def write_whole(path: str, text: str) -> str:
 
 
 def report(model_or_function: Any, path: Any, batch: int = 32, dims: Mapping[str, int] | None = None,
-           times: bool = True) -> str:
+           times: bool = True, phase: str | None = None) -> str:
     """Write the page of a model or function; returns the path.
 
     batch: the number of samples that sizes, times and memory are shown for; dims: values of other symbolic dims by
-    name (a number of time steps; 16 unless given); times: measure how long each step takes (a few seconds).
+    name (a number of time steps; 16 unless given); times: measure how long each step takes (a few seconds); phase: this
+    graph alone.
 
     >>> import os, tempfile
     >>> from graphk import backend as K
@@ -219,7 +220,7 @@ def report(model_or_function: Any, path: Any, batch: int = 32, dims: Mapping[str
     >>> "softmax" in open(page).read()
     True
     """
-    subjects = subjects_of(model_or_function)
+    subjects = of_phase(model_or_function, phase)
     title = getattr(model_or_function, "name", "") or subjects[0].name
     return write_whole(os.fspath(path), Page(title, subjects, model_or_function, batch, dims, times=times).html())
 

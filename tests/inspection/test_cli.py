@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from graphk.codegen import cache
-from graphk.inspection import doctor
+from graphk.inspection import installation as doctor
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = '''"""A script."""

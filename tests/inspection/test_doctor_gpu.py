@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from graphk.inspection import doctor, doctor_gpu
+from graphk.inspection import installation as doctor
+from graphk.inspection import installation_gpu as doctor_gpu
 
 ROOT = Path(__file__).parents[2]
 ALL = {"numba-cuda": "0.30.4", "cuda-bindings": "13.5.0", "nvidia-nvvm": "13.4.92"}

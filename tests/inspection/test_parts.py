@@ -1,4 +1,7 @@
 """Layout, memory plan, instruction counts: the parts that the page is made of."""
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -100,3 +103,36 @@ def test_texts_lose_folders():
 def test_numbers_are_short():
     assert [human(x) for x in (5, 1234, 2.5e6, 7e9)] == ["5", "1.23 k", "2.5 M", "7 G"]
     assert human(2048, "B") == "2.05 kB"
+
+
+def test_commands_about_files_are_functions_too(tmp_path, capsys, monkeypatch):
+    """They answer by what they return or raise, and never end the process."""
+    from graphk import inspection
+    from graphk.layers import Dense
+    from graphk.models import Sequential
+    model = Sequential([Dense(2, input_shape=(3,), name="d")])
+    model.compile("sgd", "mse")
+    file = tmp_path / "m.h5"
+    model.save(str(file))
+    assert inspection.check(file) and "graphk reads this file" in capsys.readouterr().out
+    assert not inspection.check(tmp_path / "none.h5")
+    inspection.convert(file, tmp_path / "m.json")
+    with pytest.raises(ValueError, match="format `.xyz` is not known"):
+        inspection.convert(file, tmp_path / "m.xyz")
+    with pytest.raises(ValueError, match="none.h5: "):
+        inspection.convert(tmp_path / "none.h5", tmp_path / "m.json")
+    monkeypatch.setenv("GRAPHK_CACHE_DIR", str(tmp_path / "cache"))
+    assert "0 compiled kernels" in inspection.cache() and inspection.cache(clear=True).startswith("removed 0 files")
+    assert [len(f(model, phase="train")) for f in (inspection.cost, inspection.profile)] == [1, 1]
+    inspection.dump(model, tmp_path / "d", ["text"], kernels=False, phase="test")
+    assert len([p for p in (tmp_path / "d").iterdir() if p.is_dir()]) == 1
+    with pytest.raises(ValueError, match="there is no graph of the phase 'tset'"):
+        inspection.report(model, tmp_path / "r.html", phase="tset")
+
+
+def test_a_script_runs_as_a_function(tmp_path):
+    script = tmp_path / "s.py"
+    script.write_text("import sys, keras\nopen(sys.argv[1], 'w').write(keras.backend.backend())\n")
+    code = f"from graphk import inspection; inspection.run({str(script)!r}, {str(tmp_path / 'out')!r})"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert (tmp_path / "out").read_text()

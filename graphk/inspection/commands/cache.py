@@ -15,14 +15,6 @@ def arguments(p: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table."""
-    import time
-
-    from graphk.codegen import cache
-    from graphk.inspection.cached import cache_text
-    files = cache.held()
-    if not args.clear:
-        print(cache_text(files, time.time()))
-        return 0
-    total = sum(f.bytes for f in files)
-    print(f"removed {cache.clear()} files ({total / 1e6:.2f} MB of kernels) from {cache.directory()}")
+    from graphk.inspection.cached import told
+    print(told(args.clear))
     return 0

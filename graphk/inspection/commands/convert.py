@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 HELP = "write a model file in another format"
 DESCRIPTION = ("Read a model file of any Keras and write it in the format that the second name's ending says: .h5 "
@@ -18,4 +19,9 @@ def arguments(p: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the other file."""
     from graphk.inspection import files
-    return files.convert(args.file, args.out, args.weights)
+    try:
+        files.convert(args.file, args.out, args.weights)
+    except ValueError as e:
+        print(f"graphk convert: {e}", file=sys.stderr)
+        return 1
+    return 0

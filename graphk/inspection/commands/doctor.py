@@ -13,5 +13,5 @@ def arguments(p: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the findings."""
-    from graphk.inspection import doctor as findings
-    return findings.doctor()
+    from graphk.inspection.installation import doctor
+    return doctor()

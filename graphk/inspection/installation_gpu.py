@@ -70,7 +70,7 @@ def _self_test(out: Says, name: str) -> None:
     """A small graph on the GPU, beside the interpreter."""
     import numpy as np
 
-    from graphk.inspection.doctor import SMALL, small_inputs
+    from graphk.inspection.installation import SMALL, small_inputs
     from graphk.ir.interp import run_graph
     from graphk.ir.text import parse_graph
     from graphk.runtime.gpu import compile_graph

@@ -15,7 +15,7 @@ import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Callable
 
-from graphk.inspection.doctor_gpu import gpu
+from graphk.inspection.installation_gpu import gpu
 
 if TYPE_CHECKING:
     import numpy as np

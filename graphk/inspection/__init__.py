@@ -251,9 +251,15 @@ def profile(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | N
 def check(file: str | os.PathLike[str]) -> bool:
     """Print what a model file holds, or all that is wrong with it; whether graphk reads it.
 
-    >>> check("no-such-file.h5")
-    no-such-file.h5: No such file or directory
-    False
+    >>> import os, tempfile
+    >>> from graphk.layers import Dense
+    >>> from graphk.models import Sequential
+    >>> file = os.path.join(tempfile.mkdtemp(), "m.h5")
+    >>> Sequential([Dense(2, input_shape=(3,))]).save(file)
+    >>> check(file)                             # doctest: +ELLIPSIS
+    /...m.h5: graphk reads this file
+    ...
+    True
     """
     from graphk.inspection import files
     return files.check(os.fspath(file)) == 0
@@ -270,7 +276,9 @@ def convert(file: str | os.PathLike[str], out: str | os.PathLike[str],
     >>> from graphk.layers import Dense
     >>> from graphk.models import Sequential
     >>> folder = tempfile.mkdtemp()
-    >>> Sequential([Dense(2, input_shape=(3,))]).save(os.path.join(folder, "m.h5"))
+    >>> model = Sequential([Dense(2, input_shape=(3,))])
+    >>> model.compile("sgd", "mse")
+    >>> model.save(os.path.join(folder, "m.h5"))
     >>> convert(os.path.join(folder, "m.h5"), os.path.join(folder, "m.json"))
     >>> sorted(os.listdir(folder))
     ['m.h5', 'm.json']

@@ -14,6 +14,7 @@ from graphk.inspection.subjects import value, without_folders
 from graphk.ir.effects import lifetimes, root_of
 from graphk.ir.program import ALIGN, Program
 from graphk.runtime.compile import Executable
+from graphk.runtime.groups import private_bytes
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def _aligned(n: int) -> int:
 def beside(executable: Executable, env: Mapping[str, int]) -> dict[str, int]:
     """Bytes that an executable holds besides its program's buffers."""
     found = {"packed weights": executable.packed_bytes(env), "workspace": executable.workspace_bytes(env),
-             "groups of rows": executable.group_bytes(env)}
+             "groups of rows": executable.threads(env) * private_bytes(executable.groups(env).values())}
     return {k: n for k, n in found.items() if n}
 
 

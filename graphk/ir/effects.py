@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from graphk.ir.dims import Dim, symbols
 from graphk.ir.loop import Call, Expr, Index, Kernel, Let, Load, Loop, Ref, Stmt, Store, Update, expressions, walk
-from graphk.ir.program import AnyStep, Program, Step, flat_steps
+from graphk.ir.program import AnyStep, Program, RowBlock, Step, flat_steps
 
 
 def root_of(program: Program) -> dict[str, str]:
@@ -60,21 +60,26 @@ def lifetimes(program: Program, roots: dict[str, str]) -> dict[str, tuple[int, i
     return out
 
 
-def handed_on(program: Program, first: int, last: int, roots: dict[str, str]
-              ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Storage that one of these steps writes and a later one reads; and what of the arena no other step touches."""
+def handed_on(program: Program, roots: dict[str, str]
+              ) -> dict[RowBlock, tuple[tuple[str, ...], tuple[str, ...]]]:
+    """For each block of rows the storage that one of its steps writes and a later one reads; and what of the arena no
+    step outside of it touches."""
+    if not program.blocks:
+        return {}
+    touches = [touched(s, roots) for s in program.steps]
+    last = {b: i for i, (r, w) in enumerate(touches) for b in r | w}
+    first = {b: i for i, (r, w) in reversed([*enumerate(touches)]) for b in r | w}
     arena = {b.name for b in program.buffers if b.place == "arena"}
-    written: set[str] = set()
-    handed: dict[str, None] = {}
-    outside: set[str] = set()
-    for i, s in enumerate(program.steps):
-        reads, writes = touched(s, roots)
-        if first <= i <= last:
-            handed.update(dict.fromkeys(sorted(reads & written)))
-            written |= writes
-        else:
-            outside |= reads | writes
-    return tuple(handed), tuple(b for b in [*handed, *sorted(written - handed.keys())] if b in arena - outside)
+    out = {}
+    for block in program.blocks:
+        written: dict[str, None] = {}
+        handed: dict[str, None] = {}
+        for reads, writes in touches[block.first:block.last + 1]:
+            handed.update(dict.fromkeys(sorted(reads & written.keys())))
+            written.update(dict.fromkeys(sorted(writes)))
+        out[block] = tuple(handed), tuple(b for b in written if b in arena and block.first <= first[b]
+                                          and last[b] <= block.last)
+    return out
 
 
 def may_overwrite(step: Step, read: str, written: str, roots: dict[str, str]) -> bool:

@@ -20,7 +20,7 @@ from graphk.ir.row_loops import names_in, row_bytes
 from graphk.ir.types import ITEMSIZE
 from graphk.runtime.executor import Binding, Call, Executor, Guard, Loop, Parts, Patch
 from graphk.runtime.executor import Step as Native
-from graphk.runtime.groups import FEW_ROWS, Groups
+from graphk.runtime.groups import FEW_ROWS, Groups, private_bytes
 from graphk.runtime.panels import Matrix, Panels, pack_job
 from graphk.runtime.writes import Writes, note_write
 
@@ -73,9 +73,8 @@ class Binder:
         self.threads = threads_for(cost, exe.executor)
         self.table = exe.table
         self.plans = exe.groups(env)
-        private = exe.group_bytes(env)
-        self.private_bytes = private // self.threads
-        room = exe.arena(arena + private)
+        self.private_bytes = private_bytes(self.plans.values())
+        room = exe.arena(arena + self.threads * self.private_bytes)
         self.base = room.ctypes.data + -room.ctypes.data % 64
         self.private = self.base + arena                 # of a thread, one behind another
         self.offset = {b.name: next(values) for b in exe.program.buffers}

@@ -15,7 +15,7 @@ import numpy as np
 from graphk.codegen import cache
 from graphk.codegen.cpu import Source, print_kernel
 from graphk.codegen.target import Target, host_target
-from graphk.ir.dims import Dim, compile_dims, evaluate, substitute, sym, symbols
+from graphk.ir.dims import Dim, compile_dims, substitute, sym, symbols
 from graphk.ir.effects import handed_on, root_of
 from graphk.ir.loop import Kernel
 from graphk.ir.node import Graph, Node
@@ -69,18 +69,20 @@ class Executable(Calls):
                                                 if c.source.panels})
         self._roots = root_of(self.program)
         self.table = {b.name: b for b in self.program.buffers}
-        self.handed = {b: handed_on(self.program, b.first, b.last, self._roots) for b in self.program.blocks}
+        self.handed = handed_on(self.program, self._roots)
         self._writes = writes_variables(self.program)
         self._consts: dict[str, np.ndarray] = {}
         self._bound: dict[tuple[int, ...], Bound] = {}
         self._arena = np.empty(0, np.uint8)
         self._spare = np.empty(0, np.uint8)
         self._scratch = np.empty(0, np.uint8)
+        self.cost = total_cost(self.program.steps)
         self._dims = compile_dims(self._all_dims())
         self._externs = pack_externs([None] * (len(self.inputs) + len(self.outputs)))
         self._externs_at = ctypes.addressof(self._externs)
         self._repeated: dict[tuple[int, ...], Bound] = {}
-        self.batches = BATCHES if self._rows() and not self._writes else 1
+        self._rows = "" if self._writes else self._counted()
+        self.batches = BATCHES if self._rows else 1
         self._last: Bound | None = None
         self._busy = False                         # whether a call fills in `_externs`
         self.binds = 0
@@ -134,7 +136,7 @@ class Executable(Calls):
         return outs
 
     # -------------------------------------------------------------- many batches
-    def _rows(self) -> str:
+    def _counted(self) -> str:
         """The dim that counts rows of every input and output, and nothing else of them; "" if there is none."""
         ends = [*self.inputs, *self.outputs]
         names = {str(b.type.shape[0]) if b.type.shape else "" for b in ends}
@@ -148,16 +150,16 @@ class Executable(Calls):
         call; None where that would take long: a call cannot be interrupted."""
         arrays = [self.fit(b, a) for b, a in zip(self.inputs, inputs)]
         env = self.dims_of([a[:len(a) // self.batches] for a in arrays])           # guards are asked of one batch
-        rows = self._rows()
-        if evaluate(total_cost(self.program.steps), env) * self.batches > LONG_COST:
+        if self._cost(env) * self.batches > LONG_COST:
             return None
+        key = tuple(env.values())
         with self.executor.lock:
-            bound = self._repeated.get(tuple(env.values()))
+            bound = self._repeated.get(key)
             if bound is None:
-                bound = Binder(self, env).whole(rows, self.batches)
+                bound = Binder(self, env).whole(self._rows, self.batches)
                 if len(self._repeated) >= 64:
                     self._repeated.clear()
-                self._repeated[tuple(env.values())] = bound
+                self._repeated[key] = bound
             outs = [np.empty(shape, dtype) for shape, dtype in bound.outputs]
             externs = pack_externs([*arrays, *outs])
             bound.refresh(self.executor)
@@ -169,7 +171,7 @@ class Executable(Calls):
     # -------------------------------------------------------------- dims
     def _all_dims(self) -> tuple[Dim, ...]:
         """Every polynomial that binding evaluates, in one list."""
-        out: list[Dim] = [self.program.arena, total_cost(self.program.steps)]
+        out: list[Dim] = [self.program.arena, self.cost]
         out += [b.offset for b in self.program.buffers]
         for s in flat_steps(self.program.steps):
             out += s.sizes
@@ -251,16 +253,21 @@ class Executable(Calls):
                     spare = max(spare, nbytes)
         return sum(kept.values()) + spare
 
+    def _cost(self, env: Mapping[str, int]) -> int:
+        """Scalar operations of a call with these dims."""
+        return compile_dims((self.cost,))(env)[0]
+
+    def threads(self, env: Mapping[str, int]) -> int:
+        """How many threads run it."""
+        return threads_for(self._cost(env), self.executor)
+
     def groups(self, env: Mapping[str, int]) -> dict[RowBlock, Groups]:
         """How the blocks run that run by rows in calls with these dims."""
-        threads = threads_for(evaluate(total_cost(self.program.steps), env), self.executor)
+        if not self.program.blocks:
+            return {}
+        threads = self.threads(env)
         plans = {block: groups(self, block, env, threads) for block in self.program.blocks}
         return {block: plan for block, plan in plans.items() if plan}
-
-    def group_bytes(self, env: Mapping[str, int]) -> int:
-        """Bytes of what blocks that run by rows keep to themselves, of all threads."""
-        threads = threads_for(evaluate(total_cost(self.program.steps), env), self.executor)
-        return threads * max((-(-g.nbytes // 64) * 64 for g in self.groups(env).values()), default=0)
 
     def workspace_bytes(self, env: Mapping[str, int]) -> int:
         """Bytes of the workspace that all tiled kernels share in calls with these dims, of all threads."""
@@ -270,7 +277,7 @@ class Executable(Calls):
             if source.workspace is not None:
                 values = compile_dims(self._tile_dims(s)[:len(source.workspace.dims())])(env)
                 each.append(scratch_bytes(source, self.target, list(values)))
-        return max(each) * threads_for(evaluate(total_cost(self.program.steps), env), self.executor)
+        return max(each) * self.threads(env)
 
     def const(self, b: Buffer) -> np.ndarray:
         if b.name not in self._consts:

@@ -7,10 +7,10 @@ the same bits either way.  Source: loop tiling across the layers of a network ("
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Mapping
+from typing import TYPE_CHECKING, Iterable, Mapping
 
 from graphk.ir.dims import compile_dims
-from graphk.ir.program import RowBlock
+from graphk.ir.program import ALIGN, RowBlock
 from graphk.ir.row_loops import names_in, row_bytes
 
 if TYPE_CHECKING:
@@ -56,4 +56,9 @@ def groups(exe: Executable, block: RowBlock, env: Mapping[str, int], threads: in
                   {n: each[roots[n]] for n in names_in(steps) if roots[n] not in offsets})
 
 
-__all__ = ["FEW_ROWS", "Groups", "groups"]
+def private_bytes(plans: Iterable[Groups]) -> int:
+    """What a thread needs for the private storage of blocks, which run one after another."""
+    return max((-(-plan.nbytes // ALIGN) * ALIGN for plan in plans), default=0)
+
+
+__all__ = ["FEW_ROWS", "Groups", "groups", "private_bytes"]

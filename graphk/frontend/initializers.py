@@ -6,6 +6,7 @@ repeatable; with a seed each call gives the same values.
 """
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, Callable, Sequence
 
 import numpy as np
@@ -83,12 +84,12 @@ class Constant(Initializer):
         return {"value": self.value}
 
 
-class _Random(Initializer):
+class _Random(Initializer, ABC):
     """Base class of those that draw each number by itself, from a seed that is taken when they are called."""
 
+    @abstractmethod
     def drawing(self, shape: Sequence[int], dtype: str) -> Fill:
         """What draws the numbers of a weight into its array."""
-        raise NotImplementedError
 
     def __call__(self, shape: Sequence[int], dtype: str | None = None) -> np.ndarray:
         out = np.empty(shape, dtype or floatx())

@@ -228,7 +228,8 @@ def _on_disk(key: str) -> bool:
 
 
 # Blocks that nearly every network calls, with their operands: p float32 pointer, i int64.
-USUAL_BLOCKS: dict[str, str] = {"gemm_tile": "piiipip", "gemv_rows": "piiipiiipi", "pack_b": "piiiip"}
+USUAL_BLOCKS: dict[str, str] = {"gemm_tile": "piiipip", "gemv_rows": "piiipiiipi", "gemv_panels": "piiipiipi",
+                                "pack_b": "piiiip"}
 
 
 def begin(make: Callable[[], objects.Job]) -> None:

@@ -18,6 +18,9 @@ With ``MR, NR = target.tile_shape(dtype)`` (in the dialect: ``MR_f32, NR_f32``):
   (ap, 1, MR, m, ...). Worth it when csa != 1 (A transposed) and the block meets several panels.
 - ``gemv_rows(a, rsa, csa, m, b, rsb, k, n, c, ldc)``: C[i*ldc + j] for m rows (1 <= m <= 3) and n columns, B rows
   contiguous and read exactly once, in place and in order, which is what a memory-bound product wants.
+- ``gemv_panels(a, rsa, csa, m, bp, k, n, c, ldc)``: the same with B in panels, side by side from bp on; whole ones are
+  written, so a row of C has room for n rounded up to NR. Rows of B that lie a power of two apart fall into the same few
+  sets of a cache, and a thread's columns of them push each other out; panels lie close together.
 """
 
 from __future__ import annotations
@@ -334,12 +337,57 @@ def _gemv_rows(b: ir.IRBuilder, dtype: str, args: Args, target: Target) -> None:
             _gemv_case(b, dtype, args, rows, lanes)
 
 
+# --- gemv_panels -----------------------------------------------------------------------------------------------
+
+
+def _panels_strip(b: ir.IRBuilder, dtype: str, args: Args, rows: int, panels: int, start: ir.Value,
+                  target: Target) -> ir.Value:
+    """``panels`` panels at a time from column ``start`` on, sums in registers; the column where fewer are left."""
+    a, rsa, csa, _, bp, k, n, c, ldc = args
+    vectors, lanes = target.tile(dtype)[1], target.vector_lanes(dtype)
+    e, width = Emitter(b, lanes), vectors * lanes
+    end = b.add(n, I64T(width - 1))                    # the last panel may have fewer columns
+    columns = Loop(b, start, end, panels * width, [])
+    sources = [b.gep(bp, [b.mul(b.add(columns.index, I64T(p * width)), k)]) for p in range(panels)]
+    starts = [b.gep(a, [b.mul(I64T(r), rsa)]) for r in range(rows)]
+    count = rows * panels * vectors
+
+    def step(kk: ir.Value, acc: list[ir.Value]) -> list[ir.Value]:
+        factors = [e.splat(b.load(b.gep(s, [b.mul(kk, csa)]), align=ITEMSIZE[dtype])) for s in starts]
+        base = b.mul(kk, I64T(width))
+        values = [load_lanes(b, dtype, lanes, s, b.add(base, I64T(v * lanes))) for s in sources for v in range(vectors)]
+        each = len(values)
+        return [e.fma(factors[i // each], values[i % each], acc[i]) for i in range(count)]
+
+    main = Loop(b, I64T(0), k, UNROLL, [e.const(LLVM_TYPES[dtype], 0.0)] * count)
+    acc = list(main.values)
+    for u in range(UNROLL):
+        acc = step(b.add(main.index, I64T(u)), acc)
+    main.end(acc)
+    rest = Loop(b, main.index, k, 1, list(main.values))
+    rest.end(step(rest.index, list(rest.values)))
+    for i, value in enumerate(rest.values):
+        place = b.add(b.mul(I64T(i // (panels * vectors)), ldc), columns.index)
+        store_lanes(b, dtype, lanes, value, c, b.add(place, I64T(i % (panels * vectors) * lanes)))
+    columns.end([])
+    return columns.index
+
+
+def _gemv_panels(b: ir.IRBuilder, dtype: str, args: Args, target: Target) -> None:
+    for rows in range(1, GEMV_ROWS + 1):
+        with b.if_then(b.icmp_signed("==", args[3], I64T(rows))):
+            many = max(1, BUSY_CHAINS // (rows * target.tile(dtype)[1]))
+            column = _panels_strip(b, dtype, args, rows, many, I64T(0), target) if many > 1 else I64T(0)
+            _panels_strip(b, dtype, args, rows, 1, column, target)
+
+
 BUILDINGS: tuple[Building, ...] = (
     Building("gemm_tile", "piiipip", _gemm_tile),
     Building("gemm_tile_add", "piiipipii", _gemm_tile_add),
     Building("pack_b", "piiiip", _pack_b),
     Building("pack_a", "piiiip", _pack_a),
     Building("gemv_rows", "piiipiiipi", _gemv_rows),
+    Building("gemv_panels", "piiipiipi", _gemv_panels),
 )
 
 

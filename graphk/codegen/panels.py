@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from graphk.ir.dims import Dim
 
 MANY_ROWS = 256                   # of A, which are worth a step of packing and a barrier
-GEMV_ROWS = 3                     # what the compiled block (micro.GEMV_ROWS) does in one reading of B
+GEMV_ROWS = 3                     # what the compiled blocks (micro.GEMV_ROWS) do in one reading of B
+FEW_COLUMNS = 64                  # least, and
+FEW_ELEMENTS = 1 << 16, 1 << 21   # least and most, of a B that so few rows read from panels: where all of it lies in
+                                  # the nearest cache nothing is gained, and where none can hold it, memory decides
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +21,7 @@ class Panels:
     """Where B of a tiled kernel lies, if whole panels of it can be packed beforehand, for many calls.
 
     `param`: its parameter; element (row, column) is at `base` + row * `rs` + column * `cs`; `k` rows, `n` columns.
-    `few`: the rows of A, if up to `GEMV_ROWS` of them read B in place; else 0.  `rows`: those that go block by
+    `few`: the rows of A, if up to `GEMV_ROWS` of them may read B in place; else 0.  `rows`: those that go block by
     block; or 0.  `winograd`: 0, or the m of the
     transform of a 3x3 kernel whose places lie `rh` and `rw` apart; such a B must be packed before the kernel runs.
     """
@@ -38,9 +41,12 @@ class Panels:
         return self.base, self.rs, self.cs, self.k, self.n, self.rh, self.rw, self.few, self.rows
 
     @staticmethod
-    def wanted(k: int, n: int, few: int) -> bool:
-        """Whether there is anything to pack, and the kernel will not read B in place."""
-        return k * n > 0 and not 0 < few <= GEMV_ROWS
+    def wanted(k: int, n: int, few: int, lasting: bool) -> bool:
+        """Whether there is anything to pack, and the kernel will not read B in place; `lasting`: panels last for
+        many calls."""
+        if 0 < few <= GEMV_ROWS:
+            return lasting and n >= FEW_COLUMNS and FEW_ELEMENTS[0] <= k * n <= FEW_ELEMENTS[1]
+        return k * n > 0
 
     def each_time(self, n: int, rows: int) -> bool:
         """Whether packing before the kernel pays even for one run: `rows` of A in blocks meet all panels."""

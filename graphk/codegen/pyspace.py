@@ -163,12 +163,21 @@ def _contractions(rows: int, columns: int) -> dict[str, Callable[..., None]]:
         for i in range(m):
             c.view(i * ldc, n)[:] = product[i]
 
+    def gemv_panels(
+        a: Pointer, rsa: int, csa: int, m: int, bp: Pointer, k: int, n: int, c: Pointer, ldc: int
+    ) -> None:
+        for j in range(0, n, columns):
+            product = _strided(a, m, k, rsa, csa) @ bp.view(j * k, k * columns).reshape(k, columns)
+            for i in range(m):
+                c.view(i * ldc + j, columns)[:] = product[i]
+
     return {
         "gemm_tile": gemm(columns),
         "gemm_tile_add": gemm(columns, add=True),
         "pack_b": pack(columns),
         "pack_a": lambda a, rsa, csa, m, k, ap: pack(rows)(a, csa, rsa, k, m, ap),
         "gemv_rows": gemv,
+        "gemv_panels": gemv_panels,
     }
 
 

@@ -50,7 +50,7 @@ class Workspace:
         mr, nr = tile
         k, n, packed, blocks, tiles, rows = values
         if not blocks:
-            return max(k * (nr + -(-packed // mr) * mr), GEMV_ROWS * (n + k), 1)
+            return max(k * (nr + -(-packed // mr) * mr), GEMV_ROWS * (n + nr + k), 1)
         chunk = min(blocks, max(1, BLOCK_ROWS // max(k, 1)))
         kept = max(tiles * -(-rows // mr), 1) if chunk < blocks else 1
         return chunk * k * nr + kept * mr * nr
@@ -206,7 +206,7 @@ class Tile:
         if b is not None and coefficient(b.index, self.n) == 1:
             add(f"if m_ <= {GEMV_ROWS}:")
             lines.depth += 1
-            self.few_rows()
+            self.few_rows(t)
             lines.depth -= 1
             add("else:")
             lines.depth += 1
@@ -319,25 +319,33 @@ class Tile:
         add("i_ += mr_")
         lines.depth -= 1
 
-    def few_rows(self) -> None:
-        """One to three rows: B is read once, in place."""
+    def few_rows(self, t: str) -> None:
+        """One to three rows: B is read once, in place or from panels."""
         lines = self.printer.lines
         lines.add("if n1 > n0 and m1 > m0:")
         lines.depth += 1
-        a = "at(a_, m0 * rsa_), rsa_, csa_"
+        a, rows = "at(a_, m0 * rsa_), rsa_, csa_", f"at(ws, {GEMV_ROWS} * (n_ + NR_{t})"
         if self.operands[0].load is None:
-            a = f"at(ws, {GEMV_ROWS} * n_), k_, 1"
+            a = f"{rows}), k_, 1"
             lines.add("for r_ in range(m1 - m0):")
             lines.add(f"    {self.m} = m0 + r_")
-            lines.add(f"    to_ = at(ws, {GEMV_ROWS} * n_ + r_ * k_)")
+            lines.add(f"    to_ = {rows} + r_ * k_)")
             lines.depth += 1
             self.computed(self.operands[0], self.k, "k_", self.k, "1")
             lines.depth -= 1
-        lines.add(f"gemv_rows({a}, m1 - m0, at(b_, n0), rsb_, k_, n1 - n0, ws, n1 - n0)")
+        lines.add(f"wide_ = (n1 - n0 + NR_{t} - 1) // NR_{t} * NR_{t}")
+        inplace = f"gemv_rows({a}, m1 - m0, at(b_, n0), rsb_, k_, n1 - n0, ws, wide_)"
+        if self.kept:
+            lines.add("if kept_ != 0:")
+            lines.add(f"    gemv_panels({a}, m1 - m0, at(panels_, n0 * k_), k_, n1 - n0, ws, wide_)")
+            lines.add("else:")
+            lines.add(f"    {inplace}")
+        else:
+            lines.add(inplace)
         lines.add("for r_ in range(m1 - m0):")
         lines.depth += 1
         lines.add(f"{self.m} = m0 + r_")
-        self.row("at(ws, r_ * (n1 - n0))", "n0", "n1")
+        self.row("at(ws, r_ * wide_)", "n0", "n1")
         lines.depth -= 2
 
     def panels(self, t: str) -> None:

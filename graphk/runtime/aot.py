@@ -184,7 +184,7 @@ class SizeCode:
         form = source.panels
         assert form is not None
         base, rs, cs, k, n, rh, rw, few, rows = compile_dims(form.dims())(env)
-        if not form.wanted(k, n, few):
+        if not form.wanted(k, n, few, self.x.lasting.get(id(s)) is True):
             return "0"
         name, item = s.buffers[form.param], ITEMSIZE[source.dtype]
         nbytes = -(-form.elements(self.x.target.tile_shape(source.dtype), k, n) * item // ALIGN) * ALIGN

@@ -214,7 +214,7 @@ class Binder:
         assert form is not None
         name, dtype = s.buffers[form.param], source.dtype
         own = lasting is None and self.part is not None
-        if not form.wanted(k, n, few) or (own and name not in self.common):
+        if not form.wanted(k, n, few, lasting is True) or (own and name not in self.common):
             return 0                                     # no thread may pack over what another reads
         if lasting is None and not own and not form.each_time(n, rows):
             return 0

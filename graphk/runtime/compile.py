@@ -245,7 +245,7 @@ class Executable(Calls):
                 where = compile_dims(self._tile_dims(s)[-len(source.panels.dims()):])(here)
                 *_, k, n, _, _, few, rows = where
                 nbytes = source.panels.elements(self.target.tile_shape(source.dtype), k, n) * ITEMSIZE[source.dtype]
-                if not source.panels.wanted(k, n, few):
+                if not source.panels.wanted(k, n, few, self.packable.get(id(s)) is True):
                     continue
                 if id(s) in self.packable or plan and plan.moving.get(s.buffers[source.panels.param]) == 0:
                     kept[s.buffers[source.panels.param], where[:-2]] = nbytes

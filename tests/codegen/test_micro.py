@@ -25,6 +25,10 @@ def gemv_{t}(args, tid, nt):
     gemv_rows(ptr_{t}(args, 0), arg_i64(args, 1), arg_i64(args, 2), arg_i64(args, 3), ptr_{t}(args, 4),
               arg_i64(args, 5), arg_i64(args, 6), arg_i64(args, 7), ptr_{t}(args, 8), arg_i64(args, 9))
 
+def gemvp_{t}(args, tid, nt):
+    gemv_panels(ptr_{t}(args, 0), arg_i64(args, 1), arg_i64(args, 2), arg_i64(args, 3), ptr_{t}(args, 4),
+                arg_i64(args, 5), arg_i64(args, 6), ptr_{t}(args, 7), arg_i64(args, 8))
+
 def packa_{t}(args, tid, nt):
     pack_a(ptr_{t}(args, 0), arg_i64(args, 1), arg_i64(args, 2), arg_i64(args, 3), arg_i64(args, 4), ptr_{t}(args, 5))
 """
@@ -33,7 +37,7 @@ SHORT = {"float32": "f32", "float64": "f64"}
 
 def source(dtype: str) -> tuple[str, tuple[str, ...]]:
     t = SHORT[dtype]
-    names = ("matmul", f"gemv_{t}", f"packa_{t}", f"packb_{t}", f"tiled_{t}", f"tiled_add_{t}")
+    names = ("matmul", f"gemv_{t}", f"gemvp_{t}", f"packa_{t}", f"packb_{t}", f"tiled_{t}", f"tiled_add_{t}")
     return MATMUL_SOURCE.format(t=t) + WRAP.format(t=t), names
 
 
@@ -153,6 +157,24 @@ def test_gemv_rows(dtype: str, lanes: int) -> None:
             c = np.full((m, n), np.nan, dtype)
             run(dtype, lanes, f"gemv_{SHORT[dtype]}", [a, k, 1, m, guarded(b)[1], n, k, n, c, n])
             np.testing.assert_allclose(c, a.astype(np.float64) @ b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", SHORT)
+@pytest.mark.parametrize("lanes", WIDTHS)
+def test_gemv_panels_gives_the_bits_of_gemv_rows(dtype: str, lanes: int) -> None:
+    rng, t, width = np.random.default_rng(6), SHORT[dtype], target(lanes).tile_shape(dtype)[1]
+    for m in range(1, micro.GEMV_ROWS + 1):
+        for k, n in ((1, 1), (9, width), (21, 3 * width + 1), (7, 5 * width - 1), (16, 9 * width), (0, 5)):
+            a, b = rng.normal(size=(m, k)).astype(dtype), rng.normal(size=(k, n)).astype(dtype)
+            panels = np.zeros((-(-n // width), k, width), dtype)
+            for j in range(n):
+                panels[j // width, :, j % width] = b[:, j]
+            whole = len(panels) * width
+            c, want = np.full((m, whole + 3), np.nan, dtype), np.full((m, n), np.nan, dtype)
+            run(dtype, lanes, f"gemvp_{t}", [guarded(a)[1], k, 1, m, guarded(panels)[1], k, n, c, whole + 3])
+            run(dtype, lanes, f"gemv_{t}", [a, k, 1, m, b, n, k, n, want, n])
+            np.testing.assert_array_equal(c[:, :n], want)
+            assert np.isnan(c[:, whole:]).all()
 
 
 @pytest.mark.parametrize("lanes", [1, 8])

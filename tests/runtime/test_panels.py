@@ -12,7 +12,7 @@ from graphk.ir.dims import sym
 from graphk.ir.node import Graph
 from graphk.ir.ops.contract import dot
 from graphk.ir.ops.control import scan
-from graphk.ir.ops.elementwise import add, mul, relu, sub, tanh
+from graphk.ir.ops.elementwise import add, exp, mul, relu, sub, tanh
 from graphk.ir.ops.leaves import new_input, new_variable
 from graphk.ir.ops.reduce import sum_
 from graphk.ir.ops.shape import gather, transpose
@@ -67,10 +67,37 @@ def test_product_with_packed_weights(lanes, turned):
     assert packed(exe)
 
 
-def test_one_to_three_rows_read_weights_in_place():
-    x, (node, w) = inp(n, 21), variable(21, 37)
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("lanes", [1, 4, 8, 16])
+def test_one_to_three_rows_read_large_weights_from_panels(lanes, threads):
+    x, (node, w) = inp(n, 260), variable(260, 261)
+    for a in (x, exp(x)):                                # rows in memory, and rows that are computed
+        exe = executable([x], [relu(dot(a, node))], {node: w}, target=with_lanes(host_target(), lanes),
+                         executor=Executor(threads))
+        many = exe([rows(7, 260)])[0]
+        assert len(packed(exe)) == 1
+        for count in (1, 2, 3):
+            np.testing.assert_array_equal(exe([rows(7, 260)[:count]])[0], many[:count])      # from what was packed
+        w *= 2
+        note_write()
+        np.testing.assert_allclose(exe([rows(7, 260)[:1]])[0], 2 * many[:1], rtol=1e-6)
+        w /= 2
+        note_write()
+
+
+@pytest.mark.parametrize("shape", [(21, 37), (1100, 60), (3, 800_000)])
+def test_one_to_three_rows_read_other_weights_in_place(shape):
+    x, (node, w) = inp(n, shape[0]), variable(*shape)
     exe = executable([x], [dot(x, node)], {node: w})
-    close(exe([rows(2, 21)])[0], rows(2, 21) @ w)
+    close(exe([rows(2, shape[0])])[0], rows(2, shape[0]) @ w)
+    assert not packed(exe) and exe.packed_bytes({"n": 2}) == 0 and exe.packed_bytes({"n": 4})
+
+
+def test_one_to_three_rows_of_a_step_read_what_it_writes_in_place():
+    x, (node, w) = inp(n, 260), variable(260, 261)
+    exe = executable([x], [dot(x, node)], {node: w}, [(node, mul(node, 2.0))])
+    before = w.copy()
+    close(exe([rows(2, 260)])[0], rows(2, 260) @ before)
     assert not packed(exe)
 
 

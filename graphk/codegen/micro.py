@@ -110,7 +110,7 @@ def _min(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
 def tile_heights(rows: int, vectors: int) -> list[int]:
     """Rows that register tiles have code for, ascending: down from the full tile, while there are as many chains of
     multiply-adds as keep the machine busy."""
-    return [rows, *(h for h in range(rows, 0, -max(rows // 4, 1)) if h < rows and h * vectors >= BUSY_CHAINS)][::-1]
+    return [rows, *(h for h in range(rows, 0, -max(rows // 6, 1)) if h < rows and h * vectors >= BUSY_CHAINS)][::-1]
 
 
 def _emit_tile(b: ir.IRBuilder, dtype: str, args: Args, target: Target, add: bool) -> None:

@@ -53,7 +53,7 @@ class Target:
         if self.lanes == 1:
             return 4, 2
         if self.lanes == 16:
-            return (14, 2) if self.wide else (6, 1)
+            return (12, 2) if self.wide else (6, 1)      # of more than 12 rows, LLVM keeps some in memory
         return 6, 2
 
     def tile_shape(self, dtype: str) -> tuple[int, int]:

@@ -119,11 +119,8 @@ def _vload(b: ir.IRBuilder, ops: Operands, args: tuple[ir.Value, ...], target: T
 def _touch_rows(b: ir.IRBuilder, ops: Operands, args: tuple[ir.Value, ...], target: Target) -> None:
     """Ask for the cache lines of element i and, by steps of the last operand, of the further rows of a tile."""
     p, i, step = args
-    byte = I8T.as_pointer()
-    kind = ir.FunctionType(ir.VoidType(), [byte, I32T, I32T, I32T])
-    function = b.module.declare_intrinsic("llvm.prefetch", (byte,), kind)
     for _ in range(target.tile("float32")[0]):
-        b.call(function, [b.bitcast(_element(b, p, i), byte), I32T(0), I32T(3), I32T(1)])
+        micro.prefetch(b, _element(b, p, i), micro.L1)
         i = b.add(i, step)
 
 

@@ -228,7 +228,7 @@ def _on_disk(key: str) -> bool:
 
 
 # Blocks that nearly every network calls, with their operands: p float32 pointer, i int64.
-USUAL_BLOCKS: dict[str, str] = {"gemm_tile": "piiipip", "gemv_rows": "piiipiiipi", "gemv_panels": "piiipiipi",
+USUAL_BLOCKS: dict[str, str] = {"gemm_tile": "piiipipi", "gemv_rows": "piiipiiipi", "gemv_panels": "piiipiipi",
                                 "pack_b": "piiiip"}
 
 

@@ -16,9 +16,10 @@ from typing import Sequence
 from graphk.codegen.columns import Columns
 from graphk.codegen.emit import Lines, Spelling, dim_code, number, short
 from graphk.codegen.panels import Panels
-from graphk.codegen.tile import Tile, Workspace
+from graphk.codegen.tile import Tile
 from graphk.codegen.tile_places import Places, PlacesSpace
 from graphk.codegen.tile_winograd import Winograd, WinogradSpace
+from graphk.codegen.workspace import Workspace
 from graphk.ir.column_parts import used
 from graphk.ir.dims import Dim, symbols
 from graphk.ir.effects import contracted_loops, contraction_operands

@@ -7,11 +7,12 @@ outside the stated extents is read; and that this module needs llvmlite only.
 
 With ``MR, NR = target.tile_shape(dtype)`` (in the dialect: ``MR_f32, NR_f32``):
 
-- ``gemm_tile(a, rsa, csa, m, bp, k, c)``: C[i, j] = sum_kk a[i*rsa + kk*csa] * bp[kk*NR + j], in an MR x NR row-major
-  scratch tile (ldc = NR). 1 <= m <= MR; what rows i >= m hold is not said (A is never read beyond m rows). k >= 0.
-  Fewer rows take less time (``tile_heights``), so rows are shared out evenly among tiles.
-- ``gemm_tile_add(a, rsa, csa, m, bp, k, c, parts, step)``: added to what C holds, for ``parts`` products one after
-  another: A advances by ``step``, bp by k*NR.
+- ``gemm_tile(a, rsa, csa, m, bp, k, c, ahead)``: C[i, j] = sum_kk a[i*rsa + kk*csa] * bp[kk*NR + j], in an MR x NR
+  row-major scratch tile (ldc = NR). 1 <= m <= MR; what rows i >= m hold is not said (A is never read beyond m rows).
+  k >= 0. Fewer rows take less time (``tile_heights``), so rows are shared out evenly among tiles. Meanwhile half
+  as many bytes as the panel has, from bp[ahead] on, are asked for: what a later tile will read, or any address.
+- ``gemm_tile_add(a, rsa, csa, m, bp, k, c, ahead, parts, step)``: added to what C holds, for ``parts`` products one
+  after another: A advances by ``step``, bp by k*NR.
 - ``pack_b(b, rsb, csb, k, ncols, bp)``: bp[kk*NR + j] = b[kk*rsb + j*csb] for j < ncols, 0 for ncols <= j < NR.
   Vector copies when csb == 1, in-register transposes when rsb == 1, else element by element.
 - ``pack_a(a, rsa, csa, m, k, ap)``: ap[kk*MR + i] = a[i*rsa + kk*csa] for i < m, 0 above; then call ``gemm_tile`` with
@@ -30,11 +31,13 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from graphk.codegen.emitter import I32T, I64T, LLVM_TYPES, Emitter
+from graphk.codegen.emitter import I8T, I32T, I64T, LLVM_TYPES, Emitter
 from graphk.codegen.scalars import ITEMSIZE
 from graphk.codegen.target import Target
 
 UNROLL = 4
+LINE = 64                         # bytes of a cache line
+L1, L2 = 3, 2                     # LLVM's words for them
 BUSY_CHAINS = 8                   # two multiply-adds a cycle, each of which takes four
 GEMV_ROWS = 3
 
@@ -100,6 +103,13 @@ def store_lanes(b: ir.IRBuilder, dtype: str, lanes: int, value: ir.Value, p: ir.
     b.store(value, place, align=ITEMSIZE[dtype])
 
 
+def prefetch(b: ir.IRBuilder, p: ir.Value, near: int) -> None:
+    """Ask for the cache line of an address, which need not be anybody's, into the cache `near`: L1 or L2."""
+    byte = I8T.as_pointer()
+    function = b.module.declare_intrinsic("llvm.prefetch", (byte,), ir.FunctionType(ir.VoidType(), [byte, *[I32T] * 3]))
+    b.call(function, [b.bitcast(p, byte), I32T(0), I32T(near), I32T(1)])
+
+
 def _min(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
     return b.select(b.icmp_signed("<", x, y), x, y)
 
@@ -129,7 +139,7 @@ def _emit_tile(b: ir.IRBuilder, dtype: str, args: Args, target: Target, add: boo
 
 def _emit_rows(b: ir.IRBuilder, dtype: str, args: Args, target: Target, add: bool, rows: int) -> None:
     vectors = target.tile(dtype)[1]
-    a, rsa, csa, m, bp, k, c, *parts = args
+    a, rsa, csa, m, bp, k, c, ahead, *parts = args
     lanes = target.vector_lanes(dtype)
     e = Emitter(b, lanes)
     last = b.sub(m, I64T(1))
@@ -137,7 +147,7 @@ def _emit_rows(b: ir.IRBuilder, dtype: str, args: Args, target: Target, add: boo
     width = vectors * lanes
 
     def step(kk: ir.Value, offset: ir.Value, acc: list[ir.Value]) -> list[ir.Value]:
-        base = b.mul(kk if outer is None else b.add(kk, outer.values[1]), I64T(width))
+        base = b.mul(kk if outer is None else b.add(kk, outer.values[2]), I64T(width))
         columns = [load_lanes(b, dtype, lanes, bp, b.add(base, I64T(v * lanes))) for v in range(vectors)]
         out: list[ir.Value] = []
         for i in range(rows):
@@ -149,24 +159,28 @@ def _emit_rows(b: ir.IRBuilder, dtype: str, args: Args, target: Target, add: boo
         before = [load_lanes(b, dtype, lanes, c, I64T(i * lanes)) for i in range(rows * vectors)]
     else:
         before = [e.const(LLVM_TYPES[dtype], 0.0)] * (rows * vectors)
+    wanted = b.icmp_signed("!=", ahead, I64T(0))
     outer = None
     first: ir.Value = I64T(0)
-    if add:
-        outer = Loop(b, I64T(0), parts[0], 1, [I64T(0), I64T(0), *before])      # offsets in A and, in rows, in B
-        first, before = outer.values[0], list(outer.values[2:])
-    main = Loop(b, I64T(0), k, UNROLL, [first, *before])
-    offset, acc = main.values[0], list(main.values[1:])
+    if add:                                            # offsets: in A, what is asked for, and, in rows, in B
+        outer = Loop(b, I64T(0), parts[0], 1, [I64T(0), ahead, I64T(0), *before])
+        first, ahead, before = outer.values[0], outer.values[1], list(outer.values[3:])
+    main = Loop(b, I64T(0), k, UNROLL, [first, ahead, *before])
+    offset, ahead, acc = main.values[0], main.values[1], list(main.values[2:])
+    with b.if_then(wanted):
+        for line in range(0, UNROLL // 2 * width, LINE // ITEMSIZE[dtype]):
+            prefetch(b, b.gep(bp, [b.add(ahead, I64T(line))]), L2)
     for u in range(UNROLL):
         acc = step(b.add(main.index, I64T(u)), offset, acc)
         offset = b.add(offset, csa)
-    main.end([offset, *acc])
-    rest = Loop(b, main.index, k, 1, list(main.values))
+    main.end([offset, b.add(ahead, I64T(UNROLL // 2 * width)), *acc])
+    rest = Loop(b, main.index, k, 1, [main.values[0], *main.values[2:]])
     acc = step(rest.index, rest.values[0], list(rest.values[1:]))
     rest.end([b.add(rest.values[0], csa), *acc])
     sums = rest.values[1:]
     if outer is not None:
-        outer.end([b.add(outer.values[0], parts[1]), b.add(outer.values[1], k), *sums])
-        sums = outer.values[2:]
+        outer.end([b.add(outer.values[0], parts[1]), main.values[1], b.add(outer.values[2], k), *sums])
+        sums = outer.values[3:]
     for index, value in enumerate(sums):
         store_lanes(b, dtype, lanes, value, c, I64T(index * lanes))
 
@@ -382,8 +396,8 @@ def _gemv_panels(b: ir.IRBuilder, dtype: str, args: Args, target: Target) -> Non
 
 
 BUILDINGS: tuple[Building, ...] = (
-    Building("gemm_tile", "piiipip", _gemm_tile),
-    Building("gemm_tile_add", "piiipipii", _gemm_tile_add),
+    Building("gemm_tile", "piiipipi", _gemm_tile),
+    Building("gemm_tile_add", "piiipipiii", _gemm_tile_add),
     Building("pack_b", "piiiip", _pack_b),
     Building("pack_a", "piiiip", _pack_a),
     Building("gemv_rows", "piiipiiipi", _gemv_rows),

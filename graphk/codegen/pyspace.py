@@ -138,8 +138,8 @@ def _strided(p: Pointer, rows: int, columns: int, rs: int, cs: int) -> np.ndarra
 
 def _contractions(rows: int, columns: int) -> dict[str, Callable[..., None]]:
     def gemm(width: int, add: bool = False) -> Callable[..., None]:
-        def call(a: Pointer, rsa: int, csa: int, m: int, bp: Pointer, k: int, c: Pointer, parts: int = 1,
-                 step: int = 0) -> None:
+        def call(a: Pointer, rsa: int, csa: int, m: int, bp: Pointer, k: int, c: Pointer, ahead: int,
+                 parts: int = 1, step: int = 0) -> None:
             out = c.view(0, rows * width)
             out[:] *= add
             for i in range(parts):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Iterator, Sequence
 
 from graphk.codegen.emit import dim_code, short
 from graphk.codegen.panels import GEMV_ROWS, Panels
+from graphk.codegen.workspace import BLOCK_ROWS, Workspace
 from graphk.ir.dims import Dim, product, substitute, sym, symbols
 from graphk.ir.effects import Operand
 from graphk.ir.loop import Acc, Load, Loop, Stmt, Store, coefficient, loads
@@ -24,36 +25,8 @@ if TYPE_CHECKING:
     from graphk.codegen.cpu import Printer
 
 BLOCK_ELEMENTS, BLOCK_TILES = 65536, 16      # of A, and register tiles of rows, that meet all kept panels at a time
-BLOCK_ROWS = 4096                 # rows of a panel that stay packed at a time (16 floats each: 256 KB, of the L2 cache)
+FAR = 1 << 17                     # elements of a B that does not stay in the L2 cache from call to call
 SHORT = 128                       # contracted elements: such a tile takes less time than its lines from memory do
-
-
-@dataclass(frozen=True, slots=True)
-class Workspace:
-    """What the size of a tiled kernel's workspace is made of: a packed panel of B, then rows of A, or of results.
-
-    `k`, `n`: extents; `packed`: rows of A that are packed; `blocks`, `tiles`, `rows`: of the shared form, the
-    extent of the outermost contracted loop (k: all others), results' loops outside m, and m; 0 otherwise.
-    """
-    k: Dim
-    n: Dim
-    packed: Dim = 0
-    blocks: Dim = 0
-    tiles: Dim = 0
-    rows: Dim = 0
-
-    def dims(self) -> tuple[Dim, ...]:
-        return self.k, self.n, self.packed, self.blocks, self.tiles, self.rows
-
-    def elements(self, tile: tuple[int, int], values: Sequence[int]) -> int:
-        """Elements per thread for the run-time values of `dims()`."""
-        mr, nr = tile
-        k, n, packed, blocks, tiles, rows = values
-        if not blocks:
-            return max(k * (nr + -(-packed // mr) * mr), GEMV_ROWS * (n + nr + k), 1)
-        chunk = min(blocks, max(1, BLOCK_ROWS // max(k, 1)))
-        kept = max(tiles * -(-rows // mr), 1) if chunk < blocks else 1
-        return chunk * k * nr + kept * mr * nr
 
 
 @dataclass
@@ -139,6 +112,10 @@ class Tile:
             add(f"panels_ = ptr_{t}(args, {slot + 2})")
         for name, loop in (("m", self.loops[0]), ("n", self.loops[1]), ("k", self.contracted[-1])):
             add(f"{name}_ = {dim_of(loop.extent)}")
+        if self.kept:
+            add("far_ = 0")
+            add(f"if kept_ != 0 and {dim_of(product([x.extent for x in self.contracted]))} * n_ > {FAR}:")
+            add("    far_ = 1")
         depth = lines.depth
         if self.bound:
             for line in ("m0 = 0", "m1 = m_", "n0 = 0", "n1 = n_"):
@@ -244,6 +221,7 @@ class Tile:
         add("last_ = s_min(blocks_, first_ + chunk_)")
         with self.panel(f"(j_ * blocks_ + first_ * NR_{t}) * each_"), self.over_contracted(1):
             self.pack_panel(t, "at(bp_, kk_)")
+        self.begin_ahead("(last_ - first_) * each_")
         add(f"tile = at(ws, chunk_ * each_ * NR_{t})")
         depth = lines.depth
         for letter, loop in zip("lh", self.free):
@@ -267,6 +245,17 @@ class Tile:
             lines.depth += 1
         yield
         lines.depth = depth
+
+    def begin_ahead(self, k: str) -> None:
+        """ahead_: where what is read after this panel of k rows begins, if it comes from far; its tiles ask for it."""
+        if self.kept:
+            self.printer.lines.add(f"ahead_ = far_ * {k} * NR_{short(self.acc.dtype)}")
+            self.printer.lines.add("stop_ = 2 * ahead_")
+
+    def next_ahead(self, k: str) -> None:
+        """A tile has asked for half of k rows."""
+        if self.kept:
+            self.printer.lines.add(f"ahead_ = s_min(ahead_ + {k} // 2 * NR_{short(self.acc.dtype)}, stop_)")
 
     @contextmanager
     def over_contracted(self, inner: int, parts: str = "") -> Iterator[None]:
@@ -300,6 +289,7 @@ class Tile:
         add(f"{self.m} = i_")
         self.touch({self.n: sym("j_")})
         lines.depth -= 1
+        ahead = "ahead_" if self.kept else "0"
         start, parts, step = substitute(a.index, {self.m: 0, self.n: 0, self.k: 0}), "1", "0"
         if len(self.contracted) > 1:                             # the loop around k runs inside the block
             loop = self.contracted[-2]
@@ -308,7 +298,8 @@ class Tile:
             start = substitute(start, {loop.axis: sym("first_") if loop is self.contracted[0] else 0})
         with self.over_contracted(2, f"({parts}) * "):
             add(f"gemm_tile_add(at({a.buffer}, {dim_of(start)} + i_ * rsa_), rsa_, csa_, mr_, at(bp_, kk_), k_, "
-                f"tile, {parts}, {step})")
+                f"tile, {ahead}, {parts}, {step})")
+        self.next_ahead(f"({parts}) * k_")
         add("if last_ == blocks_:")
         add("    for r_ in range(mr_):")
         lines.depth += 2
@@ -350,9 +341,10 @@ class Tile:
 
     def panels(self, t: str) -> None:
         lines = self.printer.lines
-        tile = "gemm_tile(at(a_, i_ * rsa_), rsa_, csa_, mr_, bp_, k_, tile)"
+        ahead = "ahead_" if self.kept else "0"
+        tile = f"gemm_tile(at(a_, i_ * rsa_), rsa_, csa_, mr_, bp_, k_, tile, {ahead})"
         if self.packs_rows:
-            tile = f"gemm_tile(at(ap_, (i_ - m0) * k_), 1, MR_{t}, mr_, bp_, k_, tile)"
+            tile = f"gemm_tile(at(ap_, (i_ - m0) * k_), 1, MR_{t}, mr_, bp_, k_, tile, {ahead})"
             self.pack_rows(t)
         depth = lines.depth
         first, last = "m0", "m1"
@@ -364,10 +356,12 @@ class Tile:
         lines.add(f"nc_ = s_min(n1 - j_, NR_{t})")
         with self.panel("j_ * k_"):
             self.pack_panel(t, "bp_")
+        self.begin_ahead("k_")
         self.tiles(t, first, last)
         self.touch({self.m: sym("i_"), self.n: sym("j_")}, f"if j_ == n0 or k_ > {SHORT}: ")
         self.touch({self.m: sym("i_"), self.n: sym("j_") + sym(f"NR_{t}")}, f"if k_ <= {SHORT}: ")
         lines.add(tile)
+        self.next_ahead("k_")
         lines.add("for r_ in range(mr_):")
         lines.depth += 1
         lines.add(f"{self.m} = i_ + r_")
@@ -503,4 +497,4 @@ def dim_of(d: Dim) -> str:
     return dim_code(d, "s_max")
 
 
-__all__ = ["BLOCK_ROWS", "GEMV_ROWS", "Tile", "Workspace", "load_at"]
+__all__ = ["FAR", "GEMV_ROWS", "Tile", "load_at"]

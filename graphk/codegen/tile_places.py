@@ -155,12 +155,12 @@ class Places(Tile):
         assert a is not None
         if self.is_single:
             self.printer.lines.add(f"gemm_tile_add(at(ap_, (i_ - m0) * (last_ - first_)), 1, MR_{t}, mr_, ws, "
-                                   "last_ - first_, tile, 1, 0)")
+                                   "last_ - first_, tile, 0, 1, 0)")
             return
         row = self.contracted[-2].axis
         start = substitute(a.index, {self.m: 0, self.k: 0, row: sym("first_")})
         self.printer.lines.add(f"gemm_tile_add(at({a.buffer}, {dim_of(start)} + i_ * rsa_), rsa_, csa_, mr_, ws, k_, "
-                               f"tile, last_ - first_, {dim_of(coefficient(a.index, row))})")
+                               f"tile, 0, last_ - first_, {dim_of(coefficient(a.index, row))})")
 
     def pack_block(self, t: str) -> None:
         """The block's rows of A in tiles of MR: read by columns, its lines would share few sets of the caches."""

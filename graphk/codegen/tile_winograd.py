@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from graphk.codegen.emit import short
 from graphk.codegen.panels import Panels
 from graphk.codegen.target import block_tiles
-from graphk.codegen.tile import Tile, dim_of
+from graphk.codegen.tile import FAR, Tile, dim_of
 from graphk.ir.dims import Dim, substitute, sym
 from graphk.ir.loop import coefficient
 
@@ -74,6 +74,7 @@ class Winograd(Tile):
         for line in (f"ws = at(ptr_{t}(args, {slot}), tid * arg_i64(args, {slot + 1}))",
                      f"panels_ = ptr_{t}(args, {slot + 2})",
                      f"n_ = {dim_of(self.loops[1].extent)}", f"k_ = {dim_of(self.contracted[-1].extent)}",
+                     "far_ = 0", f"if {p} * k_ * n_ > {FAR}:", "    far_ = 1",
                      f"h_ = {dim_of(h.extent)}", f"w_ = {dim_of(w.extent)}",
                      f"rsa_ = {dim_of(coefficient(a.index, h.axis))}", f"csa_ = {dim_of(coefficient(a.index, w.axis))}",
                      f"down_ = (h_ + {m - 1}) // {m}", f"across_ = (w_ + {m - 1}) // {m}",
@@ -130,10 +131,12 @@ class Winograd(Tile):
         add(f"    end_ = s_min(n1, g_ + {GROUP} * NR_{t})")
         add(f"    for point_ in range({p}):")
         add(f"        for j_ in range(g_, end_, NR_{t}):")
+        add(f"            ahead_ = far_ * {p} * NR_{t} * k_")          # the next panel's part for this point
         add(f"            for i_ in range(0, last_ - first_, MR_{t}):")
         add(f"                gemm_tile(at(v_, point_ * vs_ + i_ * k_), k_, 1, s_min(last_ - first_ - i_, MR_{t}), "
             f"at(panels_, (j_ * {p} + point_ * NR_{t}) * k_), k_, "
-            f"at(p_, ((j_ - g_) // NR_{t} * {p} + point_) * ps_ + i_ * NR_{t}))")
+            f"at(p_, ((j_ - g_) // NR_{t} * {p} + point_) * ps_ + i_ * NR_{t}), ahead_)")
+        add(f"                ahead_ += far_ * (k_ // 2 * NR_{t})")
 
     def results(self, t: str, p: int) -> None:
         """Back to pixels, and the epilogue on each that lies in the image."""

@@ -16,7 +16,7 @@ import os
 _NOT_COMPILING = frozenset(
     {"batch.py", "cache.py", "columns.py", "cpu.py", "cuda.py", "cuda_compile.py", "cuda_intrinsics.py", "cuda_link.py",
      "cuda_map.py", "cuda_reduce.py", "cuda_sim.py", "cuda_tile.py", "cuda_values.py", "emit.py", "other_cpu.py",
-     "panels.py", "pyspace.py", "tile.py", "tile_places.py", "tile_winograd.py"}
+     "panels.py", "pyspace.py", "tile.py", "tile_places.py", "tile_winograd.py", "workspace.py"}
 )
 
 

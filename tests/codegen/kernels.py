@@ -45,7 +45,7 @@ def matmul(args, tid, nt):
         pack_b(at(b, j * csb), rsb, csb, k, nc, bp)
         for i in range(i0, i1, MR_{t}):
             mr = s_min(i1 - i, MR_{t})
-            gemm_tile(at(a, i * rsa), rsa, csa, mr, bp, k, tile)
+            gemm_tile(at(a, i * rsa), rsa, csa, mr, bp, k, tile, 0)
             for r in range(mr):
                 out = at(c, (i + r) * ldc + j)
                 row = at(tile, r * NR_{t})

@@ -238,7 +238,7 @@ def test_fixed_feature_sets_compile(name: str) -> None:
         ("x = unknown(3)", "unknown"),
         ("x = s_exp(i64(3))", "float32"),
         ("x = min(3, tid)", "leaves the dialect"),
-        ("gemm_tile(ptr_i32(args, 0), 1, 1, 1, ptr_i32(args, 1), 1, ptr_i32(args, 2))", "float pointer"),
+        ("gemm_tile(ptr_i32(args, 0), 1, 1, 1, ptr_i32(args, 1), 1, ptr_i32(args, 2), 0)", "float pointer"),
         ("x = (", "not valid Python"),
         ("x = 1\n    x = f32(1.0)", "x is int64 and is assigned float32"),
         ("if tid:\n        pass", "a condition is bool"),

@@ -12,11 +12,11 @@ from tests.codegen.kernels import MATMUL_SOURCE, WIDTHS, build, call, slots, tar
 WRAP = """
 def tiled_{t}(args, tid, nt):
     gemm_tile(ptr_{t}(args, 0), arg_i64(args, 1), arg_i64(args, 2), arg_i64(args, 3),
-              ptr_{t}(args, 4), arg_i64(args, 5), ptr_{t}(args, 6))
+              ptr_{t}(args, 4), arg_i64(args, 5), ptr_{t}(args, 6), 1000000007)
 
 def tiled_add_{t}(args, tid, nt):
     gemm_tile_add(ptr_{t}(args, 0), arg_i64(args, 1), arg_i64(args, 2), arg_i64(args, 3),
-                  ptr_{t}(args, 4), arg_i64(args, 5), ptr_{t}(args, 6), arg_i64(args, 7), arg_i64(args, 8))
+                  ptr_{t}(args, 4), arg_i64(args, 5), ptr_{t}(args, 6), -1, arg_i64(args, 7), arg_i64(args, 8))
 
 def packb_{t}(args, tid, nt):
     pack_b(ptr_{t}(args, 0), arg_i64(args, 1), arg_i64(args, 2), arg_i64(args, 3), arg_i64(args, 4), ptr_{t}(args, 5))

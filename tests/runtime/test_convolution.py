@@ -7,6 +7,7 @@ import pytest
 
 from graphk.codegen import micro, tile
 from graphk.codegen.target import host_target, with_lanes
+from graphk.codegen.workspace import BLOCK_ROWS
 from graphk.ir.dims import sym
 from graphk.ir.interp import run_graph
 from graphk.ir.node import Graph
@@ -83,7 +84,7 @@ def test_many_blocks_and_threads_give_the_same_bits(monkeypatch):
     """70 images of 12 x 10 are more rows than a packed block of the weight gradient holds."""
     graph = layer((12, 10), 5, (3, 3), 33, (1, 1), (1, 1), padding=0)
     arrays = arrays_for(graph, 70)
-    assert 70 * 10 * 8 > tile.BLOCK_ROWS
+    assert 70 * 10 * 8 > BLOCK_ROWS
     monkeypatch.setattr("graphk.runtime.bind.SMALL_COST", 0)
     results = []
     for threads in (1, 2, 3):

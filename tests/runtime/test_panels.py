@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from graphk.codegen.target import host_target, with_lanes
-from graphk.codegen.tile import SHORT
+from graphk.codegen.tile import FAR, SHORT
 from graphk.ir.dims import sym
 from graphk.ir.node import Graph
 from graphk.ir.ops.contract import dot
@@ -83,6 +83,18 @@ def test_one_to_three_rows_read_large_weights_from_panels(lanes, threads):
         np.testing.assert_allclose(exe([rows(7, 260)[:1]])[0], 2 * many[:1], rtol=1e-6)
         w /= 2
         note_write()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("count", [4, 25, 100])
+def test_weights_from_afar_give_the_bits_of_any(count, threads):
+    x, (node, w), y = inp(n, 401), variable(401, 403), inp(401, 403)
+    assert w.size > FAR
+    exe = executable([x], [dot(x, node)], {node: w}, executor=Executor(threads))
+    other = executable([x, y], [dot(x, y)], {})
+    a = rows(count, 401)
+    np.testing.assert_array_equal(exe([a])[0], other([a, w])[0])
+    assert packed(exe) and not packed(other)
 
 
 @pytest.mark.parametrize("shape", [(21, 37), (1100, 60), (3, 800_000)])

@@ -132,7 +132,7 @@ def lstm_row(units: int, steps: int, batch: int) -> dict[str, Run]:
             for p, value in ((rnn.weight_ih_l0, kernel), (rnn.weight_hh_l0, recurrent), (rnn.bias_ih_l0, bias),
                              (rnn.bias_hh_l0, torch.zeros_like(bias)), (dense.weight, last), (dense.bias, offset)):
                 p.copy_(value)
-        step = _torch_step(torch, [lstm, dense], lambda t: dense(rnn(t)[0][:, -1]), torch.from_numpy(x),
+        step = _torch_step(torch, [rnn, dense], lambda t: dense(rnn(t)[0][:, -1]), torch.from_numpy(x),
                            torch.from_numpy(y))
         _same_loss("torch", step(), float(model.test_on_batch(x, y)))
         out["torch"] = step

@@ -12,7 +12,7 @@ import time
 from typing import Callable, Mapping
 
 Run = Callable[[], object]
-PAUSE = 0.05                     # seconds: threads of a pool spin before they sleep
+PAUSE = 0.15                     # seconds: threads of a pool spin before they sleep, OpenBLAS's for 2^28 cycles
 
 
 def calls_per_block(run: Run, block: float) -> int:

@@ -373,14 +373,9 @@ def _panels_strip(b: ir.IRBuilder, dtype: str, args: Args, rows: int, panels: in
         each = len(values)
         return [e.fma(factors[i // each], values[i % each], acc[i]) for i in range(count)]
 
-    main = Loop(b, I64T(0), k, UNROLL, [e.const(LLVM_TYPES[dtype], 0.0)] * count)
-    acc = list(main.values)
-    for u in range(UNROLL):
-        acc = step(b.add(main.index, I64T(u)), acc)
-    main.end(acc)
-    rest = Loop(b, main.index, k, 1, list(main.values))
-    rest.end(step(rest.index, list(rest.values)))
-    for i, value in enumerate(rest.values):
+    loop = Loop(b, I64T(0), k, 1, [e.const(LLVM_TYPES[dtype], 0.0)] * count)
+    loop.end(step(loop.index, list(loop.values)))
+    for i, value in enumerate(loop.values):
         place = b.add(b.mul(I64T(i // (panels * vectors)), ldc), columns.index)
         store_lanes(b, dtype, lanes, value, c, b.add(place, I64T(i % (panels * vectors) * lanes)))
     columns.end([])

@@ -35,7 +35,7 @@ from graphk.codegen.emitter import I8T, I32T, I64T, LLVM_TYPES, Emitter
 from graphk.codegen.scalars import ITEMSIZE
 from graphk.codegen.target import Target
 
-UNROLL = 4
+UNROLL, TRIP = 4, 48              # most steps, and multiply-adds of a full tile, in one trip: more is no faster
 LINE = 64                         # bytes of a cache line
 L1, L2 = 3, 2                     # LLVM's words for them
 BUSY_CHAINS = 8                   # two multiply-adds a cycle, each of which takes four
@@ -123,6 +123,12 @@ def tile_heights(rows: int, vectors: int) -> list[int]:
     return [rows, *(h for h in range(rows, 0, -max(rows // 6, 1)) if h < rows and h * vectors >= BUSY_CHAINS)][::-1]
 
 
+def unroll(target: Target, dtype: str) -> int:
+    """Steps along k in one trip of a tile's loop; even, as half of them ask for a line."""
+    rows, vectors = target.tile(dtype)
+    return min(UNROLL, TRIP // (rows * vectors) // 2 * 2)
+
+
 def _emit_tile(b: ir.IRBuilder, dtype: str, args: Args, target: Target, add: bool) -> None:
     """The lowest tile that has m rows."""
     def lowest(heights: list[int]) -> None:
@@ -165,15 +171,16 @@ def _emit_rows(b: ir.IRBuilder, dtype: str, args: Args, target: Target, add: boo
     if add:                                            # offsets: in A, what is asked for, and, in rows, in B
         outer = Loop(b, I64T(0), parts[0], 1, [I64T(0), ahead, I64T(0), *before])
         first, ahead, before = outer.values[0], outer.values[1], list(outer.values[3:])
-    main = Loop(b, I64T(0), k, UNROLL, [first, ahead, *before])
+    trip = unroll(target, dtype)
+    main = Loop(b, I64T(0), k, trip, [first, ahead, *before])
     offset, ahead, acc = main.values[0], main.values[1], list(main.values[2:])
     with b.if_then(wanted):
-        for line in range(0, UNROLL // 2 * width, LINE // ITEMSIZE[dtype]):
+        for line in range(0, trip // 2 * width, LINE // ITEMSIZE[dtype]):
             prefetch(b, b.gep(bp, [b.add(ahead, I64T(line))]), L2)
-    for u in range(UNROLL):
+    for u in range(trip):
         acc = step(b.add(main.index, I64T(u)), offset, acc)
         offset = b.add(offset, csa)
-    main.end([offset, b.add(ahead, I64T(UNROLL // 2 * width)), *acc])
+    main.end([offset, b.add(ahead, I64T(trip // 2 * width)), *acc])
     rest = Loop(b, main.index, k, 1, [main.values[0], *main.values[2:]])
     acc = step(rest.index, rest.values[0], list(rest.values[1:]))
     rest.end([b.add(rest.values[0], csa), *acc])

@@ -196,5 +196,5 @@ def test_accumulators_stay_in_registers(name: str, registers: str, accumulators:
     asm = native.compile_source(MATMUL_SOURCE.format(t="f32"), ("matmul",), machine, texts=True).asm
     tile = asm[asm.index(f"gk.gemm_tile.{machine.lanes}") :]
     loop = max(tile.split(".LBB"), key=lambda part: part.count("vfmadd"))
-    assert loop.count("vfmadd") == accumulators * micro.UNROLL
+    assert loop.count("vfmadd") == accumulators * micro.unroll(machine, "float32")
     assert "(%rsp)" not in "".join(line for line in loop.splitlines() if registers in line)

@@ -25,8 +25,9 @@ from graphk.ir.node import Graph, Node
 from graphk.runtime.writes import write
 
 
-def compile_graph(graph: Graph, variables: Mapping[Node, Variable], phase: int) -> Executable:
-    """A callable that runs `graph` in one learning phase (1 train, 0 test).
+def compile_graph(graph: Graph, variables: Mapping[Node, Variable], phase: int, device: str | None = None
+                  ) -> Executable:
+    """A callable that runs `graph` in one learning phase (1 train, 0 test), on the device that is set or the one named.
 
     It takes one array per input of `graph`, of the input's dtype, C-contiguous and already checked, and
     returns one fresh array per output.
@@ -34,18 +35,18 @@ def compile_graph(graph: Graph, variables: Mapping[Node, Variable], phase: int) 
     arrays = {node: v.array for node, v in variables.items()}
     marks = marked(graph, phase)
     if not marks:
-        return _compiled(graph, arrays, phase)
-    run = _compiled(with_outputs(graph, marks), arrays, phase)
+        return _compiled(graph, arrays, phase, device)
+    run = _compiled(with_outputs(graph, marks), arrays, phase, device)
     return lambda inputs: show(marks, run(inputs))
 
 
-def _compiled(graph: Graph, arrays: dict[Node, np.ndarray], phase: int) -> Executable:
+def _compiled(graph: Graph, arrays: dict[Node, np.ndarray], phase: int, named: str | None) -> Executable:
     chosen = os.environ.get("GRAPHK_EXECUTOR", "cpu")
     if chosen == "interp":
         return _interpreted(graph, arrays, phase)
     if chosen != "cpu":
         raise ValueError(f"GRAPHK_EXECUTOR={chosen!r} is unknown; expected `cpu` or `interp`.")
-    device = config.get("device")
+    device = named or config.get("device")
     if device != "cpu":
         from graphk.runtime.gpu import compile_graph as compile_for_gpu
         return compile_for_gpu(graph, arrays, phase, device)

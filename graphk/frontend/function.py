@@ -8,12 +8,14 @@ counters.
 """
 from __future__ import annotations
 
+import contextlib
 import re
+from functools import partial
 from typing import Any, Callable, Mapping, Sequence, ValuesView
 
 import numpy as np
 
-from graphk.frontend import execute
+from graphk.frontend import config, execute
 from graphk.frontend.bounds import bounds_of, check_bounds
 from graphk.frontend.later import Outputs, is_later
 from graphk.frontend.printing import reached
@@ -26,6 +28,7 @@ from graphk.ir.node import Graph, Node, substitute_nodes
 from graphk.ir.ops.leaves import new_input
 from graphk.ir.types import shape_text
 from graphk.passes.mixed import mixed
+from graphk.runtime.writes import writing
 
 SEEN_LIMIT = 512                 # shape signatures remembered per function
 # What runs the calls instead, while `graphk.debug` is on.
@@ -39,7 +42,7 @@ class Function(ShownFunction):
     0 test).  Without it the function runs in the test phase.  An input may be any tensor: a variable or a layer's
     output then has the value that is passed, wherever it is used.  feed_dict: placeholders that are no inputs, and the
     values each call finds for them there; fetches: further updates; mixed_precision: "float16" or "bfloat16", which
-    contractions then round their operands to.
+    contractions then round their operands to; device: where it runs, such as "gpu:1", by default as the settings say.
 
     >>> from graphk import backend as K
     >>> x = K.placeholder(shape=(None, 2))
@@ -49,7 +52,7 @@ class Function(ShownFunction):
 
     def __init__(self, inputs: Sequence[Any], outputs: Any, updates: Any = None, name: str | None = None,
                  feed_dict: Mapping[Any, Any] | None = None, fetches: Sequence[Update] = (),
-                 mixed_precision: str | None = None, **kwargs: Any):
+                 mixed_precision: str | None = None, device: str | None = None, **kwargs: Any):
         self._reject_options(kwargs)
         if not isinstance(inputs, (list, tuple)):
             raise TypeError("`inputs` to a graphk function should be a list or tuple.")
@@ -65,6 +68,7 @@ class Function(ShownFunction):
                              "does not depend on.")
         self.inputs, self.outputs = inputs, outputs
         self.name = name or "function"
+        self.device = None if device is None else config.device_name(device, f"The function `{self.name}`")
         self._phase_at = self._find_phase(inputs)
         fed = [_fed_node(x) for x in inputs if not _is_phase(x)]
         self._names = [x.name for x in inputs if not _is_phase(x)]
@@ -130,7 +134,7 @@ class Function(ShownFunction):
         if found is None:
             graph = with_random_step(self._graph, key)
             variables = {n: variable_of(n) for n in graph.variables()}
-            found = self._executables[key] = execute.compile_graph(graph, variables, key)
+            found = self._executables[key] = execute.compile_graph(graph, variables, key, self.device)
         return found
 
     # ---------------------------------------------------------------- calling
@@ -167,9 +171,19 @@ class Function(ShownFunction):
         if self._bounds:
             check_bounds(self._bounds, inputs)
         check = CHECKED[0]
-        values = (self._executables.get(phase) or self.executable(phase))(inputs) if check is None else check(
-            self, inputs, phase)
+        run = self._executables.get(phase) or self.executable(phase) if check is None else partial(
+            check, self, phase=phase)
+        values = run(inputs) if self.device != "cpu" else self._beside_devices(run, inputs)
         return values if self._results.direct else self._results(values)
+
+    def _beside_devices(self, run: execute.Executable, inputs: Sequence[Any]) -> list[np.ndarray]:
+        """The values, where other functions run on devices, which may hold newer values of variables than the host."""
+        for node in self._graph.variables():
+            variable_of(node).array                    # which has the newest value
+        with contextlib.ExitStack() as changes:
+            for node, _ in self._graph.updates:
+                changes.enter_context(writing(variable_of(node).array))
+            return run(inputs)
 
     def many(self, inputs: Sequence[Any], size: int) -> tuple[list[np.ndarray], int]:
         """In the test phase, the outputs for the first rows of `inputs` in batches of `size`, and how many rows: those

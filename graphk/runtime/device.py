@@ -102,12 +102,12 @@ _lock = threading.Lock()
 
 
 def device(name: str) -> Device:
-    """The device `gpu:NUMBER`, or `simulator`; `DeviceError` says what is missing."""
+    """The device `gpu:NUMBER`, `simulator` or `simulator:NUMBER`; `DeviceError` says what is missing."""
     with _lock:
         if name not in _devices:
-            if name == "simulator":
+            if name.partition(":")[0] == "simulator":
                 from graphk.runtime.device_sim import SimDevice
-                _devices[name] = SimDevice()
+                _devices[name] = SimDevice(name=name)
             else:
                 from graphk.runtime.device_cuda import open_device
                 _devices[name] = open_device(int(name.removeprefix("gpu:")))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-from functools import partial
 from typing import Any, Callable, Mapping, Sequence, ValuesView
 
 import numpy as np
@@ -171,19 +170,21 @@ class Function(ShownFunction):
         if self._bounds:
             check_bounds(self._bounds, inputs)
         check = CHECKED[0]
-        run = self._executables.get(phase) or self.executable(phase) if check is None else partial(
-            check, self, phase=phase)
-        values = run(inputs) if self.device != "cpu" else self._beside_devices(run, inputs)
+        if self.device == "cpu":
+            values = self._beside_devices(inputs, phase)
+        else:
+            values = (self._executables.get(phase) or self.executable(phase))(inputs) if check is None else check(
+                self, inputs, phase)
         return values if self._results.direct else self._results(values)
 
-    def _beside_devices(self, run: execute.Executable, inputs: Sequence[Any]) -> list[np.ndarray]:
+    def _beside_devices(self, inputs: Sequence[Any], phase: int) -> list[np.ndarray]:
         """The values, where other functions run on devices, which may hold newer values of variables than the host."""
-        for node in self._graph.variables():
-            variable_of(node).array                    # which has the newest value
+        check = CHECKED[0]
+        newest = {node: variable_of(node).array for node in self._graph.variables()}
         with contextlib.ExitStack() as changes:
             for node, _ in self._graph.updates:
-                changes.enter_context(writing(variable_of(node).array))
-            return run(inputs)
+                changes.enter_context(writing(newest[node]))
+            return self.executable(phase)(inputs) if check is None else check(self, inputs, phase)
 
     def many(self, inputs: Sequence[Any], size: int) -> tuple[list[np.ndarray], int]:
         """In the test phase, the outputs for the first rows of `inputs` in batches of `size`, and how many rows: those

@@ -374,10 +374,10 @@ def weighted_masked_objective(fn: Callable[..., Tensor] | None) -> Any:
 def _of_object(loss: losses.Loss, y_true: Tensor, y_pred: Tensor, weights: Tensor | None, mask: Tensor | None = None
                ) -> Tensor:
     """What a loss that is an object says of weighted samples, which it reduces itself."""
-    return loss.reduced(_scores(loss.call, y_true, y_pred), mask, weights)
+    return loss.reduced(scores(loss.call, y_true, y_pred), mask, weights)
 
 
-def _scores(fn: Callable[..., Any], y_true: Tensor, y_pred: Tensor) -> Tensor:
+def scores(fn: Callable[..., Any], y_true: Tensor, y_pred: Tensor) -> Tensor:
     """What the loss or metric `fn` gives; a number as a tensor."""
     name = str(getattr(fn, "__name__", type(fn).__name__))
     with naming(name, lambda: f"in the loss or metric `{name}`, which is called with y_true of shape "
@@ -393,7 +393,7 @@ def _scores(fn: Callable[..., Any], y_true: Tensor, y_pred: Tensor) -> Tensor:
 
 def _renormalized(fn: Callable[..., Tensor], y_true: Tensor, y_pred: Tensor, weights: Tensor | None,
                   mask: Tensor | None = None) -> Tensor:
-    score = _scores(fn, y_true, y_pred)
+    score = scores(fn, y_true, y_pred)
     if mask is not None:
         mask = K.cast(mask, score.dtype)
         score = score * mask / K.mean(mask)
@@ -406,7 +406,7 @@ def _renormalized(fn: Callable[..., Tensor], y_true: Tensor, y_pred: Tensor, wei
 
 def _plain(fn: Callable[..., Tensor], y_true: Tensor, y_pred: Tensor, weights: Tensor | None,
            mask: Tensor | None = None) -> Tensor:
-    score = _scores(fn, y_true, y_pred)
+    score = scores(fn, y_true, y_pred)
     for w in (mask, weights):
         if w is not None:
             score = score * widened(K.cast(w, score.dtype), score.ndim)

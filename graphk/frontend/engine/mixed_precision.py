@@ -45,7 +45,7 @@ class MixedPrecision:
 
     def state(self) -> dict[str, Any]:
         """`settings`, and the values of the variables."""
-        kept = {name: K.get_value(v).item() for name, v in self._variables().items()}
+        kept = {name: K.get_value(v).item() for name, v in self.variables().items()}
         return {**self.settings(), **({"state": kept} if kept else {})}
 
     def resume(self, state: dict[str, Any]) -> None:
@@ -55,11 +55,12 @@ class MixedPrecision:
                 type(v) in (int, float) and 0 <= v < 2 ** 62 for v in kept.values()):
             raise ValueError(f"the state of a loss scale is a dict of numbers; received {kept!r:.100}")
         _check_scale(self.dtype, kept.get("scale"))
-        for name, variable in self._variables().items():
+        for name, variable in self.variables().items():
             if name in kept:
                 K.set_value(variable, kept[name])
 
-    def _variables(self) -> dict[str, Any]:
+    def variables(self) -> dict[str, Any]:
+        """The scale and the count of good steps, as far as there are any."""
         return {name: v for name, v in (("scale", self.scale), ("good_steps", self.good_steps)) if v is not None}
 
     # ---------------------------------------------------------------- a training step

@@ -40,12 +40,22 @@ def compile_graph(graph: Graph, variables: Mapping[Node, Variable], phase: int, 
     return lambda inputs: show(marks, run(inputs))
 
 
-def _compiled(graph: Graph, arrays: dict[Node, np.ndarray], phase: int, named: str | None) -> Executable:
+def _executor() -> str:
     chosen = os.environ.get("GRAPHK_EXECUTOR", "cpu")
+    if chosen not in ("cpu", "interp"):
+        raise ValueError(f"GRAPHK_EXECUTOR={chosen!r} is unknown; expected `cpu` or `interp`.")
+    return chosen
+
+
+def on_host(device: str | None) -> bool:
+    """Whether a graph that is compiled now, for the device that is named or else set, reads the host's memory."""
+    return _executor() == "interp" or (device or config.get("device")) == "cpu"
+
+
+def _compiled(graph: Graph, arrays: dict[Node, np.ndarray], phase: int, named: str | None) -> Executable:
+    chosen = _executor()
     if chosen == "interp":
         return _interpreted(graph, arrays, phase)
-    if chosen != "cpu":
-        raise ValueError(f"GRAPHK_EXECUTOR={chosen!r} is unknown; expected `cpu` or `interp`.")
     device = named or config.get("device")
     if device != "cpu":
         from graphk.runtime.gpu import compile_graph as compile_for_gpu

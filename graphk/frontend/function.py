@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from typing import Any, Callable, Mapping, Sequence, ValuesView
+from typing import Any, Callable, Iterator, Mapping, Sequence, ValuesView
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from graphk.ir.node import Graph, Node, substitute_nodes
 from graphk.ir.ops.leaves import new_input
 from graphk.ir.types import shape_text
 from graphk.passes.mixed import mixed
+from graphk.runtime.mirrors import mirrored
 from graphk.runtime.writes import writing
 
 SEEN_LIMIT = 512                 # shape signatures remembered per function
@@ -133,6 +134,7 @@ class Function(ShownFunction):
         if found is None:
             graph = with_random_step(self._graph, key)
             variables = {n: variable_of(n) for n in graph.variables()}
+            self._on_host = execute.on_host(self.device)
             found = self._executables[key] = execute.compile_graph(graph, variables, key, self.device)
         return found
 
@@ -170,21 +172,25 @@ class Function(ShownFunction):
         if self._bounds:
             check_bounds(self._bounds, inputs)
         check = CHECKED[0]
-        if self.device == "cpu":
-            values = self._beside_devices(inputs, phase)
+        run = self._executables.get(phase) or self.executable(phase)
+        if mirrored and self._on_host:
+            with self._among_devices(phase):
+                values = run(inputs) if check is None else check(self, inputs, phase)
         else:
-            values = (self._executables.get(phase) or self.executable(phase))(inputs) if check is None else check(
-                self, inputs, phase)
+            values = run(inputs) if check is None else check(self, inputs, phase)
         return values if self._results.direct else self._results(values)
 
-    def _beside_devices(self, inputs: Sequence[Any], phase: int) -> list[np.ndarray]:
-        """The values, where other functions run on devices, which may hold newer values of variables than the host."""
-        check = CHECKED[0]
-        newest = {node: variable_of(node).array for node in self._graph.variables()}
-        with contextlib.ExitStack() as changes:
-            for node, _ in self._graph.updates:
-                changes.enter_context(writing(newest[node]))
-            return self.executable(phase)(inputs) if check is None else check(self, inputs, phase)
+    @contextlib.contextmanager
+    def _among_devices(self, phase: int) -> Iterator[None]:
+        """While the host runs what it compiled: it has the newest values of variables, and devices learn of its own."""
+        graph = with_random_step(self._graph, int(phase) if self.uses_learning_phase else 0)
+        newest = {node: variable_of(node).array for node in graph.variables()}
+        try:
+            yield
+        finally:
+            for node, _ in graph.updates:
+                with writing(newest[node]):
+                    pass
 
     def many(self, inputs: Sequence[Any], size: int) -> tuple[list[np.ndarray], int]:
         """In the test phase, the outputs for the first rows of `inputs` in batches of `size`, and how many rows: those
@@ -192,7 +198,7 @@ class Function(ShownFunction):
         exe: Any = self.executable(0)
         batches = getattr(exe, "batches", 1)              # the interpreter runs one after another
         outs: list[np.ndarray] = []
-        if batches == 1 or CHECKED[0] is not None or not self._results.direct or not all(
+        if batches == 1 or CHECKED[0] is not None or mirrored or not self._results.direct or not all(
                 type(a) is np.ndarray for a in inputs) or self._cuts_rows():
             return [], 0
         done, step, samples = 0, size * batches, len(inputs[0])

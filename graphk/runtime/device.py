@@ -114,4 +114,13 @@ def device(name: str) -> Device:
         return _devices[name]
 
 
-__all__ = ["Device", "DeviceError", "LANES", "OutOfDeviceMemory", "Work", "device"]
+def gpu_count() -> int:
+    """How many GPUs there are; 0 where the driver or the packages that call it are missing."""
+    from graphk.runtime.device_cuda import Driver, find_driver
+    try:
+        return int(Driver(find_driver()).cuDeviceGetCount())
+    except DeviceError:
+        return 0
+
+
+__all__ = ["Device", "DeviceError", "LANES", "OutOfDeviceMemory", "Work", "device", "gpu_count"]

@@ -17,7 +17,7 @@ from graphk.runtime import writes
 if TYPE_CHECKING:
     from graphk.runtime.device import Device
 
-_mirrors: dict[int, list["Mirror"]] = {}              # by id of the host's array, which outlives its entry
+mirrored: dict[int, list["Mirror"]] = {}             # by id of the host's array, which outlives its entry
 _lock = threading.RLock()
 
 
@@ -40,33 +40,33 @@ class Mirror:
     def wrote(self) -> None:
         """The device has written the memory: all other copies are out of date."""
         host = self._host()
-        for other in _mirrors.get(id(host), ()):
+        for other in mirrored.get(id(host), ()):
             other.stale, other.newest = other is not self, other is self
 
 
 def mirror_of(host: np.ndarray, device: Device) -> Mirror:
     """The array's memory on `device`, which is made where there is none, and freed with the array."""
     with _lock:
-        known = _mirrors.get(id(host), [])
+        known = mirrored.get(id(host), [])
         found = next((m for m in known if m.device is device), None)
         if found is None:
             found = Mirror(host, device)
             if not known:
                 weakref.finalize(host, _forget, id(host))
-            _mirrors[id(host)] = [*known, found]
+            mirrored[id(host)] = [*known, found]
         return found
 
 
 def _forget(key: int) -> None:
-    for m in _mirrors.pop(key, ()):
+    for m in mirrored.pop(key, ()):
         m.device.free(m.address)
 
 
 def current(host: np.ndarray) -> np.ndarray:
     """The array, with the newest value."""
-    if _mirrors and id(host) in _mirrors:
+    if mirrored and id(host) in mirrored:
         with _lock:
-            for m in _mirrors.get(id(host), ()):
+            for m in mirrored.get(id(host), ()):
                 if m.newest:
                     m.device.download(host, m.address)
                     m.newest = False
@@ -74,10 +74,10 @@ def current(host: np.ndarray) -> np.ndarray:
 
 
 def _host_wrote(host: np.ndarray) -> None:
-    for m in _mirrors.get(id(host), ()):
+    for m in mirrored.get(id(host), ()):
         m.stale, m.newest = True, False
 
 
 writes.WATCHERS.append(_host_wrote)
 
-__all__ = ["Mirror", "current", "mirror_of"]
+__all__ = ["Mirror", "current", "mirror_of", "mirrored"]

@@ -39,6 +39,11 @@ class Replicas:
                                       mixed_precision=mixed) for d in dict.fromkeys(devices)}
         self._pool = ThreadPoolExecutor(len(self.functions)) if len(self.functions) > 1 else None
 
+    def checked(self, inputs: Sequence[Any]) -> list[np.ndarray]:
+        """What is fed, as arrays; an error names what does not fit."""
+        zeros = [np.zeros((), np.uint32)] * len(self.counters)
+        return next(iter(self.functions.values())).check([*inputs, *zeros])[:len(inputs)]
+
     def run(self, arrays: Sequence[np.ndarray], more: Any, rows: int, rank: int = 0, copies: int = 1
             ) -> list[np.ndarray]:
         """The outputs for `rows` rows.  more: what the slices are given besides, for a number of rows; rank, copies: of
@@ -166,6 +171,11 @@ class SplitFunction:
             return [found[0], *self.judge.run([*judged, *(arrays[i] for i in self._others)], phase)]
         return [found[0]] if self._several else judged
 
+    @property
+    def parts(self) -> list[Function]:
+        """The compiled functions of a step, in the order in which they run."""
+        return [f for f in (self._amounts, *self.replicas.functions.values(), self.update, self.judge) if f is not None]
+
     def _agree(self) -> None:
         """`DistributedError` unless all processes are about to take a step of the same model, with the same weights."""
         if self.reducer.size == 1:
@@ -203,15 +213,19 @@ class SplitPrediction:
         pairs = [(variable_of(n), Tensor(v)) for n, v in updates]
         pairs += [K.update(c, c + 1) for c in self.replicas.counters]
         self.update = Function(handed, [], pairs, name="predict_function_update", device=devices[0]) if pairs else None
-        self._check = next(iter(self.replicas.functions.values()))
 
     def run(self, inputs: Sequence[Any], phase: int = 0) -> list[np.ndarray]:
         """The model's outputs."""
-        arrays = [np.asarray(x) for x in inputs]
+        arrays = self.replicas.checked(inputs)
         found = self.replicas.run(arrays, lambda _: [], len(arrays[0]) if arrays else 1)
         if self.update is not None:
             self.update.run(found[self._outputs:], phase)
         return found[:self._outputs]
+
+    @property
+    def parts(self) -> list[Function]:
+        """The compiled functions of a prediction, in the order in which they run."""
+        return [*self.replicas.functions.values(), *([self.update] if self.update else [])]
 
     def many(self, inputs: Sequence[Any], size: int) -> tuple[list[np.ndarray], int]:
         """No batches at once: see `Function.many`."""

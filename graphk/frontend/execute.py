@@ -17,11 +17,13 @@ from typing import Mapping, Sequence
 
 import numpy as np
 
-from graphk.frontend import config
+from graphk.frontend import config, scopes
 from graphk.frontend.printing import Executable, marked, show, with_outputs
 from graphk.frontend.tensor import Variable
 from graphk.ir.interp import run_full
 from graphk.ir.node import Graph, Node
+from graphk.passes.place import is_placed, parts_of
+from graphk.runtime.placed import Placed
 from graphk.runtime.writes import write
 
 
@@ -47,9 +49,14 @@ def _executor() -> str:
     return chosen
 
 
-def on_host(device: str | None) -> bool:
-    """Whether a graph that is compiled now, for the device that is named or else set, reads the host's memory."""
-    return _executor() == "interp" or (device or config.get("device")) == "cpu"
+def on_host(graph: Graph, device: str | None) -> bool:
+    """Whether a graph that is compiled now, for the device that is named or else set, reads the host's memory alone."""
+    return _executor() == "interp" or (device or config.get("device")) == "cpu" and not _in_parts(graph, device)
+
+
+def _in_parts(graph: Graph, device: str | None) -> bool:
+    """Whether the graph's nodes say where they run; a function that is for one device overrules them."""
+    return device is None and scopes.used and is_placed(graph)
 
 
 def _compiled(graph: Graph, arrays: dict[Node, np.ndarray], phase: int, named: str | None) -> Executable:
@@ -57,6 +64,10 @@ def _compiled(graph: Graph, arrays: dict[Node, np.ndarray], phase: int, named: s
     if chosen == "interp":
         return _interpreted(graph, arrays, phase)
     device = named or config.get("device")
+    if _in_parts(graph, named):
+        graph, parts = parts_of(graph, phase, device)
+        runs = [_compiled(p.graph, {v: arrays[v] for v in p.graph.variables()}, phase, p.device) for p in parts]
+        return Placed(graph, parts, runs, arrays)
     if device != "cpu":
         from graphk.runtime.gpu import compile_graph as compile_for_gpu
         return compile_for_gpu(graph, arrays, phase, device)

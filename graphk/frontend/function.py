@@ -8,9 +8,8 @@ counters.
 """
 from __future__ import annotations
 
-import contextlib
 import re
-from typing import Any, Callable, Iterator, Mapping, Sequence, ValuesView
+from typing import Any, Callable, Mapping, Sequence, ValuesView
 
 import numpy as np
 
@@ -28,7 +27,7 @@ from graphk.ir.ops.leaves import new_input
 from graphk.ir.types import shape_text
 from graphk.passes.mixed import mixed
 from graphk.runtime.mirrors import mirrored
-from graphk.runtime.writes import writing
+from graphk.runtime.placed import among_devices
 
 SEEN_LIMIT = 512                 # shape signatures remembered per function
 # What runs the calls instead, while `graphk.debug` is on.
@@ -134,7 +133,7 @@ class Function(ShownFunction):
         if found is None:
             graph = with_random_step(self._graph, key)
             variables = {n: variable_of(n) for n in graph.variables()}
-            self._on_host = execute.on_host(self.device)
+            self._on_host = execute.on_host(graph, self.device)
             found = self._executables[key] = execute.compile_graph(graph, variables, key, self.device)
         return found
 
@@ -174,23 +173,18 @@ class Function(ShownFunction):
         check = CHECKED[0]
         run = self._executables.get(phase) or self.executable(phase)
         if mirrored and self._on_host:
-            with self._among_devices(phase):
-                values = run(inputs) if check is None else check(self, inputs, phase)
+            values = self._among_devices(run, inputs, phase)
         else:
             values = run(inputs) if check is None else check(self, inputs, phase)
         return values if self._results.direct else self._results(values)
 
-    @contextlib.contextmanager
-    def _among_devices(self, phase: int) -> Iterator[None]:
-        """While the host runs what it compiled: it has the newest values of variables, and devices learn of its own."""
+    def _among_devices(self, run: execute.Executable, inputs: Sequence[Any], phase: int) -> list[np.ndarray]:
+        """What the host computes, where devices may have newer values of variables, or hold what it writes."""
+        check = CHECKED[0]
         graph = with_random_step(self._graph, int(phase) if self.uses_learning_phase else 0)
-        newest = {node: variable_of(node).array for node in graph.variables()}
-        try:
-            yield
-        finally:
-            for node, _ in graph.updates:
-                with writing(newest[node]):
-                    pass
+        arrays = {node: variable_of(node).array for node in graph.variables()}
+        with among_devices(arrays.values(), [arrays[v] for v, _ in graph.updates]):
+            return run(inputs) if check is None else check(self, inputs, phase)
 
     def many(self, inputs: Sequence[Any], size: int) -> tuple[list[np.ndarray], int]:
         """In the test phase, the outputs for the first rows of `inputs` in batches of `size`, and how many rows: those

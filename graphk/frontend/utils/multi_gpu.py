@@ -1,18 +1,19 @@
 """One model on several devices: `multi_gpu_model`.
 
 In: a model and the devices.  Out: a model that splits each batch, runs a replica per part on a device of its own, and
-joins the results (`engine/split_step.py`).  What always holds: the replicas have the weights of the model that was given,
-and a step changes them as one on the whole batch does; a device that is not there is an error which lists those that are.
+joins the results (`engine/split_step.py`).  What always holds: the replicas have the weights of the model that was
+given, and a step changes them as one on the whole batch does; a device that is not there is an error which lists those
+that are.
 """
 from __future__ import annotations
 
 from typing import Any, Sequence
 
 from graphk.frontend import backend as K
-from graphk.frontend import config
 from graphk.frontend.engine.training import Model
 from graphk.frontend.layers import Activation
 from graphk.frontend.models import clone_model
+from graphk.frontend.scopes import device_called
 from graphk.frontend.utils.generic_utils import to_list, unpack_singleton
 
 
@@ -41,7 +42,7 @@ def multi_gpu_model(model: Any, gpus: Any = None, cpu_merge: bool = True, cpu_re
         model = clone_model(model)
     outputs = to_list(model(unpack_singleton(list(model.inputs))))
     replicated = Model(model.inputs, [Activation("linear", name=n)(y) for n, y in zip(model.output_names, outputs)])
-    replicated._devices = tuple(map(_run_on, chosen))
+    replicated._devices = tuple(device_called(name, "multi_gpu_model") for name in chosen)
     return replicated
 
 
@@ -68,11 +69,6 @@ def _chosen(gpus: Any, available: Sequence[str]) -> list[str]:
 def _device(given: Any) -> str:
     """`/gpu:1` for 1, 'gpu:1' and '/device:GPU:1'."""
     return f"/gpu:{given}" if isinstance(given, int) else "/" + ":".join(str(given).lower().strip("/").split(":")[-2:])
-
-
-def _run_on(name: str) -> str:
-    """The device that the settings call so: all of a machine's CPUs are one."""
-    return "cpu" if name.startswith("/cpu:") else config.device_name(name.strip("/"), "multi_gpu_model")
 
 
 __all__ = ["multi_gpu_model"]

@@ -54,6 +54,11 @@ def on_host(graph: Graph, device: str | None) -> bool:
     return _executor() == "interp" or (device or config.get("device")) == "cpu" and not _in_parts(graph, device)
 
 
+def on_device(graph: Graph, device: str | None) -> bool:
+    """Whether all of it runs on one device that is not the host."""
+    return _executor() != "interp" and (device or config.get("device")) != "cpu" and not _in_parts(graph, device)
+
+
 def _in_parts(graph: Graph, device: str | None) -> bool:
     """Whether the graph's nodes say where they run; a function that is for one device overrules them."""
     return device is None and scopes.used and is_placed(graph)

@@ -27,6 +27,7 @@ from graphk.ir.ops.leaves import new_input
 from graphk.ir.types import shape_text
 from graphk.passes.mixed import mixed
 from graphk.runtime.mirrors import mirrored
+from graphk.runtime.exchange import DeviceArray, adopted
 from graphk.runtime.placed import among_devices
 
 SEEN_LIMIT = 512                 # shape signatures remembered per function
@@ -235,8 +236,15 @@ class Function(ShownFunction):
         check_cuts(self._cuts, env, self.name)
         return arrays
 
-    def _array(self, node: Node, name: str, value: Any) -> np.ndarray:
-        value = dense(value)
+    def _array(self, node: Node, name: str, value: Any) -> Any:
+        try:
+            value = adopted(dense(value))
+            if isinstance(value, DeviceArray) and (self._bounds or not execute.on_device(self._graph, self.device)):
+                np.asarray(value)                      # which says that it must be on the host
+        except TypeError as e:
+            raise TypeError(f"The input `{name}` of the function `{self.name}`: {e}.") from None
+        if isinstance(value, DeviceArray):
+            return value
         if hasattr(value, "values") and not isinstance(value, np.ndarray):
             value = value.values() if callable(value.values) else value.values
         try:

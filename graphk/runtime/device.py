@@ -88,6 +88,14 @@ class Device(ABC):
         """Copy from the device into an array, after all that was started, and wait."""
 
     @abstractmethod
+    def holds(self, address: int) -> bool:
+        """Whether an address, whoever allocated it, is in this device's memory."""
+
+    @abstractmethod
+    def copy(self, address: int, source: int, nbytes: int) -> None:
+        """Copy inside the device, after all that others have started there, and wait."""
+
+    @abstractmethod
     def load(self, source: CudaSource) -> list[object]:
         """Functions to launch, one for each launch of a source."""
 

@@ -22,6 +22,7 @@ from graphk.ir.types import ITEMSIZE
 from graphk.passes.pipeline import Result, run_passes
 from graphk.runtime.calls import Calls
 from graphk.runtime.device import LANES, Device, DeviceError, OutOfDeviceMemory, Work, device
+from graphk.runtime.exchange import DeviceArray
 from graphk.runtime.mirrors import mirror_of
 from graphk.runtime.writes import note_write
 
@@ -29,10 +30,11 @@ KEPT = 16                         # recordings, of as many batch sizes
 
 
 class Recorded:
-    """A program at given dims: staging memory for its ends, and what replays it."""
+    """A program at given dims: staging memory for its ends (addresses of inputs that are in the device's memory), and
+    what replays it."""
     __slots__ = ("inputs", "outputs", "replay")
 
-    def __init__(self, inputs: list[np.ndarray], outputs: list[np.ndarray], replay: Callable[[], None]):
+    def __init__(self, inputs: list[np.ndarray | int], outputs: list[np.ndarray], replay: Callable[[], None]):
         self.inputs, self.outputs, self.replay = inputs, outputs, replay
 
 
@@ -64,16 +66,29 @@ class GpuExecutable(Calls):
         with self.device.lock:
             for b in self._fixed:
                 self._bring(b)
-            recorded = self._recording(env)
+            recorded = self._recording(env, [isinstance(a, DeviceArray) for a in arrays])
             inside, self._busy = self._busy, True
             try:
                 return self._run(recorded, arrays)
             finally:
                 self._busy = inside
 
-    def _run(self, recorded: Recorded, arrays: list[np.ndarray]) -> list[np.ndarray]:
+    def fit(self, b: Buffer, a: Any) -> Any:
+        """As on the CPU; arrays in this device's memory stay there."""
+        if not isinstance(a, DeviceArray):
+            return super().fit(b, a)
+        if a.dtype != b.type.dtype or a.ndim != len(b.type.shape) or not self.device.holds(a.address):
+            where = "" if self.device.holds(a.address) else f", in the memory of another device than {self.device.name}"
+            raise TypeError(f"the input `{b.name}` of {self.program.name} is an array {a.dtype}{list(a.shape)} on a GPU"
+                            f"{where}; expected {b.type} there, or an array on the host")
+        return a
+
+    def _run(self, recorded: Recorded, arrays: list[Any]) -> list[np.ndarray]:
         for a, staged in zip(arrays, recorded.inputs):
-            staged[...] = a
+            if isinstance(staged, int):
+                self.device.copy(staged, a.address, a.nbytes)
+            else:
+                staged[...] = a
         if self._written:
             note_write()
         recorded.replay()
@@ -163,29 +178,30 @@ class GpuExecutable(Calls):
         return out
 
     # -------------------------------------------------------------- recording
-    def _recording(self, env: Mapping[str, int]) -> Recorded:
-        key = tuple(env.values())
+    def _recording(self, env: Mapping[str, int], there: Sequence[bool]) -> Recorded:
+        """The recording for sizes, and for which inputs are in the device's memory already."""
+        key = (*env.values(), *there)
         found = self._recorded.get(key)
         if found is not None and not self._busy:
             return found
         starts, nbytes = self._places(env)
         memory = self._reserve(nbytes, env)
-        made = self._record(env, [memory + s for s in starts])
+        made = self._record(env, [memory + s for s in starts], there)
         if not self._busy:                         # a signal's handler calls, and must not take the other's staging
             if len(self._recorded) >= KEPT:
                 self._recorded.clear()
             self._recorded[key] = made
         return made
 
-    def _record(self, env: Mapping[str, int], starts: list[int]) -> Recorded:
-        ends = [*self.inputs, *self.outputs]
-        staged = [self._staging(b, env) for b in ends]
-        inputs, outputs = staged[:len(self.inputs)], staged[len(self.inputs):]
+    def _record(self, env: Mapping[str, int], starts: list[int], there: Sequence[bool]) -> Recorded:
         at = self._addresses(env, starts)
+        inputs = [at[b.name] if here else self._staging(b, env) for b, here in zip(self.inputs, there)]
+        outputs = [self._staging(b, env) for b in self.outputs]
 
         def work(w: Work) -> None:
             for b, array in zip(self.inputs, inputs):
-                w.upload(at[b.name], array)
+                if not isinstance(array, int):
+                    w.upload(at[b.name], array)
             w.join()
             Enqueued(self, env, at, w).steps(self.program.steps)
             w.join()

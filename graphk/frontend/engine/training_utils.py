@@ -18,13 +18,18 @@ from graphk.frontend.sparse import dense, with_rows
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.blame import naming
 from graphk.frontend.utils.generic_utils import check_for_unexpected_keys, slice_arrays
+from graphk.runtime.exchange import DeviceArray, adopted
 
 
 # ------------------------------------------------------------------ data
 def as_columns(x: Any) -> Any:
-    """A DataFrame's values; 1-D arrays as (n, 1); sparse matrices with rows that can be taken."""
+    """A DataFrame's values; 1-D arrays as (n, 1); sparse matrices with rows that can be taken; arrays of other
+    libraries in the memory where they are."""
     if x is None or isinstance(x, Tensor):
         return x
+    x = adopted(x)
+    if isinstance(x, DeviceArray):
+        return x.column() if x.ndim == 1 else x
     if x.__class__.__name__ in ("DataFrame", "Series"):
         x = x.values
     x = with_rows(x)

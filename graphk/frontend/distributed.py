@@ -172,15 +172,29 @@ def _check_root(root: Any, reducer: Reducer) -> None:
 
 
 def DistributedOptimizer(optimizer: Any) -> Any:      # noqa: N802 - Horovod's name
-    """The optimizer (a name, or an instance, which is returned), in whose training steps gradients are the mean over
-    the batches of all processes: `model.compile(DistributedOptimizer("adam"), "mse")`.
+    """An optimizer like `optimizer` (an instance, or a name), in whose training steps gradients are the mean over the
+    batches of all processes: `model.compile(DistributedOptimizer("adam"), "mse")`.
 
-    A model that is saved, copied or pickled has the plain optimizer.
+    A model that is saved, copied or pickled has the plain optimizer; `load_model` makes it a distributed one again.
     """
-    found = optimizers.get(optimizer)
+    plain = optimizers.get(optimizer)
+    found = type(plain).from_config(plain.get_config())
     found.reducer = _in_use()
     return found
 
 
+def load_model(filepath: Any, custom_objects: Any = None) -> Any:
+    """The model of a file, as `graphk.models.load_model`, whose optimizer goes on from its state, for all processes."""
+    from graphk.frontend.models import load_model as load
+    model, reducer = load(filepath, custom_objects), _in_use()
+    if getattr(model, "optimizer", None) is not None:
+        state = model.optimizer.get_weights()
+        model.optimizer.reducer, model.train_function = reducer, None
+        if state:
+            model._make_train_function()                           # which makes the optimizer's variables anew
+            model.optimizer.set_weights(state)
+    return model
+
+
 __all__ = ["DistributedError", "DistributedOptimizer", "MpiReducer", "allreduce", "broadcast", "broadcast_variables",
-           "init", "local_rank", "local_size", "rank", "size"]
+           "init", "load_model", "local_rank", "local_size", "rank", "size"]

@@ -58,6 +58,7 @@ def test_two_processes_train_as_one_does_on_both_batches(tmp_path):
     ("steps", ["about to do different things", "rank 0: a training step", "rank 1: the end of the program",
                "steps_per_epoch"]),
     ("failing", ["this rank's own trouble", "rank 0: a training step", "A rank at its end may also have failed"]),
+    ("rows", ["rank 0: the gradients of a training step", "rank 1: the end of the program", "is not in [0, 5)"]),
     ("shapes", ["rank 0: a training step of weights float32[4, 2]", "rank 1: a training step of weights float32[4, 3"]),
     ("values", ["has not the same values on all ranks", "BroadcastGlobalVariablesCallback(0)"])])
 def test_ranks_that_differ_end_with_an_error(tmp_path, case, words):

@@ -36,10 +36,12 @@ class Reducer:
 ALONE = Reducer()
 
 
-def total_of(reducer: Reducer, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The sums of arrays over all copies, through one flat buffer for each type of number."""
+def total_of(reducer: Reducer, what: str, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The sums of arrays over all copies, each of which is doing `what`, through one flat buffer for each type of
+    number."""
     if reducer.size == 1:
         return list(arrays)
+    reducer.agree(what)
     out: list[np.ndarray] = list(arrays)
     for dtype in dict.fromkeys(a.dtype for a in arrays):
         at = [i for i, a in enumerate(arrays) if a.dtype == dtype]

@@ -96,8 +96,9 @@ class SplitFunction:
                  train: bool = True):
         self.model, self.reducer, self.phase = model, reducer, int(train)
         self.name = "train_function" if train else "test_function"
-        self._several, self._agreed, self._checked = len(devices) > 1, "", False
+        self._several, self._named, self._checked = len(devices) > 1, "", False
         feeds = model._all_feeds()
+        self._feeds = len(feeds)
         self.factor = K.placeholder(shape=(sum(fn is not None for fn in model.loss_functions),), name="factors")
         self.share = K.placeholder(shape=(), name="share")
         self.loss = split_loss.slice_loss(model, self.factor, self.share)
@@ -151,19 +152,23 @@ class SplitFunction:
                         name=f"{self.name}_metrics", device="cpu")
 
     # ---------------------------------------------------------------- calling
+    def __call__(self, inputs: Sequence[Any]) -> list[np.ndarray]:
+        """`run`; the learning phase may stand at the end of `inputs`, as models of Keras have it."""
+        return self.run(inputs[:self._feeds], self.phase)
+
     def run(self, inputs: Sequence[Any], phase: int) -> list[np.ndarray]:
         """One step: [loss, metrics ...] for arrays of inputs, targets and weights."""
         arrays = self._amounts.check(inputs)
         rows = len(arrays[0]) if arrays else 1
-        self._agree()
-        totals = np.append(self._amounts.run(arrays, phase)[0], float(rows))
-        totals, = total_of(self.reducer, [totals])
+        what = self._what()
+        totals, = total_of(self.reducer, what, [np.append(self._amounts.run(arrays, phase)[0], float(rows))])
+        self._check_weights()
         factors = np.asarray(split_loss.factors(self.model, totals[:-1]), K.floatx())
 
         def more(own: int) -> list[np.ndarray]:
             return [factors, np.asarray(own / totals[-1], K.floatx())]
         found = self.replicas.run(arrays, more, rows, self.reducer.rank, self.reducer.size)
-        sums = total_of(self.reducer, found[self._grads_at])
+        sums = total_of(self.reducer, f"the gradients of {what}", found[self._grads_at])
         if self.update is not None:
             self.update.run([*sums, *found[self._grads_at.stop:]], self.phase)
         judged = found[self._judge_at]
@@ -176,23 +181,25 @@ class SplitFunction:
         """The compiled functions of a step, in the order in which they run."""
         return [f for f in (self._amounts, *self.replicas.functions.values(), self.update, self.judge) if f is not None]
 
-    def _agree(self) -> None:
-        """`DistributedError` unless all processes are about to take a step of the same model, with the same weights."""
-        if self.reducer.size == 1:
-            return
-        if not self._agreed:
+    def _what(self) -> str:
+        """What tells this step from those of other models."""
+        if self.reducer.size > 1 and not self._named:
             shapes = ", ".join(f"{x.dtype}{list(K.int_shape(x))}" for x in self._summed)
-            self._agreed = f"a training step of weights {shapes}, with {len(self.model.loss_functions)} outputs"
-        self.reducer.agree(self._agreed)
-        if not self._checked:
-            sums = self.reducer.gather([float(np.sum(K.get_value(w), dtype=np.float64))
-                                        for w in self.model._collected_trainable_weights])
-            for w, values in zip(self.model._collected_trainable_weights, zip(*sums)):
-                if any(v != values[0] and v == v for v in values):
-                    raise DistributedError(
-                        f"The weight `{w.name}` has not the same values on all ranks (sums by rank: {list(values)}). "
-                        "Pass graphk.distributed.callbacks.BroadcastGlobalVariablesCallback(0) to fit.")
-            self._checked = True
+            self._named = f"a training step of weights {shapes}, with {len(self.model.loss_functions)} outputs"
+        return self._named
+
+    def _check_weights(self) -> None:
+        """`DistributedError` unless, before the first step, the weights are the same in all processes."""
+        if self._checked or self.reducer.size == 1:
+            return
+        weights = self.model._collected_trainable_weights
+        sums = self.reducer.gather([float(np.sum(K.get_value(w), dtype=np.float64)) for w in weights])
+        for w, values in zip(weights, zip(*sums)):
+            if any(v != values[0] and v == v for v in values):
+                raise DistributedError(
+                    f"The weight `{w.name}` has not the same values on all ranks (sums by rank: {list(values)}). "
+                    "Pass graphk.distributed.callbacks.BroadcastGlobalVariablesCallback(0) to fit.")
+        self._checked = True
 
     def check_ranges(self, inputs: Sequence[Any]) -> None:
         """ValueError if row or class numbers among `inputs` (which may be a whole data set) are out of range."""
@@ -205,7 +212,7 @@ class SplitPrediction:
     def __init__(self, model: Any, devices: Sequence[str]):
         updates = combine_updates(model.state_updates)
         handed = [Tensor(n) for n in handed_over([v for _, v in updates], [])]
-        self._outputs, self.name = len(model.outputs), "predict_function"
+        self._outputs, self._feeds, self.name = len(model.outputs), len(model._feed_inputs), "predict_function"
         self._seen: set[Any] = set()
         self.replicas = Replicas("predict_function_of_slice", model._feed_inputs, [],
                                  [*((x, "join") for x in model.outputs), *((x, "mean") for x in handed)], 0, devices,
@@ -213,6 +220,10 @@ class SplitPrediction:
         pairs = [(variable_of(n), Tensor(v)) for n, v in updates]
         pairs += [K.update(c, c + 1) for c in self.replicas.counters]
         self.update = Function(handed, [], pairs, name="predict_function_update", device=devices[0]) if pairs else None
+
+    def __call__(self, inputs: Sequence[Any]) -> list[np.ndarray]:
+        """`run`; the learning phase may stand at the end of `inputs`."""
+        return self.run(inputs[:self._feeds])
 
     def run(self, inputs: Sequence[Any], phase: int = 0) -> list[np.ndarray]:
         """The model's outputs."""

@@ -114,6 +114,9 @@ class Model(TrainingSetup, Network):
         self._need_compile("training/testing")
         self._check_trainable_weights_consistency()
         reducer = getattr(self.optimizer, "reducer", None)
+        if reducer and self.train_function and getattr(self.train_function, "reducer", None) is not reducer:
+            raise RuntimeError(f"The model `{self.name}` was given a distributed optimizer after it was compiled. "
+                               "Compile it with that, or load it by graphk.distributed.load_model.")
         if self.train_function is None and (reducer or self._devices):
             self.train_function = SplitFunction(self, self._devices or (None,), reducer or ALONE)
         elif self.train_function is None:

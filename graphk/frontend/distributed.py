@@ -84,6 +84,11 @@ def init(comm: Any = None) -> None:
     comm: an mpi4py communicator, by default that of all processes.  Without `mpirun` there is one process, and all
     works as without this module.  Processes that share cores share them evenly, unless GRAPHK_NUM_THREADS says how.
     ImportError names what is missing.
+
+    >>> import graphk.distributed as hvd
+    >>> hvd.init()
+    >>> hvd.rank(), hvd.size()
+    (0, 1)
     """
     if _reducer:
         return
@@ -125,7 +130,11 @@ def local_size() -> int:
 def allreduce(value: Any, average: bool = True) -> np.ndarray:
     """The mean of an array over all processes, or its sum; every process must call it, with arrays of one shape.
 
-    Whole numbers are added up as they are, and their mean is float64.
+    Whole numbers are added up as they are, and their mean is float64.  DistributedError where shapes differ.
+
+    >>> import graphk.distributed as hvd
+    >>> hvd.allreduce([1., 2.]).tolist()
+    [1.0, 2.0]
     """
     array = np.array(value, order="C")
     total = allreduce_named(f"allreduce of an array {array.dtype}{list(array.shape)}", array)
@@ -141,7 +150,14 @@ def allreduce_named(what: str, array: np.ndarray) -> np.ndarray:
 
 
 def broadcast(value: Any, root_rank: int = 0) -> np.ndarray:
-    """The array that the process `root_rank` passed, on every process; all must call it, with arrays of one shape."""
+    """The array that the process `root_rank` passed, on every process; all must call it, with arrays of one shape.
+
+    DistributedError where shapes differ, ValueError for another rank.
+
+    >>> import graphk.distributed as hvd
+    >>> hvd.broadcast([1., 2.], root_rank=0).tolist()
+    [1.0, 2.0]
+    """
     reducer, array = _in_use(), np.array(value, order="C")
     _check_root(root_rank, reducer)
     reducer.agree(f"broadcast of an array {array.dtype}{list(array.shape)} from rank {root_rank}")
@@ -176,6 +192,10 @@ def DistributedOptimizer(optimizer: Any) -> Any:      # noqa: N802 - Horovod's n
     batches of all processes: `model.compile(DistributedOptimizer("adam"), "mse")`.
 
     A model that is saved, copied or pickled has the plain optimizer; `load_model` makes it a distributed one again.
+
+    >>> import graphk.distributed as hvd
+    >>> type(hvd.DistributedOptimizer("adam")).__name__
+    'Adam'
     """
     plain = optimizers.get(optimizer)
     found = type(plain).from_config(plain.get_config())

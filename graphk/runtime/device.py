@@ -95,6 +95,10 @@ class Device(ABC):
     def copy(self, address: int, source: int, nbytes: int) -> None:
         """Copy inside the device, after all that others have started there, and wait."""
 
+    def fetch(self, address: int, other: Device, source: int, nbytes: int) -> bool:
+        """Copy from another device, and wait; False where there is no way but through the host."""
+        return False
+
     @abstractmethod
     def load(self, source: CudaSource) -> list[object]:
         """Functions to launch, one for each launch of a source."""

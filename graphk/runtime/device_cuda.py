@@ -191,6 +191,15 @@ class CudaDevice(Device):
             self.driver.cuMemcpyDtoD(address, source, nbytes)
             self.driver.cuCtxSynchronize()
 
+    def fetch(self, address: int, other: Device, source: int, nbytes: int) -> bool:
+        if not isinstance(other, CudaDevice):
+            return False
+        if nbytes:
+            self._enter()
+            self.driver.cuMemcpyPeer(address, self.context, source, other.context, nbytes)
+            self.driver.cuCtxSynchronize()
+        return True
+
     # -------------------------------------------------------------- kernels
     def load(self, source: CudaSource) -> list[object]:
         self._enter()

@@ -70,7 +70,7 @@ class SimDevice(Device):
         super().__init__()
         self.name, self.threads, self.tile, self.nbytes = name, threads, tile, nbytes
         self.memory: dict[int, np.ndarray] = {}
-        self.uploads = self.downloads = 0
+        self.uploads = self.downloads = self.fetches = 0
 
     def allocate(self, nbytes: int) -> int:
         free, total = self.room()
@@ -113,6 +113,13 @@ class SimDevice(Device):
 
     def copy(self, address: int, source: int, nbytes: int) -> None:
         self._bytes(address)[:nbytes] = self._bytes(source)[:nbytes]
+
+    def fetch(self, address: int, other: Device, source: int, nbytes: int) -> bool:
+        if not isinstance(other, SimDevice):
+            return False
+        self.fetches += 1
+        self._bytes(address)[:nbytes] = other._bytes(source)[:nbytes]
+        return True
 
     def load(self, source: CudaSource) -> list[object]:
         return [(source, number) for number in range(len(source.launches))]

@@ -22,7 +22,8 @@ _lock = threading.RLock()
 
 
 class Mirror:
-    """A variable's memory on one device.  `stale`: another copy is newer; `newest`: no other copy is as new."""
+    """A variable's memory on one device.  `stale`: another copy is newer; `newest`: the host's copy is older, and is to
+    be had from this one."""
     __slots__ = ("device", "address", "stale", "newest", "_host")
 
     def __init__(self, host: np.ndarray, device: Device):
@@ -33,8 +34,12 @@ class Mirror:
     def refresh(self) -> None:
         """Bring the memory up to date."""
         host = self._host()
-        if self.stale and host is not None:
-            self.device.upload(self.address, current(host))
+        if not self.stale or host is None:
+            return
+        with _lock:
+            newest = next((m for m in mirrored[id(host)] if m.newest), None)
+            if newest is None or not self.device.fetch(self.address, newest.device, newest.address, host.nbytes):
+                self.device.upload(self.address, current(host))
             self.stale = False
 
     def wrote(self) -> None:

@@ -1,4 +1,6 @@
 """Layers on devices of their own: the same numbers as on one."""
+import doctest
+
 import numpy as np
 import pytest
 
@@ -6,6 +8,7 @@ import graphk
 from graphk import backend as K
 from graphk import layers as L
 from graphk.codegen.cuda_compile import CudaMissing
+from graphk.frontend import scopes
 from graphk.ir.interp import run_full
 from graphk.models import Model, Sequential, load_model
 from graphk.passes.place import is_placed, parts_of
@@ -157,6 +160,10 @@ def test_names_and_devices_that_are_not_there():
         y = K.exp(x)
     with pytest.raises((DeviceError, CudaMissing)):
         K.function([x], [y])([[1., 2.]])
+
+
+def test_examples_run():
+    assert doctest.testmod(scopes).failed == 0
 
 
 def test_a_saved_model_runs_where_it_is_loaded(tmp_path):

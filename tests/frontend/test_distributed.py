@@ -1,4 +1,5 @@
 """Two processes against one on the batches of both; ranks that do different things."""
+import doctest
 import os
 import subprocess
 import sys
@@ -116,6 +117,10 @@ def alone(monkeypatch):
     class Module:
         COMM_TYPE_SHARED = IN_PLACE = None
     monkeypatch.setattr(distributed, "_reducer", [distributed.MpiReducer(Comm(), Module)])
+
+
+def test_examples_run(alone):
+    assert doctest.testmod(distributed).failed == 0
 
 
 def test_one_process_trains_as_without(alone):

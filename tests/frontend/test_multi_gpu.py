@@ -1,9 +1,13 @@
 """Models whose batches are split among replicas."""
+import doctest
+
 import numpy as np
 import pytest
 
 from graphk import backend as K
 from graphk import layers as L
+from graphk.frontend.engine import split_step
+from graphk.frontend.utils import multi_gpu
 from graphk.inspection.subjects import subjects_of
 from graphk.models import Model, Sequential, clone_model, load_model
 from graphk.runtime.device import device as named
@@ -97,12 +101,14 @@ def test_weights_travel_only_from_the_device_that_updates_to_the_others():
     x, y = np.ones((4, 4), "float32"), np.ones((4, 2), "float32")
     several.train_on_batch(x, y)
     devices = [named(n) for n in ("simulator", "simulator:1")]
-    before = [(d.uploads, d.downloads) for d in devices]
+    before = [(d.uploads, d.downloads, d.fetches) for d in devices]
     several.train_on_batch(x, y)
-    (up0, down0), (up1, down1) = [(d.uploads - u, d.downloads - v) for d, (u, v) in zip(devices, before)]
-    inputs, gradients, numbers, weights = 5, 4, 2, 4          # x, y, weights of rows, factors, share; loss, total loss
-    assert up0 == inputs + gradients and down0 == numbers - 1 + gradients + weights
-    assert up1 == inputs + weights and down1 == numbers - 1 + gradients
+    first, second = [(d.uploads - u, d.downloads - v, d.fetches - f) for d, (u, v, f) in zip(devices, before)]
+    inputs, gradients, weights = 5, 4, 4                       # inputs: x, y, weights of rows, factors, share
+    assert first == (inputs + gradients, 1 + gradients, 0)     # 1: the loss
+    assert second == (inputs, 1 + gradients, weights)          # from device to device
+    several.get_weights()
+    assert devices[0].downloads - before[0][1] == 1 + gradients + weights
 
 
 def test_inputs_of_a_fixed_number_of_rows_are_refused():
@@ -132,6 +138,11 @@ def test_what_is_compiled_is_shown():
     assert [s.name for s in subjects_of(several)] == [
         "train_function_amounts", "train_function_of_slice", "train_function_update", "train_function_metrics",
         "test_function_amounts", "test_function_of_slice", "test_function_metrics", "predict_function_of_slice"]
+
+
+def test_examples_run():
+    for module in (multi_gpu, split_step):
+        assert doctest.testmod(module).failed == 0
 
 
 def test_relocation_replicates_a_copy():

@@ -144,6 +144,11 @@ class FakeDriver:
         self.sim.copy(address, source, nbytes)
         return CUresult.CUDA_SUCCESS,
 
+    def cuMemcpyPeer(self, address, context, source, other, nbytes):
+        assert context == other == "primary"
+        self.sim.copy(address, source, nbytes)
+        return CUresult.CUDA_SUCCESS,
+
     def cuPointerGetAttribute(self, kind, address):
         assert kind == CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
         return (CUresult.CUDA_SUCCESS, 0) if self.sim.holds(address) else (CUresult.CUDA_ERROR_INVALID_VALUE, None)

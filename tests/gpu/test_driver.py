@@ -8,9 +8,10 @@ from graphk.ir.interp import run_full
 from graphk.passes.pipeline import run_passes
 from graphk.runtime import device_cuda
 from graphk.runtime.device import DeviceError, OutOfDeviceMemory
+from graphk.runtime.device_sim import SimDevice
 from graphk.runtime.exchange import DeviceArray
 from graphk.runtime.gpu import GpuExecutable
-from graphk.runtime.mirrors import current
+from graphk.runtime.mirrors import current, mirror_of
 from tests.gpu.conftest import SIMULATED
 from tests.programs import mlp_train, scan_graph, values_for
 
@@ -65,6 +66,21 @@ def test_inputs_in_its_memory():
     for a, b in zip(exe(there), want, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
     assert driver.sim.uploads - uploads == sum(b.place in ("variable", "const") for b in exe._fixed)
+
+
+def test_a_variable_goes_from_one_device_to_another():
+    driver, one = made()
+    other = device_cuda.CudaDevice(driver, 1, one._compile)
+    value = np.arange(4, dtype="float32")
+    mirror_of(value, one).refresh()
+    mirror_of(value, one).wrote()
+    before = driver.sim.uploads, driver.sim.downloads
+    mirror_of(value, other).refresh()
+    assert (driver.sim.uploads, driver.sim.downloads) == before
+    there = np.zeros(4, "float32")
+    other.download(there, mirror_of(value, other).address)
+    assert there.tolist() == value.tolist() and not mirror_of(value, other).stale
+    assert not one.fetch(0, SimDevice(), 0, 4)
 
 
 def test_loops():

@@ -194,19 +194,19 @@ class GpuExecutable(Calls):
         return made
 
     def _record(self, env: Mapping[str, int], starts: list[int], there: Sequence[bool]) -> Recorded:
-        at = self._addresses(env, starts)
-        inputs = [at[b.name] if here else self._staging(b, env) for b, here in zip(self.inputs, there)]
+        staged = {b: self._staging(b, env) for b, here in zip(self.inputs, there) if not here}
         outputs = [self._staging(b, env) for b in self.outputs]
+        at = self._addresses(env, starts)
 
         def work(w: Work) -> None:
-            for b, array in zip(self.inputs, inputs):
-                if not isinstance(array, int):
-                    w.upload(at[b.name], array)
+            for b, array in staged.items():
+                w.upload(at[b.name], array)
             w.join()
             Enqueued(self, env, at, w).steps(self.program.steps)
             w.join()
             for b, array in zip(self.outputs, outputs):
                 w.download(array, at[b.name])
+        inputs = [staged[b] if b in staged else at[b.name] for b in self.inputs]
         return Recorded(inputs, outputs, self.device.record(work))
 
     def _staging(self, b: Buffer, env: Mapping[str, int]) -> np.ndarray:

@@ -10,6 +10,7 @@ from graphk.frontend.engine import split_step
 from graphk.frontend.utils import multi_gpu
 from graphk.inspection.subjects import subjects_of
 from graphk.models import Model, Sequential, clone_model, load_model
+from graphk.runtime import device_cuda
 from graphk.runtime.device import device as named
 from graphk.utils import multi_gpu_model
 from graphk.utils.multi_gpu_utils import multi_gpu_model as same
@@ -138,6 +139,21 @@ def test_what_is_compiled_is_shown():
     assert [s.name for s in subjects_of(several)] == [
         "train_function_amounts", "train_function_of_slice", "train_function_update", "train_function_metrics",
         "test_function_amounts", "test_function_of_slice", "test_function_metrics", "predict_function_of_slice"]
+
+
+def test_gpus_are_counted_and_named_by_number(monkeypatch):
+    class Driver:
+        @staticmethod
+        def cuDeviceGetCount():                                    # noqa: N802 - the driver's name
+            return 0, 2
+    monkeypatch.setattr(device_cuda, "find_driver", lambda: Driver)
+    assert K._get_available_gpus() == ["/device:GPU:0", "/device:GPU:1"]
+    for gpus, want in ((None, ("gpu:0", "gpu:1")), (2, ("gpu:0", "gpu:1")), ([1, 0], ("gpu:1", "gpu:0")),
+                       (["/gpu:1", "/cpu:0"], ("gpu:1", "cpu"))):
+        assert multi_gpu_model(net(), gpus)._devices == want
+    with pytest.raises(ValueError, match=r"expect the following devices to be available: .*'/gpu:2'\]. However this "
+                                         r"machine only has: \['/cpu:0', '/gpu:0', '/gpu:1'\]"):
+        multi_gpu_model(net(), 3)
 
 
 def test_examples_run():

@@ -1,5 +1,9 @@
 """A training step in slices against the step on the whole batch."""
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -252,3 +256,23 @@ def test_an_optimizer_that_takes_gradients_by_itself_is_refused():
     model._devices = ("cpu", "cpu")
     with pytest.raises(ValueError, match="takes gradients by itself, so that they cannot be added up"):
         model.train_on_batch(X, ROWS["y"])
+
+
+def test_processes_may_have_several_devices_each():
+    whole = made("weighted")
+    models = [made("weighted", whole.get_weights()) for _ in range(2)]
+    models[0]._devices = ("cpu", "cpu")
+    data = CASES["weighted"][2]
+    for _ in range(3):
+        whole.train_on_batch(**data)
+    in_ranks(models, data, [(0, 7), (7, 12)], steps=3)
+    for m in models:
+        close(m.get_weights(), whole.get_weights())
+
+
+@pytest.mark.slow
+def test_the_formulas_of_keras_2_3():
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "whole_batch"]
+    done = subprocess.run(command, env={**os.environ, "GRAPHK_FLAGS": "keras_semantics=2.3"}, capture_output=True,
+                          text=True, cwd=Path(__file__).parents[2], timeout=280)
+    assert done.returncode == 0 and f"{len(CASES)} passed" in done.stdout, done.stdout

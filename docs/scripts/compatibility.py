@@ -15,7 +15,7 @@ from modules import MODULES, first_sentence, members  # noqa: E402
 PAGE = Path(__file__).parents[1] / "compatibility.md"
 OWN = ("distributed", "distributed.callbacks", "onnx", "inspection")                     # graphk's, not Keras's
 NOTES = {
-    "utils.multi_gpu_model": "Inputs need an open number of samples; gradients travel through the host's memory.",
+    "utils.multi_gpu_model": "Inputs need an open number of samples.",
     "optimizers.TFOptimizer": "Always refused, with the optimizer to use instead: there is no TensorFlow.",
     "layers.CuDNNGRU": "Runs on the CPU; the weights have cuDNN's layout.",
     "layers.CuDNNLSTM": "Runs on the CPU; the weights have cuDNN's layout.",

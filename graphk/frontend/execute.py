@@ -22,8 +22,6 @@ from graphk.frontend.printing import Executable, marked, show, with_outputs
 from graphk.frontend.tensor import Variable
 from graphk.ir.interp import run_full
 from graphk.ir.node import Graph, Node
-from graphk.passes.place import is_placed, parts_of
-from graphk.runtime.placed import Placed
 from graphk.runtime.writes import write
 
 
@@ -61,7 +59,10 @@ def on_device(graph: Graph, device: str | None) -> bool:
 
 def _in_parts(graph: Graph, device: str | None) -> bool:
     """Whether the graph's nodes say where they run; a function that is for one device overrules them."""
-    return device is None and scopes.used and is_placed(graph)
+    if device is not None or not scopes.used:
+        return False
+    from graphk.passes.place import is_placed
+    return is_placed(graph)
 
 
 def _compiled(graph: Graph, arrays: dict[Node, np.ndarray], phase: int, named: str | None) -> Executable:
@@ -70,6 +71,8 @@ def _compiled(graph: Graph, arrays: dict[Node, np.ndarray], phase: int, named: s
         return _interpreted(graph, arrays, phase)
     device = named or config.get("device")
     if _in_parts(graph, named):
+        from graphk.passes.place import parts_of
+        from graphk.runtime.placed import Placed
         graph, parts = parts_of(graph, phase, device)
         runs = [_compiled(p.graph, {v: arrays[v] for v in p.graph.variables()}, phase, p.device) for p in parts]
         return Placed(graph, parts, runs, arrays)

@@ -26,9 +26,8 @@ from graphk.ir.node import Graph, Node, substitute_nodes
 from graphk.ir.ops.leaves import new_input
 from graphk.ir.types import shape_text
 from graphk.passes.mixed import mixed
-from graphk.runtime.mirrors import mirrored
 from graphk.runtime.exchange import DeviceArray, adopted
-from graphk.runtime.placed import among_devices
+from graphk.runtime.mirrors import among_devices, mirrored
 
 SEEN_LIMIT = 512                 # shape signatures remembered per function
 # What runs the calls instead, while `graphk.debug` is on.

@@ -17,8 +17,8 @@ class device_scope(origin):                         # noqa: N801 - a context, as
     """Layers called inside run on a device, with their weights and gradients; elsewhere nothing changes.
 
     name: '/gpu:0', 'gpu:1', '/device:GPU:1', '/cpu:0' or 'simulator:1'.  What is made outside of scopes runs where its
-    largest input is.  Values that go from device to device travel through the host.  A function that was made for one
-    device (`K.function(..., device=...)`, replicas of `multi_gpu_model`) runs there alone.  ValueError for other names.
+    largest input is.  A function that was made for one device (`K.function(..., device=...)`, replicas of
+    `multi_gpu_model`) runs there alone.  ValueError for other names.
 
     >>> from graphk.layers import Dense, Input
     >>> from graphk.models import Model

@@ -14,7 +14,8 @@ HOST = (1, 3, 13)                     # DLPack's kinds of memory that the host r
 
 
 class DeviceArray:
-    """An array in a GPU's memory, contiguous in C's order; `owner` keeps it."""
+    """An array in a GPU's memory, contiguous in C's order; `owner` keeps it, or is the `Device` that computed it, and
+    will overwrite it when it computes the same again."""
     __slots__ = ("address", "shape", "dtype", "owner")
 
     def __init__(self, address: int, shape: tuple[int, ...], dtype: np.dtype, owner: Any):

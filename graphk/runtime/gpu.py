@@ -34,7 +34,8 @@ class Recorded:
     what replays it."""
     __slots__ = ("inputs", "outputs", "replay")
 
-    def __init__(self, inputs: list[np.ndarray | int], outputs: list[np.ndarray], replay: Callable[[], None]):
+    def __init__(self, inputs: list[np.ndarray | int], outputs: list[np.ndarray | DeviceArray],
+                 replay: Callable[[], None]):
         self.inputs, self.outputs, self.replay = inputs, outputs, replay
 
 
@@ -58,9 +59,10 @@ class GpuExecutable(Calls):
         self._nbytes = -1
         self._busy = False
         self._recorded: dict[tuple[int, ...], Recorded] = {}
+        self.kept: frozenset[int] = frozenset()    # outputs that stay on the device, until the next call
 
     # -------------------------------------------------------------- calling
-    def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def __call__(self, inputs: Sequence[Any]) -> list[Any]:
         arrays = [self.fit(b, a) for b, a in zip(self.inputs, inputs, strict=True)]
         env = self.dims_of(arrays)
         with self.device.lock:
@@ -77,16 +79,17 @@ class GpuExecutable(Calls):
         """As on the CPU; arrays in this device's memory stay there."""
         if not isinstance(a, DeviceArray):
             return super().fit(b, a)
-        if a.dtype != b.type.dtype or a.ndim != len(b.type.shape) or not self.device.holds(a.address):
-            where = "" if self.device.holds(a.address) else f", in the memory of another device than {self.device.name}"
+        ours = isinstance(a.owner, Device) or self.device.holds(a.address)
+        if a.dtype != b.type.dtype or a.ndim != len(b.type.shape) or not ours:
+            where = "" if ours else f", in the memory of another device than {self.device.name}"
             raise TypeError(f"the input `{b.name}` of {self.program.name} is an array {a.dtype}{list(a.shape)} on a GPU"
                             f"{where}; expected {b.type} there, or an array on the host")
         return a
 
-    def _run(self, recorded: Recorded, arrays: list[Any]) -> list[np.ndarray]:
+    def _run(self, recorded: Recorded, arrays: list[Any]) -> list[Any]:
         for a, staged in zip(arrays, recorded.inputs):
             if isinstance(staged, int):
-                self.device.copy(staged, a.address, a.nbytes)
+                self._take(staged, a)
             else:
                 staged[...] = a
         if self._written:
@@ -95,7 +98,14 @@ class GpuExecutable(Calls):
         for b in self._fixed:
             if b.name in self._written:
                 mirror_of(self._array(b), self.device).wrote()
-        return [staged.copy() for staged in recorded.outputs]
+        return [staged if isinstance(staged, DeviceArray) else staged.copy() for staged in recorded.outputs]
+
+    def _take(self, address: int, a: DeviceArray) -> None:
+        """Copy an input that is on this device, or on another of its kind."""
+        if not isinstance(a.owner, Device) or a.owner is self.device:
+            self.device.copy(address, a.address, a.nbytes)
+        elif not self.device.fetch(address, a.owner, a.address, a.nbytes):
+            raise DeviceError(f"there is no way from {a.owner.name} to {self.device.name} but through the host")
 
     def _array(self, b: Buffer) -> np.ndarray:
         assert b.node is not None
@@ -195,7 +205,7 @@ class GpuExecutable(Calls):
 
     def _record(self, env: Mapping[str, int], starts: list[int], there: Sequence[bool]) -> Recorded:
         staged = {b: self._staging(b, env) for b, here in zip(self.inputs, there) if not here}
-        outputs = [self._staging(b, env) for b in self.outputs]
+        downloads = {b: self._staging(b, env) for i, b in enumerate(self.outputs) if i not in self.kept}
         at = self._addresses(env, starts)
 
         def work(w: Work) -> None:
@@ -204,9 +214,11 @@ class GpuExecutable(Calls):
             w.join()
             Enqueued(self, env, at, w).steps(self.program.steps)
             w.join()
-            for b, array in zip(self.outputs, outputs):
+            for b, array in downloads.items():
                 w.download(array, at[b.name])
         inputs = [staged[b] if b in staged else at[b.name] for b in self.inputs]
+        outputs = [downloads[b] if b in downloads else DeviceArray(
+            at[b.name], compile_dims(b.type.shape)(env), np.dtype(b.type.dtype), self.device) for b in self.outputs]
         return Recorded(inputs, outputs, self.device.record(work))
 
     def _staging(self, b: Buffer, env: Mapping[str, int]) -> np.ndarray:

@@ -6,9 +6,10 @@ gets it first; nothing travels that is not asked for.
 """
 from __future__ import annotations
 
+import contextlib
 import threading
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Iterable, Iterator
 
 import numpy as np
 
@@ -78,6 +79,20 @@ def current(host: np.ndarray) -> np.ndarray:
     return host
 
 
+@contextlib.contextmanager
+def among_devices(read: Iterable[np.ndarray], written: Iterable[np.ndarray]) -> Iterator[None]:
+    """While the host runs what it compiled: it has the newest values of variables, and devices learn of what it
+    writes."""
+    for array in read:
+        current(array)
+    try:
+        yield
+    finally:
+        for array in written:
+            with writes.writing(array):
+                pass
+
+
 def _host_wrote(host: np.ndarray) -> None:
     for m in mirrored.get(id(host), ()):
         m.stale, m.newest = True, False
@@ -85,4 +100,4 @@ def _host_wrote(host: np.ndarray) -> None:
 
 writes.WATCHERS.append(_host_wrote)
 
-__all__ = ["Mirror", "current", "mirror_of", "mirrored"]
+__all__ = ["Mirror", "among_devices", "current", "mirror_of", "mirrored"]

@@ -4,6 +4,7 @@ import doctest
 import numpy as np
 import pytest
 
+import graphk
 from graphk import backend as K
 from graphk import layers as L
 from graphk.frontend.engine import split_step
@@ -106,10 +107,30 @@ def test_weights_travel_only_from_the_device_that_updates_to_the_others():
     several.train_on_batch(x, y)
     first, second = [(d.uploads - u, d.downloads - v, d.fetches - f) for d, (u, v, f) in zip(devices, before)]
     inputs, gradients, weights = 5, 4, 4                       # inputs: x, y, weights of rows, factors, share
-    assert first == (inputs + gradients, 1 + gradients, 0)     # 1: the loss
-    assert second == (inputs, 1 + gradients, weights)          # from device to device
+    assert first == (inputs, 1, gradients)                     # 1: the loss; the other's gradients do not pass the host
+    assert second == (inputs, 1, weights)
     several.get_weights()
-    assert devices[0].downloads - before[0][1] == 1 + gradients + weights
+    assert devices[0].downloads - before[0][1] == 1 + weights
+
+
+def test_fewer_rows_than_devices_and_one_device_twice():
+    for devices in ([*SIMULATORS, "simulator:2"], ["simulator:1", "simulator:1"], ["simulator:0", "cpu:0"]):
+        single = net()
+        twin, several = net(single.get_weights()), multi_gpu_model(single, devices)
+        for m in (several, twin):
+            m.compile("sgd", "mse")
+        for rows in (1, 2, 5):
+            x, y = np.ones((rows, 4), "float32"), np.ones((rows, 2), "float32")
+            np.testing.assert_allclose(several.train_on_batch(x, y), twin.train_on_batch(x, y), rtol=1e-5)
+        for mine, theirs in zip(single.get_weights(), twin.get_weights()):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-7)
+
+
+def test_numbers_that_are_not_finite_are_found():
+    several = multi_gpu_model(net(), SIMULATORS)
+    several.compile("sgd", "mse")
+    with graphk.debug(), pytest.raises(FloatingPointError, match="NaN"):
+        several.train_on_batch(np.full((4, 4), np.nan, "float32"), np.ones((4, 2), "float32"))
 
 
 def test_inputs_of_a_fixed_number_of_rows_are_refused():

@@ -11,7 +11,6 @@ slices, then over processes.  An ordinary `Function` of these values makes all u
 """
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Sequence
 
 import numpy as np
@@ -29,7 +28,7 @@ from graphk.ir.node import Node, topological
 class Replicas:
     """One graph on slices of a batch.  feeds: what is cut along its first axis; more: what all slices are given whole;
     outputs: tensors, each with what becomes of those of the slices: "join" (one after another), "add", "mean" (weighted
-    by rows), "first"."""
+    by rows), "first", or "each": a list of them, on their devices."""
 
     def __init__(self, name: str, feeds: Sequence[Tensor], more: Sequence[Tensor],
                  outputs: Sequence[tuple[Tensor, str]], phase: int, devices: Sequence[str | None], mixed: str | None):
@@ -37,7 +36,10 @@ class Replicas:
         self.counters = counters_among(reached([x.node for x, _ in outputs], phase))
         self.functions = {d: Function([*feeds, *more, *self.counters], [x for x, _ in outputs], name=name, device=d,
                                       mixed_precision=mixed) for d in dict.fromkeys(devices)}
-        self._pool = ThreadPoolExecutor(len(self.functions)) if len(self.functions) > 1 else None
+        self._pool: Any = None
+        if len(self.functions) > 1:
+            from concurrent.futures import ThreadPoolExecutor         # which takes its time
+            self._pool = ThreadPoolExecutor(len(self.functions))
 
     def checked(self, inputs: Sequence[Any]) -> list[np.ndarray]:
         """What is fed, as arrays; an error names what does not fit."""
@@ -45,7 +47,7 @@ class Replicas:
         return next(iter(self.functions.values())).check([*inputs, *zeros])[:len(inputs)]
 
     def run(self, arrays: Sequence[np.ndarray], more: Any, rows: int, rank: int = 0, copies: int = 1
-            ) -> list[np.ndarray]:
+            ) -> list[Any]:
         """The outputs for `rows` rows.  more: what the slices are given besides, for a number of rows; rank, copies: of
         how many processes this is which, so that random numbers differ among them."""
         parts = slices_of(rows, len(self.devices))
@@ -60,11 +62,16 @@ class Replicas:
             found = [compute(on) for on in parts]
         else:
             for i, _ in parts:                                 # one after another: the compiler is not for threads
-                self.functions[self.devices[i]].executable(self.phase)
+                self._compile(self.functions[self.devices[i]])
             found = list(self._pool.map(compute, parts))
         weights = [(part.stop - part.start) / rows for _, part in parts]
-        return found[0] if len(found) == 1 else [
-            _combined(kind, values, weights) for kind, values in zip(self.kinds, zip(*found))]
+        return [_combined(kind, values, weights) for kind, values in zip(self.kinds, zip(*found))]
+
+    def _compile(self, function: Function) -> None:
+        """The executable of a function, whose outputs for each slice stay on its device."""
+        executable: Any = function.executable(self.phase)
+        if hasattr(executable, "kept"):
+            executable.kept = frozenset(i for i, kind in enumerate(self.kinds) if kind == "each")
 
 
 def slices_of(rows: int, count: int) -> list[tuple[int, slice]]:
@@ -78,8 +85,10 @@ def slices_of(rows: int, count: int) -> list[tuple[int, slice]]:
     return [(i, slice(a, b)) for i, (a, b) in enumerate(zip(ends, ends[1:])) if a < b] or [(count - 1, slice(0, rows))]
 
 
-def _combined(kind: str, values: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
-    if kind == "first" or not values[0].dtype.kind == "f" and kind != "join":
+def _combined(kind: str, values: Sequence[np.ndarray], weights: Sequence[float]) -> Any:
+    if kind == "each":
+        return list(values)
+    if len(values) == 1 or kind == "first" or not values[0].dtype.kind == "f" and kind != "join":
         return values[0]
     if kind == "join" and values[0].ndim:
         return np.concatenate(values)
@@ -96,6 +105,9 @@ class SplitFunction:
                  train: bool = True):
         self.model, self.reducer, self.phase = model, reducer, int(train)
         self.name = "train_function" if train else "test_function"
+        # Gradients of GPUs go to the first one, which adds them up; others are added up on the host.
+        self._apart = len(devices) if len(set(devices)) == len(devices) > 1 and "cpu" not in devices \
+            and reducer.size == 1 else 0
         self._several, self._named, self._checked = len(devices) > 1, "", False
         feeds = model._all_feeds()
         self._feeds = len(feeds)
@@ -114,7 +126,7 @@ class SplitFunction:
         self._grads_at = slice(1 + len(judged), 1 + len(judged) + len(self._local))
         self.replicas = Replicas(
             f"{self.name}_of_slice", feeds, [self.factor, self.share],
-            [(self.loss, "add"), *zip(judged, kinds), *((g, "add") for g in self._local),
+            [(self.loss, "add"), *zip(judged, kinds), *((g, "each" if self._apart else "add") for g in self._local),
              *((x, "mean") for x in handed)], self.phase, devices, model._mixed.dtype)
         pairs = [(variable_of(n), Tensor(v)) for n, v in updates]
         pairs += [K.update(c, c + 1) for c in self.replicas.counters if all(c is not v for v, _ in pairs)]
@@ -132,8 +144,10 @@ class SplitFunction:
         for p, g in zip(params, self.model._mixed.gradients(self.loss, params)):
             if g is not None:
                 self._local.append(g)
-                self._summed.append(K.placeholder(shape=K.int_shape(g), dtype=K.dtype(g), name=f"gradient_of_{p.name}"))
-            out.append(None if g is None else self._summed[-1])
+                parts = [K.placeholder(shape=K.int_shape(g), dtype=K.dtype(g), name=f"gradient_of_{p.name}")
+                         for _ in range(self._apart or 1)]
+                self._summed += parts
+            out.append(None if g is None else sum(parts[1:], parts[0]))
         return out
 
     # ---------------------------------------------------------------- metrics of the whole batch
@@ -168,7 +182,12 @@ class SplitFunction:
         def more(own: int) -> list[np.ndarray]:
             return [factors, np.asarray(own / totals[-1], K.floatx())]
         found = self.replicas.run(arrays, more, rows, self.reducer.rank, self.reducer.size)
-        sums = total_of(self.reducer, f"the gradients of {what}", found[self._grads_at])
+        grads = found[self._grads_at]
+        if self._apart:                                        # a batch of few rows has fewer slices than devices
+            sums = [x for g, each in zip(self._local, grads) for x in (
+                *each, *[np.zeros(K.int_shape(g), K.dtype(g))] * (self._apart - len(each)))]
+        else:
+            sums = total_of(self.reducer, f"the gradients of {what}", grads)
         if self.update is not None:
             self.update.run([*sums, *found[self._grads_at.stop:]], self.phase)
         judged = found[self._judge_at]

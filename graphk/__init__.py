@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         backend,
         callbacks,
         constraints,
+        distributed,
         engine,
         initializers,
         layers,
@@ -33,22 +34,26 @@ if TYPE_CHECKING:
     )
     from graphk.frontend.compat import install_as_keras
     from graphk.frontend.debugging import debug
+    from graphk.frontend.scopes import device_scope
     from graphk.models import Input, Model, Sequential
 
 __version__ = "0.1.0"
 _NAMES = {"Input": "graphk.layers", "Model": "graphk.models", "Sequential": "graphk.models",
-          "debug": "graphk.frontend.debugging", "install_as_keras": "graphk.frontend.compat"}
+          "debug": "graphk.frontend.debugging", "device_scope": "graphk.frontend.scopes",
+          "install_as_keras": "graphk.frontend.compat"}
 __all__ = [
     "Input",
     "Model",
     "Sequential",
     "debug",
+    "device_scope",
     "install_as_keras",
     "activations",
     "applications",
     "backend",
     "callbacks",
     "constraints",
+    "distributed",
     "engine",
     "initializers",
     "layers",

@@ -13,9 +13,9 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 from modules import MODULES, first_sentence, members  # noqa: E402
 
 PAGE = Path(__file__).parents[1] / "compatibility.md"
-OWN = ("onnx", "inspection")                     # graphk's, not Keras's
+OWN = ("distributed", "distributed.callbacks", "onnx", "inspection")                     # graphk's, not Keras's
 NOTES = {
-    "utils.multi_gpu_model": "All replicas run on one device.",
+    "utils.multi_gpu_model": "Inputs need an open number of samples.",
     "optimizers.TFOptimizer": "Always refused, with the optimizer to use instead: there is no TensorFlow.",
     "layers.CuDNNGRU": "Runs on the CPU; the weights have cuDNN's layout.",
     "layers.CuDNNLSTM": "Runs on the CPU; the weights have cuDNN's layout.",
@@ -29,12 +29,12 @@ what can be imported. A name of Keras's that is not listed is not there, and ask
 
 What differs everywhere:
 
-- There is no TensorFlow, Theano or CNTK: `K` has no sessions, and takes no tensors of theirs.
+- There is no TensorFlow, Theano or CNTK: `K` has no sessions, and takes no symbolic tensors of theirs.
 - Nothing runs eagerly. What runs is the compiled graph.
 - Tensors are dense. Sparse matrices may be fed; each batch is written out.
 - float16 is computed in float32; `compile(mixed_precision=…, loss_scale=…)` is graphk's own (see [GPUs](cuda.md)).
   Complex numbers and uint64 are refused by name.
-- One process, one machine, one device.
+- Several processes exchange gradients by `graphk.distributed`, layers have devices by `graphk.device_scope`.
 - Files are never executed: functions and classes of yours are passed in `custom_objects`.
 """
 

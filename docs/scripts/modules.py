@@ -13,7 +13,8 @@ MODULES = ("models", "layers", "activations", "initializers", "regularizers", "c
            "optimizers", "callbacks", "backend", "applications", "preprocessing.image", "preprocessing.sequence",
            "preprocessing.text", "datasets.boston_housing", "datasets.cifar10",
            "datasets.cifar100", "datasets.digits", "datasets.fashion_mnist", "datasets.imdb", "datasets.mnist",
-           "datasets.reuters", "utils", "wrappers.scikit_learn", "onnx", "inspection")
+           "datasets.reuters", "utils", "wrappers.scikit_learn", "distributed", "distributed.callbacks", "onnx",
+           "inspection")
 
 
 def module(name: str) -> Any:

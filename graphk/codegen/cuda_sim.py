@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import functools
 import math
+import threading
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -166,6 +167,9 @@ class _Math:
         return type(x)(math.erf(x))
 
 
+_parsing = threading.Lock()               # Python 3.11 counts the depth of trees for all threads together
+
+
 def launch(source: CudaSource, number: int, blocks: int, arrays: Sequence[np.ndarray], sizes: Sequence[int]) -> None:
     """Run a source's launch of that number on one-dimensional arrays, which change."""
     if len(arrays) != len(source.dtypes) or len(sizes) != len(source.sizes):
@@ -184,7 +188,8 @@ def launch(source: CudaSource, number: int, blocks: int, arrays: Sequence[np.nda
 
 @functools.lru_cache(maxsize=512)
 def _compiled(text: str) -> Any:
-    return compile(ast.fix_missing_locations(_Waits().visit(ast.parse(text))), "<graphk cuda kernel>", "exec")
+    with _parsing:
+        return compile(ast.fix_missing_locations(_Waits().visit(ast.parse(text))), "<graphk cuda kernel>", "exec")
 
 
 __all__ = ["CudaFault", "launch"]

@@ -54,7 +54,7 @@ def _checked(given: Mapping[str, Any], source: str) -> dict[str, Any]:
 
 def _value(name: str, value: Any, source: str) -> Any:
     if name == "device":
-        return _device(value, source)
+        return device_name(value, source)
     if name in CHOICES:
         return _known(value, CHOICES[name], f"value of {name}", source)
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) < math.inf:
@@ -63,11 +63,14 @@ def _value(name: str, value: Any, source: str) -> Any:
     return float(value)
 
 
-def _device(value: Any, source: str) -> str:
-    """A device's name in one spelling: `cpu`, `gpu:0`, or `simulator` (CUDA kernels without a GPU)."""
+def device_name(value: Any, source: str) -> str:
+    """A device's name in one spelling: `cpu`, `gpu:0`, `simulator` (CUDA kernels without a GPU) or `simulator:1`."""
     text = str(value).strip().lower()
     if text in ("cpu", "simulator"):
         return text
+    found = re.fullmatch(r"simulator:(\d+)", text)
+    if found is not None:
+        return f"simulator:{int(found[1])}" if int(found[1]) else "simulator"
     found = re.fullmatch(r"(?:gpu|cuda):?(\d*)", text)
     if found is None:
         raise ValueError(f"{source}: unknown value of device: {value!r}. Expected 'cpu', 'gpu', or the number of a "

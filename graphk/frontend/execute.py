@@ -17,7 +17,7 @@ from typing import Mapping, Sequence
 
 import numpy as np
 
-from graphk.frontend import config
+from graphk.frontend import config, scopes
 from graphk.frontend.printing import Executable, marked, show, with_outputs
 from graphk.frontend.tensor import Variable
 from graphk.ir.interp import run_full
@@ -25,8 +25,9 @@ from graphk.ir.node import Graph, Node
 from graphk.runtime.writes import write
 
 
-def compile_graph(graph: Graph, variables: Mapping[Node, Variable], phase: int) -> Executable:
-    """A callable that runs `graph` in one learning phase (1 train, 0 test).
+def compile_graph(graph: Graph, variables: Mapping[Node, Variable], phase: int, device: str | None = None
+                  ) -> Executable:
+    """A callable that runs `graph` in one learning phase (1 train, 0 test), on the device that is set or the one named.
 
     It takes one array per input of `graph`, of the input's dtype, C-contiguous and already checked, and
     returns one fresh array per output.
@@ -34,18 +35,47 @@ def compile_graph(graph: Graph, variables: Mapping[Node, Variable], phase: int) 
     arrays = {node: v.array for node, v in variables.items()}
     marks = marked(graph, phase)
     if not marks:
-        return _compiled(graph, arrays, phase)
-    run = _compiled(with_outputs(graph, marks), arrays, phase)
+        return _compiled(graph, arrays, phase, device)
+    run = _compiled(with_outputs(graph, marks), arrays, phase, device)
     return lambda inputs: show(marks, run(inputs))
 
 
-def _compiled(graph: Graph, arrays: dict[Node, np.ndarray], phase: int) -> Executable:
+def _executor() -> str:
     chosen = os.environ.get("GRAPHK_EXECUTOR", "cpu")
+    if chosen not in ("cpu", "interp"):
+        raise ValueError(f"GRAPHK_EXECUTOR={chosen!r} is unknown; expected `cpu` or `interp`.")
+    return chosen
+
+
+def on_host(graph: Graph, device: str | None) -> bool:
+    """Whether a graph that is compiled now, for the device that is named or else set, reads the host's memory alone."""
+    return _executor() == "interp" or (device or config.get("device")) == "cpu" and not _in_parts(graph, device)
+
+
+def on_device(graph: Graph, device: str | None) -> bool:
+    """Whether all of it runs on one device that is not the host."""
+    return _executor() != "interp" and (device or config.get("device")) != "cpu" and not _in_parts(graph, device)
+
+
+def _in_parts(graph: Graph, device: str | None) -> bool:
+    """Whether the graph's nodes say where they run; a function that is for one device overrules them."""
+    if device is not None or not scopes.used:
+        return False
+    from graphk.passes.place import is_placed
+    return is_placed(graph)
+
+
+def _compiled(graph: Graph, arrays: dict[Node, np.ndarray], phase: int, named: str | None) -> Executable:
+    chosen = _executor()
     if chosen == "interp":
         return _interpreted(graph, arrays, phase)
-    if chosen != "cpu":
-        raise ValueError(f"GRAPHK_EXECUTOR={chosen!r} is unknown; expected `cpu` or `interp`.")
-    device = config.get("device")
+    device = named or config.get("device")
+    if _in_parts(graph, named):
+        from graphk.passes.place import parts_of
+        from graphk.runtime.placed import Placed
+        graph, parts = parts_of(graph, phase, device)
+        runs = [_compiled(p.graph, {v: arrays[v] for v in p.graph.variables()}, phase, p.device) for p in parts]
+        return Placed(graph, parts, runs, arrays)
     if device != "cpu":
         from graphk.runtime.gpu import compile_graph as compile_for_gpu
         return compile_for_gpu(graph, arrays, phase, device)

@@ -13,7 +13,7 @@ from typing import Any, Callable, Mapping, Sequence, ValuesView
 
 import numpy as np
 
-from graphk.frontend import execute
+from graphk.frontend import config, execute
 from graphk.frontend.bounds import bounds_of, check_bounds
 from graphk.frontend.later import Outputs, is_later
 from graphk.frontend.printing import reached
@@ -26,6 +26,8 @@ from graphk.ir.node import Graph, Node, substitute_nodes
 from graphk.ir.ops.leaves import new_input
 from graphk.ir.types import shape_text
 from graphk.passes.mixed import mixed
+from graphk.runtime.exchange import DeviceArray, adopted
+from graphk.runtime.mirrors import among_devices, mirrored
 
 SEEN_LIMIT = 512                 # shape signatures remembered per function
 # What runs the calls instead, while `graphk.debug` is on.
@@ -39,7 +41,7 @@ class Function(ShownFunction):
     0 test).  Without it the function runs in the test phase.  An input may be any tensor: a variable or a layer's
     output then has the value that is passed, wherever it is used.  feed_dict: placeholders that are no inputs, and the
     values each call finds for them there; fetches: further updates; mixed_precision: "float16" or "bfloat16", which
-    contractions then round their operands to.
+    contractions then round their operands to; device: where it runs, such as "gpu:1", by default as the settings say.
 
     >>> from graphk import backend as K
     >>> x = K.placeholder(shape=(None, 2))
@@ -49,7 +51,7 @@ class Function(ShownFunction):
 
     def __init__(self, inputs: Sequence[Any], outputs: Any, updates: Any = None, name: str | None = None,
                  feed_dict: Mapping[Any, Any] | None = None, fetches: Sequence[Update] = (),
-                 mixed_precision: str | None = None, **kwargs: Any):
+                 mixed_precision: str | None = None, device: str | None = None, **kwargs: Any):
         self._reject_options(kwargs)
         if not isinstance(inputs, (list, tuple)):
             raise TypeError("`inputs` to a graphk function should be a list or tuple.")
@@ -65,6 +67,7 @@ class Function(ShownFunction):
                              "does not depend on.")
         self.inputs, self.outputs = inputs, outputs
         self.name = name or "function"
+        self.device = None if device is None else config.device_name(device, f"The function `{self.name}`")
         self._phase_at = self._find_phase(inputs)
         fed = [_fed_node(x) for x in inputs if not _is_phase(x)]
         self._names = [x.name for x in inputs if not _is_phase(x)]
@@ -130,7 +133,8 @@ class Function(ShownFunction):
         if found is None:
             graph = with_random_step(self._graph, key)
             variables = {n: variable_of(n) for n in graph.variables()}
-            found = self._executables[key] = execute.compile_graph(graph, variables, key)
+            self._on_host = execute.on_host(graph, self.device)
+            found = self._executables[key] = execute.compile_graph(graph, variables, key, self.device)
         return found
 
     # ---------------------------------------------------------------- calling
@@ -167,9 +171,20 @@ class Function(ShownFunction):
         if self._bounds:
             check_bounds(self._bounds, inputs)
         check = CHECKED[0]
-        values = (self._executables.get(phase) or self.executable(phase))(inputs) if check is None else check(
-            self, inputs, phase)
+        run = self._executables.get(phase) or self.executable(phase)
+        if mirrored and self._on_host:
+            values = self._among_devices(run, inputs, phase)
+        else:
+            values = run(inputs) if check is None else check(self, inputs, phase)
         return values if self._results.direct else self._results(values)
+
+    def _among_devices(self, run: execute.Executable, inputs: Sequence[Any], phase: int) -> list[np.ndarray]:
+        """What the host computes, where devices may have newer values of variables, or hold what it writes."""
+        check = CHECKED[0]
+        graph = with_random_step(self._graph, int(phase) if self.uses_learning_phase else 0)
+        arrays = {node: variable_of(node).array for node in graph.variables()}
+        with among_devices(arrays.values(), [arrays[v] for v, _ in graph.updates]):
+            return run(inputs) if check is None else check(self, inputs, phase)
 
     def many(self, inputs: Sequence[Any], size: int) -> tuple[list[np.ndarray], int]:
         """In the test phase, the outputs for the first rows of `inputs` in batches of `size`, and how many rows: those
@@ -177,7 +192,7 @@ class Function(ShownFunction):
         exe: Any = self.executable(0)
         batches = getattr(exe, "batches", 1)              # the interpreter runs one after another
         outs: list[np.ndarray] = []
-        if batches == 1 or CHECKED[0] is not None or not self._results.direct or not all(
+        if batches == 1 or CHECKED[0] is not None or mirrored or not self._results.direct or not all(
                 type(a) is np.ndarray for a in inputs) or self._cuts_rows():
             return [], 0
         done, step, samples = 0, size * batches, len(inputs[0])
@@ -220,8 +235,15 @@ class Function(ShownFunction):
         check_cuts(self._cuts, env, self.name)
         return arrays
 
-    def _array(self, node: Node, name: str, value: Any) -> np.ndarray:
-        value = dense(value)
+    def _array(self, node: Node, name: str, value: Any) -> Any:
+        try:
+            value = adopted(dense(value))
+            if isinstance(value, DeviceArray) and (self._bounds or not execute.on_device(self._graph, self.device)):
+                np.asarray(value)                      # which says that it must be on the host
+        except TypeError as e:
+            raise TypeError(f"The input `{name}` of the function `{self.name}`: {e}.") from None
+        if isinstance(value, DeviceArray):
+            return value
         if hasattr(value, "values") and not isinstance(value, np.ndarray):
             value = value.values() if callable(value.values) else value.values
         try:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from graphk.frontend import backend as K
+from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.families import Family
 from graphk.frontend.utils.generic_utils import config_of
 
@@ -46,6 +47,8 @@ class L1L2(Regularizer):
             total = total + K.sum(K.abs(x)) * self.l1
         if self.l2:
             total = total + K.sum(K.square(x)) * self.l2
+        if isinstance(total, Tensor):
+            total.adds_up = True                       # of a batch, it is the sum of its slices' penalties
         return total
 
     def get_config(self) -> dict[str, Any]:

@@ -44,6 +44,7 @@ class Tensor(Foreign):
     _keras_shape: Any                      # what layers attach, absent from other tensors
     _keras_mask: Any
     _keras_history: Any
+    adds_up: bool
 
     def __init__(self, node: Node, name: str | None = None):
         self.node = node

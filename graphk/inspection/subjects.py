@@ -110,9 +110,10 @@ def _model_subjects(model: Any) -> list[Subject]:
     if getattr(model, "total_loss_ready", False):
         model._make_train_function()
         model._make_test_function()
-        out = [_subject(model.train_function, 1), _subject(model.test_function, 0)]
+        out = [_subject(f, phase) for whole, phase in ((model.train_function, 1), (model.test_function, 0))
+               for f in getattr(whole, "parts", [whole])]
     model._make_predict_function()
-    return [*out, _subject(model.predict_function, 0)]
+    return [*out, *(_subject(f, 0) for f in getattr(model.predict_function, "parts", [model.predict_function]))]
 
 
 def _subject(function: Any, phase: int | None) -> Subject:

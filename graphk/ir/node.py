@@ -138,10 +138,12 @@ def note_sound(node: Node) -> None:
 # ------------------------------------------------------------------ where a node comes from
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The layer, the user's source line and the rewrite rule that a node stems from."""
+    """The layer, the user's source line and the rewrite rule that a node stems from, and the device that it is to run
+    on."""
     layer: str = ""
     line: str = ""
     rule: str = ""
+    device: str = ""
 
     def __str__(self) -> str:
         parts = [f"layer {self.layer}" if self.layer else "", self.line, f"rule {self.rule}" if self.rule else ""]
@@ -193,11 +195,11 @@ class origin:
     """
     __slots__ = ("value",)
 
-    def __init__(self, layer: str = "", line: str = "", rule: str = "", like: Node | None = None):
+    def __init__(self, layer: str = "", line: str = "", rule: str = "", like: Node | None = None, device: str = ""):
         base = origin_of(like) if like is not None else (_scope[-1] if _scope else NO_ORIGIN)
         if like is None and not base.line and not line:
             line = user_line()
-        self.value = Origin(layer or base.layer, line or base.line, rule or base.rule)
+        self.value = Origin(layer or base.layer, line or base.line, rule or base.rule, device or base.device)
 
     def __enter__(self) -> "origin":
         _scope.append(self.value)

@@ -88,6 +88,18 @@ class Device(ABC):
         """Copy from the device into an array, after all that was started, and wait."""
 
     @abstractmethod
+    def holds(self, address: int) -> bool:
+        """Whether an address, whoever allocated it, is in this device's memory."""
+
+    @abstractmethod
+    def copy(self, address: int, source: int, nbytes: int) -> None:
+        """Copy inside the device, after all that others have started there, and wait."""
+
+    def fetch(self, address: int, other: Device, source: int, nbytes: int) -> bool:
+        """Copy from another device, and wait; False where there is no way but through the host."""
+        return False
+
+    @abstractmethod
     def load(self, source: CudaSource) -> list[object]:
         """Functions to launch, one for each launch of a source."""
 
@@ -102,16 +114,25 @@ _lock = threading.Lock()
 
 
 def device(name: str) -> Device:
-    """The device `gpu:NUMBER`, or `simulator`; `DeviceError` says what is missing."""
+    """The device `gpu:NUMBER`, `simulator` or `simulator:NUMBER`; `DeviceError` says what is missing."""
     with _lock:
         if name not in _devices:
-            if name == "simulator":
+            if name.partition(":")[0] == "simulator":
                 from graphk.runtime.device_sim import SimDevice
-                _devices[name] = SimDevice()
+                _devices[name] = SimDevice(name=name)
             else:
                 from graphk.runtime.device_cuda import open_device
                 _devices[name] = open_device(int(name.removeprefix("gpu:")))
         return _devices[name]
 
 
-__all__ = ["Device", "DeviceError", "LANES", "OutOfDeviceMemory", "Work", "device"]
+def gpu_count() -> int:
+    """How many GPUs there are; 0 where the driver or the packages that call it are missing."""
+    from graphk.runtime.device_cuda import Driver, find_driver
+    try:
+        return int(Driver(find_driver()).cuDeviceGetCount())
+    except DeviceError:
+        return 0
+
+
+__all__ = ["Device", "DeviceError", "LANES", "OutOfDeviceMemory", "Work", "device", "gpu_count"]

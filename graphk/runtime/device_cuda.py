@@ -114,6 +114,7 @@ class CudaDevice(Device):
                  compile_source: Callable[[CudaSource, tuple[int, int]], dict[str, str]] = cuda_compile.compile_ptx):
         super().__init__()
         self.module, self.driver, self._compile = module, Driver(module), compile_source
+        self.number = number
         handle = self.driver.cuDeviceGet(number)
         model = bytes(self.driver.cuDeviceGetName(128, handle)).split(b"\0")[0].decode()
         self.name = f"gpu:{number} ({model})"
@@ -176,6 +177,28 @@ class CudaDevice(Device):
         if array.nbytes:
             self._enter()
             self.driver.cuMemcpyDtoH(array.ctypes.data, address, array.nbytes)
+
+    def holds(self, address: int) -> bool:
+        self._enter()
+        kind = self.module.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
+        error, number = self.module.cuPointerGetAttribute(kind, address)
+        return int(error) == 0 and int(number) == self.number
+
+    def copy(self, address: int, source: int, nbytes: int) -> None:
+        if nbytes:
+            self._enter()
+            self.driver.cuCtxSynchronize()                              # who wrote it has streams of its own
+            self.driver.cuMemcpyDtoD(address, source, nbytes)
+            self.driver.cuCtxSynchronize()
+
+    def fetch(self, address: int, other: Device, source: int, nbytes: int) -> bool:
+        if not isinstance(other, CudaDevice):
+            return False
+        if nbytes:
+            self._enter()
+            self.driver.cuMemcpyPeer(address, self.context, source, other.context, nbytes)
+            self.driver.cuCtxSynchronize()
+        return True
 
     # -------------------------------------------------------------- kernels
     def load(self, source: CudaSource) -> list[object]:

@@ -6,6 +6,7 @@ it writes shows; lanes run one after another, in an order that turns round betwe
 """
 from __future__ import annotations
 
+import itertools
 from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
@@ -21,6 +22,7 @@ from graphk.runtime.mirrors import current
 SIM_THREADS, SIM_TILE = 8, 4      # small blocks are quick ones
 GUARD = 0xAB                      # what memory holds before anything is written
 _SPACE = 1 << 40                  # between two allocations' addresses
+_addresses = itertools.count(_SPACE, _SPACE)           # of all devices: no two hold the same
 
 
 class SimWork(Work):
@@ -68,16 +70,15 @@ class SimDevice(Device):
         super().__init__()
         self.name, self.threads, self.tile, self.nbytes = name, threads, tile, nbytes
         self.memory: dict[int, np.ndarray] = {}
-        self._next = _SPACE
-        self.uploads = self.downloads = 0
+        self.uploads = self.downloads = self.fetches = 0
 
     def allocate(self, nbytes: int) -> int:
         free, total = self.room()
         if nbytes > free:
             raise OutOfDeviceMemory(self.name, nbytes, free, total)
-        self._next += _SPACE
-        self.memory[self._next] = np.full(nbytes, GUARD, np.uint8)
-        return self._next
+        address = next(_addresses)
+        self.memory[address] = np.full(nbytes, GUARD, np.uint8)
+        return address
 
     def free(self, address: int) -> None:
         del self.memory[address]
@@ -106,6 +107,19 @@ class SimDevice(Device):
     def download(self, array: np.ndarray, address: int) -> None:
         self.downloads += 1
         array.reshape(-1).view(np.uint8)[...] = self._bytes(address)[:array.nbytes]
+
+    def holds(self, address: int) -> bool:
+        return address // _SPACE * _SPACE in self.memory
+
+    def copy(self, address: int, source: int, nbytes: int) -> None:
+        self._bytes(address)[:nbytes] = self._bytes(source)[:nbytes]
+
+    def fetch(self, address: int, other: Device, source: int, nbytes: int) -> bool:
+        if not isinstance(other, SimDevice):
+            return False
+        self.fetches += 1
+        self._bytes(address)[:nbytes] = other._bytes(source)[:nbytes]
+        return True
 
     def load(self, source: CudaSource) -> list[object]:
         return [(source, number) for number in range(len(source.launches))]

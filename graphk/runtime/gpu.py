@@ -22,6 +22,7 @@ from graphk.ir.types import ITEMSIZE
 from graphk.passes.pipeline import Result, run_passes
 from graphk.runtime.calls import Calls
 from graphk.runtime.device import LANES, Device, DeviceError, OutOfDeviceMemory, Work, device
+from graphk.runtime.exchange import DeviceArray
 from graphk.runtime.mirrors import mirror_of
 from graphk.runtime.writes import note_write
 
@@ -29,10 +30,12 @@ KEPT = 16                         # recordings, of as many batch sizes
 
 
 class Recorded:
-    """A program at given dims: staging memory for its ends, and what replays it."""
+    """A program at given dims: staging memory for its ends (addresses of inputs that are in the device's memory), and
+    what replays it."""
     __slots__ = ("inputs", "outputs", "replay")
 
-    def __init__(self, inputs: list[np.ndarray], outputs: list[np.ndarray], replay: Callable[[], None]):
+    def __init__(self, inputs: list[np.ndarray | int], outputs: list[np.ndarray | DeviceArray],
+                 replay: Callable[[], None]):
         self.inputs, self.outputs, self.replay = inputs, outputs, replay
 
 
@@ -56,31 +59,53 @@ class GpuExecutable(Calls):
         self._nbytes = -1
         self._busy = False
         self._recorded: dict[tuple[int, ...], Recorded] = {}
+        self.kept: frozenset[int] = frozenset()    # outputs that stay on the device, until the next call
 
     # -------------------------------------------------------------- calling
-    def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def __call__(self, inputs: Sequence[Any]) -> list[Any]:
         arrays = [self.fit(b, a) for b, a in zip(self.inputs, inputs, strict=True)]
         env = self.dims_of(arrays)
         with self.device.lock:
             for b in self._fixed:
                 self._bring(b)
-            recorded = self._recording(env)
+            recorded = self._recording(env, [isinstance(a, DeviceArray) for a in arrays])
             inside, self._busy = self._busy, True
             try:
                 return self._run(recorded, arrays)
             finally:
                 self._busy = inside
 
-    def _run(self, recorded: Recorded, arrays: list[np.ndarray]) -> list[np.ndarray]:
+    def fit(self, b: Buffer, a: Any) -> Any:
+        """As on the CPU; arrays in this device's memory stay there."""
+        if not isinstance(a, DeviceArray):
+            return super().fit(b, a)
+        ours = isinstance(a.owner, Device) or self.device.holds(a.address)
+        if a.dtype != b.type.dtype or a.ndim != len(b.type.shape) or not ours:
+            where = "" if ours else f", in the memory of another device than {self.device.name}"
+            raise TypeError(f"the input `{b.name}` of {self.program.name} is an array {a.dtype}{list(a.shape)} on a GPU"
+                            f"{where}; expected {b.type} there, or an array on the host")
+        return a
+
+    def _run(self, recorded: Recorded, arrays: list[Any]) -> list[Any]:
         for a, staged in zip(arrays, recorded.inputs):
-            staged[...] = a
+            if isinstance(staged, int):
+                self._take(staged, a)
+            else:
+                staged[...] = a
         if self._written:
             note_write()
         recorded.replay()
         for b in self._fixed:
             if b.name in self._written:
                 mirror_of(self._array(b), self.device).wrote()
-        return [staged.copy() for staged in recorded.outputs]
+        return [staged if isinstance(staged, DeviceArray) else staged.copy() for staged in recorded.outputs]
+
+    def _take(self, address: int, a: DeviceArray) -> None:
+        """Copy an input that is on this device, or on another of its kind."""
+        if not isinstance(a.owner, Device) or a.owner is self.device:
+            self.device.copy(address, a.address, a.nbytes)
+        elif not self.device.fetch(address, a.owner, a.address, a.nbytes):
+            raise DeviceError(f"there is no way from {a.owner.name} to {self.device.name} but through the host")
 
     def _array(self, b: Buffer) -> np.ndarray:
         assert b.node is not None
@@ -163,34 +188,37 @@ class GpuExecutable(Calls):
         return out
 
     # -------------------------------------------------------------- recording
-    def _recording(self, env: Mapping[str, int]) -> Recorded:
-        key = tuple(env.values())
+    def _recording(self, env: Mapping[str, int], there: Sequence[bool]) -> Recorded:
+        """The recording for sizes, and for which inputs are in the device's memory already."""
+        key = (*env.values(), *there)
         found = self._recorded.get(key)
         if found is not None and not self._busy:
             return found
         starts, nbytes = self._places(env)
         memory = self._reserve(nbytes, env)
-        made = self._record(env, [memory + s for s in starts])
+        made = self._record(env, [memory + s for s in starts], there)
         if not self._busy:                         # a signal's handler calls, and must not take the other's staging
             if len(self._recorded) >= KEPT:
                 self._recorded.clear()
             self._recorded[key] = made
         return made
 
-    def _record(self, env: Mapping[str, int], starts: list[int]) -> Recorded:
-        ends = [*self.inputs, *self.outputs]
-        staged = [self._staging(b, env) for b in ends]
-        inputs, outputs = staged[:len(self.inputs)], staged[len(self.inputs):]
+    def _record(self, env: Mapping[str, int], starts: list[int], there: Sequence[bool]) -> Recorded:
+        staged = {b: self._staging(b, env) for b, here in zip(self.inputs, there) if not here}
+        downloads = {b: self._staging(b, env) for i, b in enumerate(self.outputs) if i not in self.kept}
         at = self._addresses(env, starts)
 
         def work(w: Work) -> None:
-            for b, array in zip(self.inputs, inputs):
+            for b, array in staged.items():
                 w.upload(at[b.name], array)
             w.join()
             Enqueued(self, env, at, w).steps(self.program.steps)
             w.join()
-            for b, array in zip(self.outputs, outputs):
+            for b, array in downloads.items():
                 w.download(array, at[b.name])
+        inputs = [staged[b] if b in staged else at[b.name] for b in self.inputs]
+        outputs = [downloads[b] if b in downloads else DeviceArray(
+            at[b.name], compile_dims(b.type.shape)(env), np.dtype(b.type.dtype), self.device) for b in self.outputs]
         return Recorded(inputs, outputs, self.device.record(work))
 
     def _staging(self, b: Buffer, env: Mapping[str, int]) -> np.ndarray:

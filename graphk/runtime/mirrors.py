@@ -6,9 +6,10 @@ gets it first; nothing travels that is not asked for.
 """
 from __future__ import annotations
 
+import contextlib
 import threading
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Iterable, Iterator
 
 import numpy as np
 
@@ -17,12 +18,13 @@ from graphk.runtime import writes
 if TYPE_CHECKING:
     from graphk.runtime.device import Device
 
-_mirrors: dict[int, list["Mirror"]] = {}              # by id of the host's array, which outlives its entry
+mirrored: dict[int, list["Mirror"]] = {}             # by id of the host's array, which outlives its entry
 _lock = threading.RLock()
 
 
 class Mirror:
-    """A variable's memory on one device.  `stale`: another copy is newer; `newest`: no other copy is as new."""
+    """A variable's memory on one device.  `stale`: another copy is newer; `newest`: the host's copy is older, and is to
+    be had from this one."""
     __slots__ = ("device", "address", "stale", "newest", "_host")
 
     def __init__(self, host: np.ndarray, device: Device):
@@ -33,51 +35,69 @@ class Mirror:
     def refresh(self) -> None:
         """Bring the memory up to date."""
         host = self._host()
-        if self.stale and host is not None:
-            self.device.upload(self.address, current(host))
+        if not self.stale or host is None:
+            return
+        with _lock:
+            newest = next((m for m in mirrored[id(host)] if m.newest), None)
+            if newest is None or not self.device.fetch(self.address, newest.device, newest.address, host.nbytes):
+                self.device.upload(self.address, current(host))
             self.stale = False
 
     def wrote(self) -> None:
         """The device has written the memory: all other copies are out of date."""
         host = self._host()
-        for other in _mirrors.get(id(host), ()):
+        for other in mirrored.get(id(host), ()):
             other.stale, other.newest = other is not self, other is self
 
 
 def mirror_of(host: np.ndarray, device: Device) -> Mirror:
     """The array's memory on `device`, which is made where there is none, and freed with the array."""
     with _lock:
-        known = _mirrors.get(id(host), [])
+        known = mirrored.get(id(host), [])
         found = next((m for m in known if m.device is device), None)
         if found is None:
             found = Mirror(host, device)
             if not known:
                 weakref.finalize(host, _forget, id(host))
-            _mirrors[id(host)] = [*known, found]
+            mirrored[id(host)] = [*known, found]
         return found
 
 
 def _forget(key: int) -> None:
-    for m in _mirrors.pop(key, ()):
+    for m in mirrored.pop(key, ()):
         m.device.free(m.address)
 
 
 def current(host: np.ndarray) -> np.ndarray:
     """The array, with the newest value."""
-    if _mirrors and id(host) in _mirrors:
+    if mirrored and id(host) in mirrored:
         with _lock:
-            for m in _mirrors.get(id(host), ()):
+            for m in mirrored.get(id(host), ()):
                 if m.newest:
                     m.device.download(host, m.address)
                     m.newest = False
     return host
 
 
+@contextlib.contextmanager
+def among_devices(read: Iterable[np.ndarray], written: Iterable[np.ndarray]) -> Iterator[None]:
+    """While the host runs what it compiled: it has the newest values of variables, and devices learn of what it
+    writes."""
+    for array in read:
+        current(array)
+    try:
+        yield
+    finally:
+        for array in written:
+            with writes.writing(array):
+                pass
+
+
 def _host_wrote(host: np.ndarray) -> None:
-    for m in _mirrors.get(id(host), ()):
+    for m in mirrored.get(id(host), ()):
         m.stale, m.newest = True, False
 
 
 writes.WATCHERS.append(_host_wrote)
 
-__all__ = ["Mirror", "current", "mirror_of"]
+__all__ = ["Mirror", "among_devices", "current", "mirror_of", "mirrored"]

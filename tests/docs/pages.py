@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator
 
+from tests.mpi import ENVIRONMENT
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(str(p.relative_to(DOCS)) for p in DOCS.rglob("*.md"))
@@ -79,7 +81,7 @@ def run_here(page: str) -> Iterator[str]:
 def transcript(command: str) -> str:
     """A command of a shell, in which `graphk` is this one, and what it prints; AssertionError where it fails."""
     run = subprocess.run(["sh", "-c", f'graphk() {{ "{sys.executable}" -m graphk "$@"; }}\n{command}'], text=True,
-                         capture_output=True, timeout=120)
+                         capture_output=True, timeout=120, env={**os.environ, **ENVIRONMENT})
     assert run.returncode == 0, f"{command}: {run.stderr}"
     return f"$ {command}\n{run.stdout}"
 

@@ -5,6 +5,7 @@ import pytest
 import yaml
 
 from tests.docs.pages import DOCS, PAGES, ROOT, agrees, blocks, outputs, read, with_outputs
+from tests.mpi import MPIRUN, REASON
 
 WITH_CODE = [p for p in PAGES if blocks(read(p))]
 NEEDS = {"onnx.md": "onnx"}
@@ -15,6 +16,8 @@ OUTSIDE = re.compile(r"[a-z]+:")
 def test_code_runs_and_prints_what_is_shown(page, tmp_path, request):
     if page in NEEDS:
         pytest.importorskip(NEEDS[page])
+    if "$ mpirun" in read(page) and MPIRUN is None:
+        pytest.skip(REASON)
     text, printed = read(page), outputs(page, tmp_path)
     if request.config.getoption("--update-golden"):
         (DOCS / page).write_text(with_outputs(text, printed), encoding="utf-8")

@@ -11,7 +11,7 @@ SIMULATED = NAME == "simulator"
 def device():
     from graphk.frontend import config
     from graphk.runtime.device import device as named
-    return named(config._device(NAME, "GRAPHK_TEST_DEVICE"))
+    return named(config.device_name(NAME, "GRAPHK_TEST_DEVICE"))
 
 
 @pytest.fixture

@@ -28,6 +28,10 @@ class CUdevice_attribute(enum.IntEnum):
     CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR = 76
 
 
+class CUpointer_attribute(enum.IntEnum):
+    CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL = 9
+
+
 class CUstream_flags(enum.IntEnum):
     CU_STREAM_NON_BLOCKING = 1
 
@@ -62,6 +66,7 @@ class FakeDriver:
     """One GPU of `nbytes`; `alive`: handles that nobody destroyed."""
     CUresult, CUdevice_attribute, CUstream_flags = CUresult, CUdevice_attribute, CUstream_flags
     CUevent_flags, CUstreamCaptureMode = CUevent_flags, CUstreamCaptureMode
+    CUpointer_attribute = CUpointer_attribute
 
     def __init__(self, nbytes=1 << 30, seed=0):
         self.sim = SimDevice(nbytes=nbytes)
@@ -134,6 +139,19 @@ class FakeDriver:
     def cuMemcpyDtoH(self, host, address, nbytes):
         self.sim.download(self._host(host, nbytes), address)
         return CUresult.CUDA_SUCCESS,
+
+    def cuMemcpyDtoD(self, address, source, nbytes):
+        self.sim.copy(address, source, nbytes)
+        return CUresult.CUDA_SUCCESS,
+
+    def cuMemcpyPeer(self, address, context, source, other, nbytes):
+        assert context == other == "primary"
+        self.sim.copy(address, source, nbytes)
+        return CUresult.CUDA_SUCCESS,
+
+    def cuPointerGetAttribute(self, kind, address):
+        assert kind == CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
+        return (CUresult.CUDA_SUCCESS, 0) if self.sim.holds(address) else (CUresult.CUDA_ERROR_INVALID_VALUE, None)
 
     # modules
     def cuModuleLoadData(self, text):

@@ -8,8 +8,10 @@ from graphk.ir.interp import run_full
 from graphk.passes.pipeline import run_passes
 from graphk.runtime import device_cuda
 from graphk.runtime.device import DeviceError, OutOfDeviceMemory
+from graphk.runtime.device_sim import SimDevice
+from graphk.runtime.exchange import DeviceArray
 from graphk.runtime.gpu import GpuExecutable
-from graphk.runtime.mirrors import current
+from graphk.runtime.mirrors import current, mirror_of
 from tests.gpu.conftest import SIMULATED
 from tests.programs import mlp_train, scan_graph, values_for
 
@@ -46,6 +48,39 @@ def test_training_steps(seed):
         np.testing.assert_allclose(current(mine[k]), want[k], rtol=1e-4, atol=1e-5)
     kinds = [kind for kind, _ in driver.alive.values()]
     assert kinds.count("ready") <= 2 and "graph" not in kinds and "event" not in kinds
+
+
+def test_inputs_in_its_memory():
+    driver, device = made()
+    graph, v = mlp_train()
+    state = dict(zip(v.values(), values_for([x.t for x in v.values()], {}, seed=1)))
+    exe = GpuExecutable(run_passes(graph, phase=1), {k: a.copy() for k, a in state.items()}, device)
+    arrays = values_for([i.t for i in graph.inputs], {"n": 3})
+    want, _ = run_full(graph, arrays, state, 1)
+    device._enter()
+    there = [DeviceArray(device.allocate(a.nbytes), a.shape, a.dtype, None) for a in arrays]
+    for d, a in zip(there, arrays):
+        device.upload(d.address, a)
+    assert device.holds(there[0].address) and not device.holds(8)
+    uploads = driver.sim.uploads
+    for a, b in zip(exe(there), want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    assert driver.sim.uploads - uploads == sum(b.place in ("variable", "const") for b in exe._fixed)
+
+
+def test_a_variable_goes_from_one_device_to_another():
+    driver, one = made()
+    other = device_cuda.CudaDevice(driver, 1, one._compile)
+    value = np.arange(4, dtype="float32")
+    mirror_of(value, one).refresh()
+    mirror_of(value, one).wrote()
+    before = driver.sim.uploads, driver.sim.downloads
+    mirror_of(value, other).refresh()
+    assert (driver.sim.uploads, driver.sim.downloads) == before
+    there = np.zeros(4, "float32")
+    other.download(there, mirror_of(value, other).address)
+    assert there.tolist() == value.tolist() and not mirror_of(value, other).stale
+    assert not one.fetch(0, SimDevice(), 0, 4)
 
 
 def test_loops():

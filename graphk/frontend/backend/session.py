@@ -65,8 +65,9 @@ def manual_variable_initialization(value: bool) -> None:
 
 
 def _get_available_gpus() -> list[str]:
-    """The names of the GPUs that graphk may use: none, it runs on the CPU."""
-    return []
+    """The names of the GPUs that graphk may use."""
+    from graphk.runtime.device import gpu_count
+    return [f"/device:GPU:{i}" for i in range(gpu_count())]
 
 
 __all__ = ["get_session", "manual_variable_initialization"]

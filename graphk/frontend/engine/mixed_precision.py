@@ -45,7 +45,7 @@ class MixedPrecision:
 
     def state(self) -> dict[str, Any]:
         """`settings`, and the values of the variables."""
-        kept = {name: K.get_value(v).item() for name, v in self._variables().items()}
+        kept = {name: K.get_value(v).item() for name, v in self.variables().items()}
         return {**self.settings(), **({"state": kept} if kept else {})}
 
     def resume(self, state: dict[str, Any]) -> None:
@@ -55,34 +55,44 @@ class MixedPrecision:
                 type(v) in (int, float) and 0 <= v < 2 ** 62 for v in kept.values()):
             raise ValueError(f"the state of a loss scale is a dict of numbers; received {kept!r:.100}")
         _check_scale(self.dtype, kept.get("scale"))
-        for name, variable in self._variables().items():
+        for name, variable in self.variables().items():
             if name in kept:
                 K.set_value(variable, kept[name])
 
-    def _variables(self) -> dict[str, Any]:
+    def variables(self) -> dict[str, Any]:
+        """The scale and the count of good steps, as far as there are any."""
         return {name: v for name, v in (("scale", self.scale), ("good_steps", self.good_steps)) if v is not None}
 
     # ---------------------------------------------------------------- a training step
-    def updates(self, optimizer: Any, make: Callable[[], Sequence[Any]], others: Sequence[Any]) -> list[Any]:
-        """`others`, the updates of layers, with what `make` gives, the optimizer's, for the scaled loss."""
+    def gradients(self, loss: Tensor, params: Sequence[Any]) -> list[Any]:
+        """Those of the scaled loss, divided by the scale; None where there is none."""
         if self.scale is None:
+            return K.gradients(loss, list(params))
+        return [None if g is None else g / K.cast(self.scale, K.dtype(g))
+                for g in K.gradients(loss * K.cast(self.scale, K.dtype(loss)), list(params))]
+
+    def updates(self, optimizer: Any, make: Callable[[], Sequence[Any]], others: Sequence[Any],
+                take: Callable[[Tensor, Sequence[Any]], list[Any]] | None = None) -> list[Any]:
+        """`others`, the updates of layers, with what `make` gives, the optimizer's, for the scaled loss.  take: where
+        the optimizer's gradients come from, instead of `gradients`."""
+        if self.scale is None and take is None:
             return [*others, *make()]
-        found: list[Tensor] = []
+        taken: list[list[Any]] = []
 
         def gradients(loss: Tensor, params: Sequence[Any]) -> list[Any]:
-            grads = [None if g is None else g / K.cast(self.scale, K.dtype(g))
-                     for g in K.gradients(loss * K.cast(self.scale, K.dtype(loss)), list(params))]
-            found.extend(g for g in grads if g is not None)
-            return grads
+            taken.append((take or self.gradients)(loss, params))
+            return taken[-1]
         optimizer._gradients = gradients
         try:
             updates = [*others, *make()]
         finally:
             del optimizer._gradients
-        if not found:
+        if not taken:
+            what = "they cannot be added up over slices of a batch" if take else "`loss_scale` cannot divide them again"
             raise ValueError(f"compile(): the optimizer {type(optimizer).__name__} takes gradients by itself, so that "
-                             "`loss_scale` cannot divide them again. Let its `get_updates` call `self.get_gradients`.")
-        return self._where_finite(found, updates) if self.dynamic else updates
+                             f"{what}. Let its `get_updates` call `self.get_gradients`.")
+        found = [g for grads in taken for g in grads if g is not None]
+        return self._where_finite(found, updates) if self.dynamic and found else updates
 
     def _where_finite(self, grads: Sequence[Tensor], updates: Sequence[Any]) -> list[Any]:
         finite = K.all(K.stack([K.all(K.abs(g) < math.inf) for g in grads]))

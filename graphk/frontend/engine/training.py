@@ -17,6 +17,8 @@ from graphk.frontend.engine import training_arrays, training_generator
 from graphk.frontend.engine.layer_state import flag_changes
 from graphk.frontend.engine.mixed_precision import FULL, LossScale, MixedPrecision
 from graphk.frontend.engine.network import Network
+from graphk.frontend.engine.reducers import ALONE
+from graphk.frontend.engine.split_step import SplitFunction, SplitPrediction
 from graphk.frontend.engine.streaming import STREAMING
 from graphk.frontend.engine.training_setup import TrainingSetup
 from graphk.frontend.engine.training_generator import check_generator_arguments, is_generator
@@ -45,6 +47,7 @@ class Model(TrainingSetup, Network):
     """
 
     train_function: Any = None
+    _devices: tuple[str, ...] = ()                 # of `multi_gpu_model`: a batch is cut into slices for them
     _mixed = FULL
     loss_scale: Any = LossScale()
     _consistent_at = -1                            # `flag_changes()` when the weights last were those of `compile`
@@ -110,17 +113,26 @@ class Model(TrainingSetup, Network):
     def _make_train_function(self) -> None:
         self._need_compile("training/testing")
         self._check_trainable_weights_consistency()
-        if self.train_function is None:
-            params = self._weights_to_train()
-            with K.name_scope("training"), K.name_scope(self.optimizer.__class__.__name__):
-                updates = self._mixed.updates(self.optimizer, lambda: self._optimizer_updates(params), self.updates)
+        reducer = getattr(self.optimizer, "reducer", None)
+        if reducer and self.train_function and getattr(self.train_function, "reducer", None) is not reducer:
+            raise RuntimeError(f"The model `{self.name}` was given a distributed optimizer after it was compiled. "
+                               "Compile it with that, or load it by graphk.distributed.load_model.")
+        if self.train_function is None and (reducer or self._devices):
+            self.train_function = SplitFunction(self, self._devices or (None,), reducer or ALONE)
+        elif self.train_function is None:
             self.train_function = Function(
                 self._all_feeds() + self._phase(),
                 [self.total_loss, *self.metrics_tensors],
-                updates=[*updates, *self.metrics_updates],
+                updates=[*self._train_updates(), *self.metrics_updates],
                 name="train_function",
                 mixed_precision=self._mixed.dtype,
             )
+
+    def _train_updates(self, take: Any = None) -> list[Any]:
+        """The updates of a training step but for metrics'.  take: see `MixedPrecision.updates`."""
+        params = self._weights_to_train()
+        with K.name_scope("training"), K.name_scope(self.optimizer.__class__.__name__):
+            return self._mixed.updates(self.optimizer, lambda: self._optimizer_updates(params), self.updates, take)
 
     def _optimizer_updates(self, params: list[Any]) -> list[Any]:
         if has_arg(self.optimizer.get_updates, "constraints"):           # a Keras 1 optimizer of the user's
@@ -137,13 +149,17 @@ class Model(TrainingSetup, Network):
 
     def _make_test_function(self) -> None:
         self._need_compile("training/testing")
-        if self.test_function is None:
+        if self.test_function is None and self._devices:
+            self.test_function = SplitFunction(self, self._devices, train=False)
+        elif self.test_function is None:
             self.test_function = Function(self._all_feeds() + self._phase(), [self.total_loss, *self.metrics_tensors],
                                           updates=[*self.state_updates, *self.metrics_updates], name="test_function",
                                           mixed_precision=self._mixed.dtype)
 
     def _make_predict_function(self) -> None:
-        if getattr(self, "predict_function", None) is None:
+        if getattr(self, "predict_function", None) is None and self._devices:
+            self.predict_function = SplitPrediction(self, self._devices)
+        elif getattr(self, "predict_function", None) is None:
             self.predict_function = Function(self._feed_inputs + self._phase(), self.outputs,
                                              updates=self.state_updates, name="predict_function",
                                              mixed_precision=self._mixed.dtype)

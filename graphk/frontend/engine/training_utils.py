@@ -18,13 +18,18 @@ from graphk.frontend.sparse import dense, with_rows
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.blame import naming
 from graphk.frontend.utils.generic_utils import check_for_unexpected_keys, slice_arrays
+from graphk.runtime.exchange import DeviceArray, adopted
 
 
 # ------------------------------------------------------------------ data
 def as_columns(x: Any) -> Any:
-    """A DataFrame's values; 1-D arrays as (n, 1); sparse matrices with rows that can be taken."""
+    """A DataFrame's values; 1-D arrays as (n, 1); sparse matrices with rows that can be taken; arrays of other
+    libraries in the memory where they are."""
     if x is None or isinstance(x, Tensor):
         return x
+    x = adopted(x)
+    if isinstance(x, DeviceArray):
+        return x.column() if x.ndim == 1 else x
     if x.__class__.__name__ in ("DataFrame", "Series"):
         x = x.values
     x = with_rows(x)
@@ -374,10 +379,10 @@ def weighted_masked_objective(fn: Callable[..., Tensor] | None) -> Any:
 def _of_object(loss: losses.Loss, y_true: Tensor, y_pred: Tensor, weights: Tensor | None, mask: Tensor | None = None
                ) -> Tensor:
     """What a loss that is an object says of weighted samples, which it reduces itself."""
-    return loss.reduced(_scores(loss.call, y_true, y_pred), mask, weights)
+    return loss.reduced(scores(loss.call, y_true, y_pred), mask, weights)
 
 
-def _scores(fn: Callable[..., Any], y_true: Tensor, y_pred: Tensor) -> Tensor:
+def scores(fn: Callable[..., Any], y_true: Tensor, y_pred: Tensor) -> Tensor:
     """What the loss or metric `fn` gives; a number as a tensor."""
     name = str(getattr(fn, "__name__", type(fn).__name__))
     with naming(name, lambda: f"in the loss or metric `{name}`, which is called with y_true of shape "
@@ -393,7 +398,7 @@ def _scores(fn: Callable[..., Any], y_true: Tensor, y_pred: Tensor) -> Tensor:
 
 def _renormalized(fn: Callable[..., Tensor], y_true: Tensor, y_pred: Tensor, weights: Tensor | None,
                   mask: Tensor | None = None) -> Tensor:
-    score = _scores(fn, y_true, y_pred)
+    score = scores(fn, y_true, y_pred)
     if mask is not None:
         mask = K.cast(mask, score.dtype)
         score = score * mask / K.mean(mask)
@@ -406,7 +411,7 @@ def _renormalized(fn: Callable[..., Tensor], y_true: Tensor, y_pred: Tensor, wei
 
 def _plain(fn: Callable[..., Tensor], y_true: Tensor, y_pred: Tensor, weights: Tensor | None,
            mask: Tensor | None = None) -> Tensor:
-    score = _scores(fn, y_true, y_pred)
+    score = scores(fn, y_true, y_pred)
     for w in (mask, weights):
         if w is not None:
             score = score * widened(K.cast(w, score.dtype), score.ndim)

@@ -1,0 +1,55 @@
+"""Who adds up: what several copies of a training step know of each other.
+
+In: flat arrays of numbers.  Out: their sums over all copies.  What always holds: all copies call the same methods in
+the same order, each names what it is about to do, and copies that do not name the same raise `DistributedError` on
+every copy instead of waiting for each other.
+"""
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+import numpy as np
+
+
+class DistributedError(RuntimeError):
+    """Copies of a program do not do the same."""
+
+
+class Reducer:
+    """One copy alone; others derive from it.  `rank`: this copy's number, of `size`."""
+    rank, size = 0, 1
+
+    def agree(self, what: str) -> None:
+        """`DistributedError` unless all copies are about to do `what`."""
+
+    def total(self, array: np.ndarray) -> None:
+        """Put the sum over all copies into a flat array, in each the same bits."""
+
+    def broadcast(self, array: np.ndarray, root: int) -> None:
+        """Put what the copy `root` has there into a flat array."""
+
+    def gather(self, value: Any) -> list[Any]:
+        """A small value of every copy, by rank."""
+        return [value]
+
+
+ALONE = Reducer()
+
+
+def total_of(reducer: Reducer, what: str, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The sums of arrays over all copies, each of which is doing `what`, through one flat buffer for each type of
+    number."""
+    if reducer.size == 1:
+        return list(arrays)
+    reducer.agree(what)
+    out: list[np.ndarray] = list(arrays)
+    for dtype in dict.fromkeys(a.dtype for a in arrays):
+        at = [i for i, a in enumerate(arrays) if a.dtype == dtype]
+        flat = np.concatenate([arrays[i].reshape(-1) for i in at])
+        reducer.total(flat)
+        for i, part in zip(at, np.split(flat, np.cumsum([arrays[i].size for i in at])[:-1])):
+            out[i] = part.reshape(arrays[i].shape)
+    return out
+
+
+__all__ = ["ALONE", "DistributedError", "Reducer", "total_of"]

@@ -1,0 +1,290 @@
+"""A model's functions in parts: slices of a batch on devices of their own, sums over them, and one update.
+
+In: a compiled model, the devices, and a `Reducer`, which adds up over processes.  Out: `SplitFunction`, which stands
+where the model's compiled function would.  What always holds: a step changes variables once, after all slices were
+computed with their values from before it, and as a step on the whole batch would: clipping and the optimizer see the
+gradients of the whole batch's loss.  Batch normalization sees a slice, and keeps the mean of what the slices give it.
+
+A step has three parts.  `Replicas` compute a slice each: its outputs, what it adds to the loss (`split_loss.py`) and to
+the gradients, and of the updates all that depends on data but not on the sum of gradients.  The sums are taken over
+slices, then over processes.  An ordinary `Function` of these values makes all updates.
+"""
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+import numpy as np
+
+from graphk.frontend import backend as K
+from graphk.frontend.backend.random_ops import counters_among
+from graphk.frontend.engine import split_loss
+from graphk.frontend.engine.reducers import ALONE, DistributedError, Reducer, total_of
+from graphk.frontend.function import Function, combine_updates
+from graphk.frontend.printing import reached
+from graphk.frontend.tensor import Tensor, variable_of
+from graphk.ir.node import Node, topological
+
+
+class Replicas:
+    """One graph on slices of a batch.  feeds: what is cut along its first axis; more: what all slices are given whole;
+    outputs: tensors, each with what becomes of those of the slices: "join" (one after another), "add", "mean" (weighted
+    by rows), "first", or "each": a list of them, on their devices."""
+
+    def __init__(self, name: str, feeds: Sequence[Tensor], more: Sequence[Tensor],
+                 outputs: Sequence[tuple[Tensor, str]], phase: int, devices: Sequence[str | None], mixed: str | None):
+        self.phase, self.devices, self.kinds = phase, devices, [kind for _, kind in outputs]
+        self.counters = counters_among(reached([x.node for x, _ in outputs], phase))
+        self.functions = {d: Function([*feeds, *more, *self.counters], [x for x, _ in outputs], name=name, device=d,
+                                      mixed_precision=mixed) for d in dict.fromkeys(devices)}
+        self._pool: Any = None
+        if len(self.functions) > 1:
+            from concurrent.futures import ThreadPoolExecutor         # which takes its time
+            self._pool = ThreadPoolExecutor(len(self.functions))
+
+    def checked(self, inputs: Sequence[Any]) -> list[np.ndarray]:
+        """What is fed, as arrays; an error names what does not fit."""
+        zeros = [np.zeros((), np.uint32)] * len(self.counters)
+        return next(iter(self.functions.values())).check([*inputs, *zeros])[:len(inputs)]
+
+    def run(self, arrays: Sequence[np.ndarray], more: Any, rows: int, rank: int = 0, copies: int = 1
+            ) -> list[Any]:
+        """The outputs for `rows` rows.  more: what the slices are given besides, for a number of rows; rank, copies: of
+        how many processes this is which, so that random numbers differ among them."""
+        parts = slices_of(rows, len(self.devices))
+        counts = [(int(c.array) * copies + rank) * len(self.devices) for c in self.counters]
+
+        def compute(on: tuple[int, slice]) -> list[np.ndarray]:
+            i, part = on
+            given = arrays if len(parts) == 1 else [a[part] for a in arrays]
+            drawn = [np.asarray((c + i) & 0xFFFFFFFF, np.uint32) for c in counts]
+            return self.functions[self.devices[i]].run([*given, *more(part.stop - part.start), *drawn], self.phase)
+        if self._pool is None or len(parts) == 1:
+            found = [compute(on) for on in parts]
+        else:
+            for i, _ in parts:                                 # one after another: the compiler is not for threads
+                self._compile(self.functions[self.devices[i]])
+            found = list(self._pool.map(compute, parts))
+        weights = [(part.stop - part.start) / rows for _, part in parts]
+        return [_combined(kind, values, weights) for kind, values in zip(self.kinds, zip(*found))]
+
+    def _compile(self, function: Function) -> None:
+        """The executable of a function, whose outputs for each slice stay on its device."""
+        executable: Any = function.executable(self.phase)
+        if hasattr(executable, "kept"):
+            executable.kept = frozenset(i for i, kind in enumerate(self.kinds) if kind == "each")
+
+
+def slices_of(rows: int, count: int) -> list[tuple[int, slice]]:
+    """The slices of a batch that are not empty, each with its number: of equal size, and what is left over to the last.
+
+    >>> slices_of(7, 3)
+    [(0, slice(0, 2, None)), (1, slice(2, 4, None)), (2, slice(4, 7, None))]
+    """
+    step = rows // count
+    ends = [step * i for i in range(count)] + [rows]
+    return [(i, slice(a, b)) for i, (a, b) in enumerate(zip(ends, ends[1:])) if a < b] or [(count - 1, slice(0, rows))]
+
+
+def _combined(kind: str, values: Sequence[np.ndarray], weights: Sequence[float]) -> Any:
+    if kind == "each":
+        return list(values)
+    if len(values) == 1 or kind == "first" or not values[0].dtype.kind == "f" and kind != "join":
+        return values[0]
+    if kind == "join" and values[0].ndim:
+        return np.concatenate(values)
+    total = values[0] if kind == "add" else values[0] * values[0].dtype.type(weights[0])
+    for value, weight in zip(values[1:], weights[1:]):
+        total = total + (value if kind == "add" else value * value.dtype.type(weight))
+    return np.asarray(total)
+
+
+class SplitFunction:
+    """What `model.train_function` is where a batch is computed in slices (or `test_function`: train=False)."""
+
+    def __init__(self, model: Any, devices: Sequence[str | None] = (None,), reducer: Reducer = ALONE,
+                 train: bool = True):
+        self.model, self.reducer, self.phase = model, reducer, int(train)
+        self.name = "train_function" if train else "test_function"
+        # Gradients of GPUs go to the first one, which adds them up; others are added up on the host.
+        self._apart = len(devices) if len(set(devices)) == len(devices) > 1 and "cpu" not in devices \
+            and reducer.size == 1 else 0
+        self._several, self._named, self._checked = len(devices) > 1, "", False
+        feeds = model._all_feeds()
+        self._feeds = len(feeds)
+        self.factor = K.placeholder(shape=(sum(fn is not None for fn in model.loss_functions),), name="factors")
+        self.share = K.placeholder(shape=(), name="share")
+        self.loss = split_loss.slice_loss(model, self.factor, self.share)
+        self._amounts = Function(feeds, split_loss.amounts(model), name=f"{self.name}_amounts", device="cpu")
+        self._local: list[Tensor] = []
+        self._summed: list[Tensor] = []
+        made = model._train_updates(self._exchange) if train else list(model.state_updates)
+        updates = combine_updates([*made, *([] if self._several else model.metrics_updates)])
+        handed = [Tensor(n) for n in handed_over([v for _, v in updates], [x.node for x in self._summed])]
+        judged = self._judged() if self._several else [model.total_loss, *model.metrics_tensors]
+        kinds = [_kind(x) for x in judged] if self._several else ["first"] * len(judged)
+        self._judge_at = slice(1, 1 + len(judged))
+        self._grads_at = slice(1 + len(judged), 1 + len(judged) + len(self._local))
+        self.replicas = Replicas(
+            f"{self.name}_of_slice", feeds, [self.factor, self.share],
+            [(self.loss, "add"), *zip(judged, kinds), *((g, "each" if self._apart else "add") for g in self._local),
+             *((x, "mean") for x in handed)], self.phase, devices, model._mixed.dtype)
+        pairs = [(variable_of(n), Tensor(v)) for n, v in updates]
+        pairs += [K.update(c, c + 1) for c in self.replicas.counters if all(c is not v for v, _ in pairs)]
+        self.update = Function([*self._summed, *handed], [], pairs, name=f"{self.name}_update", device=devices[0]) \
+            if pairs else None
+        self.judge = self._made_judge(judged, feeds) if judged and self._several else None
+
+    def _exchange(self, loss: Tensor, params: Sequence[Any]) -> list[Any]:
+        """In place of the gradients of a loss, inputs that take their sums."""
+        if loss is not self.model.total_loss:
+            raise ValueError(f"The optimizer {type(self.model.optimizer).__name__} takes gradients of another tensor "
+                             "than the loss it is given, so that they cannot be added up over slices of a batch. Let "
+                             "its `get_updates` call `self.get_gradients(loss, params)`.")
+        out: list[Any] = []
+        for p, g in zip(params, self.model._mixed.gradients(self.loss, params)):
+            if g is not None:
+                self._local.append(g)
+                parts = [K.placeholder(shape=K.int_shape(g), dtype=K.dtype(g), name=f"gradient_of_{p.name}")
+                         for _ in range(self._apart or 1)]
+                self._summed += parts
+            out.append(None if g is None else sum(parts[1:], parts[0]))
+        return out
+
+    # ---------------------------------------------------------------- metrics of the whole batch
+    def _judged(self) -> list[Tensor]:
+        """What metrics are computed from, besides targets and weights: it is computed in slices."""
+        model = self.model
+        if not model.metrics_tensors:
+            return []
+        found = [*model.outputs, *(m for m in model._output_masks if m is not None), *_added_metrics(model)]
+        return list({x.node: x for x in found}.values())
+
+    def _made_judge(self, judged: Sequence[Tensor], feeds: Sequence[Tensor]) -> Function:
+        others = [x for x in feeds if all(x.node is not y.node for y in judged)]
+        self._others = [i for i, x in enumerate(feeds) if any(x is y for y in others)]
+        return Function([*judged, *others], self.model.metrics_tensors, self.model.metrics_updates,
+                        name=f"{self.name}_metrics", device="cpu")
+
+    # ---------------------------------------------------------------- calling
+    def __call__(self, inputs: Sequence[Any]) -> list[np.ndarray]:
+        """`run`; the learning phase may stand at the end of `inputs`, as models of Keras have it."""
+        return self.run(inputs[:self._feeds], self.phase)
+
+    def run(self, inputs: Sequence[Any], phase: int) -> list[np.ndarray]:
+        """One step: [loss, metrics ...] for arrays of inputs, targets and weights."""
+        arrays = self._amounts.check(inputs)
+        rows = len(arrays[0]) if arrays else 1
+        what = self._what()
+        totals, = total_of(self.reducer, what, [np.append(self._amounts.run(arrays, phase)[0], float(rows))])
+        self._check_weights()
+        factors = np.asarray(split_loss.factors(self.model, totals[:-1]), K.floatx())
+
+        def more(own: int) -> list[np.ndarray]:
+            return [factors, np.asarray(own / totals[-1], K.floatx())]
+        found = self.replicas.run(arrays, more, rows, self.reducer.rank, self.reducer.size)
+        grads = found[self._grads_at]
+        if self._apart:                                        # a batch of few rows has fewer slices than devices
+            sums = [x for g, each in zip(self._local, grads) for x in (
+                *each, *[np.zeros(K.int_shape(g), K.dtype(g))] * (self._apart - len(each)))]
+        else:
+            sums = total_of(self.reducer, f"the gradients of {what}", grads)
+        if self.update is not None:
+            self.update.run([*sums, *found[self._grads_at.stop:]], self.phase)
+        judged = found[self._judge_at]
+        if self.judge is not None:
+            return [found[0], *self.judge.run([*judged, *(arrays[i] for i in self._others)], phase)]
+        return [found[0]] if self._several else judged
+
+    @property
+    def parts(self) -> list[Function]:
+        """The compiled functions of a step, in the order in which they run."""
+        return [f for f in (self._amounts, *self.replicas.functions.values(), self.update, self.judge) if f is not None]
+
+    def _what(self) -> str:
+        """What tells this step from those of other models."""
+        if self.reducer.size > 1 and not self._named:
+            shapes = ", ".join(f"{x.dtype}{list(K.int_shape(x))}" for x in self._summed)
+            self._named = f"a training step of weights {shapes}, with {len(self.model.loss_functions)} outputs"
+        return self._named
+
+    def _check_weights(self) -> None:
+        """`DistributedError` unless, before the first step, the weights are the same in all processes."""
+        if self._checked or self.reducer.size == 1:
+            return
+        weights = self.model._collected_trainable_weights
+        sums = self.reducer.gather([float(np.sum(K.get_value(w), dtype=np.float64)) for w in weights])
+        for w, values in zip(weights, zip(*sums)):
+            if any(v != values[0] and v == v for v in values):
+                raise DistributedError(
+                    f"The weight `{w.name}` has not the same values on all ranks (sums by rank: {list(values)}). "
+                    "Pass graphk.distributed.callbacks.BroadcastGlobalVariablesCallback(0) to fit.")
+        self._checked = True
+
+    def check_ranges(self, inputs: Sequence[Any]) -> None:
+        """ValueError if row or class numbers among `inputs` (which may be a whole data set) are out of range."""
+        next(iter(self.replicas.functions.values())).check_ranges(inputs)
+
+
+class SplitPrediction:
+    """What `model.predict_function` is where a batch is computed on several devices."""
+
+    def __init__(self, model: Any, devices: Sequence[str]):
+        updates = combine_updates(model.state_updates)
+        handed = [Tensor(n) for n in handed_over([v for _, v in updates], [])]
+        self._outputs, self._feeds, self.name = len(model.outputs), len(model._feed_inputs), "predict_function"
+        self._seen: set[Any] = set()
+        self.replicas = Replicas("predict_function_of_slice", model._feed_inputs, [],
+                                 [*((x, "join") for x in model.outputs), *((x, "mean") for x in handed)], 0, devices,
+                                 model._mixed.dtype)
+        pairs = [(variable_of(n), Tensor(v)) for n, v in updates]
+        pairs += [K.update(c, c + 1) for c in self.replicas.counters]
+        self.update = Function(handed, [], pairs, name="predict_function_update", device=devices[0]) if pairs else None
+
+    def __call__(self, inputs: Sequence[Any]) -> list[np.ndarray]:
+        """`run`; the learning phase may stand at the end of `inputs`."""
+        return self.run(inputs[:self._feeds])
+
+    def run(self, inputs: Sequence[Any], phase: int = 0) -> list[np.ndarray]:
+        """The model's outputs."""
+        arrays = self.replicas.checked(inputs)
+        found = self.replicas.run(arrays, lambda _: [], len(arrays[0]) if arrays else 1)
+        if self.update is not None:
+            self.update.run(found[self._outputs:], phase)
+        return found[:self._outputs]
+
+    @property
+    def parts(self) -> list[Function]:
+        """The compiled functions of a prediction, in the order in which they run."""
+        return [*self.replicas.functions.values(), *([self.update] if self.update else [])]
+
+    def many(self, inputs: Sequence[Any], size: int) -> tuple[list[np.ndarray], int]:
+        """No batches at once: see `Function.many`."""
+        return [], 0
+
+
+def _kind(x: Tensor) -> str:
+    return "join" if x.ndim else "mean"
+
+
+def _added_metrics(owner: Any) -> list[Tensor]:
+    """What `add_metric` of a model, its layers and theirs was given."""
+    return [*(x for _, x in owner._added_metrics if isinstance(x, Tensor)),
+            *(x for layer in getattr(owner, "layers", ()) for x in _added_metrics(layer))]
+
+
+def handed_over(values: Sequence[Node], summed: Sequence[Node]) -> list[Node]:
+    """Of what `values` are computed from, the nodes that depend on data but not on `summed`, and no larger part."""
+    early: set[Node] = set()
+    late = set(summed)
+    out: dict[Node, None] = {}
+    for node in topological(values):
+        if node in late or any(i in late for i in node.inputs):
+            late.add(node)
+            out.update((i, None) for i in node.inputs if i in early)
+        elif node.op.name == "input" or any(i in early for i in node.inputs):
+            early.add(node)
+    out.update((v, None) for v in values if v in early)
+    return list(out)
+
+
+__all__ = ["Replicas", "SplitFunction", "SplitPrediction", "handed_over", "slices_of"]

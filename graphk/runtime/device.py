@@ -13,6 +13,7 @@ from typing import Callable, Sequence
 import numpy as np
 
 from graphk.codegen.cuda import CudaSource
+from graphk.runtime.library import Library, Run
 
 LANES = 4                         # of work that may run at the same time
 
@@ -38,6 +39,10 @@ class Work(ABC):
         """A kernel on `blocks` blocks of `threads` threads; `args`: addresses and sizes."""
 
     @abstractmethod
+    def call(self, run: Run) -> None:
+        """What a library's function records."""
+
+    @abstractmethod
     def upload(self, address: int, staging: np.ndarray) -> None:
         """Copy staging memory (`Device.staging`) to the device, as it is when the recording is replayed."""
 
@@ -55,10 +60,11 @@ class Work(ABC):
 
 
 class Device(ABC):
-    """One device; `threads` and `tile` are the extents of its kernels' blocks."""
+    """One device; `threads` and `tile` are the extents of its kernels' blocks, `library` its vendor's, if it is there."""
     name: str
     threads: int
     tile: int
+    library: Library | None = None
 
     def __init__(self) -> None:
         self.lock = threading.RLock()              # held by whoever uses staging memory or replays

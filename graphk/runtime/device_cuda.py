@@ -16,6 +16,7 @@ import numpy as np
 from graphk.codegen import cuda_compile
 from graphk.codegen.cuda import THREADS, TILE, CudaSource
 from graphk.runtime.device import LANES, Device, DeviceError, OutOfDeviceMemory, Work
+from graphk.runtime.library import Run
 
 ADVICE = {
     "CUDA_ERROR_UNSUPPORTED_PTX_VERSION": "The GPU's driver is older than the CUDA packages: update it, or install "
@@ -95,6 +96,9 @@ class CudaWork(Work):
         places = values.ctypes.data + 8 * np.arange(len(args), dtype=np.uint64)
         self.driver.cuLaunchKernel(function, blocks, 1, 1, x, y, z, 0, self.streams[self.at],
                                    int(places.ctypes.data), 0)
+
+    def call(self, run: Run) -> None:
+        run(self.streams[self.at], self.at)
 
     def upload(self, address: int, staging: np.ndarray) -> None:
         if staging.nbytes:

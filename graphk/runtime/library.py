@@ -1,0 +1,91 @@
+"""Libraries of a device's vendor: what they are asked for, and by whom they are offered.
+
+In: a `Product` and addresses.  Out: what calls the library.  What always holds: a description is plain numbers, so that
+the numpy model (`library_sim`) and the vendor's library are asked for the same thing; what a library cannot do is
+`Refused`, with the reason, and computed by graphk's own kernel; a call takes its memory from its caller.
+"""
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, Callable
+
+Run = Callable[[Any, int], None]                   # (stream's handle, number of the lane)
+NARROW = ("float16", "bfloat16")                   # operands; what they give is float32
+WATCHERS: list[Callable[[str], None]] = []         # of what libraries were asked for (`GRAPHK_LOG=library`)
+
+
+class Refused(Exception):
+    """A library, or graphk's description for it, cannot express a step; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Where elements lie: number b's (i, j) is `b*batch + i*row + j*column` elements behind the address."""
+    row: int
+    column: int
+    batch: int = 0
+
+    def reach(self, rows: int, columns: int, batch: int) -> int:
+        """Elements from the address to the end of the last one."""
+        return (rows - 1) * self.row + (columns - 1) * self.column + (batch - 1) * self.batch + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """`out = relu?(left @ right + bias? + added?)` for each of a batch: (m, k) by (k, n).
+
+    dtype: of the operands; sums, bias, what is added and the result are float32 (float64 for float64).  bias: n numbers
+    side by side, the same for each row.  added: a matrix like the result, which may be the result's own memory.
+    tf32: whether products may be rounded to 10 bits of the mantissa.
+    """
+    m: int
+    n: int
+    k: int
+    batch: int
+    dtype: str
+    left: Matrix
+    right: Matrix
+    out: Matrix
+    bias: bool = False
+    added: Matrix | None = None
+    relu: bool = False
+    tf32: bool = False
+
+    @property
+    def result(self) -> str:
+        """The dtype of sums and results."""
+        return "float32" if self.dtype in NARROW else self.dtype
+
+    def __str__(self) -> str:
+        extras = [name for name, on in (("added", self.added), ("bias", self.bias), ("relu", self.relu)) if on]
+        return (f"{f'{self.batch} times ' if self.batch > 1 else ''}{self.m}x{self.k} by {self.k}x{self.n} {self.dtype}"
+                + (" as tf32" if self.tf32 else "") + "".join(f" + {x}" for x in extras))
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Addresses of a product's arrays (0 where it has none)."""
+    left: int
+    right: int
+    out: int
+    bias: int = 0
+    added: int = 0
+
+
+class Library(ABC):
+    """What a device's library computes."""
+    name: str
+
+    @abstractmethod
+    def product(self, product: Product, at: Places) -> Run:
+        """What records the call on a stream; `Refused` where the library has no way to compute it."""
+
+
+def tell(text: str) -> None:
+    """A line for whoever watches."""
+    for watcher in WATCHERS:
+        watcher(text)
+
+
+__all__ = ["Library", "Matrix", "NARROW", "Places", "Product", "Refused", "Run", "WATCHERS", "tell"]

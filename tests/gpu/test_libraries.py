@@ -1,0 +1,277 @@
+"""Steps that a vendor's library computes: which ones, described how, and the same numbers as the interpreter's.
+
+On the simulated GPU the library is numpy's; on a real one (`make test-gpu`) it is the vendor's, where that is installed.
+"""
+import dataclasses
+
+import numpy as np
+import pytest
+
+from graphk.ir.dims import sym
+from graphk.ir.interp import run_full
+from graphk.ir.node import Graph
+from graphk.ir.ops import elementwise as ew
+from graphk.ir.ops.contract import dot
+from graphk.ir.ops.leaves import new_input
+from graphk.ir.types import TensorType
+from graphk.passes.mixed import mixed
+from graphk.passes.pipeline import run_passes
+from graphk.runtime import library, library_match
+from graphk.runtime.gpu import GpuExecutable
+from graphk.runtime.library import Matrix, Product
+from graphk.runtime.mirrors import current
+from tests.codegen.cuda_models import MODELS, train_step
+from tests.gpu.conftest import SIMULATED
+from tests.graphs import random_graph
+from tests.programs import f32, mlp_train, scan_graph, values_for
+
+n = sym("n")
+
+
+@pytest.fixture
+def lent(device, monkeypatch):
+    """A device with a library, whatever the number of contracted places."""
+    monkeypatch.setattr(library_match, "LONG", 1)
+    if SIMULATED:
+        from graphk.runtime.device_sim import SimDevice
+        from graphk.runtime.library_sim import NumpyLibrary
+        device = SimDevice()
+        device.library = NumpyLibrary(device.view)
+    if device.library is None:
+        pytest.skip("cuBLASLt is not installed")
+    return device
+
+
+def run(graph, arrays, device, state=None, tol=1e-4, phase=1):
+    """The executable, after its outputs and updated variables were compared with the interpreter's."""
+    mine = {v: a.copy() for v, a in (state or {}).items()}
+    exe = GpuExecutable(run_passes(graph, phase=phase), mine, device)
+    outs = exe(arrays)
+    want, updates = run_full(graph, arrays, state or {}, phase)
+    for got, expected in zip([*outs, *(current(mine[v]) for v in updates)], [*want, *updates.values()], strict=True):
+        assert got.shape == expected.shape and got.dtype == expected.dtype
+        np.testing.assert_allclose(got, expected, rtol=tol, atol=tol * max(1, np.abs(expected).max(initial=0)))
+    return exe
+
+
+def products(exe, **env):
+    """(product, number of kernels around it) of each contraction, or the reason why there is none."""
+    found = [exe.calls.find(s, env) for s in exe.calls._contractions()]
+    return [f if isinstance(f, str) else
+            (f.match.product, len(f.match.packs) + (f.match.epilogue is not None)) for f in found]
+
+
+def inputs(*shapes, dtype="float32"):
+    return [new_input(TensorType(dtype, s), f"x{i}") for i, s in enumerate(shapes)]
+
+
+def values(ins, seed=0, **env):
+    return values_for([i.t for i in ins], env, seed=seed)
+
+
+# ------------------------------------------------------------------ what is recognized
+def layer(x, w, b):
+    return ew.relu(ew.add(dot(x, w), b))
+
+
+CASES = {
+    "plain": (lambda x, w: dot(x, w), [(n, 4), (4, 5)], Product(3, 5, 4, 1, "float32", Matrix(4, 1), Matrix(5, 1),
+                                                                 Matrix(5, 1))),
+    "float64": (lambda x, w: dot(x, w), [(n, 4), (4, 5)], Product(3, 5, 4, 1, "float64", Matrix(4, 1), Matrix(5, 1),
+                                                                   Matrix(5, 1))),
+    "dense": (layer, [(n, 4), (4, 5), (5,)], Product(3, 5, 4, 1, "float32", Matrix(4, 1), Matrix(5, 1), Matrix(5, 1),
+                                                      bias=True, relu=True)),
+    "recurrent": (lambda x, w, y: ew.add(y, dot(x, w)), [(n, 4), (4, 5), (n, 5)],
+                  Product(3, 5, 4, 1, "float32", Matrix(4, 1), Matrix(5, 1), Matrix(5, 1), added=Matrix(5, 1))),
+    "both": (lambda x, w, b, y: ew.add(ew.add(y, dot(x, w)), b), [(n, 4), (4, 5), (5,), (n, 5)],
+             Product(3, 5, 4, 1, "float32", Matrix(4, 1), Matrix(5, 1), Matrix(5, 1), bias=True, added=Matrix(5, 1))),
+    "data gradient": (lambda g, w: dot(g, w, contract=((1,), (1,))), [(n, 5), (4, 5)],
+                      Product(3, 4, 5, 1, "float32", Matrix(5, 1), Matrix(1, 5), Matrix(4, 1))),
+    "weight gradient": (lambda x, g: dot(x, g, contract=((0,), (0,))), [(n, 4), (n, 5)],
+                        Product(4, 5, 3, 1, "float32", Matrix(1, 4), Matrix(5, 1), Matrix(5, 1))),
+    "batch": (lambda x, y: dot(x, y, contract=((2,), (1,)), batch=((0,), (0,))), [(n, 2, 4), (n, 4, 5)],
+              Product(2, 5, 4, 3, "float32", Matrix(4, 1, 8), Matrix(5, 1, 20), Matrix(5, 1, 10))),
+    "heads": (lambda x, y: dot(x, y, contract=((3,), (3,)), batch=((0, 2), (0, 2))), [(2, n, 4, 5), (2, n, 4, 5)],
+              (Product(3, 3, 5, 8, "float32", Matrix(5, 1, 15), Matrix(1, 5, 15), Matrix(3, 1, 9)), 2)),
+    "many axes": (lambda x, w: dot(x, w), [(n, 2, 4), (4, 5)], Product(6, 5, 4, 1, "float32", Matrix(4, 1), Matrix(5, 1),
+                                                                       Matrix(5, 1))),
+    "two contracted": (lambda x, w: dot(x, w, contract=((1, 2), (0, 1))), [(n, 2, 4), (2, 4, 5)],
+                       Product(3, 5, 8, 1, "float32", Matrix(8, 1), Matrix(5, 1), Matrix(5, 1))),
+    "one row": (lambda x, w: dot(x, w), [(1, 4), (4, 5)], None),
+    "one column": (lambda x, w: dot(x, w), [(n, 4), (4, 1)], None),
+    "one place": (layer, [(n, 1), (1, 5), (5,)], None),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_products_are_described_as_they_lie(name, lent):
+    make_it, shapes, want = CASES[name]
+    dtype = want.dtype if isinstance(want, Product) else "float32"
+    ins = inputs(*shapes, dtype=dtype)
+    exe = run(Graph(tuple(ins), (make_it(*ins),)), values(ins, n=3), lent)
+    found = products(exe, n=3)
+    assert len(found) <= 1, "one kernel"
+    if want is None:
+        assert not found or isinstance(found[0], tuple), "a product, or a kernel that is no contraction"
+    else:
+        assert found == [want if isinstance(want, tuple) else (want, 0)]
+
+
+def test_a_column_at_a_time_is_no_bias(lent):
+    """What is added to each column is not what a library calls a bias: a kernel behind adds it."""
+    x, w, b = ins = inputs((n, 4), (4, 5), (n, 1))
+    exe = run(Graph((*ins,), (layer(x, w, b),)), values(ins, n=3), lent)
+    (product, around), = products(exe, n=3)
+    assert (product.bias, product.relu, around) == (False, False, 1)
+
+
+@pytest.mark.parametrize("behind", [ew.tanh, ew.sigmoid, lambda r: ew.mul(r, 2.0), lambda r: ew.max(r, 1.0),
+                                    lambda r: ew.relu(ew.neg(r))])
+def test_what_no_library_does_with_a_result_is_a_kernel_behind(behind, lent):
+    x, w, b = ins = inputs((n, 4), (4, 5), (5,))
+    exe = run(Graph((*ins,), (behind(ew.add(dot(x, w), b)),)), values(ins, n=3), lent)
+    (product, around), = products(exe, n=3)
+    assert (product.bias, product.relu, around) == (False, False, 1)
+
+
+def test_relu_keeps_what_is_not_a_number(lent):
+    """As graphk's own kernels do; a model that goes wrong must show it."""
+    x, w, b = ins = inputs((n, 4), (4, 5), (5,))
+    arrays = values(ins, n=3)
+    arrays[0][1, 2] = np.nan
+    exe = GpuExecutable(run_passes(Graph((*ins,), (layer(x, w, b),))), {}, lent)
+    out, = exe(arrays)
+    assert isinstance(products(exe, n=3)[0], tuple)
+    assert np.isnan(out[1]).all() and np.isfinite(out[[0, 2]]).all()
+
+
+@pytest.mark.parametrize("seed", range(12 if SIMULATED else 100))
+def test_random_products(seed, lent):
+    """Axes in any order on both sides, batch axes, transposed operands, epilogues of all kinds."""
+    rng = np.random.default_rng(seed)
+    extents = rng.integers(1, 4, 6)
+    b, m, k = (list(range(6))[i * 2:i * 2 + rng.integers(0 if i == 0 else 1, 3)] for i in range(3))
+    size = {a: int(extents[a]) for a in [*b, *m, *k]}
+    free = [10 + i for i in range(rng.integers(1, 3))]
+    size.update({a: int(rng.integers(1, 5)) for a in free})
+    left, right = ([int(a) for a in rng.permutation([*b, *own, *k])] for own in (m, free))
+    x, y = ins = inputs(tuple(size[a] for a in left), tuple(size[a] for a in right))
+    k_of, b_of = [tuple(s.index(a) for a in k) for s in (left, right)], [tuple(s.index(a) for a in b)
+                                                                         for s in (left, right)]
+    out = dot(x, y, contract=tuple(k_of), batch=tuple(b_of))
+    kind = rng.integers(4)
+    extra = inputs(out.shape[-1:]) if kind == 1 else inputs(out.shape) if kind == 2 else []
+    if extra:
+        out = ew.add(out, extra[0])
+    if rng.integers(2):
+        out = ew.relu(out)
+    if kind == 3:
+        out = ew.tanh(out)
+    ins = (*ins, *extra)
+    run(Graph(ins, (out,)), values(ins, seed), lent)
+
+
+# ------------------------------------------------------------------ whole programs
+@pytest.mark.parametrize("seed", range(3 if SIMULATED else 40))
+def test_random_graphs(seed, lent):
+    graph, arrays = random_graph(seed)
+    run(graph, arrays, lent)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_train_step(name, lent):
+    graph, arrays, state = train_step(name)
+    exe = run(graph, arrays, lent, state, tol=1e-4)
+    env = exe.dims_of(arrays)
+    found = products(exe, **env)
+    assert found and (name == "cnn" or all(isinstance(f, tuple) for f in found)), found
+    assert len(exe.calls.lines(env)) == len(found)
+
+
+def test_loops_and_several_batch_sizes(lent):
+    graph = scan_graph(True, True)
+    exe = run(graph, values_for([i.t for i in graph.inputs], {"n": 2, "t": 3}), lent)
+    assert any(isinstance(f, tuple) for f in products(exe, n=2, t=3))
+    graph, v = mlp_train()
+    state = dict(zip(v.values(), values_for([x.t for x in v.values()], {}, seed=1)))
+    mine, want = {k: a.copy() for k, a in state.items()}, {k: a.copy() for k, a in state.items()}
+    exe = GpuExecutable(run_passes(graph, phase=1), mine, lent)
+    for batch in (3, 5, 3, 1):
+        arrays = values_for([i.t for i in graph.inputs], {"n": batch}, seed=batch)
+        outs, updates = run_full(graph, arrays, want, 1)
+        want.update(updates)
+        for got, expected in zip(exe(arrays), outs, strict=True):
+            np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+    for k in v.values():
+        np.testing.assert_allclose(current(mine[k]), want[k], rtol=1e-4, atol=1e-4)
+
+
+def test_short_sums_with_a_map_around_them_stay_graphks(device, lent, monkeypatch):
+    monkeypatch.setattr(library_match, "LONG", 5)
+    x, w = ins = inputs((n, 4), (4, 5))
+    exe = run(Graph((*ins,), (ew.tanh(dot(x, w)),)), values(ins, n=3), lent)
+    assert products(exe, n=3) == ["what is done with the result is not a library's; 4 contracted places are too few for "
+                                  "a map before or behind them"]
+    assert exe.calls.scratch({"n": 3}) == 0
+    assert exe.calls.lines({"n": 3})[0].startswith("dot_tanh: graphk's kernel: what is done")
+
+
+# ------------------------------------------------------------------ rounded operands
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", ["mlp", "lstm"])
+def test_rounded_operands_are_multiplied_as_narrow_numbers(name, dtype, lent):
+    graph, arrays, state = train_step(name)
+    rounded = mixed(graph, dtype)
+    exe = run(rounded, arrays, lent, state, tol=2e-3)
+    kinds = [f[0].dtype for f in products(exe, **exe.dims_of(arrays)) if isinstance(f, tuple)]
+    assert dtype in kinds
+    if name == "mlp" and dtype == "float16":
+        assert set(kinds) == {dtype}, "every operand was rounded"
+
+
+def test_a_rounded_and_an_exact_operand_are_multiplied_as_float32(lent):
+    x, w = ins = inputs((n, 4), (4, 5))
+    exe = run(Graph((*ins,), (dot(ew.cast(ew.cast(x, "float16"), "float32"), w),)), values(ins, n=3), lent)
+    assert products(exe, n=3)[0][0].dtype == "float32"
+
+
+# ------------------------------------------------------------------ the switch, the log, what a library refuses
+@pytest.mark.skipif(not SIMULATED, reason="knows how the simulator's library rounds")
+def test_tf32_only_where_it_is_asked_for(lent):
+    x, w = ins = inputs((n, 4), (4, 5))
+    arrays, graph = values(ins, n=3), Graph((*ins,), (dot(x, w),))
+    exact, = GpuExecutable(run_passes(graph), {}, lent)(arrays)
+    exe = GpuExecutable(run_passes(graph), {}, lent, tf32=True)
+    rough, = exe(arrays)
+    assert products(exe, n=3)[0][0].tf32
+    assert 1e-6 < np.abs(rough - exact).max() < 1e-2
+
+
+@pytest.mark.skipif(not SIMULATED, reason="the simulator's library can be told to refuse")
+def test_what_the_library_refuses_is_graphks_and_told(lent, monkeypatch):
+    said = []
+    monkeypatch.setattr(library, "WATCHERS", [said.append])
+    x, w, b = ins = inputs((n, 4), (4, 5), (5,))
+    graph = Graph((*ins,), (layer(x, w, b),))
+    run(graph, values(ins, n=3), lent)
+    assert said == ["dot_add_relu: numpy: 3x4 by 4x5 float32 + bias + relu"]
+
+    def refuse(product, at):
+        raise library.Refused("not today")
+    monkeypatch.setattr(lent.library, "product", refuse)
+    run(graph, values(ins, n=3), lent)
+    assert said[-1] == ("dot_add_relu: graphk's kernel: numpy refused 3x4 by 4x5 float32 + bias + relu: not today")
+
+
+@pytest.mark.skipif(not SIMULATED, reason="reads the simulator's books")
+def test_a_product_reads_and_writes_inside_its_memory():
+    from graphk.runtime.library import Places
+    from graphk.runtime.library_sim import compute
+    p = Product(2, 2, 2, 1, "float32", Matrix(2, 1), Matrix(2, 1), Matrix(2, 1))
+    memory = {1: np.ones(4, "f"), 2: np.ones(4, "f"), 3: np.zeros(4, "f"), 4: np.zeros(3, "f")}
+    compute(lambda at, dtype: memory[at], p, Places(1, 2, 3))
+    assert memory[3].tolist() == [2, 2, 2, 2]
+    with pytest.raises(IndexError, match="of 2x2 reaches beyond its memory"):
+        compute(lambda at, dtype: memory[at], p, Places(1, 2, 4))
+    with pytest.raises(IndexError):
+        compute(lambda at, dtype: memory[at], dataclasses.replace(p, k=3), Places(1, 2, 3))

@@ -60,7 +60,7 @@ class Work(ABC):
 
 
 class Device(ABC):
-    """One device; `threads` and `tile` are the extents of its kernels' blocks, `library` its vendor's, if it is there."""
+    """One device; `threads` and `tile` are the extents of its kernels' blocks, `library` its vendor's, where it is."""
     name: str
     threads: int
     tile: int

@@ -17,6 +17,9 @@ from graphk.codegen import cuda_compile
 from graphk.codegen.cuda import THREADS, TILE, CudaSource
 from graphk.runtime.device import LANES, Device, DeviceError, OutOfDeviceMemory, Work
 from graphk.runtime.library import Run
+from graphk.runtime.library_cublas import CublasLt, find_cublaslt
+
+WORKSPACE = 32 << 20              # bytes for cuBLASLt on each lane: NVIDIA's advice from Hopper on; an eighth before
 
 ADVICE = {
     "CUDA_ERROR_UNSUPPORTED_PTX_VERSION": "The GPU's driver is older than the CUDA packages: update it, or install "
@@ -199,7 +202,8 @@ class CudaDevice(Device):
     def record(self, work: Callable[[Work], None]) -> Callable[[], None]:
         self._enter()
         driver, first = self.driver, self.streams[0]
-        driver.cuStreamBeginCapture(first, self.module.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
+        # Relaxed: a library may load its kernels when it is first asked for them.
+        driver.cuStreamBeginCapture(first, self.module.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED)
         recorder = CudaWork(self)
         try:
             work(recorder)
@@ -237,7 +241,11 @@ def open_device(number: int) -> CudaDevice:
     if not 0 <= number < count:
         raise DeviceError(f"there is no gpu:{number}: this machine has {count}. See `nvidia-smi` and "
                           f"CUDA_VISIBLE_DEVICES.")
-    return CudaDevice(driver, number)
+    device = CudaDevice(driver, number)
+    functions = find_cublaslt()
+    if functions is not None:
+        device.library = CublasLt(functions, device, WORKSPACE if device.capability >= (9, 0) else WORKSPACE // 8)
+    return device
 
 
 __all__ = ["CudaDevice", "Driver", "find_driver", "open_device"]

@@ -21,10 +21,17 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """Where elements lie: number b's (i, j) is `b*batch + i*row + j*column` elements behind the address."""
+    """Where elements lie: number b's (i, j) is `b*batch + i*row + j*column` elements behind the address.
+
+    Rows lie one behind the other with their elements side by side (`in_rows`), or else columns do.
+    """
     row: int
     column: int
     batch: int = 0
+
+    def in_rows(self, columns: int) -> bool:
+        """Whether rows of so many elements lie one behind the other."""
+        return self.column == 1 and self.row >= columns
 
     def reach(self, rows: int, columns: int, batch: int) -> int:
         """Elements from the address to the end of the last one."""

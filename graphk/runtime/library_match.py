@@ -4,8 +4,8 @@ In: a contraction kernel, and numbers for its sizes.  Out: the `Product` that it
 operand written as a plain matrix) and behind it (what is done with a result beyond a bias, a sum and relu).
 What always holds: everything is read from loops and index polynomials, never from the op that the kernel came from; an
 index that is not linear, an axis that is neither a row, a column, a contracted place nor one of a batch, and a matrix
-whose strides no leading dimension can say are refused by name; what runs before and behind is a Kernel like any other, of
-the same expressions.
+whose strides no leading dimension can say are refused by name; what runs before and behind is a Kernel like any
+other, of the same expressions.
 """
 from __future__ import annotations
 
@@ -52,19 +52,20 @@ class Nest:
 @lru_cache(maxsize=1024)
 def nest_of(kernel: Kernel) -> Nest | None:
     """The parts of a kernel that is scheduled as a contraction, None of another one."""
-    body = [s for s in kernel.body if not isinstance(s, Let)]
+    body: tuple[Stmt, ...] = tuple(s for s in kernel.body if not isinstance(s, Let))
     if kernel.schedule is None or not kernel.schedule.tiled or len(body) != 1:
         return None
     results: list[Loop] = []
     while len(body) == 1 and isinstance(body[0], Loop):
         results.append(body[0])
-        body = list(body[0].body)
+        body = body[0].body
     sums = contracted_loops(results[-1])
     sides = contraction_operands(sums[-1]) if sums else None
     if sides is None or not isinstance(body[0], Acc) or body[0].combine != "add":
         return None
     epilogue = tuple(s for s in body[1:] if s is not sums[0])
-    if any(isinstance(s, (Loop, Acc)) or isinstance(s, Let) and s.name in _names(sums[-1].body) for s in epilogue):
+    read = _names(sums[-1].body)
+    if any(isinstance(s, (Loop, Acc)) or (isinstance(s, Let) and s.name in read) for s in epilogue):
         return None
     lets = tuple(s for s in kernel.body if isinstance(s, Let))
     return Nest(kernel, lets, tuple(results), tuple(sums), body[0], sides, epilogue, _ending(body[0], epilogue))
@@ -223,6 +224,9 @@ def match(nest: Nest, sizes: Mapping[str, int], narrow: tuple[str, str] = ("", "
     raise Refused("; ".join(reasons))
 
 
+Strides = dict[str, int]          # of each axis: elements from one place to the next
+
+
 class _Numbers:
     """A nest with numbers for its sizes."""
 
@@ -250,7 +254,7 @@ class _Numbers:
             out *= self.extent[a]
         return out
 
-    def strides(self, index: Dim) -> dict[str, int]:
+    def strides(self, index: Dim) -> Strides:
         """Elements from one place of each axis to the next; `Refused` where that differs from place to place."""
         data = sorted(symbols(index) - self.extent.keys() - self.sizes.keys())
         if data:
@@ -263,10 +267,7 @@ class _Numbers:
             raise Refused(f"the index {index} runs backwards")
         return out
 
-    def offset(self, index: Dim) -> int:
-        return int(evaluate(substitute(index, dict.fromkeys(self.extent, 0)), self.sizes))
-
-    def group(self, axes: Sequence[str], accesses: Sequence[Mapping[str, int]], what: str) -> tuple[str, ...]:
+    def group(self, axes: Sequence[str], accesses: Sequence[Strides], what: str) -> tuple[str, ...]:
         """The order in which several axes are one for all accesses."""
         order = sorted(axes, key=lambda a: -accesses[0][a]) if accesses else list(axes)
         for outer, inner in zip(order, order[1:]):
@@ -276,56 +277,62 @@ class _Numbers:
 
     def attempt(self, dtype: str, packed: tuple[int, ...], alone: bool) -> Match:
         """The match with some operands packed, and (`alone`) what is done with the result in a kernel of its own."""
-        nest, ending = self.nest, self.nest.ending
+        ending = None if alone else self.nest.ending
         if not alone and ending is None:
             raise Refused("what is done with the result is not a library's")
         if (packed or alone) and self.depth < LONG:
             raise Refused(f"{self.depth} contracted places are too few for a map before or behind them")
         loads = [None if side in packed else self.plain(side) for side in (0, 1)]
-        at = [None if load is None else self.strides(load.index) for load in loads]
-        ends = [] if alone or ending is None else [self.strides(ending.store.index)]
-        extra = [] if alone or ending is None else [(x, self.strides(x.index)) for x in ending.added]
-        bias = next((x for x in extra if not any(x[1][a] for a in (*self.batch, *self.own[0]))), None)
-        added = next((x for x in extra if x is not bias), None)
-        if len(extra) - (bias is not None) > 1:
-            raise Refused("two matrices are added to the result")
-        whole = [*ends, *([added[1]] if added else [])]
-        known = [s for s in at if s is not None]
+        left, right = (None if load is None else self.strides(load.index) for load in loads)
+        out, bias, added = self.ends(ending)
+        known, whole = _given(left, right), _given(out, added)
         k = self.group(self.sums, known, "contracted places")
         b = self.group(self.batch, [*known, *whole], "members")
-        m = self.group(self.own[0], [*([at[0]] if at[0] else []), *whole], "rows")
-        n = self.group(self.own[1], [*([at[1]] if at[1] else []), *whole, *([bias[1]] if bias else [])], "columns")
-        own = (m, n)
-        packs = []
-        matrices = []
-        for side in (0, 1):
-            order = (*b, *own[side], *k)
-            strides = at[side]
-            if strides is None:
-                self.once(side)
-                axes = [x.axis for x in (*nest.results, *nest.sums) if x.axis in self.varies[side]]
-                packs.append((side, before(nest, side, _with(axes, order), dtype)))
-                strides = self.dense(order)
-            one, two = (own[side], k) if side == 0 else (k, own[side])
-            matrices.append(self.operand(strides, one, two, b))
-        out = self.matrix(self.dense((*b, *m, *n)) if alone else ends[0], m, n, b)
-        plus = self.matrix(added[1], m, n, b) if added else None
-        for x in (out, plus):
-            if x is not None and not self.fits(x, n):
-                raise Refused("the result's columns do not lie side by side")
-        if bias and n and bias[1][n[-1]] != 1:
+        m = self.group(self.own[0], [*_given(left), *whole], "rows")
+        n = self.group(self.own[1], [*_given(right), *whole, *_given(bias)], "columns")
+        if bias is not None and n and bias[n[-1]] != 1:
             raise Refused("what is added to each row does not lie side by side")
-        product = Product(self.count(m), self.count(n), self.depth, self.count(b), dtype, *matrices, out,
-                          bias=bias is not None, added=plus, relu=not alone and ending is not None and ending.relu,
-                          tf32=self.tf32 and dtype == "float32")
-        sources = [Source("") if load is None else Source(load.buffer, self.offset(load.index)) for load in loads]
-        if alone:
-            return Match(product, *sources, Source(""), packs=tuple(packs),
-                         epilogue=behind(nest, _with([x.axis for x in nest.results], (*b, *m, *n))))
-        assert ending is not None
-        return Match(product, *sources, Source(ending.store.buffer, self.offset(ending.store.index)),
-                     *(Source(x[0].buffer, self.offset(x[0].index)) if x else None for x in (bias, added)),
-                     packs=tuple(packs))
+        packs = tuple((side, self.packed(side, (*b, *(m, n)[side], *k), dtype)) for side in packed)
+        product = Product(
+            self.count(m), self.count(n), self.depth, self.count(b), dtype,
+            self.operand(left or self.dense((*b, *m, *k)), m, k, b),
+            self.operand(right or self.dense((*b, *n, *k)), k, n, b),
+            self.result(out or self.dense((*b, *m, *n)), m, n, b), bias is not None,
+            self.result(added, m, n, b) if added is not None else None, ending is not None and ending.relu,
+            self.tf32 and dtype == "float32")
+        sources = [self.source(x) for x in loads]
+        if ending is None:
+            order = _with([x.axis for x in self.nest.results], (*b, *m, *n))
+            return Match(product, sources[0], sources[1], Source(""), packs=packs, epilogue=behind(self.nest, order))
+        plus = {"bias" if self.along_rows(x) else "added": self.source(x) for x in ending.added}
+        return Match(product, sources[0], sources[1], self.source(ending.store), plus.get("bias"), plus.get("added"),
+                     packs)
+
+    def ends(self, ending: Ending | None) -> tuple[Strides | None, Strides | None, Strides | None]:
+        """Strides of the result, of what is added to each row, and of what is added to the whole."""
+        if ending is None:
+            return None, None, None
+        bias = [self.strides(x.index) for x in ending.added if self.along_rows(x)]
+        added = [self.strides(x.index) for x in ending.added if not self.along_rows(x)]
+        if len(bias) > 1 or len(added) > 1:
+            raise Refused("two arrays of one shape are added to the result")
+        return self.strides(ending.store.index), bias[0] if bias else None, added[0] if added else None
+
+    def along_rows(self, load: Load) -> bool:
+        """Whether what is added is the same for each row."""
+        strides = self.strides(load.index)
+        return not any(strides[a] for a in (*self.batch, *self.own[0]))
+
+    def source(self, x: Load | Store | None) -> Source:
+        if x is None:
+            return Source("")
+        return Source(x.buffer, int(evaluate(substitute(x.index, dict.fromkeys(self.extent, 0)), self.sizes)))
+
+    def packed(self, side: int, order: tuple[str, ...], dtype: str) -> Kernel:
+        """The kernel that writes an operand without gaps."""
+        self.once(side)
+        axes = [x.axis for x in (*self.nest.results, *self.nest.sums) if x.axis in self.varies[side]]
+        return before(self.nest, side, _with(axes, order), dtype)
 
     def plain(self, side: int) -> Load:
         load = self.nest.sides[side].load
@@ -343,34 +350,42 @@ class _Numbers:
                     raise Refused("an operand is windows that share elements")
                 reach += stride * (extent - 1)
 
-    def dense(self, order: Sequence[str]) -> dict[str, int]:
+    def dense(self, order: Sequence[str]) -> Strides:
         out, step = {}, 1
         for a in reversed(order):
             out[a] = step
             step *= self.extent[a]
         return {a: out.get(a, 0) for a in (*self.results, *self.sums)}
 
-    def matrix(self, s: Mapping[str, int], rows: Sequence[str], columns: Sequence[str], batch: Sequence[str]) -> Matrix:
+    def matrix(self, s: Strides, rows: Sequence[str], columns: Sequence[str], batch: Sequence[str]) -> Matrix:
+        """Rows and columns of one array, for each of a batch."""
         for axes in (rows, columns, batch):
             if axes and not s[axes[-1]]:
                 raise Refused("a matrix is the same along one of its axes")
         across = s[columns[-1]] if columns else 1
         return Matrix(s[rows[-1]] if rows else across * self.count(columns), across, s[batch[-1]] if batch else 0)
 
-    def fits(self, x: Matrix, columns: Sequence[str]) -> bool:
-        """Whether rows lie one behind the other, their elements side by side."""
-        return x.column == 1 and x.row >= self.count(columns)
-
-    def operand(self, s: Mapping[str, int], rows: Sequence[str], columns: Sequence[str], batch: Sequence[str]) -> Matrix:
-        """An operand's matrix, one of whose axes lies side by side."""
+    def result(self, s: Strides, rows: Sequence[str], columns: Sequence[str], batch: Sequence[str]) -> Matrix:
+        """A matrix in rows."""
         x = self.matrix(s, rows, columns, batch)
-        if self.fits(x, columns):
+        if not x.in_rows(self.count(columns)):
+            raise Refused("the result's columns do not lie side by side")
+        return x
+
+    def operand(self, s: Strides, rows: Sequence[str], columns: Sequence[str], batch: Sequence[str]) -> Matrix:
+        """A matrix in rows or columns."""
+        x = self.matrix(s, rows, columns, batch)
+        if x.in_rows(self.count(columns)):
             return x
         if not rows:
             x = Matrix(1, x.column, x.batch)
         if x.row == 1 and x.column >= self.count(rows):
             return x
         raise Refused("no axis of an operand lies side by side, or rows share elements")
+
+
+def _given(*strides: Strides | None) -> list[Strides]:
+    return [s for s in strides if s is not None]
 
 
 def _with(axes: Sequence[str], order: Sequence[str]) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ def compute(view: Callable[[int, str], np.ndarray], p: Product, at: Places) -> N
 
 
 def widened(x: np.ndarray, p: Product) -> np.ndarray:
-    """Operands as numbers to multiply: float32 where they are narrower, 10 bits of the mantissa where tf32 is allowed."""
+    """Operands as numbers to multiply: float32 where they are narrower, of 10 bits of mantissa with `tf32`."""
     if p.dtype == "bfloat16":
         return (x.astype(np.uint32) << 16).view(np.float32)
     x = x.astype(p.result)

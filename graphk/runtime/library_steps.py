@@ -1,9 +1,9 @@
 """Which steps of a program a device's library computes, and how they are recorded.
 
 In: a planned Program and a Device with a library.  Out: for each step and batch size its `Match` or the reason why it
-keeps graphk's kernel.  What always holds: the choice depends on the program, its sizes and the addresses alone; memory that a call needs
-(packed operands, a product before its epilogue) is one piece for all steps, which follow one another on lane 0;
-everything is compiled before a recording begins.
+keeps graphk's kernel.  What always holds: the choice depends on the program, its sizes and the addresses alone; memory
+that a call needs (packed operands, a product before its epilogue) is one piece for all steps, which follow one another
+on lane 0; everything is compiled before a recording begins.
 """
 from __future__ import annotations
 

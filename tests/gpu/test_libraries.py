@@ -1,6 +1,7 @@
 """Steps that a vendor's library computes: which ones, described how, and the same numbers as the interpreter's.
 
-On the simulated GPU the library is numpy's; on a real one (`make test-gpu`) it is the vendor's, where that is installed.
+On the simulated GPU it is numpy's, or calls of a cuBLASLt in Python; on a real one (`make test-gpu`) it is the
+vendor's, where that is installed.
 """
 import dataclasses
 
@@ -23,16 +24,22 @@ from graphk.runtime.mirrors import current
 from tests.codegen.cuda_models import MODELS, train_step
 from tests.gpu.conftest import SIMULATED
 from tests.graphs import random_graph
-from tests.programs import f32, mlp_train, scan_graph, values_for
+from tests.programs import mlp_train, scan_graph, values_for
 
 n = sym("n")
 
 
-@pytest.fixture
-def lent(device, monkeypatch):
-    """A device with a library, whatever the number of contracted places."""
+@pytest.fixture(params=["numpy", "cublaslt"] if SIMULATED else ["cublaslt"])
+def lent(device, monkeypatch, request):
+    """A device with a library, whatever the number of contracted places: numpy's on the simulator, and graphk's
+    calls of cuBLASLt on a driver and a cuBLASLt in Python."""
     monkeypatch.setattr(library_match, "LONG", 1)
-    if SIMULATED:
+    if SIMULATED and request.param == "cublaslt":
+        from tests.gpu.fake_cublaslt import installed
+        from tests.gpu.test_driver import made
+        driver, device = made()
+        installed(driver, device)
+    elif SIMULATED:
         from graphk.runtime.device_sim import SimDevice
         from graphk.runtime.library_sim import NumpyLibrary
         device = SimDevice()
@@ -93,8 +100,8 @@ CASES = {
               Product(2, 5, 4, 3, "float32", Matrix(4, 1, 8), Matrix(5, 1, 20), Matrix(5, 1, 10))),
     "heads": (lambda x, y: dot(x, y, contract=((3,), (3,)), batch=((0, 2), (0, 2))), [(2, n, 4, 5), (2, n, 4, 5)],
               (Product(3, 3, 5, 8, "float32", Matrix(5, 1, 15), Matrix(1, 5, 15), Matrix(3, 1, 9)), 2)),
-    "many axes": (lambda x, w: dot(x, w), [(n, 2, 4), (4, 5)], Product(6, 5, 4, 1, "float32", Matrix(4, 1), Matrix(5, 1),
-                                                                       Matrix(5, 1))),
+    "many axes": (lambda x, w: dot(x, w), [(n, 2, 4), (4, 5)],
+                  Product(6, 5, 4, 1, "float32", Matrix(4, 1), Matrix(5, 1), Matrix(5, 1))),
     "two contracted": (lambda x, w: dot(x, w, contract=((1, 2), (0, 1))), [(n, 2, 4), (2, 4, 5)],
                        Product(3, 5, 8, 1, "float32", Matrix(8, 1), Matrix(5, 1), Matrix(5, 1))),
     "one row": (lambda x, w: dot(x, w), [(1, 4), (4, 5)], None),
@@ -210,8 +217,8 @@ def test_short_sums_with_a_map_around_them_stay_graphks(device, lent, monkeypatc
     monkeypatch.setattr(library_match, "LONG", 5)
     x, w = ins = inputs((n, 4), (4, 5))
     exe = run(Graph((*ins,), (ew.tanh(dot(x, w)),)), values(ins, n=3), lent)
-    assert products(exe, n=3) == ["what is done with the result is not a library's; 4 contracted places are too few for "
-                                  "a map before or behind them"]
+    assert products(exe, n=3) == ["what is done with the result is not a library's; 4 contracted places are too few "
+                                  "for a map before or behind them"]
     assert exe.calls.scratch({"n": 3}) == 0
     assert exe.calls.lines({"n": 3})[0].startswith("dot_tanh: graphk's kernel: what is done")
 
@@ -254,13 +261,14 @@ def test_what_the_library_refuses_is_graphks_and_told(lent, monkeypatch):
     x, w, b = ins = inputs((n, 4), (4, 5), (5,))
     graph = Graph((*ins,), (layer(x, w, b),))
     run(graph, values(ins, n=3), lent)
-    assert said == ["dot_add_relu: numpy: 3x4 by 4x5 float32 + bias + relu"]
+    name = lent.library.name
+    assert said == [f"dot_add_relu: {name}: 3x4 by 4x5 float32 + bias + relu"]
 
     def refuse(product, at):
         raise library.Refused("not today")
     monkeypatch.setattr(lent.library, "product", refuse)
     run(graph, values(ins, n=3), lent)
-    assert said[-1] == ("dot_add_relu: graphk's kernel: numpy refused 3x4 by 4x5 float32 + bias + relu: not today")
+    assert said[-1] == (f"dot_add_relu: graphk's kernel: {name} refused 3x4 by 4x5 float32 + bias + relu: not today")
 
 
 @pytest.mark.skipif(not SIMULATED, reason="reads the simulator's books")

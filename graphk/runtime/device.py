@@ -60,14 +60,17 @@ class Work(ABC):
 
 
 class Device(ABC):
-    """One device; `threads` and `tile` are the extents of its kernels' blocks, `library` its vendor's, where it is."""
+    """One device.
+
+    `threads` and `tile` are the extents of its kernels' blocks; `libraries` are its vendor's, by what they compute.
+    """
     name: str
     threads: int
     tile: int
-    library: Library | None = None
 
     def __init__(self) -> None:
         self.lock = threading.RLock()              # held by whoever uses staging memory or replays
+        self.libraries: dict[type, Library] = {}   # `Product` or `Convolution` -> what computes it
 
     @abstractmethod
     def allocate(self, nbytes: int) -> int:

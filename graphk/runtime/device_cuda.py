@@ -16,7 +16,7 @@ import numpy as np
 from graphk.codegen import cuda_compile
 from graphk.codegen.cuda import THREADS, TILE, CudaSource
 from graphk.runtime.device import LANES, Device, DeviceError, OutOfDeviceMemory, Work
-from graphk.runtime.library import Run
+from graphk.runtime.library import Product, Run
 from graphk.runtime.library_cublas import CublasLt, find_cublaslt
 
 WORKSPACE = 32 << 20              # bytes for cuBLASLt on each lane: NVIDIA's advice from Hopper on; an eighth before
@@ -244,7 +244,8 @@ def open_device(number: int) -> CudaDevice:
     device = CudaDevice(driver, number)
     functions = find_cublaslt()
     if functions is not None:
-        device.library = CublasLt(functions, device, WORKSPACE if device.capability >= (9, 0) else WORKSPACE // 8)
+        room = WORKSPACE if device.capability >= (9, 0) else WORKSPACE // 8
+        device.libraries[Product] = CublasLt(functions, device, room)
     return device
 
 

@@ -22,7 +22,7 @@ from graphk.ir.types import ITEMSIZE
 from graphk.passes.pipeline import Result, run_passes
 from graphk.runtime.calls import Calls
 from graphk.runtime.device import LANES, Device, DeviceError, OutOfDeviceMemory, Work, device
-from graphk.runtime.library_steps import Call, LibrarySteps
+from graphk.runtime.library_steps import Chosen, LibrarySteps
 from graphk.runtime.mirrors import mirror_of
 from graphk.runtime.writes import note_write
 
@@ -43,7 +43,7 @@ class GpuExecutable(Calls):
     def __init__(self, result: Result, variables: Mapping[Node, np.ndarray], on: Device, tf32: bool = False):
         super().__init__(result)
         self.device = on
-        self.calls = LibrarySteps(self.program, on, tf32) if on.library is not None else None
+        self.calls = LibrarySteps(self.program, on, tf32) if on.libraries else None
         self.variables = dict(variables)
         kernels = dict.fromkeys(s.kernel for s in flat_steps(self.program.steps))
         self.sources = {k: print_cuda(k, on.threads, on.tile) for k in kernels}
@@ -264,8 +264,8 @@ class Enqueued:
         """On a lane of its own, or (what uses the one scratch memory) on the first."""
         calls = self.exe.calls
         call = calls.find(s, self.env) if calls is not None else ""
-        self.work.lane(0 if isinstance(call, Call) and call.nbytes else self.lane)
-        if calls is None or not isinstance(call, Call) or not calls.record(s, call, self.env, self.at, self.scratch,
+        self.work.lane(0 if isinstance(call, Chosen) and call.nbytes else self.lane)
+        if calls is None or not isinstance(call, Chosen) or not calls.record(s, call, self.env, self.at, self.scratch,
                                                                            self.work):
             self._launch(s)
 

@@ -1,14 +1,14 @@
 """Libraries of a device's vendor: what they are asked for, and by whom they are offered.
 
-In: a `Product` and addresses.  Out: what calls the library.  What always holds: a description is plain numbers, so that
-the numpy model (`library_sim`) and the vendor's library are asked for the same thing; what a library cannot do is
-`Refused`, with the reason, and computed by graphk's own kernel; a call takes its memory from its caller.
+In: a `Product` or a `Convolution`, and addresses.  Out: what calls the library.  What always holds: a description is
+plain numbers, so that the numpy model (`library_sim`) and the vendor's library are asked for the same thing; what a
+library cannot do is `Refused`, with the reason, and computed by graphk's own kernel; memory is taken beforehand.
 """
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any, Callable, Union
 
 Run = Callable[[Any, int], None]                   # (stream's handle, number of the lane)
 NARROW = ("float16", "bfloat16")                   # operands; what they give is float32
@@ -71,8 +71,54 @@ class Product:
 
 
 @dataclass(frozen=True, slots=True)
+class Tensor:
+    """Extents of axes, and elements from one place of each to the next."""
+    extents: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    @property
+    def reach(self) -> int:
+        """Elements from the address to the end of the last one."""
+        return 1 + sum((e - 1) * s for e, s in zip(self.extents, self.strides))
+
+
+@dataclass(frozen=True, slots=True)
+class Convolution:
+    """`y[n, f, p…] = sum of x[n, c, p*step + r*dilation…] * w[f, c, r…]` over c and r…, without padding.
+
+    x: (batch, channels, places…), w: (filters, channels, window…), y: (batch, filters, places…).  gradient: it is w
+    that is computed, from x and y: `w[f, c, r…] = sum of x[…] * y[n, f, p…]` over n and p….
+    """
+    x: Tensor
+    w: Tensor
+    y: Tensor
+    steps: tuple[int, ...]
+    dilations: tuple[int, ...]
+    dtype: str
+    gradient: bool = False
+    tf32: bool = False
+
+    @property
+    def result(self) -> str:
+        """The dtype of sums and results."""
+        return self.dtype
+
+    def __str__(self) -> str:
+        def by(numbers: tuple[int, ...]) -> str:
+            return "x".join(map(str, numbers))
+        return (f"{'gradient of the filters of a ' if self.gradient else ''}{by(self.w.extents[2:])} convolution of "
+                f"{by(self.x.extents)} with {self.w.extents[0]} filters, {self.dtype}"
+                + (f", steps {by(self.steps)}" if set(self.steps) != {1} else "")
+                + (f", dilated {by(self.dilations)}" if set(self.dilations) != {1} else "")
+                + (" as tf32" if self.tf32 else ""))
+
+
+Ask = Union[Product, Convolution]
+
+
+@dataclass(frozen=True, slots=True)
 class Places:
-    """Addresses of a product's arrays (0 where it has none)."""
+    """Addresses of what is asked for (0 where there is none); a convolution's x is `left`."""
     left: int
     right: int
     out: int
@@ -81,11 +127,11 @@ class Places:
 
 
 class Library(ABC):
-    """What a device's library computes."""
+    """What computes products or convolutions on a device."""
     name: str
 
     @abstractmethod
-    def product(self, product: Product, at: Places) -> Run:
+    def ask(self, what: Ask, at: Places) -> Run:
         """What records the call on a stream; `Refused` where the library has no way to compute it."""
 
 
@@ -95,4 +141,5 @@ def tell(text: str) -> None:
         watcher(text)
 
 
-__all__ = ["Library", "Matrix", "NARROW", "Places", "Product", "Refused", "Run", "WATCHERS", "tell"]
+__all__ = ["Ask", "Convolution", "Library", "Matrix", "NARROW", "Places", "Product", "Refused", "Run", "Tensor",
+           "WATCHERS", "tell"]

@@ -14,7 +14,7 @@ import ctypes
 from typing import Any
 
 from graphk.runtime.device import LANES, Device, DeviceError
-from graphk.runtime.library import Library, Matrix, Places, Product, Refused, Run
+from graphk.runtime.library import Ask, Library, Matrix, Places, Product, Refused, Run
 
 TYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}         # cudaDataType
 COMPUTE_32F, COMPUTE_32F_FAST_TF32, COMPUTE_64F = 68, 77, 70               # cublasComputeType_t
@@ -108,7 +108,9 @@ class CublasLt(Library):
         self._set("cublasLtMatmulDescSetAttribute", operation, BIAS_POINTER, ctypes.c_void_p(address))
 
     # -------------------------------------------------------------- calls
-    def product(self, product: Product, at: Places) -> Run:
+    def ask(self, what: Ask, at: Places) -> Run:
+        assert isinstance(what, Product)
+        product = what
         matrices = at.right, at.left, at.added or at.out, at.out
         key = product, tuple(_aligned(x) for x in (*matrices, at.bias))
         if key not in self._ready:

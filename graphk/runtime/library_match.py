@@ -17,8 +17,9 @@ from graphk.ir.dims import Dim, evaluate, substitute, sym, symbols
 from graphk.ir.effects import Operand, contracted_loops, contraction_operands
 from graphk.ir.loop import (Acc, Call, Expr, Index, Kernel, Let, Lit, Load, Loop, Param, Ref, Stmt, Store, Update,
                             coefficient, expressions, walk)
+from graphk.ir.types import ITEMSIZE
 from graphk.passes.schedule import schedule_kernel
-from graphk.runtime.library import NARROW, Matrix, Product, Refused
+from graphk.runtime.library import NARROW, Ask, Matrix, Product, Refused
 
 LONG = 64                         # contracted places from which on a map before or behind a product is worth its way
 RESULT, PACKED = "product", "packed"               # parameters of the kernels behind and before a product
@@ -192,19 +193,32 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Pack:
+    """A kernel that writes what the call reads as its left (0) or right (1) operand, and how many bytes."""
+    role: int
+    kernel: Kernel
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Match:
-    """How a step becomes a library's call.  packs: kernels that write operands into memory of the call's own."""
-    product: Product
+    """How a step becomes a library's call.
+
+    packs: kernels that write operands into memory of the call's own.  epilogue: what reads the result from such memory.
+    """
+    ask: Ask
     left: Source
     right: Source
     out: Source
     bias: Source | None = None
     added: Source | None = None
-    packs: tuple[tuple[int, Kernel], ...] = ()
+    packs: tuple[Pack, ...] = ()
     epilogue: Kernel | None = None
+    room: int = 0                                  # bytes of the result for the epilogue
 
 
-def match(nest: Nest, sizes: Mapping[str, int], narrow: tuple[str, str] = ("", ""), tf32: bool = False) -> Match:
+def match_product(nest: Nest, sizes: Mapping[str, int], narrow: tuple[str, str] = ("", ""),
+                  tf32: bool = False) -> Match:
     """The product that a nest is at these sizes; `narrow`: to which type each operand was rounded.
 
     Raises `Refused` with the reason.
@@ -212,7 +226,7 @@ def match(nest: Nest, sizes: Mapping[str, int], narrow: tuple[str, str] = ("", "
     kind = narrow[0] if narrow[0] == narrow[1] and narrow[0] in NARROW else ""
     if kind == "bfloat16" and any(side.load is None for side in nest.sides):
         kind = ""
-    numbers = _Numbers(nest, sizes, tf32)
+    numbers = Numbers(nest, sizes, tf32)
     reasons: dict[str, None] = {}
     for dtype in (kind, nest.acc.dtype) if kind else (nest.acc.dtype,):
         for packed in ((0, 1),) if dtype == kind else ((), (0,), (1,), (0, 1)):
@@ -227,7 +241,7 @@ def match(nest: Nest, sizes: Mapping[str, int], narrow: tuple[str, str] = ("", "
 Strides = dict[str, int]          # of each axis: elements from one place to the next
 
 
-class _Numbers:
+class Numbers:
     """A nest with numbers for its sizes."""
 
     def __init__(self, nest: Nest, sizes: Mapping[str, int], tf32: bool):
@@ -292,7 +306,7 @@ class _Numbers:
         n = self.group(self.own[1], [*_given(right), *whole, *_given(bias)], "columns")
         if bias is not None and n and bias[n[-1]] != 1:
             raise Refused("what is added to each row does not lie side by side")
-        packs = tuple((side, self.packed(side, (*b, *(m, n)[side], *k), dtype)) for side in packed)
+        packs = tuple(self.packed(side, (*b, *(m, n)[side], *k), dtype) for side in packed)
         product = Product(
             self.count(m), self.count(n), self.depth, self.count(b), dtype,
             self.operand(left or self.dense((*b, *m, *k)), m, k, b),
@@ -302,8 +316,9 @@ class _Numbers:
             self.tf32 and dtype == "float32")
         sources = [self.source(x) for x in loads]
         if ending is None:
-            order = _with([x.axis for x in self.nest.results], (*b, *m, *n))
-            return Match(product, sources[0], sources[1], Source(""), packs=packs, epilogue=behind(self.nest, order))
+            order = with_rest([x.axis for x in self.nest.results], (*b, *m, *n))
+            return Match(product, sources[0], sources[1], Source(""), packs=packs, epilogue=behind(self.nest, order),
+                         room=self.count(order) * ITEMSIZE[product.result])
         plus = {"bias" if self.along_rows(x) else "added": self.source(x) for x in ending.added}
         return Match(product, sources[0], sources[1], self.source(ending.store), plus.get("bias"), plus.get("added"),
                      packs)
@@ -328,11 +343,12 @@ class _Numbers:
             return Source("")
         return Source(x.buffer, int(evaluate(substitute(x.index, dict.fromkeys(self.extent, 0)), self.sizes)))
 
-    def packed(self, side: int, order: tuple[str, ...], dtype: str) -> Kernel:
+    def packed(self, side: int, order: tuple[str, ...], dtype: str) -> Pack:
         """The kernel that writes an operand without gaps."""
         self.once(side)
         axes = [x.axis for x in (*self.nest.results, *self.nest.sums) if x.axis in self.varies[side]]
-        return before(self.nest, side, _with(axes, order), dtype)
+        nbytes = self.count(order) * ITEMSIZE["float16" if dtype in NARROW else dtype]
+        return Pack(side, before(self.nest, side, with_rest(axes, order), dtype), nbytes)
 
     def plain(self, side: int) -> Load:
         load = self.nest.sides[side].load
@@ -388,9 +404,10 @@ def _given(*strides: Strides | None) -> list[Strides]:
     return [s for s in strides if s is not None]
 
 
-def _with(axes: Sequence[str], order: Sequence[str]) -> tuple[str, ...]:
+def with_rest(axes: Sequence[str], order: Sequence[str]) -> tuple[str, ...]:
     """`order` behind the axes that it leaves out: those of one place."""
     return (*(a for a in axes if a not in order), *order)
 
 
-__all__ = ["LONG", "Match", "Nest", "PACKED", "RESULT", "Source", "before", "behind", "match", "nest_of", "rounded_to"]
+__all__ = ["LONG", "Match", "Nest", "Numbers", "PACKED", "Pack", "RESULT", "Source", "Strides", "before", "behind",
+           "match_product", "nest_of", "rounded_to", "with_rest"]

@@ -17,57 +17,63 @@ from graphk.ir.loop import Kernel, Let, Lit, Load, Ref, Store, walk
 from graphk.ir.program import Program, Step, flat_steps
 from graphk.ir.types import ITEMSIZE
 from graphk.runtime.device import Device, Work
-from graphk.runtime.library import NARROW, Places, Refused, tell
-from graphk.runtime.library_match import PACKED, RESULT, Match, Source, match, nest_of, rounded_to
+from graphk.runtime.library import NARROW, Convolution, Library, Places, Product, Refused, tell
+from graphk.runtime.library_conv import match_convolution
+from graphk.runtime.library_match import PACKED, RESULT, Match, Source, match_product, nest_of, rounded_to
 
 ALIGN = 256                       # bytes, of each array in a call's own memory: what the fastest algorithms want
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class Chosen:
     """A step as a library's call: `places` are bytes into the executable's scratch memory, packs first."""
     match: Match
+    library: Library
     places: tuple[int, ...]
     nbytes: int
 
 
 class LibrarySteps:
-    """The steps of one program that are products."""
+    """The steps of one program that are products or convolutions."""
 
     def __init__(self, program: Program, device: Device, tf32: bool = False):
-        assert device.library is not None
-        self.program, self.device, self.library, self.tf32 = program, device, device.library, tf32
+        self.program, self.device, self.tf32 = program, device, tf32
         self.narrow = narrow_buffers(program)
         self.loaded: dict[Kernel, tuple[CudaSource, list[Any]]] = {}
-        self._found: dict[Any, Call | str] = {}
+        self._found: dict[Any, Chosen | str] = {}
 
     # -------------------------------------------------------------- choosing
-    def find(self, step: Step, env: Mapping[str, int]) -> Call | str:
+    def find(self, step: Step, env: Mapping[str, int]) -> Chosen | str:
         """The call that a step is at these sizes, or why it is none."""
         sizes = compile_dims(step.sizes)(env)
         narrow = self._rounded(step)
         key = step.kernel, sizes, narrow
         if key not in self._found:
-            self._found[key] = self._call(step.kernel, sizes, narrow)
+            self._found[key] = self._choose(step.kernel, sizes, narrow)
         return self._found[key]
 
-    def _call(self, kernel: Kernel, sizes: Sequence[int], narrow: tuple[str, str]) -> Call | str:
+    def _choose(self, kernel: Kernel, sizes: Sequence[int], narrow: tuple[str, str]) -> Chosen | str:
         nest = nest_of(kernel)
         if nest is None:
             return "no contraction"
-        try:
-            found = match(nest, dict(zip(kernel.sizes, sizes)), narrow, self.tf32)
-        except Refused as e:
-            return str(e)
-        p = found.product
-        item = ITEMSIZE["float16" if p.dtype in NARROW else p.dtype]
-        wanted = [p.batch * (p.m, p.n)[side] * p.k * item for side, _ in found.packs]
-        wanted += [p.batch * p.m * p.n * ITEMSIZE[p.result]] if found.epilogue is not None else []
+        numbers = dict(zip(kernel.sizes, sizes))
+        reasons = []
+        for kind, matched in ((Product, match_product), (Convolution, match_convolution)):
+            library = self.device.libraries.get(kind)
+            try:
+                if library is not None:
+                    return self._placed(matched(nest, numbers, narrow, self.tf32), library)
+            except Refused as e:
+                reasons.append(str(e))
+        return "; ".join(reasons)
+
+    def _placed(self, found: Match, library: Library) -> Chosen:
+        """With places for what the call needs."""
         places, at = [], 0
-        for nbytes in wanted:
+        for nbytes in (*(p.nbytes for p in found.packs), *([found.room] if found.epilogue is not None else [])):
             places.append(at)
             at += -(-nbytes // ALIGN) * ALIGN
-        return Call(found, tuple(places), at)
+        return Chosen(found, library, tuple(places), at)
 
     def _rounded(self, step: Step) -> tuple[str, str]:
         """To which narrow type both operands of a step were rounded, before or in its kernel."""
@@ -84,7 +90,7 @@ class LibrarySteps:
     def scratch(self, env: Mapping[str, int]) -> int:
         """Bytes that the program's calls need besides the arena, one after another."""
         found = [self.find(s, env) for s in self._contractions()]
-        most = max((c.nbytes for c in found if isinstance(c, Call)), default=0)
+        most = max((c.nbytes for c in found if isinstance(c, Chosen)), default=0)
         return most + ALIGN if most else 0         # to begin at a multiple of it
 
     def _contractions(self) -> list[Step]:
@@ -97,9 +103,9 @@ class LibrarySteps:
             found = self.find(s, env)
             layer = next((part[6:] for part in s.origin.split(", ") if part.startswith("layer ")), "")
             head = s.kernel.label + (f" of {layer}" if layer else "")
-            if isinstance(found, Call):
+            if isinstance(found, Chosen):
                 around = len(found.match.packs) + (found.match.epilogue is not None)
-                out.append(f"{head}: {self.library.name}: {found.match.product}"
+                out.append(f"{head}: {found.library.name}: {found.match.ask}"
                            + (f", and {around} map{'s' * (around > 1)} around it" if around else ""))
             else:
                 out.append(f"{head}: graphk's kernel: {found}")
@@ -110,23 +116,23 @@ class LibrarySteps:
         """Compile what the calls need around them, and tell what was chosen."""
         for s in self._contractions():
             found = self.find(s, env)
-            if isinstance(found, Call):
-                for kernel in (*(k for _, k in found.match.packs), found.match.epilogue):
+            if isinstance(found, Chosen):
+                for kernel in (*(p.kernel for p in found.match.packs), found.match.epilogue):
                     if kernel is not None and kernel not in self.loaded:
                         source = print_cuda(kernel, self.device.threads, self.device.tile)
                         self.loaded[kernel] = source, self.device.load(source)
         for line in self.lines(env):
             tell(line)
 
-    def record(self, step: Step, call: Call, env: Mapping[str, int], at: Mapping[str, int], scratch: int,
+    def record(self, step: Step, call: Chosen, env: Mapping[str, int], at: Mapping[str, int], scratch: int,
                work: Work) -> bool:
         """Record a step's call; False, and nothing recorded, if the library refuses it."""
         address = {p.name: at[b] for p, b in zip(step.kernel.params, step.buffers)}
         own = [scratch + -scratch % ALIGN + x for x in call.places]
-        found, p = call.match, call.match.product
-        packed = {side: own[i] for i, (side, _) in enumerate(found.packs)}
+        found, ask = call.match, call.match.ask
+        packed = {pack.role: own[i] for i, pack in enumerate(found.packs)}
 
-        def of(source: Source | None, instead: int = 0, dtype: str = p.result) -> int:
+        def of(source: Source | None, instead: int = 0, dtype: str = ask.result) -> int:
             if source is None:
                 return 0
             return address[source.param] + source.offset * ITEMSIZE[dtype] if source.param else instead
@@ -134,15 +140,15 @@ class LibrarySteps:
         places = Places(of(found.left, packed.get(0, 0)), of(found.right, packed.get(1, 0)), of(found.out, result),
                         of(found.bias), of(found.added))
         try:
-            if places.added == places.out and p.added not in (None, p.out):
+            if isinstance(ask, Product) and places.added == places.out and ask.added not in (None, ask.out):
                 raise Refused("the result overwrites what is added to it, in another order")
-            run = self.library.product(p, places)
+            run = call.library.ask(ask, places)
         except Refused as e:
-            tell(f"{step.kernel.label}: graphk's kernel: {self.library.name} refused {p}: {e}")
+            tell(f"{step.kernel.label}: graphk's kernel: {call.library.name} refused {ask}: {e}")
             return False
         sizes = dict(zip(step.kernel.sizes, compile_dims(step.sizes)(env)))
-        for side, kernel in found.packs:
-            self._launch(kernel, {**address, PACKED: packed[side]}, sizes, work)
+        for pack in found.packs:
+            self._launch(pack.kernel, {**address, PACKED: packed[pack.role]}, sizes, work)
         work.call(run)
         if found.epilogue is not None:
             self._launch(found.epilogue, {**address, RESULT: places.out}, sizes, work)
@@ -193,4 +199,4 @@ def _stored(x: Store, lets: Mapping[str, Any], named: Mapping[str, str]) -> tupl
     return ("", named[e.buffer]) if isinstance(e, Load) else (rounded_to(e, lets) or "?", "")
 
 
-__all__ = ["Call", "LibrarySteps", "narrow_buffers"]
+__all__ = ["Chosen", "LibrarySteps", "narrow_buffers"]

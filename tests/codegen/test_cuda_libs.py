@@ -55,7 +55,7 @@ def test_a_product_in_columns_is_the_product_in_rows(seed):
 
     def work(w):
         w.lane(seed % 3)
-        w.call(device.library.product(p, places))
+        w.call(device.libraries[Product].ask(p, places))
     device.record(work)()
     memory = dict(zip(at, (a.copy() for a in arrays)))
     compute(lambda address, dtype: memory[address], p, places)
@@ -73,7 +73,7 @@ def test_an_algorithm_is_asked_for_once_for_a_product_and_an_alignment():
     fake = installed(driver, device)
     at = device.allocate(4096)
     for offset in (0, 256, 512, 4, 12):
-        device.library.product(DENSE, Places(at, at + 1024 + offset, at + 2048, at + 3072))
+        device.libraries[Product].ask(DENSE, Places(at, at + 1024 + offset, at + 2048, at + 3072))
     assert fake.asked == 2
     assert [x["kind"] for x in fake.alive.values()].count("preference") == 0
 
@@ -85,7 +85,7 @@ def test_what_has_no_algorithm_is_refused_and_leaves_no_descriptor():
     before = len(fake.alive)
     for _ in range(2):
         with pytest.raises(Refused, match=r"no algorithm \(CUBLAS_STATUS_15\)"):
-            device.library.product(DENSE, Places(256, 512, 1024, 2048))
+            device.libraries[Product].ask(DENSE, Places(256, 512, 1024, 2048))
     assert len(fake.alive) == before and fake.asked == 1
 
 
@@ -95,7 +95,7 @@ def test_a_status_is_an_error_with_the_function_and_a_cure(monkeypatch):
     monkeypatch.setattr(fake, "cublasLtMatmulDescCreate", lambda *args: 7)
     with pytest.raises(DeviceError, match=r"cublasLtMatmulDescCreate failed: CUBLAS_STATUS_7 \(7\). cuBLAS must be of "
                                           "the CUDA version"):
-        device.library.product(DENSE, Places(256, 512, 1024, 2048))
+        device.libraries[Product].ask(DENSE, Places(256, 512, 1024, 2048))
 
 
 # ------------------------------------------------------------------ the real one

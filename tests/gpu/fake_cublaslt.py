@@ -170,7 +170,8 @@ class FakeCublasLt:
 
 def installed(driver, device, workspace=512):
     """A device's library, on a fake cuBLASLt."""
+    from graphk.runtime.library import Product
     from graphk.runtime.library_cublas import CublasLt
     fake = FakeCublasLt(driver)
-    fake.library = device.library = CublasLt(fake, device, workspace)
+    fake.library = device.libraries[Product] = CublasLt(fake, device, workspace)
     return fake

@@ -14,12 +14,17 @@ from graphk.ir.node import Graph
 from graphk.ir.ops import elementwise as ew
 from graphk.ir.ops.contract import dot
 from graphk.ir.ops.leaves import new_input
+from graphk.ir.ops.reduce import sum_
+from graphk.ir.ops.window import windows
 from graphk.ir.types import TensorType
+from graphk.layers import Conv2D, Dense, Flatten
+from graphk.models import Sequential
+from graphk.passes.autodiff import gradients
 from graphk.passes.mixed import mixed
 from graphk.passes.pipeline import run_passes
 from graphk.runtime import library, library_match
 from graphk.runtime.gpu import GpuExecutable
-from graphk.runtime.library import Matrix, Product
+from graphk.runtime.library import Convolution, Matrix, Product, Tensor
 from graphk.runtime.mirrors import current
 from tests.codegen.cuda_models import MODELS, train_step
 from tests.gpu.conftest import SIMULATED
@@ -43,10 +48,18 @@ def lent(device, monkeypatch, request):
         from graphk.runtime.device_sim import SimDevice
         from graphk.runtime.library_sim import NumpyLibrary
         device = SimDevice()
-        device.library = NumpyLibrary(device.view)
-    if device.library is None:
+        device.libraries = dict.fromkeys((Product, Convolution), NumpyLibrary(device.view))
+    if Product not in device.libraries:
         pytest.skip("cuBLASLt is not installed")
     return device
+
+
+@pytest.fixture
+def convolving(lent):
+    """A device with a library of convolutions."""
+    if Convolution not in lent.libraries:
+        pytest.skip("cuDNN is not installed")
+    return lent
 
 
 def run(graph, arrays, device, state=None, tol=1e-4, phase=1):
@@ -65,7 +78,7 @@ def products(exe, **env):
     """(product, number of kernels around it) of each contraction, or the reason why there is none."""
     found = [exe.calls.find(s, env) for s in exe.calls._contractions()]
     return [f if isinstance(f, str) else
-            (f.match.product, len(f.match.packs) + (f.match.epilogue is not None)) for f in found]
+            (f.match.ask, len(f.match.packs) + (f.match.epilogue is not None)) for f in found]
 
 
 def inputs(*shapes, dtype="float32"):
@@ -178,6 +191,63 @@ def test_random_products(seed, lent):
     run(Graph(ins, (out,)), values(ins, seed), lent)
 
 
+# ------------------------------------------------------------------ convolutions
+def convolution(x, w, steps, dilations):
+    """x: (batch, places…, channels), w: (window…, channels, filters)."""
+    rank = len(steps)
+    axes = tuple(range(1, 1 + rank))
+    view = windows(x, axes=axes, sizes=w.shape[:rank], strides=steps, dilations=dilations)
+    return dot(view, w, contract=(tuple(range(1 + rank, view.ndim)), tuple(range(rank + 1))))
+
+
+@pytest.mark.parametrize("steps, dilations", [((1, 1), (1, 1)), ((2, 1), (1, 1)), ((1, 1), (1, 2)), ((3, 2), (2, 3))])
+def test_convolutions_are_described_as_they_lie(steps, dilations, convolving):
+    x, w = ins = inputs((n, 9, 8, 2), (3, 2, 2, 4))
+    exe = run(Graph((*ins,), (convolution(x, w, steps, dilations),)), values(ins, n=2), convolving)
+    (ask, around), = products(exe, n=2)
+    rows, columns = ((e - (k - 1) * d - 1) // s + 1 for e, k, d, s in zip((9, 8), (3, 2), dilations, steps))
+    used = (rows - 1) * steps[0] + 2 * dilations[0] + 1, (columns - 1) * steps[1] + dilations[1] + 1
+    assert ask == Convolution(Tensor((2, 2, *used), (144, 1, 16, 2)), Tensor((4, 2, 3, 2), (12, 1, 4, 2)),
+                              Tensor((2, 4, rows, columns), (rows * columns * 4, 1, columns * 4, 4)), steps, dilations,
+                              "float32")
+    assert around == 1, "the filters are written filter by filter"
+
+
+@pytest.mark.parametrize("seed", range(30 if SIMULATED else 100))
+def test_random_convolutions_and_their_gradients(seed, convolving):
+    """One to three axes, any strides and dilations, odd sizes; forward, and by image and filters."""
+    rng = np.random.default_rng(seed)
+    rank = int(rng.choice([1, 2, 2, 3]))
+    window, steps, dilations = (tuple(int(x) for x in rng.integers(1, top, rank)) for top in (4, 3, 3))
+    places = tuple(int(x) for x in rng.integers(1, 4, rank))
+    extents = [(p - 1) * s + (k - 1) * d + 1 + int(rng.integers(2)) for p, s, k, d in
+               zip(places, steps, window, dilations)]
+    batch, channels, filters = (int(x) for x in rng.integers(1, 4, 3))
+    x, w = ins = inputs((batch, *extents, channels), (*window, channels, filters))
+    y = convolution(x, w, steps, dilations)
+    y = [ew.relu, ew.tanh, ew.neg, lambda v: v][seed % 4](y)
+    grads = gradients(sum_(ew.square(y)), [x, w])
+    run(Graph((*ins,), (y, *grads)), values(ins, seed), convolving)
+
+
+@pytest.mark.parametrize("layout", ["channels_last", "channels_first"])
+def test_a_convolutional_networks_step(layout, convolving, monkeypatch):
+    """Forward, the gradient by the image and that by the filters are convolutions, or products."""
+    shape = (5, 6, 2) if layout == "channels_last" else (2, 5, 6)
+
+    def build():
+        return Sequential([Conv2D(3, 3, padding="same", activation="relu", data_format=layout, input_shape=shape),
+                           Conv2D(2, (2, 3), data_format=layout), Conv2D(2, 3, strides=2, data_format=layout),
+                           Flatten(), Dense(3, activation="softmax")])
+    monkeypatch.setitem(MODELS, "network", (build, shape, "sgd"))
+    graph, arrays, state = train_step("network", 2)
+    exe = run(graph, arrays, convolving, state)
+    found = products(exe, **exe.dims_of(arrays))
+    kinds = [f[0].gradient for f in found if isinstance(f, tuple) and isinstance(f[0], Convolution)]
+    assert kinds.count(False) >= 3 and kinds.count(True) >= 2, found
+    assert not [f for f in found if isinstance(f, str)]
+
+
 # ------------------------------------------------------------------ whole programs
 @pytest.mark.parametrize("seed", range(3 if SIMULATED else 40))
 def test_random_graphs(seed, lent):
@@ -217,8 +287,8 @@ def test_short_sums_with_a_map_around_them_stay_graphks(device, lent, monkeypatc
     monkeypatch.setattr(library_match, "LONG", 5)
     x, w = ins = inputs((n, 4), (4, 5))
     exe = run(Graph((*ins,), (ew.tanh(dot(x, w)),)), values(ins, n=3), lent)
-    assert products(exe, n=3) == ["what is done with the result is not a library's; 4 contracted places are too few "
-                                  "for a map before or behind them"]
+    assert products(exe, n=3)[0].startswith("what is done with the result is not a library's; 4 contracted places are too "
+                                             "few for a map before or behind them")
     assert exe.calls.scratch({"n": 3}) == 0
     assert exe.calls.lines({"n": 3})[0].startswith("dot_tanh: graphk's kernel: what is done")
 
@@ -261,12 +331,12 @@ def test_what_the_library_refuses_is_graphks_and_told(lent, monkeypatch):
     x, w, b = ins = inputs((n, 4), (4, 5), (5,))
     graph = Graph((*ins,), (layer(x, w, b),))
     run(graph, values(ins, n=3), lent)
-    name = lent.library.name
+    name = lent.libraries[Product].name
     assert said == [f"dot_add_relu: {name}: 3x4 by 4x5 float32 + bias + relu"]
 
     def refuse(product, at):
         raise library.Refused("not today")
-    monkeypatch.setattr(lent.library, "product", refuse)
+    monkeypatch.setattr(lent.libraries[Product], "ask", refuse)
     run(graph, values(ins, n=3), lent)
     assert said[-1] == (f"dot_add_relu: graphk's kernel: {name} refused 3x4 by 4x5 float32 + bias + relu: not today")
 

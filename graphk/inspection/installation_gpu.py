@@ -23,7 +23,8 @@ PIECES = (("numba-cuda", "compiles kernels", ("numba-cuda",)),
           ("cuda-bindings", "calls the driver", ("cuda-bindings",)),
           ("NVVM", "turns kernels into PTX", ("nvidia-nvvm", "nvidia-cuda-nvcc-cu12")))
 # What graphk's own kernels do where a vendor's library is missing.
-LIBRARIES = (("cuBLASLt", "computes matrix products", "", ("nvidia-cublas", "nvidia-cublas-cu12")),)
+LIBRARIES = (("cuBLASLt", "computes matrix products", ("nvidia-cublas", "nvidia-cublas-cu12"), ("cuda13", "cuda12")),
+             ("cuDNN", "computes convolutions", ("nvidia-cudnn-cu13", "nvidia-cudnn-cu12"), ("cudnn", "cudnn12")))
 
 
 def gpu(out: Says) -> None:
@@ -41,12 +42,12 @@ def gpu(out: Says) -> None:
         else:
             missing.append(f"{name}, which {what}")
     slower = []
-    for name, what, own, packages in LIBRARIES:
+    for name, what, packages, extras in LIBRARIES:
         at = next((f"{p} {v}" for p in packages if (v := _version(p))), "")
         if at:
             found.append(at)
         else:
-            slower.append(f"{name}, which {what}: pip install 'graphk[{own or extra}]'")
+            slower.append(f"{name}, which {what}: pip install 'graphk[{extras[extra == 'cuda12']}]'")
     if not devices:
         out.say("GPU", "none (no NVIDIA driver answers)" + (f"; {', '.join(found)}" if found else ""))
     else:

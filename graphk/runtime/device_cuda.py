@@ -16,10 +16,11 @@ import numpy as np
 from graphk.codegen import cuda_compile
 from graphk.codegen.cuda import THREADS, TILE, CudaSource
 from graphk.runtime.device import LANES, Device, DeviceError, OutOfDeviceMemory, Work
-from graphk.runtime.library import Product, Run
-from graphk.runtime.library_cublas import CublasLt, find_cublaslt
+from graphk.runtime.library import Convolution, Product, Run, find_library
+from graphk.runtime.library_cublas import CublasLt
+from graphk.runtime.library_cudnn import Cudnn
 
-WORKSPACE = 32 << 20              # bytes for cuBLASLt on each lane: NVIDIA's advice from Hopper on; an eighth before
+WORKSPACE = 32 << 20              # bytes for libraries on each lane: what NVIDIA advises for cuBLASLt on Hopper
 
 ADVICE = {
     "CUDA_ERROR_UNSUPPORTED_PTX_VERSION": "The GPU's driver is older than the CUDA packages: update it, or install "
@@ -242,10 +243,11 @@ def open_device(number: int) -> CudaDevice:
         raise DeviceError(f"there is no gpu:{number}: this machine has {count}. See `nvidia-smi` and "
                           f"CUDA_VISIBLE_DEVICES.")
     device = CudaDevice(driver, number)
-    functions = find_cublaslt()
-    if functions is not None:
-        room = WORKSPACE if device.capability >= (9, 0) else WORKSPACE // 8
-        device.libraries[Product] = CublasLt(functions, device, room)
+    found = {Product: (CublasLt, find_library("cublasLt")), Convolution: (Cudnn, find_library("cudnn"))}
+    if any(functions is not None for _, functions in found.values()):
+        memory = device.allocate(LANES * WORKSPACE)
+        device.libraries.update({kind: library(functions, memory, WORKSPACE)
+                                 for kind, (library, functions) in found.items() if functions is not None})
     return device
 
 

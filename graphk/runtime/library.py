@@ -6,6 +6,7 @@ library cannot do is `Refused`, with the reason, and computed by graphk's own ke
 """
 from __future__ import annotations
 
+import ctypes
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Callable, Union
@@ -135,6 +136,24 @@ class Library(ABC):
         """What records the call on a stream; `Refused` where the library has no way to compute it."""
 
 
+def aligned(address: int) -> int:
+    """The power of two, 256 at most, of which an address is a multiple."""
+    return min(address & -address, 256) if address else 256
+
+
+def find_library(name: str) -> Any:
+    """A shared library of NVIDIA's (`cublasLt`, `cudnn`), None where neither a package nor the system has it."""
+    try:
+        from cuda.pathfinder import DynamicLibNotFoundError, load_nvidia_dynamic_lib
+    except ImportError:
+        return None
+    try:
+        path = load_nvidia_dynamic_lib(name).abs_path
+    except (DynamicLibNotFoundError, RuntimeError):
+        return None
+    return ctypes.CDLL(path)
+
+
 def tell(text: str) -> None:
     """A line for whoever watches."""
     for watcher in WATCHERS:
@@ -142,4 +161,4 @@ def tell(text: str) -> None:
 
 
 __all__ = ["Ask", "Convolution", "Library", "Matrix", "NARROW", "Places", "Product", "Refused", "Run", "Tensor",
-           "WATCHERS", "tell"]
+           "WATCHERS", "aligned", "find_library", "tell"]

@@ -13,8 +13,8 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
-from graphk.runtime.device import LANES, Device, DeviceError
-from graphk.runtime.library import Ask, Library, Matrix, Places, Product, Refused, Run
+from graphk.runtime.device import DeviceError
+from graphk.runtime.library import Ask, Library, Matrix, Places, Product, Refused, Run, aligned
 
 TYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}         # cudaDataType
 COMPUTE_32F, COMPUTE_32F_FAST_TF32, COMPUTE_64F = 68, 77, 70               # cublasComputeType_t
@@ -24,7 +24,6 @@ BATCH_COUNT, BATCH_OFFSET = 5, 6                                           # cub
 MAX_WORKSPACE, ALIGNMENT_A, ALIGNMENT_B, ALIGNMENT_C, ALIGNMENT_D = 1, 5, 6, 7, 8    # ...MatmulPreferenceAttributes_t
 NOT_SUPPORTED = 15                                                         # cublasStatus_t
 CHOICES = 4                       # algorithms to ask for: the first that can run is taken
-ALIGNED = 256                     # bytes, beyond which alignment makes no difference
 
 
 class Heuristic(ctypes.Structure):
@@ -42,15 +41,17 @@ class Ready:
 
 
 class CublasLt(Library):
-    """cuBLASLt on one device.  `functions`: the shared library, or what stands in for it."""
+    """cuBLASLt on one device.
+
+    `functions`: the shared library, or what stands in for it; `memory`: `size` bytes for each lane, one after another.
+    """
     name = "cuBLASLt"
 
-    def __init__(self, functions: Any, device: Device, workspace: int):
-        self.functions, self.size = functions, workspace
+    def __init__(self, functions: Any, memory: int, size: int):
+        self.functions, self.memory, self.size = functions, memory, size
         functions.cublasLtGetStatusName.restype = ctypes.c_char_p
         self.handle = ctypes.c_void_p()
         self.check("cublasLtCreate", ctypes.byref(self.handle))
-        self.memory = device.allocate(LANES * workspace)
         self._ready: dict[Any, Ready | str] = {}
 
     def check(self, name: str, *args: Any) -> None:
@@ -112,7 +113,7 @@ class CublasLt(Library):
         assert isinstance(what, Product)
         product = what
         matrices = at.right, at.left, at.added or at.out, at.out
-        key = product, tuple(_aligned(x) for x in (*matrices, at.bias))
+        key = product, tuple(aligned(x) for x in (*matrices, at.bias))
         if key not in self._ready:
             self._ready[key] = self._choose(product, key[1][:4], at.bias)
         ready = self._ready[key]
@@ -150,22 +151,4 @@ class CublasLt(Library):
         return f"no algorithm ({(word or b'?').decode()})"
 
 
-def _aligned(address: int) -> int:
-    """The power of two, 256 at most, of which an address is a multiple."""
-    return min(address & -address, ALIGNED) if address else ALIGNED
-
-
-def find_cublaslt() -> Any:
-    """The shared library, None where no package (or system) has it."""
-    try:
-        from cuda.pathfinder import DynamicLibNotFoundError, load_nvidia_dynamic_lib
-    except ImportError:
-        return None
-    try:
-        path = load_nvidia_dynamic_lib("cublasLt").abs_path
-    except (DynamicLibNotFoundError, RuntimeError):
-        return None
-    return ctypes.CDLL(path)
-
-
-__all__ = ["CublasLt", "find_cublaslt"]
+__all__ = ["CublasLt"]

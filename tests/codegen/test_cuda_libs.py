@@ -1,20 +1,26 @@
 """Calls of vendors' libraries: what cuBLASLt is told, in Python, and the real one as far as that needs no GPU."""
 import ctypes
+import os
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from graphk.runtime.device import DeviceError
-from graphk.runtime.library import Matrix, Places, Product, Refused
+from graphk.runtime.library import Convolution, Matrix, Places, Product, Refused, Tensor, find_library
 from graphk.runtime.library_cublas import (ALIGNMENT_B, BATCH_COUNT, BATCH_OFFSET, BIAS_POINTER, EPILOGUE,
-                                           MAX_WORKSPACE, TRANSA, TRANSB, CublasLt, Heuristic, find_cublaslt)
+                                           MAX_WORKSPACE, TRANSA, TRANSB, CublasLt, Heuristic)
 from graphk.runtime.library_sim import compute
 from tests.gpu.fake_cublaslt import installed
+from tests.gpu.fake_cudnn import installed as convolving
 from tests.gpu.test_driver import made
 
 DENSE = Product(3, 5, 4, 1, "float32", Matrix(4, 1), Matrix(5, 1), Matrix(5, 1), bias=True, relu=True)
-NEEDS_LIBRARY = pytest.mark.skipif(find_cublaslt() is None, reason="cuBLASLt is not installed: "
+NEEDS_LIBRARY = pytest.mark.skipif(find_library("cublasLt") is None, reason="cuBLASLt is not installed: "
                                    "pip install graphk[cuda13]")
 
 
@@ -98,13 +104,99 @@ def test_a_status_is_an_error_with_the_function_and_a_cure(monkeypatch):
         device.libraries[Product].ask(DENSE, Places(256, 512, 1024, 2048))
 
 
+# ------------------------------------------------------------------ convolutions
+IMAGE = Convolution(Tensor((2, 3, 6, 7), (126, 1, 21, 3)), Tensor((4, 3, 2, 3), (18, 1, 9, 3)),
+                    Tensor((2, 4, 5, 5), (100, 1, 20, 4)), (1, 1), (1, 1), "float32")
+
+
+def random_convolution(seed):
+    """A convolution, or the gradient of its filters, and arrays for x, w and y; any layout, with gaps."""
+    rng = np.random.default_rng(seed)
+    rank = int(rng.choice([2, 2, 3]))
+    window, steps, dilations, places = (tuple(int(v) for v in rng.integers(1, top, rank)) for top in (4, 3, 3, 4))
+    extents = [(p - 1) * s + (k - 1) * d + 1 for p, s, k, d in zip(places, steps, window, dilations)]
+    n, c, f = (int(v) for v in rng.integers(1, 4, 3))
+    last = bool(rng.integers(2))
+
+    def tensor(first, second, rest, gap):
+        order = [0, *range(2, 2 + rank), 1] if last else range(2 + rank)
+        sizes, strides, step = (first, second, *rest), [0] * (2 + rank), 1
+        for d in reversed(order):
+            strides[d] = step
+            step = step * sizes[d] + gap
+        return Tensor(sizes, tuple(strides))
+    dtype = str(rng.choice(["float32", "float64"]))
+    asked = Convolution(tensor(n, c, extents, int(rng.integers(2))), tensor(f, c, window, 0), tensor(n, f, places, 0),
+                        steps, dilations, dtype, bool(rng.integers(2)))
+    return asked, [rng.standard_normal(t.reach).astype(dtype) for t in (asked.x, asked.w, asked.y)]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_convolution_is_what_cudnn_computes_from_its_tensors(seed):
+    """The call of cuDNN against numpy's reading of the same description; at addresses of any alignment."""
+    asked, arrays = random_convolution(seed)
+    driver, device = made()
+    fake = convolving(driver, device)
+    at = [device.allocate(a.nbytes + 64) + 8 * (seed % 5) for a in arrays]
+    for address, a in zip(at, arrays):
+        device.upload(address, a)
+    places = Places(at[0], at[2], at[1]) if asked.gradient else Places(at[0], at[1], at[2])
+
+    def work(w):
+        w.lane(seed % 3)
+        w.call(device.libraries[Convolution].ask(asked, places))
+    device.record(work)()
+    memory = dict(zip(at, (a.copy() for a in arrays)))
+    compute(lambda address, dtype: memory[address], asked, places)
+    for address, want in memory.items():
+        got = np.empty_like(want)
+        device.download(got, address)
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+    assert fake.called == 1 and fake.taken == [(0, 5) if asked.dtype == "float64" else (5,)]
+
+
+def test_tensor_cores_only_for_tf32():
+    driver, device = made()
+    fake = convolving(driver, device)
+    at = device.allocate(1 << 14)
+    for tf32 in (False, True):
+        run = device.libraries[Convolution].ask(replace(IMAGE, tf32=tf32), Places(at, at + 4096, at + 8192))
+        device.record(lambda w, run=run: w.call(run))()
+    assert fake.taken == [(5,), (0, 5)]
+
+
+def test_a_plan_is_made_once_for_a_convolution_and_an_alignment():
+    driver, device = made()
+    fake = convolving(driver, device)
+    for offset in (0, 256, 512, 4, 12):
+        device.libraries[Convolution].ask(IMAGE, Places(4096, 8192 + offset, 65536))
+    assert [d["kind"] for d in fake.alive.values()].count("plan") == 2
+    kinds = {d["kind"] for d in fake.alive.values()}
+    assert "pack" not in kinds and "engine" not in kinds
+
+
+def test_what_cudnn_has_no_engine_for_is_refused(monkeypatch):
+    driver, device = made()
+    fake = convolving(driver, device)
+    fake.refuse = True
+    with pytest.raises(Refused, match="^no engine$"):
+        device.libraries[Convolution].ask(IMAGE, Places(4096, 8192, 65536))
+    fake.refuse = False
+    monkeypatch.setattr("tests.gpu.fake_cudnn.ENGINES", [((4,), 0)])
+    with pytest.raises(Refused, match="^no engine that adds in one order and in all bits$"):
+        device.libraries[Convolution].ask(replace(IMAGE, tf32=True), Places(4096, 8192, 65536))
+    narrow = replace(IMAGE, x=replace(IMAGE.x, extents=(2, 3, 6, 9)))
+    with pytest.raises(Refused, match="CUDNN_STATUS_2000"):
+        device.libraries[Convolution].ask(narrow, Places(4096, 8192, 65536))
+
+
 # ------------------------------------------------------------------ the real one
 class Real:
     """Calls of the real library as far as it makes descriptors, which it does without a GPU."""
 
     def __init__(self):
         self.made = CublasLt.__new__(CublasLt)
-        self.made.functions, self.made.size = find_cublaslt(), 1 << 20
+        self.made.functions, self.made.size = find_library("cublasLt"), 1 << 20
         self.made.functions.cublasLtGetStatusName.restype = ctypes.c_char_p
 
     def read(self, kind, what, attribute, ctype):
@@ -151,4 +243,44 @@ def test_the_real_library_without_a_gpu_says_so():
     if cuda_devices()[0]:
         pytest.skip("there is a GPU")
     with pytest.raises(DeviceError, match=r"cublasLtCreate failed: CUBLAS_STATUS_NOT_INITIALIZED \(1\)"):
-        CublasLt(find_cublaslt(), None, 1 << 20)
+        CublasLt(find_library("cublasLt"), 0, 1 << 20)
+
+
+# What real cuDNN says of convolutions: it checks extents and strides when an operation is finished.  It wants a driver
+# to be there, and asks it for nothing then: without one, functions of the right names do.
+STUB = "".join(f"int {name}() {{ return 100; }}\n" for name in (
+    "cuInit", "cuGetErrorString", "cuModuleGetFunction", "cuModuleLoadData", "cuModuleUnload",
+    "cuTensorMapEncodeIm2col", "cuTensorMapEncodeTiled"))
+CHECK = """
+import ctypes
+from graphk.runtime.library import Refused, find_library
+from graphk.runtime.library_cudnn import Cudnn
+from tests.codegen.test_cuda_libs import IMAGE, random_convolution
+from dataclasses import replace
+cudnn = Cudnn.__new__(Cudnn)
+cudnn.functions = find_library("cudnn")
+cudnn.functions.cudnnGetErrorString.restype = ctypes.c_char_p
+asked = [random_convolution(seed)[0] for seed in range(200)]
+for c in asked:
+    cudnn.operation(c, (4 * 2 ** (len(c.steps) % 3), 256, 16)) if c.dtype == "float32" else \
+        cudnn.operation(c, (8, 256, 16))
+try:
+    cudnn.operation(replace(IMAGE, x=replace(IMAGE.x, extents=(2, 3, 6, 9))), (256, 256, 256))
+except Refused as e:
+    print(len(asked), e)
+"""
+
+
+@pytest.mark.skipif(find_library("cudnn") is None, reason="cuDNN is not installed: pip install graphk[cudnn]")
+def test_the_real_cudnn_takes_every_convolution(tmp_path):
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        compiler = shutil.which("cc") or pytest.skip("there is neither a driver nor a compiler of C")
+        (tmp_path / "stub.c").write_text(STUB)
+        subprocess.run([compiler, "-shared", "-fPIC", "-w", "-Wl,-soname,libcuda.so.1", "-o",
+                        str(tmp_path / "libcuda.so.1"), str(tmp_path / "stub.c")], check=True)
+        env["LD_LIBRARY_PATH"] = f"{tmp_path}:{env.get('LD_LIBRARY_PATH', '')}"
+    run = subprocess.run([sys.executable, "-c", CHECK], capture_output=True, text=True, timeout=200, env=env)
+    assert run.stdout == "200 CUDNN_STATUS_BAD_PARAM\n", run.stdout + run.stderr

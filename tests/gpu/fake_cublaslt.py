@@ -170,8 +170,9 @@ class FakeCublasLt:
 
 def installed(driver, device, workspace=512):
     """A device's library, on a fake cuBLASLt."""
+    from graphk.runtime.device import LANES
     from graphk.runtime.library import Product
     from graphk.runtime.library_cublas import CublasLt
     fake = FakeCublasLt(driver)
-    fake.library = device.libraries[Product] = CublasLt(fake, device, workspace)
+    fake.library = device.libraries[Product] = CublasLt(fake, device.allocate(LANES * workspace), workspace)
     return fake

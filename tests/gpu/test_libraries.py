@@ -34,16 +34,17 @@ from tests.programs import mlp_train, scan_graph, values_for
 n = sym("n")
 
 
-@pytest.fixture(params=["numpy", "cublaslt"] if SIMULATED else ["cublaslt"])
+@pytest.fixture(params=["numpy", "nvidia"] if SIMULATED else ["nvidia"])
 def lent(device, monkeypatch, request):
     """A device with a library, whatever the number of contracted places: numpy's on the simulator, and graphk's
-    calls of cuBLASLt on a driver and a cuBLASLt in Python."""
+    calls of cuBLASLt and cuDNN on a driver, a cuBLASLt and a cuDNN in Python."""
     monkeypatch.setattr(library_match, "LONG", 1)
-    if SIMULATED and request.param == "cublaslt":
-        from tests.gpu.fake_cublaslt import installed
+    if SIMULATED and request.param == "nvidia":
+        from tests.gpu import fake_cublaslt, fake_cudnn
         from tests.gpu.test_driver import made
         driver, device = made()
-        installed(driver, device)
+        fake_cublaslt.installed(driver, device)
+        fake_cudnn.installed(driver, device)
     elif SIMULATED:
         from graphk.runtime.device_sim import SimDevice
         from graphk.runtime.library_sim import NumpyLibrary
@@ -287,8 +288,8 @@ def test_short_sums_with_a_map_around_them_stay_graphks(device, lent, monkeypatc
     monkeypatch.setattr(library_match, "LONG", 5)
     x, w = ins = inputs((n, 4), (4, 5))
     exe = run(Graph((*ins,), (ew.tanh(dot(x, w)),)), values(ins, n=3), lent)
-    assert products(exe, n=3)[0].startswith("what is done with the result is not a library's; 4 contracted places are too "
-                                             "few for a map before or behind them")
+    assert products(exe, n=3)[0].startswith("what is done with the result is not a library's; 4 contracted places are "
+                                            "too few for a map before or behind them")
     assert exe.calls.scratch({"n": 3}) == 0
     assert exe.calls.lines({"n": 3})[0].startswith("dot_tanh: graphk's kernel: what is done")
 

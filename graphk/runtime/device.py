@@ -59,6 +59,28 @@ class Work(ABC):
         """What follows, on any lane, waits for all that was recorded before."""
 
 
+class Rehearsal(Work):
+    """Records nothing: what recording asks for is made ready."""
+
+    def launch(self, function: object, blocks: int, threads: tuple[int, ...], args: Sequence[int]) -> None:
+        pass
+
+    def call(self, run: Run) -> None:
+        pass
+
+    def upload(self, address: int, staging: np.ndarray) -> None:
+        pass
+
+    def download(self, staging: np.ndarray, address: int) -> None:
+        pass
+
+    def lane(self, number: int) -> None:
+        pass
+
+    def join(self) -> None:
+        pass
+
+
 class Device(ABC):
     """One device.
 
@@ -123,4 +145,4 @@ def device(name: str) -> Device:
         return _devices[name]
 
 
-__all__ = ["Device", "DeviceError", "LANES", "OutOfDeviceMemory", "Work", "device"]
+__all__ = ["Device", "DeviceError", "LANES", "OutOfDeviceMemory", "Rehearsal", "Work", "device"]

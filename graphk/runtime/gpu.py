@@ -21,7 +21,7 @@ from graphk.ir.program import ALIGN, AnyStep, Buffer, Step, flat_steps
 from graphk.ir.types import ITEMSIZE
 from graphk.passes.pipeline import Result, run_passes
 from graphk.runtime.calls import Calls
-from graphk.runtime.device import LANES, Device, DeviceError, OutOfDeviceMemory, Work, device
+from graphk.runtime.device import LANES, Device, DeviceError, OutOfDeviceMemory, Rehearsal, Work, device
 from graphk.runtime.library_steps import Chosen, LibrarySteps
 from graphk.runtime.mirrors import mirror_of
 from graphk.runtime.writes import note_write
@@ -186,6 +186,7 @@ class GpuExecutable(Calls):
         at = self._addresses(env, starts)
         if self.calls is not None:
             self.calls.prepare(env)
+            Enqueued(self, env, at, Rehearsal(), starts[-1]).steps(self.program.steps)   # libraries choose how
 
         def work(w: Work) -> None:
             for b, array in zip(self.inputs, inputs):

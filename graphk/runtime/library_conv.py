@@ -19,7 +19,7 @@ from graphk.ir.loop import Kernel
 from graphk.ir.types import ITEMSIZE
 from graphk.runtime import library_match
 from graphk.runtime.library import Convolution, Refused, Tensor
-from graphk.runtime.library_match import Match, Nest, Numbers, Pack, Source, Strides, behind, with_rest
+from graphk.runtime.library_match import Match, Nest, Numbers, Pack, Source, Strides, behind, exact_in_tf32, with_rest
 
 RANKS = (2, 3)                    # axes of an image
 
@@ -46,28 +46,35 @@ class Image:
 
 def match_convolution(nest: Nest, sizes: Mapping[str, int], narrow: tuple[str, str] = ("", ""),
                       tf32: bool = False) -> Match:
-    """The convolution that a nest is at these sizes; raises `Refused` with the reason."""
-    del narrow                                     # images are read where they lie, as float32
-    numbers = Numbers(nest, sizes, tf32)
+    """The convolution that a nest is at these sizes; raises `Refused` with the reason.
+
+    Images are read where they lie, as float32; what was rounded to a narrow type (`narrow`) is exact as tf32.
+    """
+    numbers = Numbers(nest, sizes, tf32 or exact_in_tf32(narrow))
     if numbers.depth < library_match.LONG:
         raise Refused(f"{numbers.depth} contracted places are too few for a convolution of a library")
     if numbers.batch:
         raise Refused("there are several convolutions in one")
     reasons: dict[str, None] = {}
     for side in (0, 1):
+        try:
+            attempt = _Attempt(numbers, side)
+        except Refused as e:
+            reasons[str(e)] = None
+            continue
         for alone in (False, True):
             try:
-                return _Attempt(numbers, side, alone).match()
+                return attempt.match(alone)
             except Refused as e:
                 reasons[str(e)] = None
     raise Refused("; ".join(reasons))
 
 
 class _Attempt:
-    """One operand as the image; `alone`: what is done with the result in a kernel of its own."""
+    """One operand as the image."""
 
-    def __init__(self, numbers: Numbers, side: int, alone: bool):
-        self.numbers, self.nest, self.side, self.alone = numbers, numbers.nest, side, alone
+    def __init__(self, numbers: Numbers, side: int):
+        self.numbers, self.nest, self.side = numbers, numbers.nest, side
         self.load = numbers.plain(side)
         self.strides = numbers.strides(self.load.index)
         other = self.nest.sides[1 - side].load
@@ -129,8 +136,11 @@ class _Attempt:
         return Axis(result, summed, places, base, step, dilation)
 
     # -------------------------------------------------------------- the call
-    def match(self) -> Match:
-        """The call, with the second operand packed where it does not lie as the library wants it."""
+    def match(self, alone: bool) -> Match:
+        """The call, with the second operand packed where it does not lie as the library wants it.
+
+        alone: what is done with the result is a kernel of its own.
+        """
         n, axes = self.numbers, self.image.axes
         windows, places = (prod(n.count([x]) for x in names if x) for names in (
             [a.summed for a in axes], [a.result for a in axes]))
@@ -140,15 +150,27 @@ class _Attempt:
         results, sums = self.image.results, self.image.sums
         batch, channels = (sums, results) if gradient else (results, sums)
         self.last = not channels or self.strides[channels[-1]] < min(a.stride for a in axes)
-        x = self.tensor((batch, channels), [(a.extent, a.stride) for a in axes], self.strides)
+        x = self.tensor((batch, channels), [(self.whole(a, gradient), a.stride) for a in axes], self.strides)
         summed, shown = ([a.summed for a in axes], [a.result for a in axes])
         read, source, packs = self.read((batch, self.filters) if gradient else (self.filters, channels), summed)
-        made, target, epilogue, room = self.made((self.filters, channels) if gradient else (batch, self.filters), shown)
+        made, target, epilogue, room = self.made((self.filters, channels) if gradient else (batch, self.filters), shown,
+                                                 alone)
         dtype = self.nest.acc.dtype
         ask = Convolution(x, made if gradient else read, read if gradient else made,
                           of_sum if gradient else of_result, of_result if gradient else of_sum, dtype, gradient,
                           n.tf32 and dtype == "float32")
         return Match(ask, n.source(self.load), source, target, packs=packs, epilogue=epilogue, room=room)
+
+    def whole(self, axis: Axis, gradient: bool) -> int:
+        """The extent of an image's axis, with places at its end that no window reaches, if so the image has no gaps:
+        libraries know more ways then.  They are the image's own, as it begins where the buffer does."""
+        wider = [s for s in (*(a.stride for a in self.image.axes), *(self.strides[g[-1]] for g in (
+            self.image.results, self.image.sums) if g)) if s > axis.stride]
+        step = axis.dilation if gradient else axis.step
+        if not wider or min(wider) % axis.stride or self.numbers.source(self.load).offset:
+            return axis.extent
+        full = min(wider) // axis.stride
+        return full if axis.extent <= full < axis.extent + step else axis.extent
 
     def tensor(self, groups: tuple[Sequence[str], Sequence[str]], axes: Sequence[tuple[int, int]],
                strides: Strides) -> Tensor:
@@ -185,11 +207,11 @@ class _Attempt:
         pack = replace(n.packed(side, order, self.nest.acc.dtype), role=1)
         return self.of_loops(groups, axes, dense), Source(""), (pack,)
 
-    def made(self, groups: tuple[Sequence[str], Sequence[str]], axes: Sequence[str | None]
+    def made(self, groups: tuple[Sequence[str], Sequence[str]], axes: Sequence[str | None], alone: bool
              ) -> tuple[Tensor, Source, Kernel | None, int]:
         """The result: where the kernel stores it, or for an epilogue."""
         n, ending = self.numbers, self.nest.ending
-        if not self.alone:
+        if not alone:
             if ending is None or ending.added or ending.relu:
                 raise Refused("what is done with the result is not a library's")
             strides = n.strides(ending.store.index)

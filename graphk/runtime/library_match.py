@@ -223,10 +223,10 @@ def match_product(nest: Nest, sizes: Mapping[str, int], narrow: tuple[str, str] 
 
     Raises `Refused` with the reason.
     """
+    numbers = Numbers(nest, sizes, tf32 or exact_in_tf32(narrow))
     kind = narrow[0] if narrow[0] == narrow[1] and narrow[0] in NARROW else ""
     if kind == "bfloat16" and any(side.load is None for side in nest.sides):
         kind = ""
-    numbers = Numbers(nest, sizes, tf32)
     reasons: dict[str, None] = {}
     for dtype in (kind, nest.acc.dtype) if kind else (nest.acc.dtype,):
         for packed in ((0, 1),) if dtype == kind else ((), (0,), (1,), (0, 1)):
@@ -236,6 +236,12 @@ def match_product(nest: Nest, sizes: Mapping[str, int], narrow: tuple[str, str] 
                 except Refused as e:
                     reasons[str(e)] = None
     raise Refused("; ".join(reasons))
+
+
+def exact_in_tf32(narrow: tuple[str, str]) -> bool:
+    """Whether tf32 (float32's exponents, 10 bits of the mantissa) holds both operands as they are: float16 has 10 bits
+    and fewer exponents, bfloat16 has 7 bits."""
+    return all(x in NARROW for x in narrow)
 
 
 Strides = dict[str, int]          # of each axis: elements from one place to the next
@@ -299,6 +305,8 @@ class Numbers:
         loads = [None if side in packed else self.plain(side) for side in (0, 1)]
         left, right = (None if load is None else self.strides(load.index) for load in loads)
         out, bias, added = self.ends(ending)
+        if ending is not None and self.nest.acc.dtype == "float64" and (bias is not None or ending.relu):
+            raise Refused("what is done with a float64 result is not a library's")
         known, whole = _given(left, right), _given(out, added)
         k = self.group(self.sums, known, "contracted places")
         b = self.group(self.batch, [*known, *whole], "members")
@@ -410,4 +418,4 @@ def with_rest(axes: Sequence[str], order: Sequence[str]) -> tuple[str, ...]:
 
 
 __all__ = ["LONG", "Match", "Nest", "Numbers", "PACKED", "Pack", "RESULT", "Source", "Strides", "before", "behind",
-           "match_product", "nest_of", "rounded_to", "with_rest"]
+           "exact_in_tf32", "match_product", "nest_of", "rounded_to", "with_rest"]

@@ -3,7 +3,7 @@
 In: a planned Program and a Device with a library.  Out: for each step and batch size its `Match` or the reason why it
 keeps graphk's kernel.  What always holds: the choice depends on the program, its sizes and the addresses alone; memory
 that a call needs (packed operands, a product before its epilogue) is one piece for all steps, which follow one another
-on lane 0; everything is compiled before a recording begins.
+on lane 0; everything is compiled, and chosen by the libraries, before a recording begins.
 """
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ class LibrarySteps:
         self.narrow = narrow_buffers(program)
         self.loaded: dict[Kernel, tuple[CudaSource, list[Any]]] = {}
         self._found: dict[Any, Chosen | str] = {}
+        self._refused: set[Any] = set()
 
     # -------------------------------------------------------------- choosing
     def find(self, step: Step, env: Mapping[str, int]) -> Chosen | str:
@@ -144,7 +145,9 @@ class LibrarySteps:
                 raise Refused("the result overwrites what is added to it, in another order")
             run = call.library.ask(ask, places)
         except Refused as e:
-            tell(f"{step.kernel.label}: graphk's kernel: {call.library.name} refused {ask}: {e}")
+            if (step, ask) not in self._refused:
+                tell(f"{step.kernel.label}: graphk's kernel: {call.library.name} refused {ask}: {e}")
+            self._refused.add((step, ask))
             return False
         sizes = dict(zip(step.kernel.sizes, compile_dims(step.sizes)(env)))
         for pack in found.packs:

@@ -98,6 +98,7 @@ class FakeCublasLt:
 
     def cublasLtMatmulAlgoGetHeuristic(self, handle, operation, a, b, c, d, preference, wanted, found, count):
         assert self.alive[handle.value]["kind"] == "handle" and wanted >= 2
+        assert self.driver.capturing is None, "asked while a stream is captured"
         self.asked += 1
         facts = self._checked(operation, (a, b, c, d))
         if self.refuse:

@@ -81,6 +81,7 @@ class FakeCudnn:
         if d["kind"] in ("forward", "gradient") and not self._fits(d):
             return BAD_PARAM
         if d["kind"] == "plan":
+            assert self.driver.capturing is None, "planned while a stream is captured"
             self.planned += 1
             if self.alive[d["config"]]["engine"] is None:
                 return NOT_SUPPORTED

@@ -25,8 +25,10 @@ from graphk.passes.pipeline import run_passes
 from graphk.runtime import library, library_match
 from graphk.runtime.gpu import GpuExecutable
 from graphk.runtime.library import Convolution, Matrix, Product, Tensor
+from graphk.runtime.library_sim import NumpyLibrary
 from graphk.runtime.mirrors import current
 from tests.codegen.cuda_models import MODELS, train_step
+from tests.gpu import test_models
 from tests.gpu.conftest import SIMULATED
 from tests.graphs import random_graph
 from tests.programs import mlp_train, scan_graph, values_for
@@ -47,7 +49,6 @@ def lent(device, monkeypatch, request):
         fake_cudnn.installed(driver, device)
     elif SIMULATED:
         from graphk.runtime.device_sim import SimDevice
-        from graphk.runtime.library_sim import NumpyLibrary
         device = SimDevice()
         device.libraries = dict.fromkeys((Product, Convolution), NumpyLibrary(device.view))
     if Product not in device.libraries:
@@ -98,6 +99,8 @@ def layer(x, w, b):
 CASES = {
     "plain": (lambda x, w: dot(x, w), [(n, 4), (4, 5)], Product(3, 5, 4, 1, "float32", Matrix(4, 1), Matrix(5, 1),
                                                                  Matrix(5, 1))),
+    "float64 with a bias": (layer, [(n, 4), (4, 5), (5,)], (Product(3, 5, 4, 1, "float64", Matrix(4, 1), Matrix(5, 1),
+                                                                   Matrix(5, 1)), 1)),
     "float64": (lambda x, w: dot(x, w), [(n, 4), (4, 5)], Product(3, 5, 4, 1, "float64", Matrix(4, 1), Matrix(5, 1),
                                                                    Matrix(5, 1))),
     "dense": (layer, [(n, 4), (4, 5), (5,)], Product(3, 5, 4, 1, "float32", Matrix(4, 1), Matrix(5, 1), Matrix(5, 1),
@@ -127,7 +130,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_products_are_described_as_they_lie(name, lent):
     make_it, shapes, want = CASES[name]
-    dtype = want.dtype if isinstance(want, Product) else "float32"
+    dtype = "float64" if name.startswith("float64") else "float32"
     ins = inputs(*shapes, dtype=dtype)
     exe = run(Graph(tuple(ins), (make_it(*ins),)), values(ins, n=3), lent)
     found = products(exe, n=3)
@@ -207,8 +210,7 @@ def test_convolutions_are_described_as_they_lie(steps, dilations, convolving):
     exe = run(Graph((*ins,), (convolution(x, w, steps, dilations),)), values(ins, n=2), convolving)
     (ask, around), = products(exe, n=2)
     rows, columns = ((e - (k - 1) * d - 1) // s + 1 for e, k, d, s in zip((9, 8), (3, 2), dilations, steps))
-    used = (rows - 1) * steps[0] + 2 * dilations[0] + 1, (columns - 1) * steps[1] + dilations[1] + 1
-    assert ask == Convolution(Tensor((2, 2, *used), (144, 1, 16, 2)), Tensor((4, 2, 3, 2), (12, 1, 4, 2)),
+    assert ask == Convolution(Tensor((2, 2, 9, 8), (144, 1, 16, 2)), Tensor((4, 2, 3, 2), (12, 1, 4, 2)),
                               Tensor((2, 4, rows, columns), (rows * columns * 4, 1, columns * 4, 4)), steps, dilations,
                               "float32")
     assert around == 1, "the filters are written filter by filter"
@@ -294,6 +296,22 @@ def test_short_sums_with_a_map_around_them_stay_graphks(device, lent, monkeypatc
     assert exe.calls.lines({"n": 3})[0].startswith("dot_tanh: graphk's kernel: what is done")
 
 
+@pytest.mark.parametrize("kind", test_models.MODELS)
+@pytest.mark.parametrize("settings", [{}, {"mixed_precision": "bfloat16"}, {"mixed_precision": "float16"}])
+def test_models_train_as_on_the_cpu(kind, settings, device, monkeypatch, request):
+    """Losses, predictions and weights of a whole `fit`."""
+    monkeypatch.setattr(library_match, "LONG", 1)
+    monkeypatch.setattr(test_models, "SETTINGS", settings)
+    asked = NumpyLibrary(device.view) if SIMULATED else None
+    if SIMULATED:
+        monkeypatch.setattr(device, "libraries", dict.fromkeys((Product, Convolution), asked))
+    want = test_models.history(kind)
+    request.getfixturevalue("on_device")
+    test_models.compare(test_models.history(kind), want, 1e-2 if settings else 1e-4)
+    if asked is not None:
+        assert {type(x) for x in asked.asked} == {Product} | ({Convolution} if kind == "convolutions" else set())
+
+
 # ------------------------------------------------------------------ rounded operands
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize("name", ["mlp", "lstm"])
@@ -310,10 +328,31 @@ def test_rounded_operands_are_multiplied_as_narrow_numbers(name, dtype, lent):
 def test_a_rounded_and_an_exact_operand_are_multiplied_as_float32(lent):
     x, w = ins = inputs((n, 4), (4, 5))
     exe = run(Graph((*ins,), (dot(ew.cast(ew.cast(x, "float16"), "float32"), w),)), values(ins, n=3), lent)
-    assert products(exe, n=3)[0][0].dtype == "float32"
+    (product, _), = products(exe, n=3)
+    assert (product.dtype, product.tf32) == ("float32", False)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_rounded_operands_of_convolutions_are_exact_as_tf32(dtype, convolving):
+    """So that tensor cores multiply them, and nothing differs from the interpreter but the order of sums."""
+    x, w = inputs((n, 6, 7, 2), (3, 2, 2, 4))
+    y = convolution(x, w, (1, 1), (1, 1))
+    graph = mixed(Graph((x, w), (y, *gradients(sum_(ew.square(y)), [x, w]))), dtype)
+    exe = run(graph, values([x, w], n=2), convolving, tol=2e-5)
+    found = [f[0] for f in products(exe, n=2)]
+    assert sum(isinstance(f, Convolution) and f.tf32 for f in found) >= 2, found
 
 
 # ------------------------------------------------------------------ the switch, the log, what a library refuses
+def test_short_sums_of_rounded_operands_are_exact_as_tf32(lent, monkeypatch):
+    """Where writing them as narrow numbers is not worth its way."""
+    monkeypatch.setattr(library_match, "LONG", 100)
+    x, w = ins = inputs((n, 4), (4, 5))
+    exe = run(mixed(Graph((*ins,), (dot(ew.tanh(x), ew.tanh(w)),)), "bfloat16"), values(ins, n=3), lent, tol=1e-6)
+    (product, around), = products(exe, n=3)
+    assert (product.dtype, product.tf32, around) == ("float32", True, 0)
+
+
 @pytest.mark.skipif(not SIMULATED, reason="knows how the simulator's library rounds")
 def test_tf32_only_where_it_is_asked_for(lent):
     x, w = ins = inputs((n, 4), (4, 5))

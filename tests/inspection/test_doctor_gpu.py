@@ -67,8 +67,8 @@ def test_each_missing_piece_is_named_with_the_line_that_brings_it(absent, name, 
 
 def test_a_missing_library_is_named_and_no_fault(monkeypatch):
     text, broken = found(monkeypatch, ["H"], 12040, ALL)
-    assert "graphk's own kernels do it: cuBLASLt, which computes matrix products: pip install 'graphk[cuda12]'; cuDNN, " \
-           "which computes convolutions: pip install 'graphk[cudnn12]'" in text
+    assert "graphk's own kernels do it: cuBLASLt, which computes matrix products: pip install 'graphk[cuda12]'; " \
+           "cuDNN, which computes convolutions: pip install 'graphk[cudnn12]'" in text
     assert not broken and "missing for GPU code" not in found(monkeypatch, ["H"], 13000, ALL)[0]
     text, _ = found(monkeypatch, ["H"], 13000, {**ALL, "nvidia-cublas": "13.1"})
     assert "nvidia-cublas 13.1" in text and "cuBLASLt" not in text

@@ -10,11 +10,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from graphk.codegen import cuda_compile
+from graphk.codegen.cuda import print_cuda
+from graphk.ir.program import flat_steps
+from graphk.passes.mixed import mixed
+from graphk.passes.pipeline import run_passes
+from graphk.runtime import library_match
 from graphk.runtime.device import DeviceError
+from graphk.runtime.device_sim import SimDevice
 from graphk.runtime.library import Convolution, Matrix, Places, Product, Refused, Tensor, find_library
 from graphk.runtime.library_cublas import (ALIGNMENT_B, BATCH_COUNT, BATCH_OFFSET, BIAS_POINTER, EPILOGUE,
                                            MAX_WORKSPACE, TRANSA, TRANSB, CublasLt, Heuristic)
-from graphk.runtime.library_sim import compute
+from graphk.runtime.library_sim import NumpyLibrary, compute
+from graphk.runtime.library_steps import LibrarySteps
+from tests.codegen.cuda_models import MODELS, train_step
 from tests.gpu.fake_cublaslt import installed
 from tests.gpu.fake_cudnn import installed as convolving
 from tests.gpu.test_driver import made
@@ -192,6 +201,28 @@ def test_what_cudnn_has_no_engine_for_is_refused(monkeypatch):
     narrow = replace(IMAGE, x=replace(IMAGE.x, extents=(2, 3, 6, 9)))
     with pytest.raises(Refused, match="CUDNN_STATUS_2000"):
         device.libraries[Convolution].ask(narrow, Places(4096, 8192, 65536))
+
+
+# ------------------------------------------------------------------ kernels before and behind
+@pytest.mark.skipif(not cuda_compile.available(), reason="PTX needs the package numba-cuda: pip install graphk[cuda13]")
+@pytest.mark.parametrize("narrow", ["", "float16", "bfloat16"])
+@pytest.mark.parametrize("name", MODELS)
+def test_kernels_around_a_call_compile(name, narrow, monkeypatch):
+    monkeypatch.setattr(library_match, "LONG", 1)
+    graph, arrays, _ = train_step(name)
+    program = run_passes(mixed(graph, narrow) if narrow else graph, phase=1).program
+    device = SimDevice()
+    device.libraries = dict.fromkeys((Product, Convolution), NumpyLibrary(device.view))
+    steps = LibrarySteps(program, device)
+    found = [steps.find(s, dict.fromkeys(program.dims, 3)) for s in flat_steps(program.steps)]
+    matches = [f.match for f in found if not isinstance(f, str)]
+    around = {k for m in matches for k in (*(p.kernel for p in m.packs), m.epilogue)}
+    for i, kernel in enumerate(k for k in around if k is not None):
+        capability = cuda_compile.CAPABILITIES[i % 4]
+        for text in cuda_compile.compile_ptx(print_cuda(kernel, tile=16), capability).values():
+            assert f".target sm_{capability[0]}{capability[1]}" in text and ".extern .func" not in text
+    types = {p.dtype for k in around if k is not None for p in k.params}
+    assert len(around) > 1 and (not narrow or {"float16": "float16", "bfloat16": "int16"}[narrow] in types)
 
 
 # ------------------------------------------------------------------ the real one

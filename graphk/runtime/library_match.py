@@ -383,9 +383,6 @@ class Numbers:
 
     def matrix(self, s: Strides, rows: Sequence[str], columns: Sequence[str], batch: Sequence[str]) -> Matrix:
         """Rows and columns of one array, for each of a batch."""
-        for axes in (rows, columns, batch):
-            if axes and not s[axes[-1]]:
-                raise Refused("a matrix is the same along one of its axes")
         across = s[columns[-1]] if columns else 1
         return Matrix(s[rows[-1]] if rows else across * self.count(columns), across, s[batch[-1]] if batch else 0)
 

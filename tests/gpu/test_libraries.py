@@ -8,6 +8,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from graphk.frontend import config
 from graphk.ir.dims import sym
 from graphk.ir.interp import run_full
 from graphk.ir.node import Graph
@@ -362,6 +363,20 @@ def test_tf32_only_where_it_is_asked_for(lent):
     rough, = exe(arrays)
     assert products(exe, n=3)[0][0].tf32
     assert 1e-6 < np.abs(rough - exact).max() < 1e-2
+
+
+@pytest.mark.skipif(not SIMULATED, reason="looks at what the simulator's library was asked for")
+@pytest.mark.parametrize("on", [False, True])
+def test_the_setting_tf32_holds_for_models(on, on_device, monkeypatch):
+    asked = NumpyLibrary(on_device.view)
+    monkeypatch.setattr(on_device, "libraries", {Product: asked})
+    before = config.get("tf32")
+    config.put("tf32", on)
+    try:
+        Sequential([Dense(3, input_shape=(4,))]).predict(np.ones((2, 4), "f"))
+    finally:
+        config.put("tf32", before)
+    assert {p.tf32 for p in asked.asked} == {on}
 
 
 @pytest.mark.skipif(not SIMULATED, reason="the simulator's library can be told to refuse")

@@ -184,8 +184,9 @@ def test_convolutions_as_text(image, out, direct, monkeypatch):
 def test_images_in_another_order_than_results(out, direct, monkeypatch):
     """Two axes of images are one for the operand; where they are not for the result, a kernel moves it."""
     text = WINDOWS.format(image="j*36+i0*12+i1*2+i3*2+i4", out=out)
-    for old, new in (("    for i0 in s0 {\n", "    for j in s5 {\n    for i0 in s0 {\n"), ("s4) schedule", "s4, s5) schedule"),
-                     ("    }\n  }\n  step", "    }\n    }\n  }\n  step"), ("40]", "180]"),
+    for old, new in (("    for i0 in s0 {\n", "    for j in s5 {\n    for i0 in s0 {\n"),
+                     ("s4) schedule", "s4, s5) schedule"), ("40]", "180]"),
+                     ("    }\n  }\n  step", "    }\n    }\n  }\n  step"),
                      ("%y; 2, 4, 5, 3, 2)", "%y; 3, 4, 5, 3, 2, 3)")):
         assert old in text
         text = text.replace(old, new)

@@ -1,8 +1,9 @@
 """`GRAPHK_LOG`: one line an event, nothing while it is unset."""
 import pytest
 
-from graphk.inspection.live import TOPICS, topics
+from graphk.inspection.live import TOPICS, Log, topics
 from graphk.passes.pipeline import PASSES
+from graphk.runtime import library
 from tests.inspection.test_cli import graphk
 
 SCRIPT = """
@@ -43,6 +44,16 @@ def test_every_topic(folder):
     assert "dot_add_relu of only: compiled, " in own and "shared blocks" in shared
     again = graphk("run", "script.py", cwd=folder, GRAPHK_LOG="cache", GRAPHK_CACHE_DIR=str(folder / "cache"))
     assert "of only: read from disk, " in lines(again, "cache")[0] and not lines(again, "passes")
+
+
+def test_libraries(monkeypatch, capsys):
+    monkeypatch.setattr(library, "WATCHERS", [])
+    Log(frozenset(("library",)))
+    library.tell("dot of only: cuBLASLt: 2x3 by 3x4 float32")
+    assert capsys.readouterr().err == "graphk library: dot of only: cuBLASLt: 2x3 by 3x4 float32\n"
+    monkeypatch.setattr(library, "WATCHERS", [])
+    Log(frozenset(("passes",)))
+    assert not library.WATCHERS
 
 
 def test_nothing_unless_asked(folder):

@@ -10,7 +10,7 @@ Numbers of enumerators are those of cudnn_graph.h of cuDNN 9.
 from __future__ import annotations
 
 import ctypes
-from typing import Any, Iterator, Sequence
+from typing import Any, Sequence
 
 from graphk.runtime.device import DeviceError
 from graphk.runtime.library import Ask, Convolution, Library, Places, Refused, Run, Tensor, aligned
@@ -136,44 +136,56 @@ class Cudnn(Library):
         operation, parts = self.operation(c, alignments)
         graph = self.make(GRAPH, (GRAPH_HANDLE, HANDLE, [self.handle.value]),
                           (GRAPH_OPERATIONS, DESCRIPTOR, [operation.value]))
+        reasons: dict[str, None] = {}
+        for mode in (HEURISTIC_A, FALLBACK):
+            configs = self._configs(graph, mode)
+            try:
+                for i, config in enumerate(configs):
+                    try:
+                        plan = self._planned(c, config)
+                    except Refused as e:
+                        reasons[str(e)] = None
+                    else:
+                        del configs[i]             # the plan refers to it, as it does to the graph
+                        return plan
+            finally:
+                self._drop(*configs)
+        self._drop(graph, operation, *parts)
+        raise Refused("; ".join(reasons) or "no engine")
+
+    def _planned(self, c: Convolution, config: Any) -> Any:
+        """The plan of an engine; `Refused` if the engine breaks a rule."""
         refused = {DOWN_CONVERT, REDUCED_SUMS, NONDETERMINISTIC}
         refused |= {TENSOR_CORE} if c.dtype == "float32" and not c.tf32 else set()
-        reason = "no engine"
-        for config in self._configs(graph):
-            if self._notes(config) & refused:
-                reason = "no engine that adds in one order and in all bits"
-                continue
-            try:
-                plan = self.make(PLAN, (PLAN_HANDLE, HANDLE, [self.handle.value]), (PLAN_CONFIG, DESCRIPTOR, [config]))
-            except Refused as e:
-                reason = str(e)
-                continue
-            room = (ctypes.c_int64 * 1)()
-            self.read(plan, PLAN_WORKSPACE, INT64, room)
-            if room[0] <= self.size:
-                return plan                        # it refers to the rest, which lives as long
-            reason = f"an engine needs {room[0]:,} bytes of memory, more than {self.size:,}"
+        if self._notes(config) & refused:
+            raise Refused("no engine that adds in one order and in all bits")
+        plan = self.make(PLAN, (PLAN_HANDLE, HANDLE, [self.handle.value]), (PLAN_CONFIG, DESCRIPTOR, [config.value]))
+        room = (ctypes.c_int64 * 1)()
+        self.read(plan, PLAN_WORKSPACE, INT64, room)
+        if room[0] > self.size:
             self._drop(plan)
-        self._drop(graph, operation, *parts)
-        raise Refused(reason)
+            raise Refused(f"an engine needs {room[0]:,} bytes of memory, more than {self.size:,}")
+        return plan
 
-    def _configs(self, graph: Any) -> Iterator[int]:
-        for mode in (HEURISTIC_A, FALLBACK):
-            try:
-                heuristic = self.make(HEURISTIC, (HEURISTIC_GRAPH, DESCRIPTOR, [graph.value]),
-                                      (HEURISTIC_MODE_OF, HEURISTIC_MODE, [mode]))
-            except Refused:
-                continue
-            found = (ctypes.c_void_p * CHOICES)(*(self._new(ENGINE_CONFIG).value for _ in range(CHOICES)))
-            count = self.read(heuristic, HEURISTIC_RESULTS, DESCRIPTOR, found)
-            yield from (x for x in found[:count] if x is not None)
+    def _configs(self, graph: Any, mode: int) -> list[Any]:
+        """Engines with their settings, the ones that a heuristic expects to be fastest first."""
+        try:
+            heuristic = self.make(HEURISTIC, (HEURISTIC_GRAPH, DESCRIPTOR, [graph.value]),
+                                  (HEURISTIC_MODE_OF, HEURISTIC_MODE, [mode]))
+        except Refused:
+            return []
+        room = [self._new(ENGINE_CONFIG) for _ in range(CHOICES)]
+        found = (ctypes.c_void_p * CHOICES)(*(x.value for x in room))
+        count = self.read(heuristic, HEURISTIC_RESULTS, DESCRIPTOR, found)
+        self._drop(heuristic, *room[count:])
+        return room[:count]
 
-    def _notes(self, config: int) -> set[int]:
+    def _notes(self, config: Any) -> set[int]:
         """What is special about how an engine computes."""
-        engine, notes = (ctypes.c_void_p * 1)(self._new(ENGINE).value), (ctypes.c_int * NOTES)()
-        self.read(ctypes.c_void_p(config), CONFIG_ENGINE, DESCRIPTOR, engine)
-        count = self.read(ctypes.c_void_p(engine[0]), ENGINE_NOTES, NOTE, notes)
-        self._drop(ctypes.c_void_p(engine[0]))
+        engine, notes = self._new(ENGINE), (ctypes.c_int * NOTES)()
+        self.read(config, CONFIG_ENGINE, DESCRIPTOR, (ctypes.c_void_p * 1)(engine.value))
+        count = self.read(engine, ENGINE_NOTES, NOTE, notes)
+        self._drop(engine)
         return set(notes[:count])
 
 

@@ -68,6 +68,8 @@ def nest_of(kernel: Kernel) -> Nest | None:
     read = _names(sums[-1].body)
     if any(isinstance(s, (Loop, Acc)) or (isinstance(s, Let) and s.name in read) for s in epilogue):
         return None
+    if any(symbols(x.extent) - set(kernel.sizes) for x in (*results, *sums)):
+        return None
     lets = tuple(s for s in kernel.body if isinstance(s, Let))
     return Nest(kernel, lets, tuple(results), tuple(sums), body[0], sides, epilogue, _ending(body[0], epilogue))
 
@@ -281,7 +283,7 @@ class Numbers:
             raise Refused(f"the index {index} is data")
         try:
             out = {a: evaluate(coefficient(index, a), self.sizes) for a in (*self.results, *self.sums)}
-        except ValueError:
+        except (ValueError, KeyError):                 # squared or rounded, or times another axis
             raise Refused(f"the index {index} is not linear") from None
         if any(x < 0 for x in out.values()):
             raise Refused(f"the index {index} runs backwards")

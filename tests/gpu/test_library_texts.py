@@ -111,10 +111,16 @@ def test_how_operands_lie(left, right, packs, monkeypatch):
 @pytest.mark.parametrize("left, why", [
     ("b*12+i0*4", "the same for several contracted places"),
     ("b*12+i0+i2", "windows that share elements"),    # a convolution of one row, but several in one
-    ("b*12+i0*i0+i2", "not linear"), ("b*12+max(i0, 1)*4+i2", "not linear")])
+    ("b*12+i0*i0+i2", "not linear"), ("b*12+i0*i2+i2+i0", "not linear"), ("b*12+max(i0, 1)*4+i2", "not linear")])
 def test_what_is_no_product(left, why, monkeypatch):
     found = nest(monkeypatch, left)
     assert isinstance(found, str) and why in found
+
+
+def test_a_sum_whose_length_differs_is_no_product():
+    text = NEST.format(left=LEFT, right=RIGHT, end=STORE + "r0", batch=2, size=30).replace("i2 in s2", "i2 in i0+1")
+    kernel = parse_program(text).steps[0].kernel
+    assert library_match.nest_of(kernel) is None
 
 
 def test_memory_of_a_call_is_aligned(monkeypatch):

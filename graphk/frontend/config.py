@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 FILE = "graphk.json"
 DEFAULTS: dict[str, Any] = {"floatx": "float32", "epsilon": 1e-7, "backend": "tensorflow",
-                            "image_data_format": "channels_last", "device": "cpu", "keras_semantics": "2.2"}
+                            "image_data_format": "channels_last", "device": "cpu", "keras_semantics": "2.2",
+                            "tf32": False}
 # `backend` is only what K.backend() answers: what graphk computes is what Keras on TensorFlow computes.
 CHOICES: dict[str, tuple[str, ...]] = {
     "floatx": ("float16", "float32", "float64"),
@@ -55,12 +56,21 @@ def _checked(given: Mapping[str, Any], source: str) -> dict[str, Any]:
 def _value(name: str, value: Any, source: str) -> Any:
     if name == "device":
         return device_name(value, source)
+    if isinstance(DEFAULTS[name], bool):
+        return _switch(name, value, source)
     if name in CHOICES:
         return _known(value, CHOICES[name], f"value of {name}", source)
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) < math.inf:
         raise ValueError(f"{source}: unknown value of {name}: {value!r}. Expected a number that is not negative, such "
                          f"as {DEFAULTS[name]}.")
     return float(value)
+
+
+def _switch(name: str, value: Any, source: str) -> bool:
+    text = str(value).strip().lower()
+    if text not in ("true", "false"):
+        raise ValueError(f"{source}: unknown value of {name}: {value!r}. Expected true or false.")
+    return text == "true"
 
 
 def device_name(value: Any, source: str) -> str:

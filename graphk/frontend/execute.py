@@ -6,8 +6,8 @@ writes, and writes go into the variables' own arrays, never replace them.
 
 The environment variable `GRAPHK_EXECUTOR` chooses what runs it: `cpu` (the default: compiled kernels) or
 `interp` (the numpy interpreter, the oracle); the setting `device` may name a GPU instead of the CPU.
-`GRAPHK_DUMP=directory` writes every compiled graph's stages there; `GRAPHK_LOG=passes,fusion,recompile,cache` tells on
-standard error what the compiler does, as it does it.
+`GRAPHK_DUMP=directory` writes every compiled graph's stages there; `GRAPHK_LOG=passes,fusion,recompile,cache,library`
+tells on standard error what the compiler does, as it does it.
 """
 from __future__ import annotations
 
@@ -78,7 +78,9 @@ def _compiled(graph: Graph, arrays: dict[Node, np.ndarray], phase: int, named: s
         return Placed(graph, parts, runs, arrays)
     if device != "cpu":
         from graphk.runtime.gpu import compile_graph as compile_for_gpu
-        return compile_for_gpu(graph, arrays, phase, device)
+        if os.environ.get("GRAPHK_LOG"):
+            _observe("live")
+        return compile_for_gpu(graph, arrays, phase, device, config.get("tf32"))
     from graphk.runtime.compile import compile_graph as compile_for_cpu
     if os.environ.get("GRAPHK_DUMP"):
         _observe("dumping")

@@ -22,6 +22,9 @@ class Says(Protocol):
 PIECES = (("numba-cuda", "compiles kernels", ("numba-cuda",)),
           ("cuda-bindings", "calls the driver", ("cuda-bindings",)),
           ("NVVM", "turns kernels into PTX", ("nvidia-nvvm", "nvidia-cuda-nvcc-cu12")))
+# What graphk's own kernels do where a vendor's library is missing.
+LIBRARIES = (("cuBLASLt", "computes matrix products", ("nvidia-cublas", "nvidia-cublas-cu12"), ("cuda13", "cuda12")),
+             ("cuDNN", "computes convolutions", ("nvidia-cudnn-cu13", "nvidia-cudnn-cu12"), ("cudnn", "cudnn12")))
 
 
 def gpu(out: Says) -> None:
@@ -38,6 +41,13 @@ def gpu(out: Says) -> None:
             found.append(at)
         else:
             missing.append(f"{name}, which {what}")
+    slower = []
+    for name, what, packages, extras in LIBRARIES:
+        at = next((f"{p} {v}" for p in packages if (v := _version(p))), "")
+        if at:
+            found.append(at)
+        else:
+            slower.append(f"{name}, which {what}: pip install 'graphk[{extras[extra == 'cuda12']}]'")
     if not devices:
         out.say("GPU", "none (no NVIDIA driver answers)" + (f"; {', '.join(found)}" if found else ""))
     else:
@@ -49,6 +59,8 @@ def gpu(out: Says) -> None:
             missing.append(f"a cuda-bindings that the driver supports: {bindings} is newer than CUDA {driver // 1000}")
     if missing:
         out.say("", f"missing for GPU code: {'; '.join(missing)}. Install: pip install 'graphk[{extra}]'")
+    if slower and (devices or found):
+        out.say("", f"not installed, so that graphk's own kernels do it: {'; '.join(slower)}")
     if wanted.startswith("gpu"):
         if missing or not devices:
             why = "no NVIDIA driver answers" if not devices else f"{missing[0]} is missing"

@@ -1,8 +1,8 @@
-"""`GRAPHK_LOG=passes,fusion,recompile,cache`: what the compiler does, told while it does it.
+"""`GRAPHK_LOG=passes,fusion,recompile,cache,library`: what the compiler does, told while it does it.
 
-In: the events of compilations, of bindings to sizes and of the kernel cache.  Out: lines on standard error, one an
-event, each beginning with `graphk` and its topic.  What always holds: nothing is watched, and nothing here is loaded,
-while the variable is unset; names of no topic are refused.
+In: the events of compilations, of bindings to sizes, of the kernel cache and of recordings for a GPU.  Out: lines on
+standard error, one an event, each beginning with `graphk` and its topic.  What always holds: nothing is watched, and
+nothing here is loaded, while the variable is unset; names of no topic are refused.
 """
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from graphk.inspection.subjects import PHASES, without_folders
 from graphk.ir.node import Graph
 from graphk.ir.program import flat_steps
 from graphk.passes.pipeline import Record
-from graphk.runtime import compile as driver
+from graphk.runtime import compile as driver, library
 
-TOPICS = ("passes", "fusion", "recompile", "cache")
+TOPICS = ("passes", "fusion", "recompile", "cache", "library")
 
 
 def topics(text: str) -> frozenset[str]:
@@ -47,6 +47,8 @@ class Log:
         self.titles: WeakKeyDictionary[Any, str] = WeakKeyDictionary()           # of executables
         if "recompile" in chosen:
             driver.BOUND.append(self.bound)
+        if "library" in chosen:
+            library.WATCHERS.append(functools.partial(say, "library"))
 
     def __call__(self, graph: Graph, phase: int) -> "Compiling":
         depends = any(n.op.name == "phase" for n in graph.nodes())     # else one executable serves both phases

@@ -13,6 +13,7 @@ from typing import Callable, Sequence
 import numpy as np
 
 from graphk.codegen.cuda import CudaSource
+from graphk.runtime.library import Library, Run
 
 LANES = 4                         # of work that may run at the same time
 
@@ -38,6 +39,10 @@ class Work(ABC):
         """A kernel on `blocks` blocks of `threads` threads; `args`: addresses and sizes."""
 
     @abstractmethod
+    def call(self, run: Run) -> None:
+        """What a library's function records."""
+
+    @abstractmethod
     def upload(self, address: int, staging: np.ndarray) -> None:
         """Copy staging memory (`Device.staging`) to the device, as it is when the recording is replayed."""
 
@@ -54,14 +59,40 @@ class Work(ABC):
         """What follows, on any lane, waits for all that was recorded before."""
 
 
+class Rehearsal(Work):
+    """Records nothing: what recording asks for is made ready."""
+
+    def launch(self, function: object, blocks: int, threads: tuple[int, ...], args: Sequence[int]) -> None:
+        pass
+
+    def call(self, run: Run) -> None:
+        pass
+
+    def upload(self, address: int, staging: np.ndarray) -> None:
+        pass
+
+    def download(self, staging: np.ndarray, address: int) -> None:
+        pass
+
+    def lane(self, number: int) -> None:
+        pass
+
+    def join(self) -> None:
+        pass
+
+
 class Device(ABC):
-    """One device; `threads` and `tile` are the extents of its kernels' blocks."""
+    """One device.
+
+    `threads` and `tile` are the extents of its kernels' blocks; `libraries` are its vendor's, by what they compute.
+    """
     name: str
     threads: int
     tile: int
 
     def __init__(self) -> None:
         self.lock = threading.RLock()              # held by whoever uses staging memory or replays
+        self.libraries: dict[type, Library] = {}   # `Product` or `Convolution` -> what computes it
 
     @abstractmethod
     def allocate(self, nbytes: int) -> int:
@@ -135,4 +166,4 @@ def gpu_count() -> int:
         return 0
 
 
-__all__ = ["Device", "DeviceError", "LANES", "OutOfDeviceMemory", "Work", "device", "gpu_count"]
+__all__ = ["Device", "DeviceError", "LANES", "OutOfDeviceMemory", "Rehearsal", "Work", "device", "gpu_count"]

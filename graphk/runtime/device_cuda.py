@@ -16,6 +16,11 @@ import numpy as np
 from graphk.codegen import cuda_compile
 from graphk.codegen.cuda import THREADS, TILE, CudaSource
 from graphk.runtime.device import LANES, Device, DeviceError, OutOfDeviceMemory, Work
+from graphk.runtime.library import Convolution, Product, Run, find_library
+from graphk.runtime.library_cublas import CublasLt
+from graphk.runtime.library_cudnn import Cudnn
+
+WORKSPACE = 32 << 20              # bytes for libraries on each lane: what NVIDIA advises for cuBLASLt on Hopper
 
 ADVICE = {
     "CUDA_ERROR_UNSUPPORTED_PTX_VERSION": "The GPU's driver is older than the CUDA packages: update it, or install "
@@ -95,6 +100,9 @@ class CudaWork(Work):
         places = values.ctypes.data + 8 * np.arange(len(args), dtype=np.uint64)
         self.driver.cuLaunchKernel(function, blocks, 1, 1, x, y, z, 0, self.streams[self.at],
                                    int(places.ctypes.data), 0)
+
+    def call(self, run: Run) -> None:
+        run(self.streams[self.at], self.at)
 
     def upload(self, address: int, staging: np.ndarray) -> None:
         if staging.nbytes:
@@ -218,7 +226,8 @@ class CudaDevice(Device):
     def record(self, work: Callable[[Work], None]) -> Callable[[], None]:
         self._enter()
         driver, first = self.driver, self.streams[0]
-        driver.cuStreamBeginCapture(first, self.module.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
+        # Relaxed: a library may load its kernels when it is first asked for them.
+        driver.cuStreamBeginCapture(first, self.module.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED)
         recorder = CudaWork(self)
         try:
             work(recorder)
@@ -256,7 +265,13 @@ def open_device(number: int) -> CudaDevice:
     if not 0 <= number < count:
         raise DeviceError(f"there is no gpu:{number}: this machine has {count}. See `nvidia-smi` and "
                           f"CUDA_VISIBLE_DEVICES.")
-    return CudaDevice(driver, number)
+    device = CudaDevice(driver, number)
+    found = {Product: (CublasLt, find_library("cublasLt")), Convolution: (Cudnn, find_library("cudnn"))}
+    if any(functions is not None for _, functions in found.values()):
+        memory = device.allocate(LANES * WORKSPACE)
+        device.libraries.update({kind: library(functions, memory, WORKSPACE)
+                                 for kind, (library, functions) in found.items() if functions is not None})
+    return device
 
 
 __all__ = ["CudaDevice", "Driver", "find_driver", "open_device"]

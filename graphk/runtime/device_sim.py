@@ -17,6 +17,7 @@ from graphk.ir.node import Node
 from graphk.passes.pipeline import Result
 from graphk.runtime.device import LANES, Device, OutOfDeviceMemory, Work
 from graphk.runtime.gpu import GpuExecutable
+from graphk.runtime.library import Run
 from graphk.runtime.mirrors import current
 
 SIM_THREADS, SIM_TILE = 8, 4      # small blocks are quick ones
@@ -48,6 +49,10 @@ class SimWork(Work):
         arrays = [self.device.view(a, d) for a, d in zip(args, source.dtypes)]
         sizes = args[len(arrays):]
         self._add(lambda: cuda_sim.launch(source, number, blocks, arrays, sizes))
+
+    def call(self, run: Run) -> None:
+        lane = self.at
+        self._add(lambda: run(None, lane))
 
     def upload(self, address: int, staging: np.ndarray) -> None:
         self._add(lambda: self.device.upload(address, staging))

@@ -21,8 +21,9 @@ from graphk.ir.program import ALIGN, AnyStep, Buffer, Step, flat_steps
 from graphk.ir.types import ITEMSIZE
 from graphk.passes.pipeline import Result, run_passes
 from graphk.runtime.calls import Calls
-from graphk.runtime.device import LANES, Device, DeviceError, OutOfDeviceMemory, Work, device
+from graphk.runtime.device import LANES, Device, DeviceError, OutOfDeviceMemory, Rehearsal, Work, device
 from graphk.runtime.exchange import DeviceArray
+from graphk.runtime.library_steps import Chosen, LibrarySteps
 from graphk.runtime.mirrors import mirror_of
 from graphk.runtime.writes import note_write
 
@@ -42,9 +43,10 @@ class Recorded:
 class GpuExecutable(Calls):
     """A graph compiled for a device.  Call it with one array per input; it returns one fresh array per output."""
 
-    def __init__(self, result: Result, variables: Mapping[Node, np.ndarray], on: Device):
+    def __init__(self, result: Result, variables: Mapping[Node, np.ndarray], on: Device, tf32: bool = False):
         super().__init__(result)
         self.device = on
+        self.calls = LibrarySteps(self.program, on, tf32) if on.libraries else None
         self.variables = dict(variables)
         kernels = dict.fromkeys(s.kernel for s in flat_steps(self.program.steps))
         self.sources = {k: print_cuda(k, on.threads, on.tile) for k in kernels}
@@ -132,9 +134,9 @@ class GpuExecutable(Calls):
         return (self.program.arena, *(b.nbytes for b in (*self.inputs, *self.outputs)))
 
     def _places(self, env: Mapping[str, int]) -> tuple[list[int], int]:
-        """Where the arena and the ends begin in the executable's memory, and its size."""
+        """Where the arena, the ends and what a library's calls need begin in the executable's memory, and its size."""
         at, starts = 0, []
-        for nbytes in compile_dims(self._extents())(env):
+        for nbytes in (*compile_dims(self._extents())(env), self.calls.scratch(env) if self.calls else 0):
             starts.append(at)
             at += -(-nbytes // ALIGN) * ALIGN
         return starts, at
@@ -207,12 +209,15 @@ class GpuExecutable(Calls):
         staged = {b: self._staging(b, env) for b, here in zip(self.inputs, there) if not here}
         downloads = {b: self._staging(b, env) for i, b in enumerate(self.outputs) if i not in self.kept}
         at = self._addresses(env, starts)
+        if self.calls is not None:
+            self.calls.prepare(env)
+            Enqueued(self, env, at, Rehearsal(), starts[-1]).steps(self.program.steps)   # libraries choose how
 
         def work(w: Work) -> None:
             for b, array in staged.items():
                 w.upload(at[b.name], array)
             w.join()
-            Enqueued(self, env, at, w).steps(self.program.steps)
+            Enqueued(self, env, at, w, starts[-1]).steps(self.program.steps)
             w.join()
             for b, array in downloads.items():
                 w.download(array, at[b.name])
@@ -249,8 +254,9 @@ class GpuExecutable(Calls):
 class Enqueued:
     """Records a program's steps."""
 
-    def __init__(self, exe: GpuExecutable, env: Mapping[str, int], at: Mapping[str, int], work: Work):
-        self.exe, self.env, self.at, self.work = exe, env, dict(at), work
+    def __init__(self, exe: GpuExecutable, env: Mapping[str, int], at: Mapping[str, int], work: Work,
+                 scratch: int):
+        self.exe, self.env, self.at, self.work, self.scratch = exe, env, dict(at), work, scratch
         self.views: dict[str, list[str]] = {}            # storage name -> its views, at any depth
         base = {b.name: b.base for b in exe.program.buffers if b.place == "alias"}
         for name in base:
@@ -266,8 +272,7 @@ class Enqueued:
             if s.barrier or loop:
                 self._join()
             if isinstance(s, Step):
-                self.work.lane(self.lane)
-                self._launch(s)
+                self._step(s)
                 self.lane = (self.lane + 1) % LANES
                 continue
             trips, *strides = compile_dims((s.length, *(d for _, _, d in s.windows)))(self.env)
@@ -284,6 +289,15 @@ class Enqueued:
         self.work.join()
         self.lane = 0
 
+    def _step(self, s: Step) -> None:
+        """On a lane of its own, or (what uses the one scratch memory) on the first."""
+        calls = self.exe.calls
+        call = calls.find(s, self.env) if calls is not None else ""
+        self.work.lane(0 if isinstance(call, Chosen) and call.nbytes else self.lane)
+        if calls is None or not isinstance(call, Chosen) or not calls.record(s, call, self.env, self.at, self.scratch,
+                                                                           self.work):
+            self._launch(s)
+
     def _launch(self, s: Step) -> None:
         source = self.exe.sources[s.kernel]
         sizes = compile_dims(s.sizes)(self.env)
@@ -293,9 +307,13 @@ class Enqueued:
             self.work.launch(function, evaluate(launch.blocks, env), launch.threads, args)
 
 
-def compile_graph(graph: Graph, variables: Mapping[Node, np.ndarray], phase: int, name: str) -> GpuExecutable:
-    """An executable for `graph` in one learning phase (1 train, 0 test), on the device of a name."""
-    return GpuExecutable(run_passes(graph, phase), variables, device(name))
+def compile_graph(graph: Graph, variables: Mapping[Node, np.ndarray], phase: int, name: str,
+                  tf32: bool = False) -> GpuExecutable:
+    """An executable for `graph` in one learning phase (1 train, 0 test), on the device of a name.
+
+    tf32: whether a library may round the operands of float32 products to 10 bits of the mantissa.
+    """
+    return GpuExecutable(run_passes(graph, phase), variables, device(name), tf32)
 
 
 __all__ = ["GpuExecutable", "compile_graph"]

@@ -30,7 +30,7 @@ def test_a_missing_file_is_written_with_the_defaults_and_kept(home):
     file = home / "graphk.json"
     assert json.loads(file.read_text()) == config.DEFAULTS == {
         "floatx": "float32", "epsilon": 1e-7, "backend": "tensorflow", "image_data_format": "channels_last",
-        "device": "cpu", "keras_semantics": "2.2"}
+        "device": "cpu", "keras_semantics": "2.2", "tf32": False}
     assert [p.name for p in home.iterdir()] == ["graphk.json"]
     file.write_text('{"floatx": "float64"}')
     assert config.load() == {**config.DEFAULTS, "floatx": "float64"} and file.read_text() == '{"floatx": "float64"}'
@@ -41,10 +41,11 @@ def test_the_file_says_what_holds_and_flags_win(home, monkeypatch):
         "floatx": "float64", "epsilon": 1e-5, "backend": "tensorflow", "image_data_format": "channels_first",
         "keras_semantics": "2.3"}))
     assert config.load() == {"floatx": "float64", "epsilon": 1e-5, "backend": "tensorflow", "device": "cpu",
-                             "image_data_format": "channels_first", "keras_semantics": "2.3"}
+                             "image_data_format": "channels_first", "keras_semantics": "2.3", "tf32": False}
     got = flags(monkeypatch, " device=cpu, floatX=float16,epsilon=1e-4 , keras_semantics=2.2,")
     assert (got["floatx"], got["epsilon"], got["keras_semantics"]) == ("float16", 1e-4, "2.2")
     assert got["image_data_format"] == "channels_first"
+    assert flags(monkeypatch, "tf32=true")["tf32"] is True and flags(monkeypatch, "tf32=False")["tf32"] is False
 
 
 def test_flags_are_not_written_to_the_file(home, monkeypatch):
@@ -57,6 +58,7 @@ def test_flags_are_not_written_to_the_file(home, monkeypatch):
     ("optimizer=fast_run", "unknown setting: 'optimizer'. .*Expected one of 'floatx', 'epsilon', 'backend'"),
     ("floatX=float23", r"unknown value of floatx: 'float23'. Did you mean 'float32'\? Expected one of 'float16', "),
     ("keras_semantics=1.2", "unknown value of keras_semantics: '1.2'.*one of '2.2', '2.3'"),
+    ("tf32=1", "unknown value of tf32: '1'. Expected true or false."),
     ("epsilon=small", "unknown value of epsilon: 'small'. Expected a number"),
     ("epsilon=-1", "unknown value of epsilon: -1.0. Expected a number that is not negative"),
     ("floatX", "'floatX' has no value. Expected name=value"),

@@ -41,7 +41,7 @@ class CUevent_flags(enum.IntEnum):
 
 
 class CUstreamCaptureMode(enum.IntEnum):
-    CU_STREAM_CAPTURE_MODE_THREAD_LOCAL = 1
+    CU_STREAM_CAPTURE_MODE_RELAXED = 2
 
 
 def compile_source(source, capability):

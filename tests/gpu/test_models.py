@@ -8,6 +8,7 @@ from graphk.layers import (LSTM, Activation, BatchNormalization, Conv2D, Dense, 
 from graphk.models import Sequential, load_model
 from tests.gpu.conftest import SIMULATED
 
+SETTINGS: dict = {}               # further arguments of `compile`
 SIZE, EPOCHS = (4, 1) if SIMULATED else (64, 3)
 
 
@@ -38,7 +39,7 @@ def model(kind, weights=None):
     K.clear_session()
     np.random.seed(0)
     made = Sequential(MODELS[kind][0]())
-    made.compile("adam" if kind == "dense" else "sgd", "categorical_crossentropy", metrics=["accuracy"])
+    made.compile("adam" if kind == "dense" else "sgd", "categorical_crossentropy", metrics=["accuracy"], **SETTINGS)
     if weights is not None:
         made.set_weights(weights)
     return made
@@ -56,12 +57,16 @@ def history(kind):
 def test_fit_and_predict_are_as_on_the_cpu(kind, device, request):
     want = history(kind)
     request.getfixturevalue("on_device")
-    got = history(kind)
+    compare(history(kind), want)
+
+
+def compare(got, want, tol=1e-4):
+    """Two histories."""
     for name in want[0]:
-        np.testing.assert_allclose(got[0][name], want[0][name], rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(got[1], want[1], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(got[0][name], want[0][name], rtol=tol, atol=tol / 10)
+    np.testing.assert_allclose(got[1], want[1], rtol=tol, atol=tol / 10)
     for a, b in zip(got[2], want[2], strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(a, b, rtol=10 * tol, atol=tol / 10)
 
 
 def test_weights_are_read_set_and_stored(on_device, tmp_path):

@@ -65,6 +65,16 @@ def test_each_missing_piece_is_named_with_the_line_that_brings_it(absent, name, 
     assert broken and broken[0].startswith(f"the setting device=gpu:0 asks for a GPU, but {name} is missing")
 
 
+def test_a_missing_library_is_named_and_no_fault(monkeypatch):
+    text, broken = found(monkeypatch, ["H"], 12040, ALL)
+    assert "graphk's own kernels do it: cuBLASLt, which computes matrix products: pip install 'graphk[cuda12]'; " \
+           "cuDNN, which computes convolutions: pip install 'graphk[cudnn12]'" in text
+    assert not broken and "missing for GPU code" not in found(monkeypatch, ["H"], 13000, ALL)[0]
+    text, _ = found(monkeypatch, ["H"], 13000, {**ALL, "nvidia-cublas": "13.1"})
+    assert "nvidia-cublas 13.1" in text and "cuBLASLt" not in text
+    assert "cuDNN, which computes convolutions: pip install 'graphk[cudnn]'" in text
+
+
 def test_packages_newer_than_the_driver(monkeypatch):
     text, _ = found(monkeypatch, ["H"], 12080, ALL)
     assert "H; driver for CUDA 12.8" in text

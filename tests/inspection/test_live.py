@@ -1,8 +1,9 @@
 """`GRAPHK_LOG`: one line an event, nothing while it is unset."""
 import pytest
 
-from graphk.inspection.live import TOPICS, topics
+from graphk.inspection.live import TOPICS, Log, topics
 from graphk.passes.pipeline import PASSES
+from graphk.runtime import library
 from tests.inspection.test_cli import graphk
 
 SCRIPT = """
@@ -45,13 +46,23 @@ def test_every_topic(folder):
     assert "of only: read from disk, " in lines(again, "cache")[0] and not lines(again, "passes")
 
 
+def test_libraries(monkeypatch, capsys):
+    monkeypatch.setattr(library, "WATCHERS", [])
+    Log(frozenset(("library",)))
+    library.tell("dot of only: cuBLASLt: 2x3 by 3x4 float32")
+    assert capsys.readouterr().err == "graphk library: dot of only: cuBLASLt: 2x3 by 3x4 float32\n"
+    monkeypatch.setattr(library, "WATCHERS", [])
+    Log(frozenset(("passes",)))
+    assert not library.WATCHERS
+
+
 def test_nothing_unless_asked(folder):
     run = graphk("run", "script.py", cwd=folder)
     assert (run.stdout, run.stderr) == ("[]\n", "")
 
 
 def test_unknown_names_are_refused(folder):
-    with pytest.raises(ValueError, match="'fusing' is unknown; expected some of passes,fusion,recompile,cache"):
+    with pytest.raises(ValueError, match="'fusing' is unknown; expected some of passes,fusion,recompile,cache,"):
         topics("passes, fusing")
     assert topics(" passes ,cache,") == {"passes", "cache"}
     run = graphk("run", "script.py", cwd=folder, GRAPHK_LOG="all")

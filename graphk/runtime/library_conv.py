@@ -1,0 +1,228 @@
+"""Convolutions in the text of kernels.
+
+In: a contraction kernel one of whose operands is windows, and numbers for its sizes.  Out: its `Convolution`.  What
+always holds: a window's place and the place in it are a pair of axes, one of the results and one contracted, whose
+strides are multiples of one stride, that of an axis of the image; of all such pairings that tell the same addresses,
+the one with the smallest image is taken, and only if no two places of the image share an element.  Padding was done
+before.
+
+The gradient of filters is the same sum with larger windows than results; it is asked for as what it is.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import product as combinations
+from math import gcd, prod
+from typing import Iterator, Mapping, Sequence
+
+from graphk.ir.loop import Kernel
+from graphk.ir.types import ITEMSIZE
+from graphk.runtime import library_match
+from graphk.runtime.library import Convolution, Refused, Tensor
+from graphk.runtime.library_match import Match, Nest, Numbers, Pack, Source, Strides, behind, exact_in_tf32, with_rest
+
+RANKS = (2, 3)                    # axes of an image
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """An axis of the image: the axes of the loops that walk it (None: one place), its extent and stride, and how many
+    of its places a step of either is."""
+    result: str | None
+    summed: str | None
+    extent: int
+    stride: int
+    step: int = 1
+    dilation: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """The operand of windows: its axes, and the loops that are no part of a window (one axis each)."""
+    axes: tuple[Axis, ...]
+    results: tuple[str, ...]
+    sums: tuple[str, ...]
+
+
+def match_convolution(nest: Nest, sizes: Mapping[str, int], narrow: tuple[str, str] = ("", ""),
+                      tf32: bool = False) -> Match:
+    """The convolution that a nest is at these sizes; raises `Refused` with the reason.
+
+    Images are read where they lie, as float32; what was rounded to a narrow type (`narrow`) is exact as tf32.
+    """
+    numbers = Numbers(nest, sizes, tf32 or exact_in_tf32(narrow))
+    if numbers.depth < library_match.LONG:
+        raise Refused(f"{numbers.depth} contracted places are too few for a convolution of a library")
+    if numbers.batch:
+        raise Refused("there are several convolutions in one")
+    reasons: dict[str, None] = {}
+    for side in (0, 1):
+        try:
+            attempt = _Attempt(numbers, side)
+        except Refused as e:
+            reasons[str(e)] = None
+            continue
+        for alone in (False, True):
+            try:
+                return attempt.match(alone)
+            except Refused as e:
+                reasons[str(e)] = None
+    raise Refused("; ".join(reasons))
+
+
+class _Attempt:
+    """One operand as the image."""
+
+    def __init__(self, numbers: Numbers, side: int):
+        self.numbers, self.nest, self.side = numbers, numbers.nest, side
+        self.load = numbers.plain(side)
+        self.strides = numbers.strides(self.load.index)
+        other = self.nest.sides[1 - side].load
+        lie = numbers.strides(other.index) if other is not None else {}
+        self.filters = sorted(numbers.own[1 - side], key=lambda a: -lie.get(a, 0))
+        self.last = True                           # channels lie side by side, behind the axes
+        self.image = self.smallest()
+
+    # -------------------------------------------------------------- the image
+    def smallest(self) -> Image:
+        """The image of the fewest elements that has the operand's addresses."""
+        found: list[tuple[int, int, int, Image]] = []
+        for image in self.images():
+            own = [(self.numbers.count(g), self.strides[g[-1]]) for g in (image.results, image.sums) if g]
+            extents = [*own, *((a.extent, a.stride) for a in image.axes)]
+            reach = 0
+            for extent, stride in sorted(extents, key=lambda x: x[1]):
+                if extent > 1 and stride <= reach:
+                    break
+                reach += (extent - 1) * stride
+            else:
+                found.append((prod(e for e, _ in extents), len(image.axes), len(found), image))
+        if not found:
+            raise Refused("no operand is windows of an image")
+        return min(found)[-1]
+
+    def images(self) -> Iterator[Image]:
+        """Each way to read the operand's axes; at least one window has several places."""
+        results, sums, s = self.numbers.own[self.side], self.numbers.sums, self.strides
+        if any(not s[a] for a in (*results, *sums)):
+            return
+        for partner in combinations(("", None, *sums), repeat=len(results)):
+            taken = [p for p in partner if p]
+            if not taken or len(set(taken)) < len(taken):
+                continue
+            rest = [a for a in sums if a not in taken]
+            for single in combinations((False, True), repeat=len(rest)):
+                axes = [self.axis(a, p) for a, p in zip(results, partner) if p != ""]
+                axes += [self.axis(None, a) for a, own in zip(rest, single) if own]
+                groups = ([a for a, p in zip(results, partner) if p == ""],
+                          [a for a, own in zip(rest, single) if not own])
+                if len(axes) > RANKS[-1]:
+                    continue
+                try:
+                    merged = [self.numbers.group(g, [s], "members") for g in groups]
+                except Refused:
+                    continue
+                yield Image(tuple(sorted(axes, key=lambda a: -a.stride)), merged[0], merged[1])
+
+    def axis(self, result: str | None, summed: str | None) -> Axis:
+        s, extent = self.strides, self.numbers.extent
+        if result is None or summed is None:
+            only = result or summed
+            assert only is not None
+            return Axis(result, summed, extent[only], s[only])
+        base = gcd(s[result], s[summed])
+        step, dilation = s[result] // base, s[summed] // base
+        places = (extent[result] - 1) * step + (extent[summed] - 1) * dilation + 1
+        return Axis(result, summed, places, base, step, dilation)
+
+    # -------------------------------------------------------------- the call
+    def match(self, alone: bool) -> Match:
+        """The call, with the second operand packed where it does not lie as the library wants it.
+
+        alone: what is done with the result is a kernel of its own.
+        """
+        n, axes = self.numbers, self.image.axes
+        windows, places = (prod(n.count([x]) for x in names if x) for names in (
+            [a.summed for a in axes], [a.result for a in axes]))
+        gradient = windows > places
+        rest = (1,) * max(RANKS[0] - len(axes), 0)
+        of_result, of_sum = (*(a.step for a in axes), *rest), (*(a.dilation for a in axes), *rest)
+        results, sums = self.image.results, self.image.sums
+        batch, channels = (sums, results) if gradient else (results, sums)
+        self.last = not channels or self.strides[channels[-1]] < min(a.stride for a in axes)
+        x = self.tensor((batch, channels), [(self.whole(a, gradient), a.stride) for a in axes], self.strides)
+        summed, shown = ([a.summed for a in axes], [a.result for a in axes])
+        read, source, packs = self.read((batch, self.filters) if gradient else (self.filters, channels), summed)
+        made, target, epilogue, room = self.made((self.filters, channels) if gradient else (batch, self.filters), shown,
+                                                 alone)
+        dtype = self.nest.acc.dtype
+        ask = Convolution(x, made if gradient else read, read if gradient else made,
+                          of_sum if gradient else of_result, of_result if gradient else of_sum, dtype, gradient,
+                          n.tf32 and dtype == "float32")
+        return Match(ask, n.source(self.load), source, target, packs=packs, epilogue=epilogue, room=room)
+
+    def whole(self, axis: Axis, gradient: bool) -> int:
+        """The extent of an image's axis, with places at its end that no window reaches, if so the image has no gaps:
+        libraries know more ways then.  They are the image's own, as it begins where the buffer does."""
+        wider = [s for s in (*(a.stride for a in self.image.axes), *(self.strides[g[-1]] for g in (
+            self.image.results, self.image.sums) if g)) if s > axis.stride]
+        step = axis.dilation if gradient else axis.step
+        if not wider or min(wider) % axis.stride or self.numbers.source(self.load).offset:
+            return axis.extent
+        full = min(wider) // axis.stride
+        return full if axis.extent <= full < axis.extent + step else axis.extent
+
+    def tensor(self, groups: tuple[Sequence[str], Sequence[str]], axes: Sequence[tuple[int, int]],
+               strides: Strides) -> Tensor:
+        """A tensor of two groups of loops and (extent, stride) of each axis; what has one place gets a stride that
+        fits between the others'."""
+        dims = [(self.numbers.count(g), strides[g[-1]] if g else 0) for g in groups]
+        dims += [*axes, *((1, 0) for _ in range(RANKS[0] - len(axes)))]
+        order = (0, *range(2, len(dims)), 1) if self.last else range(len(dims))
+        step, out = 1, [0] * len(dims)
+        for d in reversed(order):
+            out[d] = dims[d][1] or step
+            step = out[d] * dims[d][0]
+        return Tensor(tuple(e for e, _ in dims), tuple(out))
+
+    def of_loops(self, groups: tuple[Sequence[str], Sequence[str]], axes: Sequence[str | None],
+                 strides: Strides) -> Tensor:
+        sizes = [(self.numbers.extent[a], strides[a]) if a else (1, 0) for a in axes]
+        return self.tensor(groups, sizes, strides)
+
+    def order(self, groups: tuple[Sequence[str], Sequence[str]], axes: Sequence[str | None]) -> tuple[str, ...]:
+        """The loops as a tensor without gaps lies in memory, outermost first."""
+        own = [a for a in axes if a]
+        return (*groups[0], *own, *groups[1]) if self.last else (*groups[0], *groups[1], *own)
+
+    def read(self, groups: tuple[Sequence[str], Sequence[str]], axes: Sequence[str | None]
+             ) -> tuple[Tensor, Source, tuple[Pack, ...]]:
+        """The second operand: as it lies, if it lies without gaps, or packed."""
+        n, side = self.numbers, 1 - self.side
+        order = self.order(groups, axes)
+        dense = n.dense(order)
+        load = self.nest.sides[side].load
+        if load is not None and all(n.strides(load.index)[a] == dense[a] for a in order):
+            return self.of_loops(groups, axes, dense), n.source(load), ()
+        pack = replace(n.packed(side, order, self.nest.acc.dtype), role=1)
+        return self.of_loops(groups, axes, dense), Source(""), (pack,)
+
+    def made(self, groups: tuple[Sequence[str], Sequence[str]], axes: Sequence[str | None], alone: bool
+             ) -> tuple[Tensor, Source, Kernel | None, int]:
+        """The result: where the kernel stores it, or for an epilogue."""
+        n, ending = self.numbers, self.nest.ending
+        if not alone:
+            if ending is None or ending.added or ending.relu:
+                raise Refused("what is done with the result is not a library's")
+            strides = n.strides(ending.store.index)
+            for group in groups:
+                if n.group(group, [strides], "members") != tuple(group):
+                    raise Refused("the result does not lie as its operands do")
+            return self.of_loops(groups, axes, strides), n.source(ending.store), None, 0
+        order = self.order(groups, axes)
+        kernel = behind(self.nest, with_rest([x.axis for x in self.nest.results], order))
+        return (self.of_loops(groups, axes, n.dense(order)), Source(""), kernel,
+                n.count(order) * ITEMSIZE[self.nest.acc.dtype])
+
+
+__all__ = ["match_convolution"]

@@ -1,0 +1,172 @@
+"""cuDNN's backend interface in Python, for `Cudnn` on machines without a GPU.
+
+In: the calls that graphk makes, with the C types of cudnn_graph.h.  Out: a status, as it answers.  Convolutions are
+computed from the tensors' extents and strides, place after place, on a fake driver's memory, when what was captured is
+replayed.  Its heuristic offers engines that must not be taken first; to execute one is an error.
+"""
+import ctypes
+import itertools
+
+import numpy as np
+
+OK, BAD_PARAM, NOT_SUPPORTED = 0, 2000, 3000
+KINDS = {1: "convolution", 2: "engine", 3: "config", 4: "heuristic", 5: "plan", 10: "forward", 11: "gradient",
+         15: "graph", 16: "pack", 17: "tensor"}
+TYPES = {0: ctypes.c_void_p, 1: ctypes.c_int, 3: ctypes.c_int64, 4: ctypes.c_float, 6: ctypes.c_void_p, 7: ctypes.c_int,
+         8: ctypes.c_int, 11: ctypes.c_int, 15: ctypes.c_void_p}
+# attribute -> (name, type, number of elements or None)
+ATTRIBUTES = {
+    "tensor": {900: ("alignment", 3, 1), 901: ("type", 1, 1), 902: ("extents", 3, None), 903: ("strides", 3, None),
+               906: ("id", 3, 1)},
+    "convolution": {100: ("type", 1, 1), 101: ("mode", 7, 1), 102: ("dilations", 3, None), 103: ("steps", 3, None),
+                    104: ("post", 3, None), 105: ("pre", 3, None), 106: ("rank", 3, 1)},
+    "forward": {700: ("alpha", 4, 1), 701: ("beta", 4, 1), 702: ("convolution", 15, 1), 703: ("w", 15, 1),
+                704: ("x", 15, 1), 705: ("y", 15, 1)},
+    "gradient": {712: ("alpha", 4, 1), 713: ("beta", 4, 1), 714: ("convolution", 15, 1), 715: ("w", 15, 1),
+                 716: ("x", 15, 1), 717: ("y", 15, 1)},
+    "graph": {800: ("handle", 0, 1), 801: ("operations", 15, None)},
+    "heuristic": {200: ("mode", 8, 1), 201: ("graph", 15, 1)},
+    "plan": {400: ("handle", 0, 1), 401: ("config", 15, 1)},
+    "pack": {1000: ("ids", 3, None), 1001: ("pointers", 6, None), 1003: ("workspace", 6, 1)},
+    "engine": {}, "config": {}}
+# engines in the order in which they are offered: (notes, bytes of memory); the first ones must not be taken
+ENGINES = [((4,), 0), ((0, 5), 0), ((2,), 0), ((1,), 0), ((), 1 << 40), ((5,), 64)]
+
+
+class FakeCudnn:
+    """cuDNN on a `FakeDriver`; `alive`: descriptors that nobody destroyed; `refuse`: it has no engine."""
+
+    def __init__(self, driver):
+        from tests.gpu.fake_cublaslt import Function
+        self.driver, self.alive, self.numbers, self.refuse, self.stream = driver, {}, 5000, False, None
+        self.planned = self.called = 0
+        self.taken = []                                # notes of the engines that were executed
+        self.cudnnGetErrorString = Function(lambda status: b"CUDNN_STATUS_%d" % status)
+
+    def cudnnCreate(self, out):
+        assert self.driver.context == "primary", "no context is current"
+        return self.cudnnBackendCreateDescriptor(None, out)
+
+    def cudnnSetStream(self, handle, stream):
+        self.stream = stream.value
+        return OK
+
+    def cudnnBackendCreateDescriptor(self, kind, out):
+        self.numbers += 1
+        self.alive[self.numbers] = {"kind": KINDS.get(kind, "handle"), "finished": False}
+        out._obj.value = self.numbers
+        return OK
+
+    def cudnnBackendDestroyDescriptor(self, what):
+        del self.alive[what.value]
+        return OK
+
+    def cudnnBackendSetAttribute(self, what, attribute, kind, count, array):
+        d = self.alive[what.value]
+        name, wanted, number = ATTRIBUTES[d["kind"]][attribute]
+        if d["finished"] or kind != wanted or type(count) is not ctypes.c_int64 or number not in (None, count.value):
+            return BAD_PARAM
+        assert array._obj._type_ is TYPES[kind] and len(array._obj) == count.value
+        d[name] = list(array._obj) if number is None else array._obj[0]
+        return OK
+
+    def cudnnBackendFinalize(self, what):
+        d = self.alive[what.value]
+        missing = {n for n, _, _ in ATTRIBUTES[d["kind"]].values()} - d.keys()
+        assert not missing, f"{d['kind']} lacks {missing}"
+        for x in d.get("operations", []) + [d[k] for k in ("x", "w", "y", "convolution", "graph") if k in d]:
+            assert self.alive[x]["finished"]
+        if d["kind"] == "tensor" and min(*d["extents"], *d["strides"]) < 1:
+            return BAD_PARAM
+        if d["kind"] in ("forward", "gradient") and not self._fits(d):
+            return BAD_PARAM
+        if d["kind"] == "plan":
+            assert self.driver.capturing is None, "planned while a stream is captured"
+            self.planned += 1
+            if self.alive[d["config"]]["engine"] is None:
+                return NOT_SUPPORTED
+        d["finished"] = True
+        return OK
+
+    def _fits(self, d):
+        """Whether extents are those of a convolution, as the real one checks."""
+        x, w, y, c = (self.alive[d[k]] for k in ("x", "w", "y", "convolution"))
+        rank = c["rank"]
+        lists = [c[k] for k in ("dilations", "steps", "pre", "post")]
+        assert c["mode"] == 1 and x["type"] == w["type"] == y["type"] == c["type"] and set(c["pre"] + c["post"]) == {0}
+        if rank < 2 or any(len(v) != rank for v in lists) or any(len(t["extents"]) != rank + 2 for t in (x, w, y)):
+            return False
+        (n, channels, *image), (filters, inner, *window), (n2, out, *places) = (t["extents"] for t in (x, w, y))
+        return (n, channels, filters) == (n2, inner, out) and places == [
+            (e - (r - 1) * dilation - 1) // step + 1 for e, r, dilation, step in
+            zip(image, window, c["dilations"], c["steps"])]
+
+    def cudnnBackendGetAttribute(self, what, attribute, kind, room, count, array):
+        d, out = self.alive[what.value], array._obj
+        assert room.value == len(out) and out._type_ is TYPES[kind]
+        if (d["kind"], attribute) == ("heuristic", 202):
+            engines = [] if self.refuse else [None, *range(len(ENGINES))] if d["mode"] == 3 else [len(ENGINES) - 1]
+            for x, engine in zip(out, engines):
+                self.alive[x].update(kind="config", engine=engine, graph=d["graph"])
+            count._obj.value = len(engines)
+        elif (d["kind"], attribute) == ("config", 300):
+            self.alive[out[0]]["engine"], count._obj.value = d["engine"], 1
+        elif (d["kind"], attribute) == ("engine", 1303):
+            notes = ENGINES[d["engine"]][0] if d["engine"] is not None else ()
+            out[:len(notes)], count._obj.value = notes, len(notes)
+        elif (d["kind"], attribute) == ("plan", 402):
+            out[0], count._obj.value = ENGINES[self.alive[d["config"]]["engine"]][1], 1
+        else:
+            raise AssertionError((d["kind"], attribute))
+        return OK
+
+    def cudnnBackendExecute(self, handle, plan, pack):
+        pack, plan = dict(self.alive[pack.value]), self.alive[plan.value]
+        config = self.alive[plan["config"]]
+        operation, = self.alive[config["graph"]]["operations"]
+        d = self.alive[operation]
+        tensors = {k: self.alive[d[k]] for k in "xwy"}
+        at = dict(zip(pack["ids"], pack["pointers"]))
+        places = {k: at[t["id"]] for k, t in tensors.items()}
+        assert all(places[k] % t["alignment"] == 0 for k, t in tensors.items()), "less aligned than was promised"
+        lane = next(i for i, s in enumerate(h for h, (kind, _) in self.driver.alive.items() if kind == "stream")
+                    if s == self.stream)
+        assert pack["workspace"] == self.library.memory + lane * self.library.size, "memory of another lane"
+        notes, room = ENGINES[config["engine"]]
+        assert not {1, 2, 4} & set(notes) and room <= self.library.size, "an engine that must not be taken"
+        self.taken.append(notes)
+
+        def run():
+            self.called += 1
+            self._compute(d["kind"] == "gradient", tensors, places, self.alive[d["convolution"]])
+            self.driver.sim.view(pack["workspace"], "uint8")[:self.library.size] = 0xEE
+        self.driver._capture(self.stream, run)
+        return OK
+
+    def _compute(self, gradient, tensors, places, c):
+        def array(k):
+            t = tensors[k]
+            flat = self.driver.sim.view(places[k], ("float32", "float64")[t["type"]])
+            assert sum((e - 1) * s for e, s in zip(t["extents"], t["strides"])) < len(flat), "ends beyond its memory"
+            return np.lib.stride_tricks.as_strided(flat, t["extents"], [s * flat.itemsize for s in t["strides"]])
+        x, w, y = array("x"), array("w"), array("y")
+        made = np.zeros((w if gradient else y).shape, x.dtype)
+        for p in itertools.product(*map(range, y.shape[2:])):
+            for r in itertools.product(*map(range, w.shape[2:])):
+                at = tuple(i * s + j * d for i, s, j, d in zip(p, c["steps"], r, c["dilations"]))
+                image = x[(slice(None), slice(None), *at)]
+                if gradient:
+                    made[(slice(None), slice(None), *r)] += y[(slice(None), slice(None), *p)].T @ image
+                else:
+                    made[(slice(None), slice(None), *p)] += image @ w[(slice(None), slice(None), *r)].T
+        (w if gradient else y)[...] = made
+
+
+def installed(driver, device, workspace=512):
+    """A device's library of convolutions, on a fake cuDNN."""
+    from graphk.runtime.device import LANES
+    from graphk.runtime.library import Convolution
+    from graphk.runtime.library_cudnn import Cudnn
+    fake = FakeCudnn(driver)
+    fake.library = device.libraries[Convolution] = Cudnn(fake, device.allocate(LANES * workspace), workspace)
+    return fake

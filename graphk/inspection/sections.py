@@ -168,7 +168,7 @@ ROW, COLUMN, LABEL = 15, 26, 96
 
 def memory_svg(s: Subject, env: Mapping[str, int], hues: Hues) -> str:
     """Arena slots by steps: each bar is a buffer's life; below, the bytes in use."""
-    a = arena.plan(s.program, env, arena.beside(s.executable, env))
+    a = arena.plan(s.program, env, arena.beside(s, env))
     steps = len(s.program.steps)
     if not a.slots:
         return "<p>Nothing is stored between the steps: every result goes straight to an output or a variable.</p>"
@@ -221,12 +221,14 @@ def _live(a: arena.Arena, y: float, wide: float) -> tuple[str, float]:
 
 
 # ------------------------------------------------------------------ kernels
-def kernel_section(views: Iterable[KernelView], counts: Mapping[str, Counts], blocks: Mapping[str, str]) -> str:
-    """Every distinct kernel.  `counts`: by kernel, if listings were made; `blocks`: contraction block -> its id."""
-    return "\n".join(_kernel(v, counts.get(v.id), blocks) for v in views)
+def kernel_section(views: Iterable[KernelView], counts: Mapping[str, Counts], blocks: Mapping[str, str],
+                   listings: bool) -> str:
+    """Every distinct kernel.  `counts`: by kernel, of a processor's code; `blocks`: contraction block -> its id;
+    `listings`: whether the page has machine code."""
+    return "\n".join(_kernel(v, counts.get(v.id), blocks, listings) for v in views)
 
 
-def _kernel(v: KernelView, c: Counts | None, blocks: Mapping[str, str]) -> str:
+def _kernel(v: KernelView, c: Counts | None, blocks: Mapping[str, str], listings: bool) -> str:
     used = ", ".join(f"{plural(n, 'call')} in {escape(t)}" for t, n in v.users.items())
     also = f' <span class="dim">also called {escape(", ".join(v.labels[1:]))}</span>' if len(v.labels) > 1 else ""
     count = f'<p class="counts">{escape(str(c))}</p>' if c else ""
@@ -236,15 +238,17 @@ def _kernel(v: KernelView, c: Counts | None, blocks: Mapping[str, str]) -> str:
                           f'({block_listing(b, v.target).counts.fma} '
                           "fused multiply-adds)" for b in v.listing().blocks)
         calls = f"<p class=dim>calls {links}</p>" if links else ""
-    source = escape(v.source.text)
-    machine = (f'<details><summary>source beside assembly</summary><div class="sides"><pre>{source}</pre>'
-               f'<pre data-text="asm:{v.id}"></pre></div></details>'
-               f'<details><summary>LLVM IR</summary><pre data-text="ir:{v.id}"></pre></details>') if c else (
-               f"<details><summary>generated source</summary><pre>{source}</pre></details>")
+    source = escape(v.text)
+    code = f"<details><summary>generated source</summary><pre>{source}</pre></details>"
+    if listings:
+        code = (f'<details><summary>{"CUDA source beside PTX" if v.cuda else "source beside assembly"}</summary>'
+                f'<div class="sides"><pre>{source}</pre><pre data-text="asm:{v.id}"></pre></div></details>')
+    if c:
+        code += f'<details><summary>LLVM IR</summary><pre data-text="ir:{v.id}"></pre></details>'
     return (f'<article class="kernel" id="{v.id}"><h4><code>{escape(v.label)}</code> '
             f'<span class="tag">{escape(str(v.kernel.schedule))}</span> <span '
             f'class="dim">{used}</span>{also}</h4>{count}{calls}'
-            f'<pre class="ir">{escape(str(v.kernel))}</pre>{machine}</article>')
+            f'<pre class="ir">{escape(str(v.kernel))}</pre>{code}</article>')
 
 
 def block_section(blocks: Mapping[str, str], views: Sequence[KernelView]) -> str:

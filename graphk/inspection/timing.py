@@ -34,11 +34,11 @@ class Times:
 
 
 def measure(s: Subject, env: Mapping[str, int]) -> Times | None:
-    """The times at the sizes `env`; None where variables are more than `ROOM` bytes."""
+    """The times of the target's code at the sizes `env`; None where variables are more than `ROOM` bytes."""
     old = s.executable
     if sum(a.nbytes for a in old.variables.values()) > ROOM:
         return None
-    exe = Executable(old.result, {node: aligned_copy(a) for node, a in old.variables.items()}, old.target, old.executor)
+    exe = Executable(old.result, {node: aligned_copy(a) for node, a in old.variables.items()}, s.target, old.executor)
     inputs = [_some(b.type.dtype, compile_dims(b.type.shape)(env)) for b in exe.inputs]
     outputs = exe(inputs)
     call, = _fastest([lambda: exe(inputs)])

@@ -8,8 +8,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
+import sys
 import warnings
-from typing import TYPE_CHECKING, Any, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Sequence
 
 if TYPE_CHECKING:
     from graphk.inspection.subjects import Subject
@@ -21,8 +22,15 @@ class CommandError(Exception):
     """What the user has to change, in one line."""
 
 
+def target_arguments(p: argparse.ArgumentParser, what: str) -> None:
+    """For whom: the one way in which commands are told."""
+    p.add_argument("--target", default="cpu", metavar="NAME", help=f"{what}: cpu (this one), cuda, scalar, sse, avx2, "
+                   "avx512, or LLVM's name of a processor")
+    p.add_argument("--capability", default="9.0", metavar="M.N", help="compute capability of the GPU, for cuda (9.0)")
+
+
 def subject_arguments(p: argparse.ArgumentParser) -> None:
-    """A file or a script, and which of its graphs at which sizes."""
+    """A file or a script, which of its graphs at which sizes, and for whom."""
     p.add_argument("file", nargs="?", help="a model file (.h5, .keras, .json, .yaml, .onnx), or a Python script (.py), "
                                            "to which what follows is passed on")
     p.add_argument("--script", metavar="FILE", help="a Python script, whatever its name ends in; it gets what follows "
@@ -32,6 +40,28 @@ def subject_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--batch", type=_positive, default=32, metavar="N", help="samples of a call (32)")
     p.add_argument("--dim", action="append", default=[], metavar="NAME=N",
                    help="the value of another open size, such as a number of time steps")
+    target_arguments(p, "for whom")
+
+
+def shown(args: argparse.Namespace) -> Callable[[Subject], Subject]:
+    """What makes of each subject the same for `--target`; CommandError where that names nothing."""
+    major, dot, minor = args.capability.partition(".")
+    if not (major.isdigit() and minor.isdigit()):
+        raise CommandError(f"--capability {args.capability!r}: expected a number such as 9.0")
+    if args.target not in ("cpu", "cuda"):
+        from graphk.codegen.other_cpu import cpu_target
+        try:
+            cpu_target(args.target)
+        except ValueError as e:
+            raise CommandError(f"--target {args.target}: {e}") from e
+    return lambda s: s.on(args.target, (int(major), int(minor)))
+
+
+def same_for_all(args: argparse.Namespace, what: str) -> None:
+    """Tell who named a target that it makes no difference."""
+    shown(args)
+    if args.target != "cpu":
+        print(f"graphk {args.command}: note: {what} the same for every target", file=sys.stderr)
 
 
 def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -92,8 +122,10 @@ def run_it(args: argparse.Namespace) -> None:
 
 
 def subjects(args: argparse.Namespace, model: Any = None) -> list[Subject]:
-    """The graphs that the arguments mean, of a file's `model` if it is read already; CommandError where none is."""
-    found = _of_script(args) if is_script(args) else _of_model(model or model_of(args))
+    """The graphs that the arguments mean, of a file's `model` if it is read already, for their target; CommandError
+    where none is."""
+    show = shown(args)
+    found = [show(s) for s in (_of_script(args) if is_script(args) else _of_model(model or model_of(args)))]
     from graphk.inspection.subjects import matching
     chosen = matching(found, args.phase)
     if not chosen:
@@ -171,5 +203,6 @@ def _of_script(args: argparse.Namespace) -> list[Subject]:
     return collector.found
 
 
-__all__ = ["CommandError", "Collector", "PHASES", "called", "is_script", "model_of", "observed", "run_it", "sizes",
-           "split", "subject_arguments", "subjects", "top_argument"]
+__all__ = ["CommandError", "Collector", "PHASES", "called", "is_script", "model_of", "observed", "run_it",
+           "same_for_all", "shown", "sizes", "split", "subject_arguments", "subjects",
+           "target_arguments", "top_argument"]

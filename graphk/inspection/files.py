@@ -105,7 +105,9 @@ def read_model(path: str, weights: str | None) -> Any:
     if _ending(path) == ".onnx":
         model = import_model(path)
     elif reader is None:
-        model = load_model(path, _OWN)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "No training configuration")        # whoever needs one says so
+            model = load_model(path, _OWN)
     else:
         with open(path, encoding="utf-8") as f:
             model = reader(f.read())

@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import math
 import sys
-import warnings
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Sequence
 
 if TYPE_CHECKING:
@@ -142,9 +141,7 @@ def model_of(args: argparse.Namespace) -> Any:
     """The model in a file; CommandError where there is none that can be read."""
     from graphk.inspection.files import WeightsOnly, read_model, told
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "No training configuration")        # predict is what is asked for then
-            return read_model(args.file, args.weights)
+        return read_model(args.file, args.weights)
     except WeightsOnly as e:
         raise CommandError(str(e)) from e
     except (OSError, ValueError, TypeError, KeyError, ImportError) as e:

@@ -43,7 +43,7 @@ class Kernels:
         self.names: dict[str, set[str]] = {key: {v.id, *v.labels} for key, v in self.views.items()}
         for s in subjects:
             known = {k: v for k, v in (dims or {}).items() if k in s.program.dims}
-            layers = layers_of_steps(s)
+            layers = layers_of_steps(s.program)
             for i, row in enumerate(step_rows(s.program, dims_for(s.program, batch, known))):
                 self.rows[row.step.kernel.key()].append((s, row))
                 self.layers[s.title, i] = layers.get(i) or [row.origin.split(", ")[0].removeprefix("layer ")]

@@ -19,8 +19,7 @@ from typing import Any, Mapping, Sequence
 import graphk
 from graphk.codegen import cuda_compile
 from graphk.inspection import sections
-from graphk.inspection.facts import (fusion_of_nodes, graph_records, same, step_rows, steps_with_fusions, successors,
-                                     twins)
+from graphk.inspection.facts import fusion_of_nodes, graph_records, same, step_rows, successors, twins
 from graphk.inspection.listing import KernelView, block_listing, distinct_kernels
 from graphk.inspection.subjects import Subject, dims_for, of_phase, without_folders
 from graphk.inspection.timing import measure
@@ -57,8 +56,8 @@ class Page:
     # -------------------------------------------------------------- data for the script
     def _stages(self, number: int, s: Subject) -> list[dict[str, Any]]:
         """Each stage's name, drawing and text; a pass that changed nothing shares its predecessor's."""
-        steps = {f: (self.kernels[row.step.kernel.key()].id, row.index) for row, (_, f) in
-                 zip(step_rows(s.program, self.env[number]), steps_with_fusions(s), strict=True) if f is not None}
+        steps = {row.step.group: (self.kernels[row.step.kernel.key()].id, row.index)
+                 for row in step_rows(s.program, self.env[number]) if row.step.group is not None}
         became = {n: steps[f] for n, f in fusion_of_nodes(s).items() if f in steps}
         for before, after in graph_records(s):
             for new, old in successors(before, after).items():

@@ -17,7 +17,7 @@ from graphk.inspection.facts import human
 from graphk.inspection.roofline import Machine, machine, stated
 from graphk.inspection.subjects import Subject
 from graphk.inspection.tables import columns, shortened
-from graphk.inspection.timing import measure
+from graphk.inspection.timing import LARGE, fits, measure
 from graphk.runtime.bind import threads_for
 
 NO_ROOF = ("no floors: the target is not this machine; --roof FLOPS,BYTES (in Python roof=) says how many of them a "
@@ -32,8 +32,12 @@ TIME_LAYERS = ("layer", "time", "share", "floor", "x floor")
 
 
 def micro(seconds: float) -> str:
-    """Microseconds, three digits or whole ones."""
+    """Microseconds, three digits or whole ones; milliseconds and seconds where it is many."""
     us = seconds * 1e6
+    if seconds >= 9.9995:
+        return f"{seconds:,.0f} s" if seconds >= 99.5 else f"{seconds:.3g} s"
+    if us >= 9999.5:
+        return f"{seconds * 1e3:,.0f} ms"
     return f"{us:,.0f} us" if us >= 100 else f"{us:.3g} us"
 
 
@@ -166,10 +170,10 @@ def graph_costs(subject: Subject, env: Mapping[str, int], timed: bool = False,
     costs = step_costs(subject, env)
     m = stated(*roof) if roof else machine(subject.target, threads_for(
         sum(c.row.operations for c in costs), subject.executable.executor)) if subject.here else None
+    if timed and not fits(subject, env):
+        raise ValueError(f"{subject.title}: {LARGE}; `graphk cost` shows what can be known without running it, a "
+                         "smaller --batch needs less")
     times = measure(subject, env) if timed else None
-    if timed and times is None:
-        raise ValueError(f"{subject.title}: its variables take more than a gibibyte, of which no copy is made to "
-                         "measure on; `cost` shows what can be known without running it")
     lines = []
     for i in range(len(subject.program.steps)):
         mine = tuple(c for c in costs if c.row.index == i)

@@ -22,7 +22,7 @@ from graphk.inspection import sections
 from graphk.inspection.facts import fusion_of_nodes, graph_records, same, step_rows, successors, twins
 from graphk.inspection.listing import KernelView, block_listing, distinct_kernels
 from graphk.inspection.subjects import Subject, dims_for, of_phase, without_folders
-from graphk.inspection.timing import measure
+from graphk.inspection.timing import fits, measure
 from graphk.inspection.views import NO_LAYER, GraphView, NodeTable
 from graphk.ir.node import Graph
 from graphk.ir.text import print_graph
@@ -40,7 +40,8 @@ class Page:
         self.title, self.subjects, self.thing, self.batch = title, list(subjects), thing, batch
         self.listings = listings and (cuda_compile.available() or not any(s.cuda for s in self.subjects))
         self.env = [dims_for(s.program, batch, dims) for s in self.subjects]
-        self.times = [measure(s, env) if times and s.here else None for s, env in zip(self.subjects, self.env)]
+        self.times = [measure(s, env) if times and s.here and fits(s, env) else None
+                      for s, env in zip(self.subjects, self.env)]
         self.kernels = distinct_kernels(self.subjects)
         self.views: list[KernelView] = list(self.kernels.values())
         self.texts: dict[str, str] = {}

@@ -11,6 +11,7 @@ import sys
 from typing import Any, Callable, Sequence
 
 from graphk.inspection import arena
+from graphk.inspection.facts import human
 from graphk.inspection.subjects import Subject
 from graphk.ir.node import Graph
 from graphk.runtime.compile import Executable
@@ -50,7 +51,7 @@ class Usage:
                   if s.executable.sizes]
         unit = 1 if sys.platform == "darwin" else 1024
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-        return f"{self.table(called, slots)}\npeak of the process {_mega(peak)}"
+        return f"{self.table(called, slots)}\npeak of the process {human(peak, 'B')}"
 
     @staticmethod
     def table(called: Sequence[tuple[Subject, dict[str, int]]], slots: bool = False) -> str:
@@ -75,11 +76,7 @@ def _row(s: Subject, env: dict[str, int]) -> tuple[str, ...]:
     o = {"packed weights": 0, "workspace": 0, **a.outside}
     amounts = (a.bytes, a.saved, o["workspace"], o["packed weights"], o["variable"] + o["const"],
                o["input"] + o["output"])
-    return s.program.name, ", ".join(f"{k}={v}" for k, v in env.items()) or "-", *map(_mega, amounts)
-
-
-def _mega(nbytes: int) -> str:
-    return f"{nbytes / 1e6:.2f} MB"
+    return s.program.name, ", ".join(f"{k}={v}" for k, v in env.items()) or "fixed", *(human(n, "B") for n in amounts)
 
 
 __all__ = ["Usage"]

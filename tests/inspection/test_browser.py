@@ -90,7 +90,8 @@ def test_a_narrow_window_scrolls_down_alone(quiet, page):
     try:
         quiet.open(page)
         assert quiet.js("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
-        first, second = quiet.js("[...document.querySelectorAll('.phase.on .pane')].map(p => p.getBoundingClientRect().x)")
+        first, second = quiet.js("[...document.querySelectorAll('.phase.on .pane')].map("
+                                 "p => p.getBoundingClientRect().x)")
         assert first == second, "panes stand one below the other"
     finally:
         quiet.call("Emulation.clearDeviceMetricsOverride")

@@ -74,8 +74,8 @@ def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"received {text!r}, expected a whole number, 1 or more")
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) < 1 << 31:
+        raise argparse.ArgumentTypeError(f"received {text!r}, expected a whole number, 1 or more (below 2**31)")
     return int(text)
 
 

@@ -55,8 +55,9 @@ def _text(path: str) -> str:
     try:
         with open(path, encoding="utf-8") as f:
             return f.read()
-    except OSError as e:
-        raise CommandError(f"cannot read {path!r}: {e.strerror}; expected the text of a graph, as `graphk dump "
+    except (OSError, UnicodeDecodeError) as e:
+        why = e.strerror if isinstance(e, OSError) else "it is not text"
+        raise CommandError(f"cannot read {path!r}: {why}; expected the text of a graph, as `graphk dump "
                            "--format text` writes it") from e
 
 

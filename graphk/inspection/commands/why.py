@@ -21,6 +21,8 @@ def arguments(p: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print an answer per graph that has both; the error of the last where none has."""
     from graphk.inspection import why
+    if not args.file and not args.script:
+        raise CommandError(f"expected two names and a file: graphk why A B FILE; received {args.a!r} and {args.b!r}")
     same_for_all(args, "what becomes a kernel is")
     try:
         print(why(subjects(args), args.a, args.b, batch=args.batch))

@@ -11,10 +11,10 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,30 +41,33 @@ QUESTIONS = (
     Question("layers, shapes, parameters", "summary {m}", r"params +trainable", ("info.txt", r"Param #")),
     Question("multiply-adds of each layer", "summary {m}", r"mult-adds", ("info.txt", r"Mult-Adds")),
     Question("memory that a call needs", "memory {m}", r"arena", ("info.txt", r"Estimated Total Size"),
-             xla=("*memory-usage-report.txt", r"Total bytes")),
+             xla=("*.jit_{net}.*memory-usage-report.txt", r"Total bytes")),
     Question("which values share a place, and when", "memory --slots --phase predict {m}", r"shared by \d+ buffers",
-             xla=("*buffer-assignment.txt", r"offset=")),
+             xla=("*.jit_{net}.*buffer-assignment.txt", r"offset=")),
     Question("what runs, in which order", "dump --out - --after memory --phase predict {m}", r"step \w+",
-             tlparse=("**/inductor_output_code*", r"(extern_kernels|cpp_fused)\w*"),
-             xla=("*after_optimizations.txt", r"ENTRY")),
+             tlparse=("inductor_output_code*", r"(extern_kernels|cpp_fused)\w*"),
+             xla=("*.jit_{net}.*after_optimizations.txt", r"ENTRY")),
     Question("the graph before the compiler", "dump --out - --after captured --phase predict {m}", r"graph ",
-             tlparse=("**/dynamo_output_graph*", r"def forward"), logs=("logs.txt", r"TRACED GRAPH"),
-             xla=("*before_optimizations.txt", r"ENTRY")),
+             tlparse=("dynamo_output_graph*", r"def forward"), logs=("logs.txt", r"TRACED GRAPH"),
+             xla=("*.jit_{net}.*before_optimizations.txt", r"ENTRY")),
     Question("the graph after each pass", "dump --out stages --format text {m}", "",
-             tlparse=("**/after_post_grad*", r"."), xla=("*.after_fusion.before_*", r"fusion")),
+             tlparse=("inductor_post_grad_graph*", r"def forward"),
+             xla=("*.jit_{net}.*after_fusion.before_*", r"fusion")),
     Question("the rule that made a change", "diff captured simplify --phase predict {m}", r"\d+ by \w+"),
     Question("which ops share a kernel", "diff slices fuse --phase predict {m}", r"fuse",
-             tlparse=("**/inductor_output_code*", r"Original ATen"), logs=("logs.txt", r"fusing|can_fuse|fused"),
-             xla=("*after_optimizations.txt", r"calls=%fused")),
+             tlparse=("inductor_output_code*", r"Original ATen"), logs=("logs.txt", r"fusing|can_fuse|fused"),
+             xla=("*.jit_{net}.*after_optimizations.txt", r"calls=%fused")),
     Question("why two layers share no kernel", "why {a} {b} --phase predict {m}", r"apart: |different kernels",
              logs=("logs.txt", r"cannot fuse .+: .+")),
     Question("the layer or line of a kernel", "kernel --phase predict {m}", "{a}",
-             tlparse=("**/inductor_output_code*", r"Source [Nn]odes|File:"),
-             xla=("*after_optimizations.txt", r"op_name=")),
+             tlparse=("inductor_output_code*", r"Source [Nn]odes|File:"),
+             xla=("*.jit_{net}.*after_optimizations.txt", r"op_name=")),
     Question("a kernel's loops or source", "kernel {k} --source --phase predict {m}", r"def k_0",
-             tlparse=("**/inductor_output_code*", r"for\(int64_t"), xla=("*ir-no-opt.ll", r"define")),
-    Question("its LLVM IR", "kernel {k} --llvm --phase predict {m}", r"define", xla=("*ir-with-opt.ll", r"define")),
-    Question("its machine code", "kernel {k} --asm --phase predict {m}", r"\.globl", xla=("*.o", r"^\x7fELF")),
+             tlparse=("inductor_output_code*", r"for\(int64_t"), xla=("*.jit_{net}.*ir-no-opt.ll", r"define")),
+    Question("its LLVM IR", "kernel {k} --llvm --phase predict {m}", r"define",
+             xla=("*.jit_{net}.*ir-with-opt.ll", r"define")),
+    Question("its machine code", "kernel {k} --asm --phase predict {m}", r"\.globl",
+             xla=("*.jit_{net}.*.o", r"^\x7fELF")),
     Question("its code on a GPU, without one", "kernel {k} --target cuda --phase predict {m}", r"cuda\."),
     Question("its code on another processor", "kernel {k} --asm --target avx2 --phase predict {m}", r"ymm|xmm"),
     Question("time of each kernel and layer", "profile --phase predict {m}", r"x floor"),
@@ -72,20 +75,27 @@ QUESTIONS = (
     Question("time of each stage of compiling", "dump --out stages --format text {m}", "",
              tlparse=("chromium_events.json", r"\"dur\"|\"ph\"")),
     Question("why it was compiled again, or not whole", "", "",
-             tlparse=("failures_and_restarts.html", r"<tr|Restart|restart"), logs=("logs.txt", r"recompil|[Gg]raph break")),
+             tlparse=("*", r"Graph Break Reason|Restarted|No failures"),
+             logs=("logs.txt", r"[Rr]ecompil|[Gg]raph break")),
     Question("one thing to send", "report --no-times -o page.html {m}", "", tlparse=("index.html", r"<html|<div")),
 )
 
 
 def timed(command: list[str], folder: Path, log: str, env: dict[str, str] | None = None) -> tuple[float, str]:
-    """Seconds and output of a command, which is kept in a file; RuntimeError where it fails."""
-    start = time.perf_counter()
+    """Processor seconds and output of a command, which is kept in a file; RuntimeError where it fails."""
+    start = _children()
     run = subprocess.run(command, cwd=folder, capture_output=True, text=True, env={**os.environ, **(env or {})})
-    seconds = time.perf_counter() - start
+    seconds = _children() - start
     (folder / log).write_text(run.stdout + run.stderr)
     if run.returncode:
         raise RuntimeError(f"{' '.join(command)}: {run.stderr[-2000:]}")
     return seconds, run.stdout + run.stderr
+
+
+def _children() -> float:
+    """Processor seconds of all processes that were waited for, so that other work on the machine counts little."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def models(folder: Path) -> dict[str, tuple[str, str, str]]:
@@ -119,12 +129,14 @@ def of_graphk(folder: Path, net: str, model: tuple[str, str, str]) -> dict[str, 
     return out
 
 
-def found(folder: Path, where: tuple[str, str] | None) -> str:
+def found(folder: Path, where: tuple[str, str] | None, net: str) -> str:
     """The smallest file that holds the answer, and how many match; "" where none does."""
     if where is None:
         return ""
     files, text = where
-    hits = [p for p in folder.glob(files) if re.search(text, p.read_bytes().decode("latin-1"), re.MULTILINE)]
+    function = {"resnet50": "resnet"}.get(net, net)
+    hits = [p for p in folder.rglob(files.format(net=function)) if p.is_file()
+            and re.search(text, p.read_bytes().decode("latin-1"), re.MULTILINE)]
     if not hits:
         return ""
     first = min(hits, key=lambda p: p.stat().st_size)
@@ -149,7 +161,8 @@ def of_torch(folder: Path, net: str, batch: int, python: str, tlparse: str) -> d
     shutil.rmtree(trace, ignore_errors=True)
     seconds, _ = timed(script, folder, f"trace-{net}.txt", {**fresh, "TORCH_TRACE": str(trace)})
     raw, = trace.iterdir()
-    more, _ = timed([tlparse, str(raw), "-o", str(out["tlparse"]), "--overwrite", "--no-browser"], folder, "tlparse.txt")
+    more, _ = timed([tlparse, str(raw), "-o", str(out["tlparse"]), "--overwrite", "--no-browser"], folder,
+                    "tlparse.txt")
     files = [p for p in out["tlparse"].rglob("*") if p.is_file()]
     print(f"{net}: tlparse: 2 commands, {seconds:.1f} + {more:.1f} s, {len(files)} files of "
           f"{sum(p.stat().st_size for p in files) / 1e6:.1f} MB")
@@ -192,7 +205,7 @@ def main() -> None:
             print(f"{net}: {q.text}\n    graphk: {answers.get(q.text, '-')}")
             for tool, where in zip(OTHERS, (q.torchinfo, q.tlparse, q.logs, q.xla)):
                 if tool in places:
-                    print(f"    {tool}: {found(places[tool], where) or '-'}", flush=True)
+                    print(f"    {tool}: {found(places[tool], where, net) or '-'}", flush=True)
 
 
 if __name__ == "__main__":

@@ -73,6 +73,7 @@ def folder(tmp_path_factory):
         name = re.match(r"# (\w+\.py)\n", block.code)
         if name:
             (where / name[1]).write_text(block.code)
+    (where / "tutorial.py").write_text("".join(b.code for b in blocks(read("tutorial.md"))))
     for name in ("train.py", "script.py", "small.py"):
         (where / name).write_text(FILES["train.py"])
     model = Sequential([Dense(2, activation="tanh", input_shape=(3,))])

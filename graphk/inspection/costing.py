@@ -66,12 +66,14 @@ class Line:
 @dataclass(frozen=True)
 class GraphCosts:
     """The steps of one compiled graph in the order in which they run.  call: measured seconds of a whole call; machine:
-    None for a target that is not here, of which no roof is known."""
+    None for a target that is not here, of which no roof is known; passes: (name, seconds) of each when it was
+    compiled."""
     title: str
     env: Mapping[str, int]
     machine: Machine | None
     lines: tuple[Line, ...]
     call: float | None = None
+    passes: tuple[tuple[str, float], ...] = ()
 
     def layer_seconds(self) -> dict[str, tuple[float, float]]:
         """(measured or else floor, floor) of each layer."""
@@ -181,7 +183,8 @@ def graph_costs(subject: Subject, env: Mapping[str, int], timed: bool = False,
         loop = next((c.row.loop for c in mine if c.row.loop), "")
         lines.append(Line(i, f"loop, {loop}: {names}" if loop else names, mine, sum(_floor(m, c) for c in mine),
                           times.steps[i] if times else None))
-    return GraphCosts(subject.title, env, m, tuple(lines), times.call if times else None)
+    return GraphCosts(subject.title, env, m, tuple(lines), times.call if times else None,
+                      tuple((r.name, r.seconds) for r in subject.records))
 
 
 class CostTable(tuple[GraphCosts, ...]):
@@ -210,8 +213,20 @@ class Profile(CostTable):
     def trace(self, path: str) -> str:
         """Write the steps, one after the other, as trace events in JSON (chrome://tracing, Perfetto); the path."""
         from graphk.inspection.page import write_whole
-        events = [e for i, g in enumerate(self, 1) for e in _events(i, g)]
+        events = [e for i, g in enumerate(self, 1) for e in (*_events(2 * i - 1, g), *_passes(2 * i, g))]
         return write_whole(path, json.dumps({"displayTimeUnit": "ms", "traceEvents": events}, indent=1) + "\n")
+
+
+def _passes(process: int, g: GraphCosts) -> list[dict[str, Any]]:
+    """A process for the passes that the graph went through."""
+    out: list[dict[str, Any]] = [{"name": "process_name", "ph": "M", "pid": process, "tid": 0,
+                                  "args": {"name": f"compiling {g.title}"}}]
+    at = 0.
+    for name, seconds in g.passes:
+        out.append({"ph": "X", "cat": "pass", "name": name, "pid": process, "tid": 1, "ts": round(at, 3),
+                    "dur": round(seconds * 1e6, 3), "args": {}})
+        at += seconds * 1e6
+    return out
 
 
 def _events(process: int, g: GraphCosts) -> list[dict[str, Any]]:

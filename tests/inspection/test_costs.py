@@ -140,11 +140,15 @@ def test_a_trace_is_of_chromes_form(tmp_path):
         assert e["ph"] in "XM" and isinstance(e["name"], str) and type(e["pid"]) is type(e["tid"]) is int
         assert isinstance(e["args"], dict)
         if e["ph"] == "X":
-            assert e["ts"] >= 0 and e["dur"] >= 0 and e["cat"] in ("kernel", "layer")
+            assert e["ts"] >= 0 and e["dur"] >= 0 and e["cat"] in ("kernel", "layer", "pass")
     kernels = [e for e in data["traceEvents"] if e.get("cat") == "kernel"]
     assert len(kernels) == len(found[0].lines)
-    for a, b in zip(kernels, kernels[1:]):
-        assert a["ts"] + a["dur"] == pytest.approx(b["ts"], abs=0.01)
+    passes = [e for e in data["traceEvents"] if e.get("cat") == "pass"]
+    assert [e["name"] for e in passes] == [row.name for row in inspection.passes(f)]
+    assert {e["pid"] for e in passes}.isdisjoint(e["pid"] for e in kernels)
+    for events in (kernels, passes):
+        for a, b in zip(events, events[1:]):
+            assert a["ts"] + a["dur"] == pytest.approx(b["ts"], abs=0.01)
 
 
 def test_the_examples_run():

@@ -14,6 +14,10 @@ from typing import Any
 from graphk.codegen.target import Target, host_target, named_target
 
 NAMED = ("host", "scalar", "sse", "avx2", "avx512")
+# Features of the processors that x86-64's levels stand for, as far as LLVM's code for them uses more than the last.
+_LEVELS = (("x86-64", ""), ("x86-64-v2", "ssse3 sse4.1 sse4.2 popcnt"),
+           ("x86-64-v3", "avx2 fma bmi bmi2 f16c lzcnt movbe"),
+           ("x86-64-v4", "avx512f avx512bw avx512cd avx512dq avx512vl"))
 _ADD = """
 define <16 x float> @f(<16 x float> %a, <16 x float> %b) {
   %c = fadd <16 x float> %a, %b
@@ -53,6 +57,18 @@ def cpu_target(cpu: str = "host", triple: str = "") -> Target:
     return Target(lanes, name, "", lanes == 16, triple or host.triple)
 
 
+def runs_here(target: Target) -> bool:
+    """Whether this machine is known to run code for `target`: it is this machine, or a level of x86-64 that it has."""
+    host = host_target()
+    if target.triple.split("-")[0] != host.triple.split("-")[0]:
+        return False
+    levels = [level for level, _ in _LEVELS]
+    if target.cpu in levels:
+        needed = " ".join(words for _, words in _LEVELS[:levels.index(target.cpu) + 1]).split()
+        return {f"+{word}" for word in needed} <= set(host.features.split(","))
+    return target.cpu == host.cpu
+
+
 def _machine(target: Any, cpu: str) -> tuple[Any, str]:
     """LLVM's machine, and what it says of the name on standard error: there is no other way to ask."""
     with tempfile.TemporaryFile() as aside:
@@ -67,4 +83,4 @@ def _machine(target: Any, cpu: str) -> tuple[Any, str]:
         return machine, aside.read().decode(errors="replace")
 
 
-__all__ = ["NAMED", "cpu_target"]
+__all__ = ["NAMED", "cpu_target", "runs_here"]

@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 
 
 def report(model_or_function: Any, path: str | os.PathLike[str], batch: int = 32,
-           dims: Mapping[str, int] | None = None, times: bool = True, phase: str | None = None) -> str:
+           dims: Mapping[str, int] | None = None, times: bool = True, phase: str | None = None,
+           target: str = "cpu") -> str:
     """Write one self-contained HTML page about a model or function; returns its path.
 
     batch: the number of samples for which sizes, times and memory are shown; dims: values of other symbolic dims by
-    name (16 unless given); times: measure each step, on copies of the weights and random inputs (a few seconds);
-    phase: this graph alone (train, test, predict).  TypeError for anything but a model or function.
+    name (16 unless given); times: measure each step, on copies of the weights and random inputs (a few seconds), where
+    the target is this machine; phase: this graph alone (train, test, predict); target: for whom kernels and memory are
+    shown: `cpu` (this one), cuda, scalar, sse, avx2, avx512, or LLVM's name of a processor.  TypeError for anything but
+    a model or function, ValueError for an unknown phase or target.
 
     >>> import os, tempfile
     >>> from pathlib import Path
@@ -35,19 +38,24 @@ def report(model_or_function: Any, path: str | os.PathLike[str], batch: int = 32
     True
     """
     from graphk.inspection.page import report as write
-    return write(model_or_function, path, batch, dims, times, phase)
+    return write(model_or_function, path, batch, dims, times, phase, target)
 
 
 def dump(model_or_function: Any, directory: str | os.PathLike[str], formats: Sequence[str] = ("text", "dot", "json",
                                                                                               "html"),
-         after: str | None = None, kernels: bool = True, batch: int = 32, phase: str | None = None) -> str:
+         after: str | None = None, kernels: bool = True, batch: int = 32, phase: str | None = None,
+         target: str = "cpu") -> str:
     """Write every stage into `directory`, a folder per compiled graph, and `index.html`; returns the directory.
 
-    formats: which of text, dot, json, html, svg; after: only what this pass made; kernels: LLVM IR and assembly, too
-    (each kernel is compiled once more for them); phase: this graph alone (train, test, predict).
+    formats: which of text, dot, json, html, svg; after: only what this pass made; kernels: LLVM IR and assembly (PTX),
+    too (each kernel is compiled once more for them); phase: this graph alone (train, test, predict); target: whose code
+    and memory, as for `report`; what passes make is the same for all.  ImportError for PTX without numba-cuda.
     """
+    from graphk.inspection.dumping import Options
     from graphk.inspection.dumping import dump as write
-    return write(model_or_function, directory, formats, after, kernels, batch, phase)
+    from graphk.inspection.subjects import of_phase
+    options = Options(tuple(formats), after, kernels, batch, lambda s: s.on(target))
+    return write(of_phase(model_or_function, phase, target), directory, options)
 
 
 def passes(model_or_function: Any) -> "PassTable":
@@ -153,9 +161,8 @@ def kernel(model_or_function: Any, name: str | None = None, what: str = "text", 
     """The kernels called `name`, or of the layer `name`, as texts: `what` is text, source, llvm, asm, cuda or ptx;
     without a name, a table.
 
-    target: whose code llvm and asm are: `cpu` (this one), scalar, sse, avx2, avx512 or LLVM's name of a processor; for
-    `cuda`, source is CUDA source and asm PTX.  ValueError for an unknown kernel, `what`, phase or target; ImportError
-    for ptx where the package numba-cuda is missing.
+    target: whose code it is, as for `report`; for `cuda`, source is CUDA source and asm PTX.  ValueError for an unknown
+    kernel, `what`, phase or target; ImportError for ptx where the package numba-cuda is missing.
 
     >>> from graphk import backend as K
     >>> x = K.placeholder(shape=(None, 4))
@@ -163,22 +170,25 @@ def kernel(model_or_function: Any, name: str | None = None, what: str = "text", 
     True
     """
     from graphk.inspection.facts import Told
-    from graphk.inspection.kernels import VIEWS, Kernels, for_target
+    from graphk.inspection.kernels import VIEWS, Kernels, views_for
     from graphk.inspection.subjects import of_phase
     if what not in VIEWS:
         raise ValueError(f"a kernel has no view {what!r}; expected one of {', '.join(VIEWS)}")
-    subjects, (what,) = for_target(of_phase(model_or_function, phase), [what], target)
+    subjects = of_phase(model_or_function, phase, target)
+    what, = views_for(subjects, [what])
     kernels = Kernels(subjects, batch)
     return Told([kernels.table()] if name is None else [kernels.text(k, what) for k in kernels.find(name)])
 
 
-def summary(model: Any, batch: int = 32, dims: Mapping[str, int] | None = None, phase: str | None = None) -> "Summary":
+def summary(model: Any, batch: int = 32, dims: Mapping[str, int] | None = None, phase: str | None = None,
+            target: str = "cpu") -> "Summary":
     """The layers of a model: output shapes, parameters, and the multiply-adds, FLOPs and bytes (read and written) of
     one call with `batch` samples, from its compiled graphs; and the bytes of memory that calls of several sizes need.
 
     dims: values of other symbolic dims by name (16 unless given).  Prints as tables; in a notebook it is one.  Where
-    the model is compiled, training is counted, too; phase: this graph alone (train, test, predict).  TypeError for
-    anything but a model, RuntimeError if it is not built.
+    the model is compiled, training is counted, too; phase: this graph alone (train, test, predict); target: whose
+    memory, as for `report`; operations and bytes are the same for all.  TypeError for anything but a model,
+    RuntimeError if it is not built.
 
     >>> from graphk.layers import Dense
     >>> from graphk.models import Sequential
@@ -187,17 +197,19 @@ def summary(model: Any, batch: int = 32, dims: Mapping[str, int] | None = None, 
     (320.0, 36)
     """
     from graphk.inspection.layers import summary as make
-    return make(model, batch, dims, phase)
+    return make(model, batch, dims, phase, lambda s: s.on(target))
 
 
 def cost(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | None = None,
-         phase: str | None = None) -> "CostTable":
+         phase: str | None = None, target: str = "cpu", roof: tuple[float, float] | None = None) -> "CostTable":
     """What each kernel call and each layer computes (FLOPs) and moves (bytes), and the seconds that this takes at least
     under this machine's roofline: a peak from the target's vectors and the measured clock, a measured bandwidth.
 
     Nothing of the model is run; the benchmarks take a second, once in a process.  One `GraphCosts` for each compiled
     graph (phase: this one alone), whose `lines` are in the order in which they run; prints as tables, the longest
-    first.  TypeError for anything but a model or function.
+    first.  target: whose vectors, as for `report`; roof: the FLOPs and the bytes that the machine which is meant
+    reaches in a second, without which one that is not this has no floors.  TypeError for anything but a model or
+    function.
 
     >>> from graphk import backend as K
     >>> x, y = K.placeholder(shape=(None, 4)), K.placeholder(shape=(4, 5))
@@ -207,15 +219,17 @@ def cost(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | None
     """
     from graphk.inspection.costing import CostTable, graph_costs
     from graphk.inspection.subjects import dims_for, of_phase
-    return CostTable(graph_costs(s, dims_for(s.program, batch, dims)) for s in of_phase(model_or_function, phase))
+    return CostTable(graph_costs(s, dims_for(s.program, batch, dims), roof=roof)
+                     for s in of_phase(model_or_function, phase, target))
 
 
 def memory(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | None = None, slots: bool = False,
-           phase: str | None = None) -> "Told":
+           phase: str | None = None, target: str = "cpu") -> "Told":
     """What each compiled graph needs of memory for one call: the arena and what sharing its bytes saves, workspace,
     packed weights, variables, inputs and outputs; slots: and what lies where in the arena, from when to when.
 
-    Nothing is run.  ValueError for an unknown phase, TypeError for anything but a model or function.
+    Nothing is run.  target: whose workspace and packed weights, as for `report`; a GPU's kernels need neither.
+    ValueError for an unknown phase or target, TypeError for anything but a model or function.
 
     >>> from graphk import backend as K
     >>> x = K.placeholder(shape=(None, 4))
@@ -225,16 +239,17 @@ def memory(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | No
     from graphk.inspection.facts import Told
     from graphk.inspection.subjects import dims_for, of_phase
     from graphk.inspection.usage import Usage
-    found = [(s.executable, dims_for(s.program, batch, dims)) for s in of_phase(model_or_function, phase)]
+    found = [(s, dims_for(s.program, batch, dims)) for s in of_phase(model_or_function, phase, target)]
     return Told([Usage.table(found, slots)])
 
 
 def profile(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | None = None,
-            phase: str | None = None) -> "Profile":
+            phase: str | None = None, target: str = "cpu") -> "Profile":
     """`cost` with the measured seconds of each step and each layer, on random inputs and copies of the variables.
 
     Takes about a second for each compiled graph.  `profile(model).trace("trace.json")` writes Chrome trace events.
-    TypeError for anything but a model or function; ValueError where variables take more than a gibibyte.
+    target: whose code runs, as for `report`, if it runs on this machine.  TypeError for anything but a model or
+    function; ValueError where variables take more than a gibibyte, or the target is not here.
 
     >>> from graphk import backend as K
     >>> x = K.placeholder(shape=(None, 4))
@@ -245,7 +260,7 @@ def profile(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | N
     from graphk.inspection.costing import Profile, graph_costs
     from graphk.inspection.subjects import dims_for, of_phase
     return Profile(graph_costs(s, dims_for(s.program, batch, dims), timed=True)
-                   for s in of_phase(model_or_function, phase))
+                   for s in of_phase(model_or_function, phase, target))
 
 
 def check(file: str | os.PathLike[str]) -> bool:

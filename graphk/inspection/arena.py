@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Mapping
 
-from graphk.inspection.subjects import value, without_folders
+from graphk.inspection.subjects import Subject, value, without_folders
 from graphk.ir.effects import lifetimes, root_of
 from graphk.ir.program import ALIGN, Program
-from graphk.runtime.compile import Executable
 from graphk.runtime.groups import private_bytes
 
 
@@ -58,10 +57,12 @@ def _aligned(n: int) -> int:
     return -(-n // ALIGN) * ALIGN
 
 
-def beside(executable: Executable, env: Mapping[str, int]) -> dict[str, int]:
-    """Bytes that an executable holds besides its program's buffers."""
-    found = {"packed weights": executable.packed_bytes(env), "workspace": executable.workspace_bytes(env),
-             "groups of rows": executable.threads(env) * private_bytes(executable.groups(env).values())}
+def beside(s: Subject, env: Mapping[str, int]) -> dict[str, int]:
+    """Bytes that a processor needs besides the program's buffers; a GPU's kernels need none."""
+    exe = s.executable
+    found = {} if s.cuda else {
+        "packed weights": exe.packed_bytes(env, s.target), "workspace": exe.workspace_bytes(env, s.target),
+        "groups of rows": exe.threads(env) * private_bytes(exe.groups(env).values())}
     return {k: n for k, n in found.items() if n}
 
 
@@ -90,23 +91,23 @@ def plan(program: Program, env: Mapping[str, int], more: Mapping[str, int] | Non
     return Arena(total, slots, live, unshared, outside)
 
 
-def text(executable: Executable, env: Mapping[str, int]) -> str:
+def text(s: Subject, env: Mapping[str, int]) -> str:
     """The plan as a table."""
-    program = executable.program
-    a = plan(program, env, beside(executable, env))
+    program = s.program
+    a = plan(program, env, beside(s, env))
     dims = ", ".join(f"{k}={v}" for k, v in env.items()) or "no symbolic dims"
     lines = [f"memory plan of {program.name} for {dims}", f"arena {a.bytes} bytes = {program.arena}",
              f"peak of what is in use at once {a.peak} bytes; without sharing {a.unshared} bytes; saved {a.saved} "
              f"bytes",
              "outside the arena: " + ", ".join(f"{k} {v} bytes" for k, v in a.outside.items()), ""]
-    for block, g in executable.groups(env).items():
+    for block, g in s.executable.groups(env).items() if s.cuda is None else ():
         lines += [f"steps {block.first} to {block.last} run for {g.rows} rows at a time; what they alone use lies not "
                   f"in the arena, but in {g.nbytes} bytes of each thread", ""]
-    for i, s in enumerate(a.slots):
-        shared = f", shared by {len(s.lives)} buffers" if len(s.lives) > 1 else ""
-        lines.append(f"slot {i}: offset {s.offset}, {s.bytes} bytes{shared}")
+    for i, slot in enumerate(a.slots):
+        shared = f", shared by {len(slot.lives)} buffers" if len(slot.lives) > 1 else ""
+        lines.append(f"slot {i}: offset {slot.offset}, {slot.bytes} bytes{shared}")
         lines += [f"  %{x.name:<24} {x.type:<16} {x.bytes:>10} bytes  steps {x.first}..{x.last}"
-                  + (f"  # {x.origin}" if x.origin else "") for x in s.lives]
+                  + (f"  # {x.origin}" if x.origin else "") for x in slot.lives]
     return "\n".join(lines) + "\n"
 
 

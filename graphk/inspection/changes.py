@@ -11,7 +11,6 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Iterable, Iterator
 
-from graphk.inspection.facts import steps_of_fusions
 from graphk.inspection.subjects import Subject, without_folders
 from graphk.inspection.views import nested, safe_text
 from graphk.ir.node import Graph, Node, Replacement, origin_of, replacements, users
@@ -229,9 +228,8 @@ def _steps(stages: Stages) -> Iterator[Change]:
     fused, program = stages.after["fuse"], stages.after["lower"]
     assert isinstance(fused, Graph) and isinstance(program, Program)
     texts = texts_of(fused)
-    made_of = {i: n for n, i in steps_of_fusions(stages.subject).items()}
     for i, step in enumerate(flat_steps(program.steps)):
-        group = made_of.get(i)
+        group = step.group
         text = f"step {i}: {step.lines({})[0].split(' cost ')[0].removeprefix('step ').split('    #')[0]}"
         layer, _, line = without_folders(step.origin).rpartition(", ")
         if line.startswith("layer "):

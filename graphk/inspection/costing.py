@@ -12,24 +12,32 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any, Mapping, Sequence
 
-from graphk.inspection.costs import StepCost, step_costs
+from graphk.inspection.costs import StepCost, by_layer, step_costs
 from graphk.inspection.facts import human
-from graphk.inspection.roofline import Machine, machine
+from graphk.inspection.roofline import Machine, machine, stated
 from graphk.inspection.subjects import Subject
 from graphk.inspection.tables import columns, shortened
-from graphk.inspection.timing import measure
+from graphk.inspection.timing import LARGE, fits, measure
 from graphk.runtime.bind import threads_for
 
+NO_ROOF = ("no floors: the target is not this machine; --roof FLOPS,BYTES (in Python roof=) says how many of them a "
+           "second it reaches")
 Called = Sequence[tuple[Subject, Mapping[str, int]]]
 COST_HEAD = ("step", "kernel", "FLOPs", "bytes", "FLOPs/byte", "bound by", "roof", "of peak", "floor", "layers")
 COST_LAYERS = ("layer", "FLOPs", "bytes", "floor", "share")
+BARE_HEAD = ("step", "kernel", "FLOPs", "bytes", "FLOPs/byte", "layers")
+BARE_LAYERS = ("layer", "FLOPs", "bytes", "share")
 TIME_HEAD = ("step", "kernel", "time", "share", "floor", "x floor", "reached", "layers")
 TIME_LAYERS = ("layer", "time", "share", "floor", "x floor")
 
 
 def micro(seconds: float) -> str:
-    """Microseconds, three digits or whole ones."""
+    """Microseconds, three digits or whole ones; milliseconds and seconds where it is many."""
     us = seconds * 1e6
+    if seconds >= 9.9995:
+        return f"{seconds:,.0f} s" if seconds >= 99.5 else f"{seconds:.3g} s"
+    if us >= 9999.5:
+        return f"{seconds * 1e3:,.0f} ms"
     return f"{us:,.0f} us" if us >= 100 else f"{us:.3g} us"
 
 
@@ -57,18 +65,21 @@ class Line:
 
 @dataclass(frozen=True)
 class GraphCosts:
-    """The steps of one compiled graph in the order in which they run.  call: measured seconds of a whole call."""
+    """The steps of one compiled graph in the order in which they run.  call: measured seconds of a whole call; machine:
+    None for a target that is not here, of which no roof is known; passes: (name, seconds) of each when it was
+    compiled."""
     title: str
     env: Mapping[str, int]
-    machine: Machine
+    machine: Machine | None
     lines: tuple[Line, ...]
     call: float | None = None
+    passes: tuple[tuple[str, float], ...] = ()
 
     def layer_seconds(self) -> dict[str, tuple[float, float]]:
         """(measured or else floor, floor) of each layer."""
         out: dict[str, list[float]] = defaultdict(lambda: [0., 0.])
         for line in self.lines:
-            parts = [(s.layer, self.machine.floor(s.flops, s.bytes, c.row.times)) for c in line.costs
+            parts = [(s.layer, _seconds(self.machine, s.flops, s.bytes, c.row.times)) for c in line.costs
                      for s in c.shares]
             total = sum(f for _, f in parts)
             for name, floor in parts:
@@ -82,22 +93,22 @@ class GraphCosts:
         return ", ".join(f"{k}={v}" for k, v in self.env.items()) or "fixed sizes"
 
     def cost_text(self, top: int | None) -> str:
-        """Kernel calls and layers by their floors."""
+        """Kernel calls and layers by their floors; without a machine by what they compute."""
         m = self.machine
-        costs = sorted((c for line in self.lines for c in line.costs), key=lambda c: -_floor(m, c))
-        rows = [_cost_row(m, c) for c in costs]
+        costs = sorted((c for line in self.lines for c in line.costs), key=lambda c: (-_floor(m, c), -c.flops))
         flops, nbytes = sum(c.flops for c in costs), sum(c.bytes for c in costs)
-        floor = sum(_floor(m, c) for c in costs)
-        of: dict[str, list[float]] = defaultdict(lambda: [0., 0.])
-        for c in costs:
-            for s in c.shares:
-                of[s.layer][0] += s.flops
-                of[s.layer][1] += s.bytes
-        layers = [(name, human(of[name][0]), human(of[name][1], "B"), micro(f), percent(f, floor)) for name, (_, f) in
-                  sorted(self.layer_seconds().items(), key=lambda kv: -kv[1][1])]
-        return "\n".join([f"{self.title} ({self.sizes()}): {human(flops, 'FLOP')}, {human(nbytes, 'B')} read and "
-                          f"written, floor {micro(floor)}", _cut(COST_HEAD, rows, top, (1, 5, 9)), "",
-                          _cut(COST_LAYERS, layers, top)])
+        layers = sorted(by_layer(costs).values(), key=lambda s: -s.flops)
+        head = f"{self.title} ({self.sizes()}): {human(flops, 'FLOP')}, {human(nbytes, 'B')} read and written"
+        if m is None:
+            return "\n".join([head, _cut(BARE_HEAD, [_bare_row(c) for c in costs], top, (1, 5)), "", _cut(
+                BARE_LAYERS, [(s.layer, human(s.flops), human(s.bytes, "B"), percent(s.flops, flops)) for s in layers],
+                top)])
+        floors = {name: f for name, (_, f) in self.layer_seconds().items()}
+        floor = sum(floors.values())
+        rows = [(s.layer, human(s.flops), human(s.bytes, "B"), micro(floors[s.layer]), percent(floors[s.layer], floor))
+                for s in sorted(layers, key=lambda s: -floors[s.layer])]
+        return "\n".join([f"{head}, floor {micro(floor)}", _cut(COST_HEAD, [_cost_row(m, c) for c in costs], top,
+                                                                (1, 5, 9)), "", _cut(COST_LAYERS, rows, top)])
 
     def time_text(self, top: int | None) -> str:
         """Steps and layers by their times."""
@@ -110,14 +121,26 @@ class GraphCosts:
                           _cut(TIME_HEAD, rows, top, (1, 7)), "", _cut(TIME_LAYERS, layers, top)])
 
 
-def _floor(m: Machine, c: StepCost) -> float:
-    return m.floor(c.flops, c.bytes, c.row.times)
+def _seconds(m: Machine | None, flops: float, nbytes: float, times: int) -> float:
+    return 0. if m is None else m.floor(flops, nbytes, times)
+
+
+def _floor(m: Machine | None, c: StepCost) -> float:
+    return _seconds(m, c.flops, c.bytes, c.row.times)
+
+
+def _label(c: StepCost) -> str:
+    return shortened(c.row.step.kernel.label + (f" ({c.row.loop})" if c.row.loop else ""), 44)
+
+
+def _bare_row(c: StepCost) -> tuple[str, ...]:
+    return (str(c.row.index), _label(c), human(c.flops), human(c.bytes, "B"), f"{c.intensity:.3g}",
+            shortened(c.layers, 60))
 
 
 def _cost_row(m: Machine, c: StepCost) -> tuple[str, ...]:
     roof = m.attainable(c.flops, c.bytes, c.row.times)
-    label = c.row.step.kernel.label + (f" ({c.row.loop})" if c.row.loop else "")
-    return (str(c.row.index), shortened(label, 44), human(c.flops), human(c.bytes, "B"), f"{c.intensity:.3g}",
+    return (str(c.row.index), _label(c), human(c.flops), human(c.bytes, "B"), f"{c.intensity:.3g}",
             m.bound(c.flops, c.bytes, c.row.times), human(roof, "FLOP/s"), percent(roof, m.peak), micro(_floor(m, c)),
             shortened(c.layers, 60))
 
@@ -136,18 +159,23 @@ def _cut(head: Sequence[str], rows: Sequence[Sequence[str]], top: int | None, le
 
 
 # ------------------------------------------------------------------ making them
-def graph_costs(subject: Subject, env: Mapping[str, int], timed: bool = False) -> GraphCosts:
+def graph_costs(subject: Subject, env: Mapping[str, int], timed: bool = False,
+                roof: tuple[float, float] | None = None) -> GraphCosts:
     """The costs of one graph; timed: run on copies of its variables and random inputs, too.
 
-    ValueError where that cannot be measured because its variables take more than a gibibyte.
+    roof: operations and bytes a second, instead of this machine's.  ValueError where times cannot be measured: its
+    variables take more than a gibibyte, or the target is not here.
     """
+    if timed and not subject.here:
+        raise ValueError(f"{subject.told} is not this machine's processor, so no time can be measured; `graphk cost` "
+                         "says what can be known without running it")
     costs = step_costs(subject, env)
-    exe = subject.executable
-    m = machine(exe.target, threads_for(sum(c.row.operations for c in costs), exe.executor))
+    m = stated(*roof) if roof else machine(subject.target, threads_for(
+        sum(c.row.operations for c in costs), subject.executable.executor)) if subject.here else None
+    if timed and not fits(subject, env):
+        raise ValueError(f"{subject.title}: {LARGE}; `graphk cost` shows what can be known without running it, a "
+                         "smaller --batch needs less")
     times = measure(subject, env) if timed else None
-    if timed and times is None:
-        raise ValueError(f"{subject.title}: its variables take more than a gibibyte, of which no copy is made to "
-                         "measure on; `cost` shows what can be known without running it")
     lines = []
     for i in range(len(subject.program.steps)):
         mine = tuple(c for c in costs if c.row.index == i)
@@ -155,7 +183,8 @@ def graph_costs(subject: Subject, env: Mapping[str, int], timed: bool = False) -
         loop = next((c.row.loop for c in mine if c.row.loop), "")
         lines.append(Line(i, f"loop, {loop}: {names}" if loop else names, mine, sum(_floor(m, c) for c in mine),
                           times.steps[i] if times else None))
-    return GraphCosts(subject.title, env, m, tuple(lines), times.call if times else None)
+    return GraphCosts(subject.title, env, m, tuple(lines), times.call if times else None,
+                      tuple((r.name, r.seconds) for r in subject.records))
 
 
 class CostTable(tuple[GraphCosts, ...]):
@@ -164,7 +193,8 @@ class CostTable(tuple[GraphCosts, ...]):
     def text(self, top: int | None = 30) -> str:
         if not self:
             return "no compiled graph"
-        return "\n\n".join([*dict.fromkeys(str(g.machine) for g in self), *(g.cost_text(top) for g in self)])
+        roofs = dict.fromkeys(str(g.machine or NO_ROOF) for g in self)
+        return "\n\n".join([*roofs, *(g.cost_text(top) for g in self)])
 
     def __str__(self) -> str:
         return self.text()
@@ -183,8 +213,20 @@ class Profile(CostTable):
     def trace(self, path: str) -> str:
         """Write the steps, one after the other, as trace events in JSON (chrome://tracing, Perfetto); the path."""
         from graphk.inspection.page import write_whole
-        events = [e for i, g in enumerate(self, 1) for e in _events(i, g)]
+        events = [e for i, g in enumerate(self, 1) for e in (*_events(2 * i - 1, g), *_passes(2 * i, g))]
         return write_whole(path, json.dumps({"displayTimeUnit": "ms", "traceEvents": events}, indent=1) + "\n")
+
+
+def _passes(process: int, g: GraphCosts) -> list[dict[str, Any]]:
+    """A process for the passes that the graph went through."""
+    out: list[dict[str, Any]] = [{"name": "process_name", "ph": "M", "pid": process, "tid": 0,
+                                  "args": {"name": f"compiling {g.title}"}}]
+    at = 0.
+    for name, seconds in g.passes:
+        out.append({"ph": "X", "cat": "pass", "name": name, "pid": process, "tid": 1, "ts": round(at, 3),
+                    "dur": round(seconds * 1e6, 3), "args": {}})
+        at += seconds * 1e6
+    return out
 
 
 def _events(process: int, g: GraphCosts) -> list[dict[str, Any]]:

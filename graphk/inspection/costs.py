@@ -11,7 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Iterable, Mapping
 
-from graphk.inspection.facts import StepRow, step_rows, steps_with_fusions
+from graphk.inspection.facts import StepRow, step_rows
 from graphk.inspection.sections import layer_in
 from graphk.inspection.subjects import Subject, value
 from graphk.ir.dims import Dim, product, substitute, symbols
@@ -163,13 +163,14 @@ def step_costs(subject: Subject, env: Mapping[str, int]) -> list[StepCost]:
     """Each kernel call at the sizes `env`, in order; kernels in loops with all their trips."""
     program, out = subject.program, []
     roots, formulas = root_of(program), dict[Kernel, Dim]()
-    for row, (step, fusion) in zip(step_rows(program, env), steps_with_fusions(subject), strict=True):
+    for row in step_rows(program, env):
+        step = row.step
         if step.kernel not in formulas:
             formulas[step.kernel] = kernel_flops(step.kernel)
         formula = substitute(formulas[step.kernel], dict(zip(step.kernel.sizes, step.sizes)))
         flops = row.times * value(formula, env) if symbols(formula) <= set(env) else row.operations
         nbytes = row.times * step_bytes(step, program, roots, env)
-        weights = _weights(fusion.attr("body"), env) if fusion is not None else {}
+        weights = _weights(step.group.attr("body"), env) if step.group is not None else {}
         weights = {k: w for k, w in weights.items() if any(w)} or {layer_in(row.origin) or OUTSIDE: [0., 0., 0.]}
         out.append(StepCost(row, flops, nbytes, _shares(weights, flops, nbytes, row.times)))
     return out

@@ -19,7 +19,7 @@ from graphk.inspection import arena, forms
 from graphk.inspection.facts import PassTable, pass_rows, step_rows
 from graphk.inspection.listing import block_listing, distinct_kernels
 from graphk.inspection.page import Page, graph_text, write_whole
-from graphk.inspection.subjects import PHASES, Subject, dims_for, of_phase, without_folders
+from graphk.inspection.subjects import PHASES, Subject, dims_for, without_folders
 from graphk.ir.node import Graph
 from graphk.ir.text import print_graph
 from graphk.passes.pipeline import PASSES, Record
@@ -30,11 +30,13 @@ USUAL = FORMATS[:-1]                  # a page has the drawings already
 
 @dataclass(frozen=True)
 class Options:
-    """What is written.  `after`: only the result of this pass; `kernels`: LLVM IR and assembly, too."""
+    """What is written.  `after`: only the result of this pass; `kernels`: machine code, too; `show`: makes of each
+    subject what is told, such as the same for another target."""
     formats: tuple[str, ...] = USUAL
     after: str | None = None
     kernels: bool = True
     batch: int = 32
+    show: Callable[[Subject], Subject] = lambda s: s
 
     def __post_init__(self) -> None:
         wrong = [f for f in self.formats if f not in FORMATS]
@@ -101,7 +103,7 @@ class Folder:
         self.write("program.gk", without_folders(str(s.program)) + "\n")
         self.write("notes.txt", "".join(f"{n}\n" for n in s.executable.result.notes) or "no fusion was considered\n")
         self.write("passes.txt", str(PassTable(pass_rows(s))) + "\n")
-        self.write("memory.txt", arena.text(s.executable, env))
+        self.write("memory.txt", arena.text(s, env))
         lines = [f"{r.index:3d} {'barrier ' if r.step.barrier else '':8}{r.step.kernel.label:40} "
                  f"{', '.join(f'{n}={v}' for n, v in zip(r.step.kernel.sizes, r.sizes)):40} ~{r.operations} "
                  f"operations, "
@@ -113,8 +115,11 @@ class Folder:
         for view in distinct_kernels([s]).values():
             stem = f"kernels/{view.id}-{view.label}"
             self.write(f"{stem}.gk", f"{view.kernel}\n")
-            self.write(f"{stem}.py", view.source.text + "\n")
+            self.write(f"{stem}.py", view.text + "\n")
             if not self.options.kernels:
+                continue
+            if view.cuda:
+                self.write(f"{stem}.ptx", view.ptx())
                 continue
             made = view.listing()
             self.write(f"{stem}.ll", made.ir)
@@ -172,7 +177,7 @@ class Compilation:
         self.folder.stage(record.name, record.after)
 
     def finished(self, executable: Any) -> None:
-        subject = Subject(self.name, self.phase, executable)
+        subject = self.recorder.options.show(Subject(self.name, self.phase, executable))
         self.folder.finish(subject)
         program = subject.program
         self.recorder.done(self.folder, f"{self.name}, {self.phase} phase",
@@ -204,11 +209,10 @@ def index_page(rows: Sequence[tuple[str, str, str, list[str]]]) -> str:
             "<th>result</th><th></th><th></th></tr>\n" + "\n".join(out) + "</table></body></html>\n")
 
 
-def dump(model_or_function: Any, directory: str | os.PathLike[str], formats: Sequence[str] = USUAL,
-         after: str | None = None, kernels: bool = True, batch: int = 32, phase: str | None = None) -> str:
-    """Write every stage of a model or function into `directory`; returns it."""
-    recorder = Recorder(directory, Options(tuple(formats), after, kernels, batch))
-    for s in of_phase(model_or_function, phase):
+def dump(subjects: Sequence[Subject], directory: str | os.PathLike[str], options: Options) -> str:
+    """Write every stage of compiled graphs into `directory`; returns it."""
+    recorder = Recorder(directory, options)
+    for s in subjects:
         work = Compilation(recorder, s.captured, int(s.phase == "train"))
         for record in s.records:
             work.passed(record)

@@ -27,7 +27,10 @@ def export(model: Any, directory: str | os.PathLike[str], name: str, batches: Se
             raise ValueError(f"the model's batch size is fixed to {fixed}; it cannot be "
                              f"{', '.join(map(str, batches))}")
         batches = [fixed]
-    target = cpu_target(cpu, triple)
+    if cpu == "cuda":
+        raise ValueError("cpu is 'cuda'; a C library is for a processor: expected host, scalar, sse, avx2, avx512 or "
+                         "LLVM's name of one. (`graphk kernel --target cuda` shows the code for a GPU)")
+    target = cpu_target("host" if cpu == "cpu" else cpu, triple)
     if compiler is None and target.triple.split("-")[0] != host_target().triple.split("-")[0]:
         compiler = ""
     return write(subject.executable.result, subject.executable.variables, target, name, os.fspath(directory),

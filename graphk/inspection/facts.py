@@ -6,7 +6,6 @@ buffers that a step names, each counted once per step.
 """
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any, Iterator, Mapping
 
@@ -16,7 +15,6 @@ from graphk.ir.loop import Kernel
 from graphk.ir.node import Graph, Node, origin_of
 from graphk.ir.program import AnyStep, LoopStep, Program, Step, flat_steps
 from graphk.passes.fuse import Fuser, Group
-from graphk.passes.lower import group_label
 from graphk.passes.pipeline import Record
 
 
@@ -136,65 +134,19 @@ def record_named(subject: Subject, name: str) -> Any:
     return next((r for r in subject.records if r.name == name), None)
 
 
-def steps_of_fusions(subject: Subject) -> dict[Node, int]:
-    """The number of the step (those inside loops counted) of each fusion node of the fused graph, in loop bodies too.
-
-    Lowering emits the kernels in the order of the nodes, and scheduling keeps the steps; where an added pass broke
-    either, nothing is claimed.
-    """
-    fused, lowered, scheduled = (record_named(subject, n) for n in ("fuse", "lower", "schedule"))
-    if fused is None or lowered is None or scheduled is None:
-        return {}
-    names = list(_labels(lowered.after.steps))
-    final = list(_labels(scheduled.after.steps))
-    if [s.kernel.label for s in names] != [s.kernel.label for s in final]:
-        return {}
-    out: dict[Node, int] = {}
-    at = 0
-    for node in _fusions(fused.after):
-        label = group_label(node.attr("body"))
-        found = next((i for i in range(at, len(names)) if names[i].kernel.label == label), None)
-        if found is None:
-            return out
-        out[node] = found
-        at = found + 1
-    return out
-
-
-def steps_with_fusions(subject: Subject) -> Iterator[tuple[Step, Node | None]]:
-    """The kernel steps as they run, with the fusion node that each was lowered from: `memory` changes buffers only."""
-    scheduled = record_named(subject, "schedule")
-    final = flat_steps(scheduled.after.steps) if scheduled else []
-    of = {id(final[i]): node for node, i in steps_of_fusions(subject).items()}
-    waiting: dict[object, list[Step]] = defaultdict(list)
-    for s in final:
-        waiting[s.kernel, s.sizes, s.origin].append(s)
-    for s in flat_steps(subject.program.steps):
-        queue = waiting.get((s.kernel, s.sizes, s.origin), [])
-        same = next((i for i, q in enumerate(queue) if q.buffers == s.buffers), 0)
-        yield s, of.get(id(queue.pop(same))) if queue else None
-
-
-def layers_of_steps(subject: Subject) -> dict[int, list[str]]:
-    """For the number of each step, in the order in which they run, that was a group: the layers of its nodes."""
+def layers_of_steps(program: Program) -> dict[int, list[str]]:
+    """For the number of each step that is a group's kernel, in the order in which they run: the layers of its nodes."""
     out = {}
-    for i, (_, fusion) in enumerate(steps_with_fusions(subject)):
-        if fusion is None:
-            continue
-        nodes = (n for n in fusion.attr("body").nodes() if n.op.kind != "leaf")
-        out[i] = list(dict.fromkeys(layer for n in nodes if (layer := origin_of(n).layer)))
+    for i, s in enumerate(flat_steps(program.steps)):
+        if s.group is not None:
+            nodes = (n for n in s.group.attr("body").nodes() if n.op.kind != "leaf")
+            out[i] = list(dict.fromkeys(layer for n in nodes if (layer := origin_of(n).layer)))
     return out
 
 
 def kernels_of_fusions(subject: Subject) -> dict[Node, Kernel]:
     """The scheduled kernel of each fusion node of the fused graph, those in loop bodies too."""
-    places = steps_of_fusions(subject)
-    final = flat_steps(record_named(subject, "schedule").after.steps) if places else []
-    return {node: final[i].kernel for node, i in places.items()}
-
-
-def _labels(steps: tuple[AnyStep, ...]) -> Iterator[Step]:
-    yield from flat_steps(steps)
+    return {s.group: s.kernel for s in flat_steps(subject.program.steps) if s.group is not None}
 
 
 def _fusions(graph: Graph) -> Iterator[Node]:
@@ -244,7 +196,7 @@ def fusion_of_nodes(subject: Subject) -> dict[Node, Node]:
     """The fusion node that each node became part of: of the graph before `fuse`, of earlier graphs as far as
     `successors` leads, and each fusion node itself."""
     out = {m: f for f, nodes in members_of_fusions(subject).items() for m in nodes}
-    out.update((f, f) for f in steps_of_fusions(subject))
+    out.update((f, f) for f in kernels_of_fusions(subject))
     for before, after in reversed(graph_records(subject)):
         for new, old in successors(before, after).items():
             if new in out:
@@ -292,4 +244,4 @@ def graph_records(subject: Subject) -> list[tuple[Graph, Graph]]:
 
 __all__ = ["PassRow", "PassTable", "StepRow", "Told", "fusion_of_nodes", "graph_records", "human", "kernel_of_nodes",
            "kernels_of_fusions", "layers_of_steps", "members_of_fusions", "pass_row", "pass_rows", "record_named",
-           "same", "size_of", "step_rows", "steps_of_fusions", "steps_with_fusions", "successors", "twins"]
+           "same", "size_of", "step_rows", "successors", "twins"]

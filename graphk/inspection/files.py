@@ -45,13 +45,20 @@ def check(path: str) -> int:
 def told(path: str, error: Exception) -> str:
     """What is wrong with a file, which is named once."""
     if isinstance(error, GraphkFormatError):
-        return str(error)
+        more = "\n(On the command line: give a script that loads the model so and calls `predict`, not the file.)"
+        return str(error) + more * ("custom_objects=" in error.reason)
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or path}: {error.strerror}"
     return str(error) if str(error).startswith(path) else f"{path}: {error}"
 
 
+def _no_script(path: str) -> None:
+    if _ending(path) == ".py":
+        raise ValueError(f"{path}: this is a script; expected a model file, such as `model.save` writes")
+
+
 def _described(path: str) -> list[str]:
+    _no_script(path)
     if _ending(path) in (*_TEXTS, ".onnx"):
         return _model_lines(read_model(path, None))
     if _ending(path) == ".safetensors":
@@ -97,6 +104,7 @@ def read_model(path: str, weights: str | None) -> Any:
     """The model in a file; WeightsOnly where there is none, but weights for one."""
     if os.path.isdir(path):
         raise IsADirectoryError(errno.EISDIR, "this is a folder; expected a model file", path)
+    _no_script(path)
     if _ending(path) not in (*_TEXTS, ".onnx") and os.path.isfile(path) and stored_weights(path) is not None:
         raise WeightsOnly(f"{path}: it holds weights only, no architecture. `graphk summary` shows them; for all else "
                           f"give the model, and these as its weights: MODEL.json --weights {path} (model.to_json() "
@@ -105,10 +113,16 @@ def read_model(path: str, weights: str | None) -> Any:
     if _ending(path) == ".onnx":
         model = import_model(path)
     elif reader is None:
-        model = load_model(path, _OWN)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "No training configuration")        # whoever needs one says so
+            model = load_model(path, _OWN)
     else:
         with open(path, encoding="utf-8") as f:
-            model = reader(f.read())
+            text = f.read()
+        try:
+            model = reader(text)
+        except GraphkFormatError as e:                      # which knows a text alone
+            raise GraphkFormatError(path, e.place.removeprefix("JSON").removeprefix("YAML"), e.reason) from e
     if weights:
         (_read_safetensors if _ending(weights) == ".safetensors" else _load_weights)(model, weights)
     return model

@@ -6,13 +6,11 @@ user's lines, and with the pass that made it; PTX needs no GPU.
 """
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Mapping, Sequence
 
 from graphk.inspection.facts import StepRow, human, layers_of_steps, step_rows
 from graphk.inspection.listing import KernelView, block_listing, distinct_kernels
 from graphk.inspection.subjects import Subject, dims_for
-from graphk.ir.loop import Kernel
 from graphk.ir.program import kernel_names
 
 VIEWS = ("text", "source", "llvm", "asm", "cuda", "ptx")
@@ -22,16 +20,16 @@ MADE = {"text": "the pass `schedule`", "source": "`graphk.codegen.cpu`, from the
         "ptx": "numba-cuda, from the CUDA source"}
 
 
-def for_target(subjects: Sequence[Subject], views: Sequence[str], target: str) -> tuple[list[Subject], list[str]]:
-    """The subjects and views that show some views for a target: CUDA has its own, source and PTX.
+def views_for(subjects: Sequence[Subject], views: Sequence[str]) -> list[str]:
+    """The views that show some views of subjects on their target: a GPU has its own, source and PTX.
 
-    ValueError for a processor that LLVM does not know, and for a view that CUDA has not.
+    ValueError for a view that it has not.
     """
-    if target != "cuda":
-        return [s.on(target) for s in subjects], list(views) or ["text"]
+    if not any(s.cuda for s in subjects):
+        return list(views) or ["text"]
     if "llvm" in views:
         raise ValueError("for cuda a kernel has its source and PTX, and no LLVM IR here; expected source, asm or ptx")
-    return list(subjects), [{"text": "cuda", "source": "cuda", "asm": "ptx"}.get(v, v) for v in views] or ["cuda"]
+    return [{"text": "cuda", "source": "cuda", "asm": "ptx"}.get(v, v) for v in views] or ["cuda"]
 
 
 class Kernels:
@@ -45,7 +43,7 @@ class Kernels:
         self.names: dict[str, set[str]] = {key: {v.id, *v.labels} for key, v in self.views.items()}
         for s in subjects:
             known = {k: v for k, v in (dims or {}).items() if k in s.program.dims}
-            layers = layers_of_steps(s)
+            layers = layers_of_steps(s.program)
             for i, row in enumerate(step_rows(s.program, dims_for(s.program, batch, known))):
                 self.rows[row.step.kernel.key()].append((s, row))
                 self.layers[s.title, i] = layers.get(i) or [row.origin.split(", ")[0].removeprefix("layer ")]
@@ -92,14 +90,14 @@ class Kernels:
                          + f"; {r.loop}" * bool(r.loop))
         return "".join(f"{mark} {x}\n" for x in lines)
 
-    def text(self, key: str, what: str, capability: tuple[int, int] = (9, 0)) -> str:
+    def text(self, key: str, what: str) -> str:
         """One of `VIEWS` of a kernel, with its head; ImportError where PTX needs a package that is missing."""
         view = self.views[key]
         mark = {"llvm": ";", "ptx": "//"}.get(what, "#")
-        return self.head(key, what, mark) + _body(view, what, mark, capability)
+        return self.head(key, what, mark) + _body(view, what, mark)
 
 
-def _body(view: KernelView, what: str, mark: str, capability: tuple[int, int]) -> str:
+def _body(view: KernelView, what: str, mark: str) -> str:
     if what == "text":
         return f"{view.kernel}\n"
     if what == "source":
@@ -112,14 +110,7 @@ def _body(view: KernelView, what: str, mark: str, capability: tuple[int, int]) -
             parts += [f"{mark} the contraction block {symbol}: {block.counts}\n",
                       block.ir if what == "llvm" else block.asm]
         return "".join(parts)
-    return _cuda(view.kernel, what, capability)
+    return view.cuda_source().text + "\n" if what == "cuda" else view.ptx()
 
 
-def _cuda(kernel: Kernel, what: str, capability: tuple[int, int]) -> str:
-    from graphk.codegen.cuda import print_cuda
-    from graphk.codegen.cuda_compile import compile_ptx
-    source = print_cuda(replace(kernel, label="k"))
-    return source.text + "\n" if what == "cuda" else "\n".join(compile_ptx(source, capability).values())
-
-
-__all__ = ["Kernels", "VIEWS", "for_target"]
+__all__ = ["Kernels", "VIEWS", "views_for"]

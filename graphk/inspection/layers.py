@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 from dataclasses import dataclass
 from html import escape
-from typing import Any, Iterator, Mapping, Sequence
+from typing import Any, Callable, Iterator, Mapping, Sequence
 
 from graphk.frontend.engine.training import Model
 from graphk.frontend.utils.layer_utils import count_params
@@ -98,16 +98,18 @@ def _cells(r: LayerRow) -> tuple[str, ...]:
 
 
 # ------------------------------------------------------------------ making it
-def summary(model: Any, batch: int = 32, dims: Mapping[str, int] | None = None, phase: str | None = None) -> Summary:
+def summary(model: Any, batch: int = 32, dims: Mapping[str, int] | None = None, phase: str | None = None,
+            show: Callable[[Subject], Subject] = lambda s: s) -> Summary:
     """The tables of `model`, of its graphs predict and train or of one `phase` (train, test, predict).
 
-    TypeError for anything but a model, RuntimeError if it is not built, ValueError for a phase that it lacks and for a
-    name in `dims` that no graph of it has.
+    show: makes of each subject what is told.  TypeError for anything but a model, RuntimeError if it is not built,
+    ValueError for a phase that it lacks and for a name in `dims` that no graph of it has.
     """
     if not isinstance(model, Model):
         raise TypeError(f"summary shows the layers of a model: received {type(model).__name__}, expected a Model or a "
                         "Sequential")
     subjects = of_phase(model, phase) if phase else [s for s in subjects_of(model)[::-1] if s.title != "test"]
+    subjects = [show(s) for s in subjects]
     known = {d for s in subjects for d in s.program.dims}
     wrong = sorted(set(dims or ()) - known)
     if wrong:
@@ -147,7 +149,7 @@ def _memory(subjects: Sequence[Subject], batch: int, dims: Mapping[str, int] | N
     for s in subjects:
         for n in sorted({*BATCHES, batch}):
             env = dims_for(s.program, n, dims)
-            a = arena.plan(s.program, env, arena.beside(s.executable, env))
+            a = arena.plan(s.program, env, arena.beside(s, env))
             o = {"workspace": 0, "packed weights": 0, **a.outside}
             yield MemoryRow(s.title, n, (a.bytes, o["workspace"], o["packed weights"], o["variable"] + o["const"],
                                          o["input"] + o["output"]))

@@ -1,7 +1,7 @@
 """Kernels as machines see them: LLVM IR, assembly, and what the assembly consists of.
 
-In: an executable.  Out: one `KernelView` per distinct kernel, in the order of the steps, with its IR, its generated
-source and (on demand) a `Listing`.  What always holds: equal kernels appear once; a listing is made from the
+In: subjects.  Out: one `KernelView` per distinct kernel, in the order of the steps, with its IR, its generated source
+and (on demand) a `Listing`, or PTX.  What always holds: equal kernels appear once; a listing is made from the
 same source and with the same options as the code that runs (objects in the cache carry no text, so it is compiled once
 more), for the subject's target; contraction blocks that several kernels call are listed once each.
 """
@@ -10,13 +10,15 @@ from __future__ import annotations
 import functools
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Iterable
 
 from graphk.codegen import native
 from graphk.codegen.cpu import Source
+from graphk.codegen.cuda import CudaSource, print_cuda
+from graphk.codegen.cuda_compile import compile_ptx
 from graphk.codegen.target import Target
-from graphk.inspection.subjects import Subject
+from graphk.inspection.subjects import CAPABILITY, Subject
 from graphk.ir.loop import Kernel
 from graphk.ir.program import flat_steps
 
@@ -47,20 +49,35 @@ class Listing:
 
 @dataclass
 class KernelView:
-    """A distinct kernel: `labels` that steps know it by, and who uses it (subject title -> number of steps)."""
+    """A distinct kernel: `labels` that steps know it by, and who uses it (subject title -> number of steps).  cuda: the
+    compute capability where a GPU is the target."""
     id: str
     kernel: Kernel
     source: Source
     target: Target
     labels: list[str]
     users: Counter[str] = field(default_factory=Counter)
+    cuda: tuple[int, int] | None = None
 
     @property
     def label(self) -> str:
         return self.labels[0]
 
+    @property
+    def text(self) -> str:
+        """The source for the target."""
+        return self.source.text if self.cuda is None else self.cuda_source().text
+
     def listing(self) -> Listing:
+        """What the target's processor runs."""
         return listing(self.source.text, self.source.entries, self.target)
+
+    def cuda_source(self) -> CudaSource:
+        return print_cuda(replace(self.kernel, label="k"))
+
+    def ptx(self) -> str:
+        """What a GPU of the compute capability `cuda` (9.0) is given; ImportError where numba-cuda is missing."""
+        return "\n".join(compile_ptx(self.cuda_source(), self.cuda or CAPABILITY).values())
 
 
 def distinct_kernels(subjects: Iterable[Subject]) -> dict[str, KernelView]:
@@ -72,7 +89,7 @@ def distinct_kernels(subjects: Iterable[Subject]) -> dict[str, KernelView]:
             view = out.get(key)
             if view is None:
                 source = s.executable.kernels[step.kernel].source
-                view = out[key] = KernelView(f"k{len(out)}", step.kernel, source, s.target, [])
+                view = out[key] = KernelView(f"k{len(out)}", step.kernel, source, s.target, [], cuda=s.cuda)
             if step.kernel.label not in view.labels:
                 view.labels.append(step.kernel.label)
             view.users[s.title] += 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from graphk.inspection.subjects import OTHER_SIZE
 from graphk.ir import verify
 from graphk.ir.dims import compile_dims, symbols
 from graphk.ir.interp import run_full
-from graphk.ir.node import Graph, origin_of
+from graphk.ir.node import Graph, Node, origin_of
 from graphk.ir.program import Program, flat_steps
 from graphk.ir.types import TensorType
 from graphk.passes.pipeline import IR, PASSES, Pass, Result, State, check
@@ -114,13 +114,16 @@ class Comparison:
         return "\n".join([f"compiled against interpreted, {sizes}:", *rows])
 
 
-def compare(graph: Graph, after: IR, phase: int = 0, sizes: Mapping[str, int] | None = None) -> Comparison:
-    """Run `graph` and what passes made of it: a graph in the interpreter and both compiled, on random inputs.
+def compare(graph: Graph, after: IR, phase: int = 0, sizes: Mapping[str, int] | None = None,
+            target: str = "cpu") -> Comparison:
+    """Run `graph` in the interpreter and, compiled, what passes made of it, on the same random inputs.
 
-    sizes: values of the symbolic dims (16 unless given); ValueError for a size that the graph does not have.
+    sizes: values of the symbolic dims (16 unless given); target: whose code runs: `cpu`, another processor whose code
+    this one runs, or `cuda`, on a simulated GPU.  ValueError for a size that the graph does not have, and for a target
+    that is not here.
     """
     from graphk.inspection.timing import aligned_copy
-    from graphk.runtime.compile import Executable
+    from graphk.runtime.mirrors import current
     names = {s for n in graph.inputs for d in n.shape for s in symbols(d)}
     if extra := set(sizes or {}) - names:
         raise ValueError(f"the graph has no size {sorted(extra)[0]!r}; it has {', '.join(sorted(names)) or 'none'}")
@@ -131,10 +134,24 @@ def compare(graph: Graph, after: IR, phase: int = 0, sizes: Mapping[str, int] | 
     wanted, updated = run_full(graph, inputs, {v: a.copy() for v, a in variables.items()}, phase)
     program = _finished(after, phase)
     arrays = {v: aligned_copy(a) for v, a in variables.items()}
-    got = Executable(Result(program), arrays)(inputs)
+    got = _executable(program, arrays, target)(inputs)
     rows = [_row(f"output {i}", o.t, a, b) for i, (o, a, b) in enumerate(zip(graph.outputs, wanted, got))]
-    rows += [_row(str(v.attr("name")), v.t, a, arrays[v]) for v, a in updated.items()]
+    rows += [_row(str(v.attr("name")), v.t, a, current(arrays[v])) for v, a in updated.items()]
     return Comparison(env, tuple(rows))
+
+
+def _executable(program: Program, arrays: dict[Node, np.ndarray], target: str) -> Callable[[Any], list[np.ndarray]]:
+    from graphk.codegen.other_cpu import cpu_target, runs_here
+    from graphk.runtime.compile import Executable
+    from graphk.runtime.device import device
+    from graphk.runtime.gpu import GpuExecutable
+    if target == "cuda":
+        return GpuExecutable(Result(program), arrays, device("simulator"))
+    other = None if target == "cpu" else cpu_target(target)
+    if other and not runs_here(other):
+        raise ValueError(f"code for {target} does not run on this machine's processor; expected cpu, cuda (on a "
+                         "simulated GPU), or scalar, sse, avx2 or avx512 as far as the processor has them")
+    return Executable(Result(program), arrays, other)
 
 
 def _finished(ir: IR, phase: int) -> Program:

@@ -19,7 +19,7 @@ class Explorer {
       "one / two panes");
     const heat = el("button", { class: "heat", onclick: () => this.paint(!this.byTime) }, "colour by time");
     root.replaceChildren(el("div", { class: "tools" }, search, this.count, one, ...(phase.times.length ? [heat] : [])),
-      this.box, this.legend(), this.detail);
+      this.box, this.detail, this.legend());
   }
   async open() {
     const drawn = this.phase.stages.map((s, i) => s.view ? i : -1).filter(i => i >= 0);

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, Mapping, Sequence
 
 import graphk
+from graphk.codegen import cuda_compile
 from graphk.inspection import sections
-from graphk.inspection.facts import (fusion_of_nodes, graph_records, same, step_rows, steps_with_fusions, successors,
-                                     twins)
+from graphk.inspection.facts import fusion_of_nodes, graph_records, same, step_rows, successors, twins
 from graphk.inspection.listing import KernelView, block_listing, distinct_kernels
 from graphk.inspection.subjects import Subject, dims_for, of_phase, without_folders
-from graphk.inspection.timing import measure
+from graphk.inspection.timing import fits, measure
 from graphk.inspection.views import NO_LAYER, GraphView, NodeTable
 from graphk.ir.node import Graph
 from graphk.ir.text import print_graph
@@ -32,15 +32,16 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inli
 
 
 class Page:
-    """Builds the page of some subjects.  `listings`: compile the kernels once more, for LLVM IR and assembly; `times`:
-    run them on arrays of their own, to say how long each step takes."""
+    """Builds the page of some subjects.  `listings`: compile the kernels once more, for LLVM IR and assembly (or PTX);
+    `times`: run them on arrays of their own, to say how long each step takes, where their target is here."""
 
     def __init__(self, title: str, subjects: Sequence[Subject], thing: Any = None, batch: int = 32,
                  dims: Mapping[str, int] | None = None, listings: bool = True, times: bool = False):
         self.title, self.subjects, self.thing, self.batch = title, list(subjects), thing, batch
-        self.listings = listings
+        self.listings = listings and (cuda_compile.available() or not any(s.cuda for s in self.subjects))
         self.env = [dims_for(s.program, batch, dims) for s in self.subjects]
-        self.times = [measure(s, env) if times else None for s, env in zip(self.subjects, self.env)]
+        self.times = [measure(s, env) if times and s.here and fits(s, env) else None
+                      for s, env in zip(self.subjects, self.env)]
         self.kernels = distinct_kernels(self.subjects)
         self.views: list[KernelView] = list(self.kernels.values())
         self.texts: dict[str, str] = {}
@@ -51,13 +52,13 @@ class Page:
         self.stages = [self._stages(i, s) for i, s in enumerate(self.subjects)]
         self.hues = sections.hues_of(self.nodes.layers)
         self.blocks: dict[str, str] = {}
-        self.counts = {v.id: self._listing(v) for v in self.views} if listings else {}
+        self.counts = {v.id: self._listing(v) for v in self.views} if self.listings else {}
 
     # -------------------------------------------------------------- data for the script
     def _stages(self, number: int, s: Subject) -> list[dict[str, Any]]:
         """Each stage's name, drawing and text; a pass that changed nothing shares its predecessor's."""
-        steps = {f: (self.kernels[row.step.kernel.key()].id, row.index) for row, (_, f) in
-                 zip(step_rows(s.program, self.env[number]), steps_with_fusions(s), strict=True) if f is not None}
+        steps = {row.step.group: (self.kernels[row.step.kernel.key()].id, row.index)
+                 for row in step_rows(s.program, self.env[number]) if row.step.group is not None}
         became = {n: steps[f] for n, f in fusion_of_nodes(s).items() if f in steps}
         for before, after in graph_records(s):
             for new, old in successors(before, after).items():
@@ -77,6 +78,9 @@ class Page:
         return out
 
     def _listing(self, v: KernelView) -> Any:
+        if v.cuda:
+            self.texts[f"asm:{v.id}"] = v.ptx()
+            return None
         made = v.listing()
         self.texts[f"ir:{v.id}"], self.texts[f"asm:{v.id}"] = made.ir, made.asm
         for symbol in made.blocks:
@@ -128,8 +132,8 @@ class Page:
                 f'<script>\n{"".join(js)}</script>\n</body></html>\n')
 
     def _header(self) -> str:
-        target = self.views[0].target if self.views else None
-        machine = f"{target.cpu or 'this CPU'}, {target.lanes} float32 lanes" if target else "no kernels"
+        s = self.subjects[0]
+        machine = "no kernels" if not self.views else s.told if s.cuda else f"{s.told}, {s.target.lanes} float32 lanes"
         sizes = ", ".join(sorted({f"{k} = {v}" for env in self.env for k, v in env.items()}))
         model = sections.model_table(self.thing, self.hues) if self.thing is not None else ""
         kind = type(self.thing).__name__ if self.thing is not None else "compiled graph"
@@ -153,8 +157,9 @@ class Page:
         return "".join(out)
 
     def _kernels(self) -> str:
-        what = "" if self.listings else " LLVM IR and assembly were not asked for."
-        self.parts["kernels"] = (sections.kernel_section(self.views, self.counts, self.blocks)
+        what = "" if self.listings else (" PTX is not shown: it needs the package numba-cuda." if self.subjects[0].cuda
+                                         else " Machine code was not asked for.")
+        self.parts["kernels"] = (sections.kernel_section(self.views, self.counts, self.blocks, self.listings)
                                  + sections.block_section(self.blocks, self.views))
         return ('<section id="kernels"><h2 data-jump>Kernels</h2><p class="dim">Equal kernels compile once, whatever '
                 f"the shapes and layers they serve: sizes are run-time numbers.{what} "
@@ -206,12 +211,12 @@ def write_whole(path: str, text: str) -> str:
 
 
 def report(model_or_function: Any, path: Any, batch: int = 32, dims: Mapping[str, int] | None = None,
-           times: bool = True, phase: str | None = None) -> str:
+           times: bool = True, phase: str | None = None, target: str = "cpu") -> str:
     """Write the page of a model or function; returns the path.
 
     batch: the number of samples that sizes, times and memory are shown for; dims: values of other symbolic dims by
     name (a number of time steps; 16 unless given); times: measure how long each step takes (a few seconds); phase: this
-    graph alone.
+    graph alone; target: for whom kernels are shown (`Subject.on`).
 
     >>> import os, tempfile
     >>> from graphk import backend as K
@@ -220,7 +225,7 @@ def report(model_or_function: Any, path: Any, batch: int = 32, dims: Mapping[str
     >>> "softmax" in open(page).read()
     True
     """
-    subjects = of_phase(model_or_function, phase)
+    subjects = of_phase(model_or_function, phase, target)
     title = getattr(model_or_function, "name", "") or subjects[0].name
     return write_whole(os.fspath(path), Page(title, subjects, model_or_function, batch, dims, times=times).html())
 

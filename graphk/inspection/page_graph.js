@@ -96,7 +96,8 @@ class Pane {
   start() {                                        // all of a small graph; of a large one its inputs, to be readable
     this.measure();
     if (this.whole >= READABLE) return this.fit();
-    const { nodes } = this.view, top = nodes.find(n => NODES[n[0]][0] === "input") ?? nodes[0];
+    const { nodes } = this.view, inputs = nodes.filter(n => NODES[n[0]][0] === "input");
+    const top = (inputs.length ? inputs : nodes).reduce((a, b) => b[2] < a[2] ? b : a);       // a loss's target lies lower
     this.s = READABLE * 1.5;
     this.tx = this.W / 2 - (top[1] + top[3] / 2) * this.s;
     this.ty = 24 - top[2] * this.s;

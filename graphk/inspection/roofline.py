@@ -1,13 +1,15 @@
 """What this machine can do at most, and how long a kernel must take at least.
 
 In: a target and a number of threads.  Out: a `Machine`: a stated peak of float32 operations, and the bandwidth that a
-small benchmark measured.  What always holds: the clock is measured by a chain of dependent multiplications, whose
-latency is stated; bandwidth by y = x / 2 within working sets of several sizes; nothing is measured twice in a process.
+small benchmark measured; of a machine elsewhere, what is given.  What always holds: the clock is measured by a chain of
+dependent multiplications, whose latency is stated; bandwidth by y = x / 2 within working sets of several sizes; nothing
+is measured twice in a process.
 """
 from __future__ import annotations
 
 import ctypes
 import functools
+import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -47,16 +49,11 @@ _ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 
 @dataclass(frozen=True)
 class Machine:
-    """A roofline.  clock: cycles a second, measured; bandwidths: (working set in bytes, bytes a second), measured."""
-    lanes: int
-    threads: int
-    clock: float
-    bandwidths: tuple[tuple[int, float], ...]
-
-    @property
-    def peak(self) -> float:
-        """Float32 operations a second: all threads begin `PIPES` fused multiply-adds of whole vectors each cycle."""
-        return self.threads * PIPES * 2 * self.lanes * self.clock
+    """A roofline.  peak: float32 operations a second; bandwidths: (working set in bytes, bytes a second); told: where
+    both are from."""
+    peak: float
+    bandwidths: tuple[tuple[float, float], ...]
+    told: tuple[str, str]
 
     def bandwidth(self, nbytes: float) -> float:
         """Bytes a second that are read and written where a step touches `nbytes`; beyond the last size, of memory."""
@@ -75,16 +72,29 @@ class Machine:
         return "compute" if flops / self.peak >= nbytes / self.bandwidth(nbytes / max(1, times)) else "memory"
 
     def __str__(self) -> str:
-        rates = ", ".join(f"{human(rate, 'B/s')} within {human(size, 'B')}" for size, rate in self.bandwidths)
-        return (f"peak {human(self.peak, 'FLOP/s')} (stated: {plural(self.threads, 'thread')} x {PIPES} fused "
-                f"multiply-adds a cycle x {self.lanes} float32 lanes x 2; the clock of "
-                f"{human(self.clock, 'Hz')} was measured)\n"
-                f"bandwidth {rates} (measured: y = x / 2, bytes read and written)")
+        rates = ", ".join(human(rate, "B/s") + (f" within {human(size, 'B')}" if math.isfinite(size) else "")
+                          for size, rate in self.bandwidths)
+        return f"peak {human(self.peak, 'FLOP/s')} ({self.told[0]})\nbandwidth {rates} ({self.told[1]})"
 
 
 def machine(target: Target, threads: int) -> Machine:
-    """The roofline of this machine for kernels of `target` on so many threads (a fraction of a second, once)."""
-    return Machine(target.lanes, threads, _clock(target), tuple((n, _bandwidth(target, n, threads)) for n in SIZES))
+    """The roofline of this machine for kernels of `target` on so many threads (a fraction of a second, once).
+
+    All threads begin `PIPES` fused multiply-adds of whole vectors each cycle.
+    """
+    clock = _clock(target)
+    told = (f"stated: {plural(threads, 'thread')} x {PIPES} fused multiply-adds a cycle x {target.lanes} float32 lanes "
+            f"x 2; the clock of {human(clock, 'Hz')} was measured", "measured: y = x / 2, bytes read and written")
+    return Machine(threads * PIPES * 2 * target.lanes * clock,
+                   tuple((n, _bandwidth(target, n, threads)) for n in SIZES), told)
+
+
+def stated(peak: float, bandwidth: float) -> Machine:
+    """The roofline of a machine that is not here: float32 operations and bytes of memory a second."""
+    if not (0 < peak < math.inf and 0 < bandwidth < math.inf):
+        raise ValueError(f"the roof is {peak:g} operations and {bandwidth:g} bytes a second; expected two positive "
+                         "numbers")
+    return Machine(peak, ((math.inf, bandwidth),), ("as given", "as given"))
 
 
 @functools.lru_cache(maxsize=4)

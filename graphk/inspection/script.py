@@ -47,9 +47,12 @@ def run_script(path: str, arguments: Sequence[str] = (), tensorflow: bool = Fals
 def _read(path: str) -> bytes:
     try:
         with io.open_code(os.path.abspath(path)) as f:
-            return f.read()
+            source = f.read()
     except OSError as e:
         raise ScriptError(f"cannot open the script {path!r}: {e.strerror}; expected the path of a Python file") from e
+    if b"\0" in source:
+        raise ScriptError(f"{path!r} is no script: it holds bytes that no text has; expected the path of a Python file")
+    return source
 
 
 def _main_module(path: str) -> ModuleType:

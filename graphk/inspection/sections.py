@@ -90,12 +90,16 @@ def cards(s: Subject, env: Mapping[str, int], times: Times | None = None) -> str
     groups = max((r.groups for r in rows), default=0)
     items = [(str(rows[0].before if rows else 0), "nodes captured"), (str(groups), "fused groups"),
              (str(len(steps)), "kernel calls"), (str(len({x.step.kernel.key() for x in steps})), "distinct kernels"),
-             *([(f"{times.call * 1e6:.0f} µs", "a call, measured")] if times else []),
+             *([(_duration(times.call), "a call, measured")] if times else []),
              (human(sum(x.operations for x in steps)), "scalar operations, estimated"), (human(a.bytes, "B"), "arena"),
              (human(a.saved, "B"), "saved by sharing"), (f"{sum(r.milliseconds for r in rows):.0f} ms",
                                                          "in all passes")]
     return '<div class="cards">' + "".join(f"<div><b>{escape(v)}</b><span>{k}</span></div>" for v,
                                            k in items) + "</div>"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds * 1e6:.0f} µs" if seconds < 1e-2 else f"{seconds * 1e3:.0f} ms"
 
 
 def passes_table(s: Subject) -> str:
@@ -127,15 +131,15 @@ def steps_table(s: Subject, env: Mapping[str, int], kernels: Mapping[str, Kernel
         part = (times.steps[r.index] if first else 0.) if times else r.operations
         bar = f'<span class="bar" style="width:{max(1, 120 * part / most):.0f}px"></span>' if first or not times else ""
         taken = f"{part * 1e6:.1f}" if times and first else ""
-        cells.append([str(r.index) + (f" <small>{escape(r.loop)}</small>" if r.loop else ""), _wait(r), link,
+        origin = swatch(hues.get(layer_in(r.origin), -1)) + escape(r.origin.removeprefix("layer "))
+        cells.append([str(r.index) + (f" <small>{escape(r.loop)}</small>" if r.loop else ""), _wait(r), origin, link,
                       escape(sizes), taken, bar, human(r.operations), human(r.bytes, "B"),
-                      f"{r.operations / r.bytes:.1f}" if r.bytes else "",
-                      swatch(hues.get(layer_in(r.origin), -1)) + escape(r.origin)])
+                      f"{r.operations / r.bytes:.1f}" if r.bytes else ""])
     note = ("Times are measured on this machine, each step run by itself at its place, with random inputs; below about "
             "0.5 µs they are noise. " if times else "Times were not measured: the bars are operations. ")
     return f'<p class="dim">{note}Operations and bytes are the compiler\'s estimates.</p>' + table(
-        ["step", "", "kernel", "sizes", "µs" if times else "", "", "operations", "bytes", "ops/byte", "from"], cells,
-        "steps", [0, 4, 6, 7, 8])
+        ["step", "", "layer", "kernel", "sizes", "µs" if times else "", "", "operations", "bytes", "ops/byte"], cells,
+        "steps", [0, 5, 7, 8, 9])
 
 
 def _wait(r: StepRow) -> str:
@@ -168,7 +172,7 @@ ROW, COLUMN, LABEL = 15, 26, 96
 
 def memory_svg(s: Subject, env: Mapping[str, int], hues: Hues) -> str:
     """Arena slots by steps: each bar is a buffer's life; below, the bytes in use."""
-    a = arena.plan(s.program, env, arena.beside(s.executable, env))
+    a = arena.plan(s.program, env, arena.beside(s, env))
     steps = len(s.program.steps)
     if not a.slots:
         return "<p>Nothing is stored between the steps: every result goes straight to an output or a variable.</p>"
@@ -179,13 +183,13 @@ def memory_svg(s: Subject, env: Mapping[str, int], hues: Hues) -> str:
         tall = ROW + 34 * slot.bytes / biggest
         parts.append(f'<text class="slot" x="{LABEL - 6}" y="{y + tall / 2 + 4:.0f}">{human(slot.bytes, "B")}</text>'
                      f'<rect class="lane" x="{LABEL}" y="{y:.0f}" width="{steps * wide}" height="{tall - 2:.0f}"/>')
-        parts += [_life(x, y, tall, wide, hues) for x in slot.lives]
+        parts += [_life(x, y, ROW + 34 * x.bytes / biggest, wide, hues) for x in slot.lives]
         y += tall
     parts += [f'<text class="step" x="{LABEL + i * wide + wide / 2:.0f}" y="13">{i}</text>' for i in range(steps)]
     graph, height = _live(a, y + 14, wide)
     total = human(sum(a.outside.values()), "B")
-    return (f'<p class="dim">Each row is a place in the arena, each bar a buffer from its first to its last step. '
-            f'Arena '
+    return (f'<p class="dim">Each row is a place in the arena, each bar a buffer from its first to its last step, '
+            f'the higher the more bytes. Arena '
             f'{human(a.bytes, "B")}; most in use at once {human(a.peak, "B")} (a place counts with its largest '
             f'buffer); '
             f'without sharing it would be {human(a.unshared, "B")}, so sharing saves <b>{human(a.saved, "B")}</b>. '
@@ -221,12 +225,14 @@ def _live(a: arena.Arena, y: float, wide: float) -> tuple[str, float]:
 
 
 # ------------------------------------------------------------------ kernels
-def kernel_section(views: Iterable[KernelView], counts: Mapping[str, Counts], blocks: Mapping[str, str]) -> str:
-    """Every distinct kernel.  `counts`: by kernel, if listings were made; `blocks`: contraction block -> its id."""
-    return "\n".join(_kernel(v, counts.get(v.id), blocks) for v in views)
+def kernel_section(views: Iterable[KernelView], counts: Mapping[str, Counts], blocks: Mapping[str, str],
+                   listings: bool) -> str:
+    """Every distinct kernel.  `counts`: by kernel, of a processor's code; `blocks`: contraction block -> its id;
+    `listings`: whether the page has machine code."""
+    return "\n".join(_kernel(v, counts.get(v.id), blocks, listings) for v in views)
 
 
-def _kernel(v: KernelView, c: Counts | None, blocks: Mapping[str, str]) -> str:
+def _kernel(v: KernelView, c: Counts | None, blocks: Mapping[str, str], listings: bool) -> str:
     used = ", ".join(f"{plural(n, 'call')} in {escape(t)}" for t, n in v.users.items())
     also = f' <span class="dim">also called {escape(", ".join(v.labels[1:]))}</span>' if len(v.labels) > 1 else ""
     count = f'<p class="counts">{escape(str(c))}</p>' if c else ""
@@ -236,15 +242,17 @@ def _kernel(v: KernelView, c: Counts | None, blocks: Mapping[str, str]) -> str:
                           f'({block_listing(b, v.target).counts.fma} '
                           "fused multiply-adds)" for b in v.listing().blocks)
         calls = f"<p class=dim>calls {links}</p>" if links else ""
-    source = escape(v.source.text)
-    machine = (f'<details><summary>source beside assembly</summary><div class="sides"><pre>{source}</pre>'
-               f'<pre data-text="asm:{v.id}"></pre></div></details>'
-               f'<details><summary>LLVM IR</summary><pre data-text="ir:{v.id}"></pre></details>') if c else (
-               f"<details><summary>generated source</summary><pre>{source}</pre></details>")
+    source = escape(v.text)
+    code = f"<details><summary>generated source</summary><pre>{source}</pre></details>"
+    if listings:
+        code = (f'<details><summary>{"CUDA source beside PTX" if v.cuda else "source beside assembly"}</summary>'
+                f'<div class="sides"><pre>{source}</pre><pre data-text="asm:{v.id}"></pre></div></details>')
+    if c:
+        code += f'<details><summary>LLVM IR</summary><pre data-text="ir:{v.id}"></pre></details>'
     return (f'<article class="kernel" id="{v.id}"><h4><code>{escape(v.label)}</code> '
             f'<span class="tag">{escape(str(v.kernel.schedule))}</span> <span '
             f'class="dim">{used}</span>{also}</h4>{count}{calls}'
-            f'<pre class="ir">{escape(str(v.kernel))}</pre>{machine}</article>')
+            f'<pre class="ir">{escape(str(v.kernel))}</pre>{code}</article>')
 
 
 def block_section(blocks: Mapping[str, str], views: Sequence[KernelView]) -> str:

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any, Mapping
 
-from graphk.codegen.other_cpu import cpu_target
+from graphk.codegen.other_cpu import cpu_target, runs_here
 from graphk.codegen.target import Target
 from graphk.ir.dims import Dim, DimExpr, evaluate, symbols
 from graphk.ir.node import Graph
@@ -20,17 +20,20 @@ from graphk.passes.pipeline import Record
 from graphk.runtime.compile import Executable
 
 PHASES = {0: "test", 1: "train"}
+CAPABILITY = (9, 0)                # of a GPU that nobody named: an H100's
 OTHER_SIZE = 16                    # what a symbolic dim that is no batch size (a number of time steps) stands for
 
 
 @dataclass(frozen=True)
 class Subject:
     """One compiled graph: its name (`train_function`), its learning phase ("train", "test"; "" where it has none), its
-    executable, and the processor whose code is to be shown where it is not the one that runs it."""
+    executable, and for whom it is to be shown where that is not who runs it: another processor, or a GPU of a compute
+    capability."""
     name: str
     phase: str
     executable: Executable
     other: Target | None = None
+    cuda: tuple[int, int] | None = None
 
     @property
     def title(self) -> str:
@@ -40,15 +43,29 @@ class Subject:
 
     @property
     def target(self) -> Target:
-        """Whose LLVM IR and assembly are shown."""
+        """Whose LLVM IR and assembly are shown, if it is no GPU."""
         return self.other or self.executable.target
 
-    def on(self, processor: str) -> Subject:
-        """The same, shown for `cpu` (this one), scalar, sse, avx2, avx512 or LLVM's name of one; ValueError for others.
+    @property
+    def here(self) -> bool:
+        """Whether what is shown can run on this machine's processor."""
+        return self.cuda is None and (self.other is None or runs_here(self.other))
 
-        Graphs, kernels and their source are the same for all.
+    @property
+    def told(self) -> str:
+        """For whom it is shown, for a reader."""
+        if self.cuda:
+            return "a GPU of compute capability {}.{}".format(*self.cuda)
+        return self.target.cpu or "this CPU"
+
+    def on(self, target: str, capability: tuple[int, int] = CAPABILITY) -> Subject:
+        """The same, shown for `cpu` (this one), `cuda`, scalar, sse, avx2, avx512 or LLVM's name of a processor.
+
+        Graphs, kernels' loops and the plan of memory are the same for all.  ValueError for other names.
         """
-        return self if processor == "cpu" else replace(self, other=cpu_target(processor))
+        if target == "cuda":
+            return replace(self, other=None, cuda=capability)
+        return replace(self, other=None if target == "cpu" else cpu_target(target), cuda=None)
 
     @property
     def records(self) -> list[Record]:
@@ -92,9 +109,12 @@ def matching(found: list[Subject], phase: str | None) -> list[Subject]:
     return [s for s in found if phase in (None, s.title)] or [s for s in found if s.phase == phase]
 
 
-def of_phase(thing: Any, phase: str | None) -> list[Subject]:
-    """`subjects_of(thing)`, or those of one phase (train, test, predict); ValueError where there is none."""
-    found = subjects_of(thing)
+def of_phase(thing: Any, phase: str | None, target: str = "cpu") -> list[Subject]:
+    """`subjects_of(thing)`, or those of one phase (train, test, predict), shown for a target.
+
+    ValueError for an unknown target, and where there is no such phase.
+    """
+    found = subjects_of(thing) if target == "cpu" else [s.on(target) for s in subjects_of(thing)]
     chosen = matching(found, phase)
     if not chosen:
         raise ValueError(f"there is no graph of the phase {phase!r}; found {', '.join(s.title for s in found)}")
@@ -161,5 +181,5 @@ def without_folders(text: str) -> str:
     return _PATH.sub("", text)
 
 
-__all__ = ["PHASES", "Subject", "batch_symbols", "dims_for", "matching", "of_phase", "subjects_of", "value",
-           "without_folders"]
+__all__ = ["CAPABILITY", "PHASES", "Subject", "batch_symbols", "dims_for", "matching", "of_phase", "subjects_of",
+           "value", "without_folders"]

@@ -7,13 +7,14 @@ steps run one after the other, in order, with threads and data of a call, and wh
 from __future__ import annotations
 
 import ctypes
+import os
 import time
 from dataclasses import dataclass
 from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 
-from graphk.inspection.subjects import Subject
+from graphk.inspection.subjects import Subject, value
 from graphk.ir.dims import compile_dims
 from graphk.runtime.bind import Binder, Bound
 from graphk.runtime.compile import Executable
@@ -33,12 +34,21 @@ class Times:
     steps: tuple[float, ...]
 
 
-def measure(s: Subject, env: Mapping[str, int]) -> Times | None:
-    """The times at the sizes `env`; None where variables are more than `ROOM` bytes."""
+LARGE = "its variables take more than a gibibyte, or a call more memory than this machine has, so it is not measured"
+
+
+def fits(s: Subject, env: Mapping[str, int]) -> bool:
+    """Whether copies of the variables and a call's memory may be taken."""
+    needed = value(s.program.arena, env) + sum(value(b.nbytes, env) for b in s.program.buffers
+                                               if b.place in ("input", "output"))
+    return (sum(a.nbytes for a in s.executable.variables.values()) <= ROOM
+            and 2 * needed <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+def measure(s: Subject, env: Mapping[str, int]) -> Times:
+    """The times of the target's code at the sizes `env`, at which it `fits`."""
     old = s.executable
-    if sum(a.nbytes for a in old.variables.values()) > ROOM:
-        return None
-    exe = Executable(old.result, {node: aligned_copy(a) for node, a in old.variables.items()}, old.target, old.executor)
+    exe = Executable(old.result, {node: aligned_copy(a) for node, a in old.variables.items()}, s.target, old.executor)
     inputs = [_some(b.type.dtype, compile_dims(b.type.shape)(env)) for b in exe.inputs]
     outputs = exe(inputs)
     call, = _fastest([lambda: exe(inputs)])

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import resource
 import sys
-from typing import Any, Sequence
+from typing import Any, Callable, Sequence
 
 from graphk.inspection import arena
+from graphk.inspection.facts import human
+from graphk.inspection.subjects import Subject
 from graphk.ir.node import Graph
 from graphk.runtime.compile import Executable
 
@@ -20,8 +22,10 @@ HEAD = ("graph", "sizes", "arena", "saved by sharing", "workspace", "packed weig
 class Usage:
     """Sees every compilation while it is registered in `graphk.runtime.compile.OBSERVERS`."""
 
-    def __init__(self) -> None:
-        self.seen: list[Executable] = []
+    def __init__(self, show: Callable[[Subject], Subject] = lambda s: s) -> None:
+        """show: makes of each subject what is told, such as the same for another target."""
+        self.show = show
+        self.seen: list[Subject] = []
 
     def __call__(self, graph: Graph, phase: int) -> "Usage":
         """A graph is about to be compiled."""
@@ -34,48 +38,45 @@ class Usage:
         """Nor of what did not become an executable."""
 
     def finished(self, executable: Executable) -> None:
-        self.seen.append(executable)
+        self.seen.append(self.show(Subject(executable.program.name, "", executable)))
 
     @property
     def ran(self) -> bool:
         """Whether any has been called."""
-        return any(exe.sizes for exe in self.seen)
+        return any(s.executable.sizes for s in self.seen)
 
     def text(self, slots: bool = False) -> str:
         """The table, behind it the peak of this process; slots: and who lies where in each arena."""
-        called = [(exe, max(exe.sizes, key=lambda env: _total(exe, env))) for exe in self.seen if exe.sizes]
+        called = [(s, max(s.executable.sizes, key=lambda env: _total(s, env))) for s in self.seen
+                  if s.executable.sizes]
         unit = 1 if sys.platform == "darwin" else 1024
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-        return f"{self.table(called, slots)}\npeak of the process {_mega(peak)}"
+        return f"{self.table(called, slots)}\npeak of the process {human(peak, 'B')}"
 
     @staticmethod
-    def table(called: Sequence[tuple[Executable, dict[str, int]]], slots: bool = False) -> str:
-        """A row for each executable at its sizes."""
-        rows = [HEAD, *(_row(exe, env) for exe, env in called)]
+    def table(called: Sequence[tuple[Subject, dict[str, int]]], slots: bool = False) -> str:
+        """A row for each graph at its sizes."""
+        rows = [HEAD, *(_row(s, env) for s, env in called)]
         widths = [max(len(r[i]) for r in rows) for i in range(len(HEAD))]
         lines = ["  ".join([*map(str.ljust, r[:2], widths), *map(str.rjust, r[2:], widths[2:])]) for r in rows]
-        return "\n".join([*lines, *(f"\n{arena.text(exe, env)}" for exe, env in called if slots)])
+        return "\n".join([*lines, *(f"\n{arena.text(s, env)}" for s, env in called if slots)])
 
 
-def _plan(exe: Executable, env: dict[str, int]) -> arena.Arena:
-    return arena.plan(exe.program, env, arena.beside(exe, env))
+def _plan(s: Subject, env: dict[str, int]) -> arena.Arena:
+    return arena.plan(s.program, env, arena.beside(s, env))
 
 
-def _total(exe: Executable, env: dict[str, int]) -> int:
-    a = _plan(exe, env)
+def _total(s: Subject, env: dict[str, int]) -> int:
+    a = _plan(s, env)
     return a.bytes + sum(a.outside.values())
 
 
-def _row(exe: Executable, env: dict[str, int]) -> tuple[str, ...]:
-    a = _plan(exe, env)
+def _row(s: Subject, env: dict[str, int]) -> tuple[str, ...]:
+    a = _plan(s, env)
     o = {"packed weights": 0, "workspace": 0, **a.outside}
     amounts = (a.bytes, a.saved, o["workspace"], o["packed weights"], o["variable"] + o["const"],
                o["input"] + o["output"])
-    return exe.program.name, ", ".join(f"{k}={v}" for k, v in env.items()) or "-", *map(_mega, amounts)
-
-
-def _mega(nbytes: int) -> str:
-    return f"{nbytes / 1e6:.2f} MB"
+    return s.program.name, ", ".join(f"{k}={v}" for k, v in env.items()) or "fixed", *(human(n, "B") for n in amounts)
 
 
 __all__ = ["Usage"]

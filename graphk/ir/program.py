@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Mapping
 
 from graphk.ir.dims import Dim, product
@@ -67,13 +67,17 @@ class Buffer:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One kernel on buffers: `buffers[i]` is the kernel's i-th parameter, `sizes[i]` its i-th size."""
+    """One kernel on buffers: `buffers[i]` is the kernel's i-th parameter, `sizes[i]` its i-th size.
+
+    group: the fused group that it was lowered from; like all that tells where a step is from, it is not compared, and
+    a text has none."""
     kernel: Kernel
     buffers: tuple[str, ...]
     sizes: tuple[Dim, ...]
     barrier: bool = False            # wait for all earlier steps first
     origin: str = ""
     cost: Dim = 0                    # scalar operations, for the choice of threads
+    group: Node | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         return "\n".join(self.lines({}))

@@ -57,13 +57,13 @@ class Lowering:
 
     # -------------------------------------------------------------- steps
     def emit(self, built: Built, buffers: tuple[str, ...], node: Node | None, label: str,
-             cost: Dim | None = None) -> None:
-        """A step; cost: its scalar operations where the loops' extents do not tell."""
+             cost: Dim | None = None, group: Node | None = None) -> None:
+        """A step; cost: its scalar operations where the loops' extents do not tell; group: what it is the kernel of."""
         kernel = replace(built.kernel, label=label)
         kernel = self.kernels.setdefault(kernel, kernel)          # equal ones as one object: compared in no time
         origin = str(origin_of(node)) if node is not None else ""
         cost = step_cost(kernel, built.sizes) if cost is None else cost
-        self.steps.append(Step(kernel, buffers, built.sizes, origin=origin, cost=cost))
+        self.steps.append(Step(kernel, buffers, built.sizes, origin=origin, cost=cost, group=group))
 
     def copy(self, source: str, target: str, node: Node | None = None, label: str = "copy") -> None:
         t = self.buffers[source].type
@@ -106,7 +106,7 @@ class Lowering:
             outs.append(self.new(o.t, origin=str(origin_of(o))))
             self.parts[node, i] = outs[-1]
         label = group_label(body)
-        self.emit(build(body, kind, node.attr("order"), label), (*ins, *outs), body.outputs[0], label)
+        self.emit(build(body, kind, node.attr("order"), label), (*ins, *outs), body.outputs[0], label, group=node)
 
     # -------------------------------------------------------------- ops that are no group
     def _concat(self, node: Node) -> None:

@@ -230,9 +230,9 @@ class Executable(Calls):
         b = self.program.buffer(self._roots[name])
         return self.const(b) if b.place == "const" else self.variables[b.node]         # type: ignore[index]
 
-    def packed_bytes(self, env: Mapping[str, int]) -> int:
-        """Bytes of the packed panels of calls with these dims, besides buffers and arena: those kept, those of blocks
-        that run by rows, and the memory where one step after another packs its own."""
+    def packed_bytes(self, env: Mapping[str, int], target: Target | None = None) -> int:
+        """Bytes of the packed panels of calls with these dims (on another `target`), besides buffers and arena: those
+        kept, those of blocks that run by rows, and the memory where one step after another packs its own."""
         kept: dict[Any, int] = {}
         spare = 0
         few_rows = {id(s): (block, plan) for block, plan in self.groups(env).items()
@@ -244,7 +244,8 @@ class Executable(Calls):
                 here = {**env, str(block.rows): plan.rows} if block and plan else env
                 where = compile_dims(self._tile_dims(s)[-len(source.panels.dims()):])(here)
                 *_, k, n, _, _, few, rows = where
-                nbytes = source.panels.elements(self.target.tile_shape(source.dtype), k, n) * ITEMSIZE[source.dtype]
+                tile = (target or self.target).tile_shape(source.dtype)
+                nbytes = source.panels.elements(tile, k, n) * ITEMSIZE[source.dtype]
                 if not source.panels.wanted(k, n, few, self.packable.get(id(s)) is True):
                     continue
                 if id(s) in self.packable or plan and plan.moving.get(s.buffers[source.panels.param]) == 0:
@@ -269,14 +270,15 @@ class Executable(Calls):
         plans = {block: groups(self, block, env, threads) for block in self.program.blocks}
         return {block: plan for block, plan in plans.items() if plan}
 
-    def workspace_bytes(self, env: Mapping[str, int]) -> int:
-        """Bytes of the workspace that all tiled kernels share in calls with these dims, of all threads."""
+    def workspace_bytes(self, env: Mapping[str, int], target: Target | None = None) -> int:
+        """Bytes of the workspace that all tiled kernels share in calls with these dims (on another `target`), of all
+        threads."""
         each = [0]
         for s in flat_steps(self.program.steps):
             source = self.kernels[s.kernel].source
             if source.workspace is not None:
                 values = compile_dims(self._tile_dims(s)[:len(source.workspace.dims())])(env)
-                each.append(scratch_bytes(source, self.target, list(values)))
+                each.append(scratch_bytes(source, target or self.target, list(values)))
         return max(each) * self.threads(env)
 
     def const(self, b: Buffer) -> np.ndarray:

@@ -79,9 +79,11 @@ def run_here(page: str) -> Iterator[str]:
 
 
 def transcript(command: str) -> str:
-    """A command of a shell, in which `graphk` is this one, and what it prints; AssertionError where it fails."""
-    run = subprocess.run(["sh", "-c", f'graphk() {{ "{sys.executable}" -m graphk "$@"; }}\n{command}'], text=True,
-                         capture_output=True, timeout=120, env={**os.environ, **ENVIRONMENT})
+    """A command of a shell, in which `graphk` and `python` are these, and what it prints; AssertionError where it
+    fails."""
+    names = f'graphk() {{ "{sys.executable}" -m graphk "$@"; }}\npython() {{ "{sys.executable}" "$@"; }}\n'
+    run = subprocess.run(["sh", "-c", names + command], text=True, capture_output=True, timeout=120,
+                         env={**os.environ, **ENVIRONMENT})
     assert run.returncode == 0, f"{command}: {run.stderr}"
     return f"$ {command}\n{run.stdout}"
 

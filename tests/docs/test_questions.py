@@ -15,7 +15,8 @@ COMMANDS_SHOWN = list(dict.fromkeys(re.findall(r"`graphk ([^`]*\.(?:h5|py)[^`]*|
 SAYS = {"summary model.h5": "mult-adds", "summary weights.h5": "weights only", "memory --slots": "memory plan",
         "dump --out - --after memory": "step dot_add_sub_mul_relu", "diff captured": "simplify",
         "why conv pool": "apart:", "why conv norm": "share a kernel", "kernel reduce_max --asm": "ret",
-        "--target cuda": "cuda.threadIdx", "--target avx512": "zmm",
+        "reduce_max --target cuda": "cuda.threadIdx", "memory --target": "0 B", "--roof": "as given",
+        "--target avx512": "zmm",
         "cost": "bound by", "profile": "x floor", "kernel lstm.py": "lstm_1",
         "check": "graphk reads this file"}
 

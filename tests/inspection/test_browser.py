@@ -83,3 +83,15 @@ def test_resnet50_is_small_and_is_searched_and_clicked(quiet, tmp_path):
     quiet.click(".phase.on .node.hit")
     assert quiet.wait("document.querySelector('.phase.on .detail dl')")
     assert "5c_branch2b" in quiet.js("document.querySelector('.phase.on .detail').textContent")
+
+
+def test_a_narrow_window_scrolls_down_alone(quiet, page):
+    quiet.call("Emulation.setDeviceMetricsOverride", width=420, height=800, deviceScaleFactor=1, mobile=False)
+    try:
+        quiet.open(page)
+        assert quiet.js("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+        first, second = quiet.js("[...document.querySelectorAll('.phase.on .pane')].map("
+                                 "p => p.getBoundingClientRect().x)")
+        assert first == second, "panes stand one below the other"
+    finally:
+        quiet.call("Emulation.clearDeviceMetricsOverride")

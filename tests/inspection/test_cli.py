@@ -10,6 +10,7 @@ import pytest
 
 from graphk.codegen import cache
 from graphk.inspection import installation as doctor
+from graphk.inspection.facts import human
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = '''"""A script."""
@@ -141,7 +142,7 @@ def test_memory_of_a_scripts_graphs(folder):
     head, row, *slots, peak = run.stdout.splitlines()
     cells = dict(zip(re.split(r"  +", head), re.split(r"  +", row), strict=True))
     assert run.returncode == 0 and (cells["graph"], cells["sizes"]) == ("predict_function", "n=70"), run.stderr
-    assert cells["arena"] == f"{70 * 18 * 18 * 32 * 4 / 1e6:.2f} MB" and float(cells["workspace"].split()[0]) > 0
+    assert cells["arena"] == human(70 * 18 * 18 * 32 * 4, "B") and float(cells["workspace"].split()[0]) > 0
     assert peak.startswith("peak of the process ") and "memory plan of predict_function for n=70" in slots
     (folder / "none.py").write_text("import keras")
     run = graphk("memory", "none.py", cwd=folder)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
-import warnings
-from typing import TYPE_CHECKING, Any, Iterator, Sequence
+import sys
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Sequence
 
 if TYPE_CHECKING:
     from graphk.inspection.subjects import Subject
@@ -21,8 +21,15 @@ class CommandError(Exception):
     """What the user has to change, in one line."""
 
 
+def target_arguments(p: argparse.ArgumentParser, what: str) -> None:
+    """For whom: the one way in which commands are told."""
+    p.add_argument("--target", default="cpu", metavar="NAME", help=f"{what}: cpu (this one), cuda, scalar, sse, avx2, "
+                   "avx512, or LLVM's name of a processor")
+    p.add_argument("--capability", default="9.0", metavar="M.N", help="compute capability of the GPU, for cuda (9.0)")
+
+
 def subject_arguments(p: argparse.ArgumentParser) -> None:
-    """A file or a script, and which of its graphs at which sizes."""
+    """A file or a script, which of its graphs at which sizes, and for whom."""
     p.add_argument("file", nargs="?", help="a model file (.h5, .keras, .json, .yaml, .onnx), or a Python script (.py), "
                                            "to which what follows is passed on")
     p.add_argument("--script", metavar="FILE", help="a Python script, whatever its name ends in; it gets what follows "
@@ -32,6 +39,28 @@ def subject_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--batch", type=_positive, default=32, metavar="N", help="samples of a call (32)")
     p.add_argument("--dim", action="append", default=[], metavar="NAME=N",
                    help="the value of another open size, such as a number of time steps")
+    target_arguments(p, "for whom")
+
+
+def shown(args: argparse.Namespace) -> Callable[[Subject], Subject]:
+    """What makes of each subject the same for `--target`; CommandError where that names nothing."""
+    major, dot, minor = args.capability.partition(".")
+    if not (major.isdigit() and minor.isdigit()):
+        raise CommandError(f"--capability {args.capability!r}: expected a number such as 9.0")
+    if args.target not in ("cpu", "cuda"):
+        from graphk.codegen.other_cpu import cpu_target
+        try:
+            cpu_target(args.target)
+        except ValueError as e:
+            raise CommandError(f"--target {args.target}: {e}") from e
+    return lambda s: s.on(args.target, (int(major), int(minor)))
+
+
+def same_for_all(args: argparse.Namespace, what: str) -> None:
+    """Tell who named a target that it makes no difference."""
+    shown(args)
+    if args.target != "cpu":
+        print(f"graphk {args.command}: note: {what} the same for every target", file=sys.stderr)
 
 
 def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -45,8 +74,8 @@ def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"received {text!r}, expected a whole number, 1 or more")
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) < 1 << 31:
+        raise argparse.ArgumentTypeError(f"received {text!r}, expected a whole number, 1 or more (below 2**31)")
     return int(text)
 
 
@@ -92,8 +121,10 @@ def run_it(args: argparse.Namespace) -> None:
 
 
 def subjects(args: argparse.Namespace, model: Any = None) -> list[Subject]:
-    """The graphs that the arguments mean, of a file's `model` if it is read already; CommandError where none is."""
-    found = _of_script(args) if is_script(args) else _of_model(model or model_of(args))
+    """The graphs that the arguments mean, of a file's `model` if it is read already, for their target; CommandError
+    where none is."""
+    show = shown(args)
+    found = [show(s) for s in (_of_script(args) if is_script(args) else _of_model(model or model_of(args)))]
     from graphk.inspection.subjects import matching
     chosen = matching(found, args.phase)
     if not chosen:
@@ -110,9 +141,7 @@ def model_of(args: argparse.Namespace) -> Any:
     """The model in a file; CommandError where there is none that can be read."""
     from graphk.inspection.files import WeightsOnly, read_model, told
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "No training configuration")        # predict is what is asked for then
-            return read_model(args.file, args.weights)
+        return read_model(args.file, args.weights)
     except WeightsOnly as e:
         raise CommandError(str(e)) from e
     except (OSError, ValueError, TypeError, KeyError, ImportError) as e:
@@ -171,5 +200,6 @@ def _of_script(args: argparse.Namespace) -> list[Subject]:
     return collector.found
 
 
-__all__ = ["CommandError", "Collector", "PHASES", "called", "is_script", "model_of", "observed", "run_it", "sizes",
-           "split", "subject_arguments", "subjects", "top_argument"]
+__all__ = ["CommandError", "Collector", "PHASES", "called", "is_script", "model_of", "observed", "run_it",
+           "same_for_all", "shown", "sizes", "split", "subject_arguments", "subjects",
+           "target_arguments", "top_argument"]

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import argparse
 
-from graphk.inspection.commands.common import CommandError, subject_arguments, subjects
+from graphk.inspection.commands.common import CommandError, same_for_all, subject_arguments, subjects
 
 HELP = "show, node by node, what passes changed and by which rule"
 DESCRIPTION = ("Compare the graph after one pass (`captured`: before all) with that after a later one: every node that "
@@ -20,6 +20,7 @@ def arguments(p: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print a diff per graph."""
     from graphk.inspection import diff
+    same_for_all(args, "what passes change is")
     try:
         print(diff(subjects(args), args.first, args.last))
     except ValueError as e:

@@ -6,7 +6,8 @@ import contextlib
 import os
 import sys
 
-from graphk.inspection.commands.common import CommandError, is_script, observed, run_it, subject_arguments, subjects
+from graphk.inspection.commands.common import (CommandError, is_script, observed, run_it, same_for_all, shown,
+                                               subject_arguments, subjects)
 
 HELP = "write every stage of every graph of a model file or a script"
 DESCRIPTION = ("Write every stage of every graph that a model file holds, or that a script (run with `import keras` "
@@ -23,7 +24,7 @@ def arguments(p: argparse.ArgumentParser) -> None:
                    help="text that parses back, Graphviz or SVG drawings, JSON, a page per graph, or all of them but "
                         "SVG (all; text with --out -)")
     p.add_argument("--kernels", action="store_true",
-                   help="with LLVM IR and assembly of each kernel (compiles each once more)")
+                   help="with machine code of each kernel: LLVM IR and assembly, or PTX (compiles each once more)")
     subject_arguments(p)
 
 
@@ -35,11 +36,13 @@ def run(args: argparse.Namespace) -> int:
     formats = USUAL if args.format == "all" else (args.format,)
     out = os.path.abspath(args.out)
     try:
-        options = Options(formats, args.after, args.kernels)
+        if args.after:
+            same_for_all(args, "what a pass makes is")
+        options = Options(formats, args.after, args.kernels, args.batch, shown(args))
         if is_script(args):
             return _script(args, Recorder(out, options))
-        dump(subjects(args), out, formats, args.after, args.kernels, args.batch)
-    except ValueError as e:
+        dump(subjects(args), out, options)
+    except (ValueError, ImportError) as e:
         raise CommandError(str(e)) from e
     except OSError as e:
         raise CommandError(f"--out {args.out}: {e.strerror}; expected a folder that can be written") from e
@@ -57,6 +60,7 @@ def _printed(args: argparse.Namespace) -> int:
         raise CommandError(str(e)) from e
     if options.after is None:
         raise CommandError("--out - prints one stage: name it with --after PASS (`captured`: before all passes)")
+    same_for_all(args, "what a pass makes is")
     with contextlib.redirect_stdout(sys.stderr):
         found = subjects(args)
     if len(found) > 1:

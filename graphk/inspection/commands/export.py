@@ -20,7 +20,8 @@ def arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--batch", default="1", metavar="N,N", help="the batch sizes that the library knows (1)")
     p.add_argument("--dim", action="append", default=[], metavar="NAME=N", help="the value of another open size")
     p.add_argument("--name", help="of the library and its functions (the file's)")
-    p.add_argument("--cpu", default="host", help="host, scalar, sse, avx2, avx512, or LLVM's name of one (host)")
+    p.add_argument("--cpu", "--target", default="host", help="host, scalar, sse, avx2, avx512, or LLVM's name of one "
+                                                             "(host)")
     p.add_argument("--triple", default="", help="of the machine it will run on, such as aarch64-linux-gnu (this one)")
     p.add_argument("--cc", metavar="COMPILER", help="the C compiler to link with (cc, gcc or clang)")
 

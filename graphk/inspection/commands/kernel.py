@@ -20,16 +20,12 @@ def arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--asm", action="store_true", help="assembly")
     p.add_argument("--cuda", action="store_true", help="CUDA source (numba.cuda)")
     p.add_argument("--ptx", action="store_true", help="PTX; needs the package numba-cuda, and no GPU")
-    p.add_argument("--target", default="cpu", metavar="NAME",
-                   help="whose code: cpu (this one), cuda (source; with --asm PTX), scalar, sse, avx2, avx512, or "
-                        "LLVM's name of a processor")
-    p.add_argument("--capability", default="9.0", metavar="M.N", help="compute capability for --ptx (9.0)")
     subject_arguments(p)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the table or the texts."""
-    from graphk.inspection.kernels import VIEWS, Kernels, for_target
+    from graphk.inspection.kernels import VIEWS, Kernels, views_for
     if args.name and not args.file and not args.script:               # one word alone is the file
         args.name, args.file = None, args.name
     found = subjects(args)
@@ -38,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         wanted.update(sizes(args, s))
     asked = [v for v in VIEWS if getattr(args, v, False)]
     try:
-        found, views = for_target(found, asked, args.target)
+        views = views_for(found, asked)
     except ValueError as e:
         raise CommandError(f"--target {args.target}: {e}") from e
     kernels = Kernels(found, args.batch, wanted)
@@ -51,14 +47,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         for key in kernels.find(args.name):
             for view in views:
-                print(kernels.text(key, view, _capability(args.capability)), end="")
+                print(kernels.text(key, view), end="")
     except (ValueError, ImportError) as e:
         raise CommandError(str(e)) from e
     return 0
-
-
-def _capability(text: str) -> tuple[int, int]:
-    major, dot, minor = text.partition(".")
-    if not (major.isdigit() and minor.isdigit()):
-        raise CommandError(f"--capability {text!r}: expected a number such as 9.0")
-    return int(major), int(minor)

@@ -4,8 +4,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from graphk.inspection.commands.common import (CommandError, is_script, observed, run_it, sizes, subject_arguments,
-                                               subjects)
+from graphk.inspection.commands.common import (CommandError, is_script, observed, run_it, shown, sizes,
+                                               subject_arguments, subjects)
 
 if TYPE_CHECKING:
     from graphk.inspection.usage import Usage
@@ -24,10 +24,10 @@ def arguments(p: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the table."""
     from graphk.inspection.usage import Usage
-    usage = Usage()
+    usage = Usage(shown(args))
     if is_script(args):
         return _script(args, usage)
-    called = [(s.executable, sizes(args, s)) for s in subjects(args)]
+    called = [(s, sizes(args, s)) for s in subjects(args)]
     print(usage.table(called, args.slots))
     return 0
 

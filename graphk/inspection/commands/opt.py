@@ -4,7 +4,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from graphk.inspection.commands.common import CommandError
+from graphk.inspection.commands.common import CommandError, same_for_all, target_arguments
 
 HELP = "run passes on the text of a graph and print the result"
 DESCRIPTION = ("Read the text of a graph or program (as `graphk dump` writes it; `-`: standard input), run all passes "
@@ -19,6 +19,7 @@ def arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--run", action="store_true", help="instead of the text: run the graph on random arrays in the "
                                                       "interpreter and compiled, and say how results differ")
     p.add_argument("--dim", action="append", default=[], metavar="NAME=N", help="with --run: an open size (16)")
+    target_arguments(p, "with --run: whose code runs; cuda is a simulated GPU")
     p.add_argument("--time", action="store_true", help="print the milliseconds of each pass to standard error")
 
 
@@ -39,8 +40,9 @@ def run(args: argparse.Namespace) -> int:
         if args.run:
             if not isinstance(graph, Graph):
                 raise ValueError("--run compares with the interpreter, which runs graphs: received a program")
-            print(compare(graph, made.ir, phase, _sizes(args.dim)))
+            print(compare(graph, made.ir, phase, _sizes(args.dim), args.target))
         else:
+            same_for_all(args, "what passes make is")
             print(print_graph(made.ir) if isinstance(made.ir, Graph) else f"{made.ir}\n", end="")
     except (ValueError, VerifyError) as e:
         raise CommandError(f"{args.file}: {e}") from e
@@ -53,8 +55,9 @@ def _text(path: str) -> str:
     try:
         with open(path, encoding="utf-8") as f:
             return f.read()
-    except OSError as e:
-        raise CommandError(f"cannot read {path!r}: {e.strerror}; expected the text of a graph, as `graphk dump "
+    except (OSError, UnicodeDecodeError) as e:
+        why = e.strerror if isinstance(e, OSError) else "it is not text"
+        raise CommandError(f"cannot read {path!r}: {why}; expected the text of a graph, as `graphk dump "
                            "--format text` writes it") from e
 
 

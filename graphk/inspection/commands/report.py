@@ -33,5 +33,7 @@ def run(args: argparse.Namespace) -> int:
         write_whole(path, page.html())
     except OSError as e:
         raise CommandError(f"{args.out}: {e.strerror}") from e
+    except ImportError as e:
+        raise CommandError(str(e)) from e
     print(f"graphk report: open {args.out} ({os.path.getsize(path) / 1e6:.1f} MB)", file=sys.stderr)
     return 0

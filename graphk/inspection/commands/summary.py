@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import argparse
 
-from graphk.inspection.commands.common import CommandError, is_script, model_of, run_it, subject_arguments
+from graphk.inspection.commands.common import CommandError, is_script, model_of, run_it, shown, subject_arguments
 
 HELP = "show layers, shapes, parameters, FLOPs, bytes, and memory for several batch sizes"
 DESCRIPTION = ("A table of the layers of a model file, or of each model that a script compiles: output shape, "
@@ -28,9 +28,10 @@ def run(args: argparse.Namespace) -> int:
         if not equals or not number.isdigit():
             raise CommandError(f"--dim {item!r}: expected NAME=N, such as --dim d2=80")
         dims[name] = int(number)
+    show = shown(args)
     models = _of_script(args) if is_script(args) else [model_of(args)]
     try:
-        print("\n\n".join(str(summary(m, args.batch, dims, args.phase)) for m in models))
+        print("\n\n".join(str(summary(m, args.batch, dims, args.phase, show)) for m in models))
     except (RuntimeError, ValueError) as e:
         raise CommandError(str(e)) from e
     return 0

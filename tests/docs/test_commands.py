@@ -24,6 +24,7 @@ ELSEWHERE = {
     r"python -m (benchmarks|tests)\.?": "measures or searches for minutes",
     r"python docs/scripts/compatibility\.py": "writes a page; tests/docs/test_compatibility.py compares it",
     r"GRAPHK_FLAGS=device=gpu": "needs a GPU",
+    r"mpirun ": "needs several machines or GPUs; the page's session has two processes, and test_pages runs it",
     r"net \*n|net_": "C: the exported example has these calls, and tests/inspection/test_export.py runs it",
 }
 SOMEBODYS = {"questions.md": "tests/docs/test_questions.py runs it", "compatibility.md": "docstrings, made by a script"}

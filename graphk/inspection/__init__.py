@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 def report(model_or_function: Any, path: str | os.PathLike[str], batch: int = 32,
            dims: Mapping[str, int] | None = None, times: bool = True, phase: str | None = None,
-           target: str = "cpu") -> str:
+           target: str | None = None) -> str:
     """Write one self-contained HTML page about a model or function; returns its path.
 
     batch: the number of samples for which sizes, times and memory are shown; dims: values of other symbolic dims by
     name (16 unless given); times: measure each step, on copies of the weights and random inputs (a few seconds), where
     the target is this machine; phase: this graph alone (train, test, predict); target: for whom kernels and memory are
-    shown: `cpu` (this one), cuda, scalar, sse, avx2, avx512, or LLVM's name of a processor.  TypeError for anything but
-    a model or function, ValueError for an unknown phase or target.
+    shown: `cpu` (this one), cuda, scalar, sse, avx2, avx512, or LLVM's name of a processor; by default the device that
+    runs it.  TypeError for anything but a model or function, ValueError for an unknown phase or target.
 
     >>> import os, tempfile
     >>> from pathlib import Path
@@ -44,7 +44,7 @@ def report(model_or_function: Any, path: str | os.PathLike[str], batch: int = 32
 def dump(model_or_function: Any, directory: str | os.PathLike[str], formats: Sequence[str] = ("text", "dot", "json",
                                                                                               "html"),
          after: str | None = None, kernels: bool = True, batch: int = 32, phase: str | None = None,
-         target: str = "cpu") -> str:
+         target: str | None = None) -> str:
     """Write every stage into `directory`, a folder per compiled graph, and `index.html`; returns the directory.
 
     formats: which of text, dot, json, html, svg; after: only what this pass made; kernels: LLVM IR and assembly (PTX),
@@ -157,7 +157,7 @@ def why(model_or_function: Any, a: str, b: str, phase: str | None = None, batch:
 
 
 def kernel(model_or_function: Any, name: str | None = None, what: str = "text", phase: str | None = None,
-           batch: int = 32, target: str = "cpu") -> "Told":
+           batch: int = 32, target: str | None = None) -> "Told":
     """The kernels called `name`, or of the layer `name`, as texts: `what` is text, source, llvm, asm, cuda or ptx;
     without a name, a table.
 
@@ -181,7 +181,7 @@ def kernel(model_or_function: Any, name: str | None = None, what: str = "text", 
 
 
 def summary(model: Any, batch: int = 32, dims: Mapping[str, int] | None = None, phase: str | None = None,
-            target: str = "cpu") -> "Summary":
+            target: str | None = None) -> "Summary":
     """The layers of a model: output shapes, parameters, and the multiply-adds, FLOPs and bytes (read and written) of
     one call with `batch` samples, from its compiled graphs; and the bytes of memory that calls of several sizes need.
 
@@ -201,7 +201,7 @@ def summary(model: Any, batch: int = 32, dims: Mapping[str, int] | None = None, 
 
 
 def cost(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | None = None,
-         phase: str | None = None, target: str = "cpu", roof: tuple[float, float] | None = None) -> "CostTable":
+         phase: str | None = None, target: str | None = None, roof: tuple[float, float] | None = None) -> "CostTable":
     """What each kernel call and each layer computes (FLOPs) and moves (bytes), and the seconds that this takes at least
     under this machine's roofline: a peak from the target's vectors and the measured clock, a measured bandwidth.
 
@@ -224,7 +224,7 @@ def cost(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | None
 
 
 def memory(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | None = None, slots: bool = False,
-           phase: str | None = None, target: str = "cpu") -> "Told":
+           phase: str | None = None, target: str | None = None) -> "Told":
     """What each compiled graph needs of memory for one call: the arena and what sharing its bytes saves, workspace,
     packed weights, variables, inputs and outputs; slots: and what lies where in the arena, from when to when.
 
@@ -244,7 +244,7 @@ def memory(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | No
 
 
 def profile(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | None = None,
-            phase: str | None = None, target: str = "cpu") -> "Profile":
+            phase: str | None = None, target: str | None = None) -> "Profile":
     """`cost` with the measured seconds of each step and each layer, on random inputs and copies of the variables.
 
     Takes about a second for each compiled graph.  `profile(model).trace("trace.json")` writes Chrome trace events.

@@ -20,6 +20,7 @@ from graphk.inspection.tables import columns, shortened
 from graphk.inspection.timing import LARGE, fits, measure
 from graphk.runtime.bind import threads_for
 
+ON_DEVICE = "no floors: of this device no roof is known; `graphk cost --roof FLOPS,BYTES` says what one would mean"
 NO_ROOF = ("no floors: the target is not this machine; --roof FLOPS,BYTES (in Python roof=) says how many of them a "
            "second it reaches")
 Called = Sequence[tuple[Subject, Mapping[str, int]]]
@@ -66,24 +67,25 @@ class Line:
 @dataclass(frozen=True)
 class GraphCosts:
     """The steps of one compiled graph in the order in which they run.  call: measured seconds of a whole call; machine:
-    None for a target that is not here, of which no roof is known; passes: (name, seconds) of each when it was
-    compiled."""
+    None for a target that is not here, or a GPU, of which no roof is known; passes: (name, seconds) of each when it was
+    compiled; device: that was measured, if it is no processor."""
     title: str
     env: Mapping[str, int]
     machine: Machine | None
     lines: tuple[Line, ...]
     call: float | None = None
     passes: tuple[tuple[str, float], ...] = ()
+    device: str = ""
 
     def layer_seconds(self) -> dict[str, tuple[float, float]]:
         """(measured or else floor, floor) of each layer."""
         out: dict[str, list[float]] = defaultdict(lambda: [0., 0.])
         for line in self.lines:
-            parts = [(s.layer, _seconds(self.machine, s.flops, s.bytes, c.row.times)) for c in line.costs
-                     for s in c.shares]
-            total = sum(f for _, f in parts)
-            for name, floor in parts:
-                part = floor / total if total else 1 / len(parts)
+            parts = [(s.layer, _seconds(self.machine, s.flops, s.bytes, c.row.times), s.flops + s.bytes)
+                     for c in line.costs for s in c.shares]
+            total, whole = sum(f for _, f, _ in parts), sum(work for _, _, work in parts)
+            for name, floor, work in parts:                # without a machine, by operations and bytes
+                part = floor / total if total else work / whole if whole else 1 / len(parts)
                 out[name][0] += part * (line.floor if line.time is None else line.time)
                 out[name][1] += part * line.floor
         return {k: (a, b) for k, (a, b) in out.items()}
@@ -114,10 +116,12 @@ class GraphCosts:
         """Steps and layers by their times."""
         steps = sum(line.time or 0. for line in self.lines)
         rows = [_time_row(line, steps) for line in sorted(self.lines, key=lambda line: -(line.time or 0.))]
-        layers = [(name, micro(t), percent(t, steps), micro(f), f"{t / f:.1f}" if f else "-") for name, (t, f) in
-                  sorted(self.layer_seconds().items(), key=lambda kv: -kv[1][0])]
-        return "\n".join([f"{self.title} ({self.sizes()}): a call takes {micro(self.call or 0.)}, its {len(rows)} "
-                          f"steps {micro(steps)}, at least {micro(sum(line.floor for line in self.lines))}",
+        layers = [(name, micro(t), percent(t, steps), micro(f) if f else "-", f"{t / f:.1f}" if f else "-")
+                  for name, (t, f) in sorted(self.layer_seconds().items(), key=lambda kv: -kv[1][0])]
+        least = f", at least {micro(sum(line.floor for line in self.lines))}" if self.machine else ""
+        where = f" on {self.device}" if self.device else ""
+        return "\n".join([f"{self.title} ({self.sizes()}){where}: a call takes {micro(self.call or 0.)}, its "
+                          f"{len(rows)} steps {micro(steps)}{least}",
                           _cut(TIME_HEAD, rows, top, (1, 7)), "", _cut(TIME_LAYERS, layers, top)])
 
 
@@ -147,9 +151,9 @@ def _cost_row(m: Machine, c: StepCost) -> tuple[str, ...]:
 
 def _time_row(line: Line, whole: float) -> tuple[str, ...]:
     t = line.time or 0.
-    return (str(line.index), shortened(line.label, 44), micro(t), percent(t, whole), micro(line.floor),
-            f"{t / line.floor:.1f}" if line.floor else "-", human(line.flops / t, "FLOP/s") if t else "-",
-            shortened(line.layers, 60))
+    return (str(line.index), shortened(line.label, 44), micro(t), percent(t, whole),
+            micro(line.floor) if line.floor else "-", f"{t / line.floor:.1f}" if line.floor else "-",
+            human(line.flops / t, "FLOP/s") if t else "-", shortened(line.layers, 60))
 
 
 def _cut(head: Sequence[str], rows: Sequence[Sequence[str]], top: int | None, left: Sequence[int] = (0,)) -> str:
@@ -166,7 +170,7 @@ def graph_costs(subject: Subject, env: Mapping[str, int], timed: bool = False,
     roof: operations and bytes a second, instead of this machine's.  ValueError where times cannot be measured: its
     variables take more than a gibibyte, or the target is not here.
     """
-    if timed and not subject.here:
+    if timed and not subject.timed:
         raise ValueError(f"{subject.told} is not this machine's processor, so no time can be measured; `graphk cost` "
                          "says what can be known without running it")
     costs = step_costs(subject, env)
@@ -184,7 +188,8 @@ def graph_costs(subject: Subject, env: Mapping[str, int], timed: bool = False,
         lines.append(Line(i, f"loop, {loop}: {names}" if loop else names, mine, sum(_floor(m, c) for c in mine),
                           times.steps[i] if times else None))
     return GraphCosts(subject.title, env, m, tuple(lines), times.call if times else None,
-                      tuple((r.name, r.seconds) for r in subject.records))
+                      tuple((r.name, r.seconds) for r in subject.records),
+                      subject.gpu.device.name if timed and subject.gpu and subject.cuda else "")
 
 
 class CostTable(tuple[GraphCosts, ...]):
@@ -208,7 +213,8 @@ class Profile(CostTable):
     def text(self, top: int | None = 30) -> str:
         if not self:
             return "no compiled graph"
-        return "\n\n".join([*dict.fromkeys(str(g.machine) for g in self), *(g.time_text(top) for g in self)])
+        roofs = dict.fromkeys(str(g.machine or ON_DEVICE) for g in self)
+        return "\n\n".join([*roofs, *(g.time_text(top) for g in self)])
 
     def trace(self, path: str) -> str:
         """Write the steps, one after the other, as trace events in JSON (chrome://tracing, Perfetto); the path."""

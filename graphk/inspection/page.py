@@ -40,7 +40,7 @@ class Page:
         self.title, self.subjects, self.thing, self.batch = title, list(subjects), thing, batch
         self.listings = listings and (cuda_compile.available() or not any(s.cuda for s in self.subjects))
         self.env = [dims_for(s.program, batch, dims) for s in self.subjects]
-        self.times = [measure(s, env) if times and s.here and fits(s, env) else None
+        self.times = [measure(s, env) if times and s.timed and fits(s, env) else None
                       for s, env in zip(self.subjects, self.env)]
         self.kernels = distinct_kernels(self.subjects)
         self.views: list[KernelView] = list(self.kernels.values())
@@ -211,7 +211,7 @@ def write_whole(path: str, text: str) -> str:
 
 
 def report(model_or_function: Any, path: Any, batch: int = 32, dims: Mapping[str, int] | None = None,
-           times: bool = True, phase: str | None = None, target: str = "cpu") -> str:
+           times: bool = True, phase: str | None = None, target: str | None = None) -> str:
     """Write the page of a model or function; returns the path.
 
     batch: the number of samples that sizes, times and memory are shown for; dims: values of other symbolic dims by

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, replace
-from typing import Any, Mapping
+from typing import TYPE_CHECKING, Any, Mapping
 
 from graphk.codegen.other_cpu import cpu_target, runs_here
 from graphk.codegen.target import Target
@@ -19,27 +19,34 @@ from graphk.ir.program import Program
 from graphk.passes.pipeline import Record
 from graphk.runtime.compile import Executable
 
+if TYPE_CHECKING:
+    from graphk.runtime.gpu import GpuExecutable
+
 PHASES = {0: "test", 1: "train"}
 CAPABILITY = (9, 0)                # of a GPU that nobody named: an H100's
+PARTS = ("train", "test", "predict")
 OTHER_SIZE = 16                    # what a symbolic dim that is no batch size (a number of time steps) stands for
 
 
 @dataclass(frozen=True)
 class Subject:
     """One compiled graph: its name (`train_function`), its learning phase ("train", "test"; "" where it has none), its
-    executable, and for whom it is to be shown where that is not who runs it: another processor, or a GPU of a compute
-    capability."""
+    executable, and for whom it is to be shown where that is not this processor: another one, or a GPU of a compute
+    capability.  Where a device runs it, `gpu` is what does, and the executable what a CPU would run."""
     name: str
     phase: str
     executable: Executable
     other: Target | None = None
     cuda: tuple[int, int] | None = None
+    gpu: GpuExecutable | None = None
 
     @property
     def title(self) -> str:
-        """What a reader calls it: `train`, `test`, `predict`, or the function's name with its phase."""
-        short = self.name.removesuffix("_function")
-        return short if short in ("train", "test", "predict") or not self.phase else f"{short}, {self.phase} phase"
+        """What a reader calls it: `train`, `test`, `predict`, or the function's name with its phase; and which part of
+        a graph that is on several devices."""
+        name, comma, part = self.name.partition(",")
+        short = name.removesuffix("_function")
+        return (short if short in PARTS or not self.phase else f"{short}, {self.phase} phase") + comma + part
 
     @property
     def target(self) -> Target:
@@ -52,17 +59,27 @@ class Subject:
         return self.cuda is None and (self.other is None or runs_here(self.other))
 
     @property
+    def timed(self) -> bool:
+        """Whether it can be measured: it runs on this machine's processor, or on the device that runs it anyway."""
+        return self.here or (self.cuda is not None and self.gpu is not None)
+
+    @property
     def told(self) -> str:
         """For whom it is shown, for a reader."""
+        if self.cuda and self.gpu:
+            return self.gpu.device.name
         if self.cuda:
             return "a GPU of compute capability {}.{}".format(*self.cuda)
         return self.target.cpu or "this CPU"
 
-    def on(self, target: str, capability: tuple[int, int] = CAPABILITY) -> Subject:
-        """The same, shown for `cpu` (this one), `cuda`, scalar, sse, avx2, avx512 or LLVM's name of a processor.
+    def on(self, target: str | None, capability: tuple[int, int] = CAPABILITY) -> Subject:
+        """The same, shown for `cpu` (this one), `cuda`, scalar, sse, avx2, avx512 or LLVM's name of a processor; None:
+        for who runs it.
 
         Graphs, kernels' loops and the plan of memory are the same for all.  ValueError for other names.
         """
+        if target is None:
+            return self
         if target == "cuda":
             return replace(self, other=None, cuda=capability)
         return replace(self, other=None if target == "cpu" else cpu_target(target), cuda=None)
@@ -97,7 +114,7 @@ def subjects_of(thing: Any) -> list[Subject]:
     if isinstance(thing, Executable):
         return [Subject(thing.program.name, "", thing)]
     if isinstance(thing, Function):
-        return [_subject(thing, p) for p in ((0, 1) if thing.uses_learning_phase else (None,))]
+        return [s for p in ((0, 1) if thing.uses_learning_phase else (None,)) for s in _subjects(thing, p)]
     if isinstance(thing, Model):
         return _model_subjects(thing)
     raise TypeError(f"only models and functions can be inspected: received {type(thing).__name__}, expected a Model, a "
@@ -106,15 +123,16 @@ def subjects_of(thing: Any) -> list[Subject]:
 
 def matching(found: list[Subject], phase: str | None) -> list[Subject]:
     """Those that are called train, test or predict, or run in that learning phase; all without a `phase`."""
-    return [s for s in found if phase in (None, s.title)] or [s for s in found if s.phase == phase]
+    called = [s for s in found if phase in (None, s.title.partition(", part")[0])]
+    return called or [s for s in found if s.phase == phase]
 
 
-def of_phase(thing: Any, phase: str | None, target: str = "cpu") -> list[Subject]:
+def of_phase(thing: Any, phase: str | None, target: str | None = None) -> list[Subject]:
     """`subjects_of(thing)`, or those of one phase (train, test, predict), shown for a target.
 
     ValueError for an unknown target, and where there is no such phase.
     """
-    found = subjects_of(thing) if target == "cpu" else [s.on(target) for s in subjects_of(thing)]
+    found = [s.on(target) for s in subjects_of(thing)]
     chosen = matching(found, phase)
     if not chosen:
         raise ValueError(f"there is no graph of the phase {phase!r}; found {', '.join(s.title for s in found)}")
@@ -130,22 +148,32 @@ def _model_subjects(model: Any) -> list[Subject]:
     if getattr(model, "total_loss_ready", False):
         model._make_train_function()
         model._make_test_function()
-        out = [_subject(f, phase) for whole, phase in ((model.train_function, 1), (model.test_function, 0))
-               for f in getattr(whole, "parts", [whole])]
+        out = [s for whole, phase in ((model.train_function, 1), (model.test_function, 0))
+               for f in getattr(whole, "parts", [whole]) for s in _subjects(f, phase)]
     model._make_predict_function()
-    return [*out, *(_subject(f, 0) for f in getattr(model.predict_function, "parts", [model.predict_function]))]
+    return [*out, *(s for f in getattr(model.predict_function, "parts", [model.predict_function])
+                    for s in _subjects(f, 0))]
 
 
-def _subject(function: Any, phase: int | None) -> Subject:
+def _subjects(function: Any, phase: int | None) -> list[Subject]:
+    """Of one function: several where its layers are on several devices."""
     executable = function.executable(phase or 0)
+    shown = "" if phase is None else PHASES[phase]
+    runs = getattr(executable, "runs", None)
+    if runs is None:
+        return [_subject(function.name, shown, executable)]
+    return [_subject(f"{function.name}, part {i} of {len(runs)}", shown, run) for i, run in enumerate(runs, 1)]
+
+
+def _subject(name: str, phase: str, executable: Any) -> Subject:
     if hasattr(executable, "device"):
-        raise RuntimeError(f"`{function.name}` runs on {executable.device.name}, of which nothing can be shown yet; "
-                           "inspect it with device=cpu")
+        capability = getattr(executable.device, "capability", CAPABILITY)
+        on_cpu = Executable(executable.result, executable.variables)
+        return Subject(name, phase, on_cpu, cuda=capability, gpu=executable)
     if not isinstance(executable, Executable):
-        raise RuntimeError(f"`{function.name}` runs in the interpreter "
-                           f"(GRAPHK_EXECUTOR={os.environ.get('GRAPHK_EXECUTOR')}), "
+        raise RuntimeError(f"`{name}` runs in the interpreter (GRAPHK_EXECUTOR={os.environ.get('GRAPHK_EXECUTOR')}), "
                            "which has no passes and no kernels to show; unset GRAPHK_EXECUTOR")
-    return Subject(function.name, "" if phase is None else PHASES[phase], executable)
+    return Subject(name, phase, executable)
 
 
 # ------------------------------------------------------------------ sizes

@@ -19,6 +19,7 @@ from graphk.ir.dims import compile_dims
 from graphk.runtime.bind import Binder, Bound
 from graphk.runtime.compile import Executable
 from graphk.runtime.executor import pack_externs
+from graphk.runtime.gpu import GpuExecutable
 
 AGAIN = 16                         # runs of a short step in one timing
 SHORT = 2e-5                       # seconds
@@ -46,7 +47,9 @@ def fits(s: Subject, env: Mapping[str, int]) -> bool:
 
 
 def measure(s: Subject, env: Mapping[str, int]) -> Times:
-    """The times of the target's code at the sizes `env`, at which it `fits`."""
+    """The times of the target's code at the sizes `env`, at which it `fits`; on a device if that is what is shown."""
+    if s.cuda and s.gpu:
+        return _on_device(s.gpu, env)
     old = s.executable
     exe = Executable(old.result, {node: aligned_copy(a) for node, a in old.variables.items()}, s.target, old.executor)
     inputs = [_some(b.type.dtype, compile_dims(b.type.shape)(env)) for b in exe.inputs]
@@ -62,6 +65,17 @@ def measure(s: Subject, env: Mapping[str, int]) -> Times:
     short = [t - nothing < SHORT for t in first]
     again = _fastest([run(many if few else one) for few, one, many in zip(short, once[2:], often[2:])])
     return Times(call, tuple(max(0., t - nothing) / (AGAIN if few else 1) for few, t in zip(short, again)))
+
+
+def _on_device(old: GpuExecutable, env: Mapping[str, int]) -> Times:
+    """Each step as a recording of its own, so many times that starting it does not count."""
+    copies = {node: aligned_copy(a) for node, a in old.variables.items()}
+    exe = GpuExecutable(old.result, copies, old.device, old.tf32)
+    inputs = [_some(b.type.dtype, compile_dims(b.type.shape)(env)) for b in exe.inputs]
+    with old.device.lock:
+        call, = _fastest([lambda: exe(inputs)])
+        nothing, *steps = _fastest(exe.pieces(env, AGAIN))
+    return Times(call, tuple(max(0., t - nothing) / AGAIN for t in steps))
 
 
 def _fastest(runs: Sequence[Callable[[], Any]]) -> list[float]:

@@ -45,7 +45,7 @@ class GpuExecutable(Calls):
 
     def __init__(self, result: Result, variables: Mapping[Node, np.ndarray], on: Device, tf32: bool = False):
         super().__init__(result)
-        self.device = on
+        self.device, self.tf32 = on, tf32
         self.calls = LibrarySteps(self.program, on, tf32) if on.libraries else None
         self.variables = dict(variables)
         kernels = dict.fromkeys(s.kernel for s in flat_steps(self.program.steps))
@@ -225,6 +225,22 @@ class GpuExecutable(Calls):
         outputs = [downloads[b] if b in downloads else DeviceArray(
             at[b.name], compile_dims(b.type.shape)(env), np.dtype(b.type.dtype), self.device) for b in self.outputs]
         return Recorded(inputs, outputs, self.device.record(work))
+
+    def pieces(self, env: Mapping[str, int], times: int) -> list[Callable[[], None]]:
+        """For measuring, after a call with these dims: recordings of nothing, and of each of the program's steps so
+        many times, one after the other."""
+        starts, _ = self._places(env)
+        memory = self._memory
+        at = self._addresses(env, [memory + s for s in starts])
+
+        def only(s: AnyStep | None) -> Callable[[], None]:
+            def work(w: Work) -> None:
+                enqueued = Enqueued(self, env, at, w, memory + starts[-1])
+                for _ in range(times if s else 0):
+                    enqueued.steps([s] if s else [])
+                    w.join()
+            return self.device.record(work)
+        return [only(None), *(only(s) for s in self.program.steps)]
 
     def _staging(self, b: Buffer, env: Mapping[str, int]) -> np.ndarray:
         shape = compile_dims(b.type.shape)(env)

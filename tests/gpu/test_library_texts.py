@@ -131,7 +131,7 @@ def test_memory_of_a_call_is_aligned(monkeypatch):
     device = SimDevice()
     device.libraries = {Product: NumpyLibrary(device.view)}
     text = NEST.format(left="b+i0*8+i2*2", right="b*20+i2*5+i1", end=STORE + "neg(r0)", batch=2, size=30)
-    GpuExecutable(Result(parse_program(text)), {}, device)._recording({})
+    GpuExecutable(Result(parse_program(text)), {}, device)._recording({}, ())
     assert seen and all(at.left % 256 == at.out % 256 == 0 for at in seen)
 
 
@@ -144,7 +144,7 @@ def test_a_result_over_what_is_added_to_it(monkeypatch):
     monkeypatch.setattr(library_match, "LONG", 1)
     device = SimDevice()
     device.libraries = {Product: NumpyLibrary(device.view)}
-    GpuExecutable(Result(parse_program(text)), {}, device)._recording({})
+    GpuExecutable(Result(parse_program(text)), {}, device)._recording({}, ())
     assert not device.libraries[Product].asked
     assert said[-1].endswith("the result overwrites what is added to it, in another order")
 

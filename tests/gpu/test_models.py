@@ -92,13 +92,6 @@ def test_weights_are_read_set_and_stored(on_device, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
-def test_what_runs_on_a_device_cannot_be_inspected_yet(on_device):
-    from graphk.inspection import passes
-    with pytest.raises(RuntimeError, match="`train_function` runs on .*, of which nothing can be shown yet; inspect it "
-                                           "with device=cpu"):
-        passes(model("dense"))
-
-
 def test_functions_with_updates(on_device):
     v = K.variable([1.0, 2.0])
     x = K.placeholder((None, 2))

@@ -23,8 +23,8 @@ class CommandError(Exception):
 
 def target_arguments(p: argparse.ArgumentParser, what: str) -> None:
     """For whom: the one way in which commands are told."""
-    p.add_argument("--target", default="cpu", metavar="NAME", help=f"{what}: cpu (this one), cuda, scalar, sse, avx2, "
-                   "avx512, or LLVM's name of a processor")
+    p.add_argument("--target", metavar="NAME", help=f"{what}: cpu (this one), cuda, scalar, sse, avx2, avx512, or "
+                   "LLVM's name of a processor; if left out, the device that runs it")
     p.add_argument("--capability", default="9.0", metavar="M.N", help="compute capability of the GPU, for cuda (9.0)")
 
 
@@ -47,7 +47,7 @@ def shown(args: argparse.Namespace) -> Callable[[Subject], Subject]:
     major, dot, minor = args.capability.partition(".")
     if not (major.isdigit() and minor.isdigit()):
         raise CommandError(f"--capability {args.capability!r}: expected a number such as 9.0")
-    if args.target not in ("cpu", "cuda"):
+    if args.target not in (None, "cpu", "cuda"):
         from graphk.codegen.other_cpu import cpu_target
         try:
             cpu_target(args.target)
@@ -59,7 +59,7 @@ def shown(args: argparse.Namespace) -> Callable[[Subject], Subject]:
 def same_for_all(args: argparse.Namespace, what: str) -> None:
     """Tell who named a target that it makes no difference."""
     shown(args)
-    if args.target != "cpu":
+    if args.target is not None:
         print(f"graphk {args.command}: note: {what} the same for every target", file=sys.stderr)
 
 

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         views = views_for(found, asked)
     except ValueError as e:
-        raise CommandError(f"--target {args.target}: {e}") from e
+        raise CommandError(f"--target {args.target}: {e}" if args.target else str(e)) from e
     kernels = Kernels(found, args.batch, wanted)
     if args.name is None:
         if asked:

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         if args.run:
             if not isinstance(graph, Graph):
                 raise ValueError("--run compares with the interpreter, which runs graphs: received a program")
-            print(compare(graph, made.ir, phase, _sizes(args.dim), args.target))
+            print(compare(graph, made.ir, phase, _sizes(args.dim), args.target or "cpu"))
         else:
             same_for_all(args, "what passes make is")
             print(print_graph(made.ir) if isinstance(made.ir, Graph) else f"{made.ir}\n", end="")

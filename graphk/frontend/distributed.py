@@ -30,6 +30,7 @@ class MpiReducer(Reducer):
     """The processes of an MPI communicator."""
 
     def __init__(self, comm: Any, module: Any):
+        super().__init__()
         self.comm, self.module = comm.Dup(), module
         self.rank, self.size = self.comm.Get_rank(), self.comm.Get_size()
         self.local = self.comm.Split_type(module.COMM_TYPE_SHARED)

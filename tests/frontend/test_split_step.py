@@ -80,6 +80,7 @@ class Together(Reducer):
     """Threads that add up, by rank."""
 
     def __init__(self, rank, size, shared):
+        super().__init__()
         self.rank, self.size, self.shared = rank, size, shared
         self.kinds = []
 

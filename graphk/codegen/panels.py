@@ -12,7 +12,7 @@ from graphk.ir.dims import Dim
 MANY_ROWS = 256                   # of A, which are worth a step of packing and a barrier
 GEMV_ROWS = 3                     # what the compiled blocks (micro.GEMV_ROWS) do in one reading of B
 FEW_COLUMNS = 64                  # least, and
-FEW_ELEMENTS = 1 << 16, 1 << 21   # least and most, of a B that so few rows read from panels: where all of it lies in
+FEW_ELEMENTS = 1 << 17, 1 << 21   # least and most, of a B that so few rows read from panels: where all of it lies in
                                   # the nearest cache nothing is gained, and where none can hold it, memory decides
 
 
@@ -41,10 +41,15 @@ class Panels:
         return self.base, self.rs, self.cs, self.k, self.n, self.rh, self.rw, self.few, self.rows
 
     @staticmethod
+    def in_place(few: int) -> bool:
+        """Whether the kernel may read B in place, too."""
+        return 0 < few <= GEMV_ROWS
+
+    @staticmethod
     def wanted(k: int, n: int, few: int, lasting: bool) -> bool:
         """Whether there is anything to pack, and the kernel will not read B in place; `lasting`: panels last for
         many calls."""
-        if 0 < few <= GEMV_ROWS:
+        if Panels.in_place(few):
             return lasting and n >= FEW_COLUMNS and FEW_ELEMENTS[0] <= k * n <= FEW_ELEMENTS[1]
         return k * n > 0
 

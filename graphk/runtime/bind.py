@@ -31,35 +31,51 @@ SMALL_COST = 1_500_000           # scalar operations (about 20 us) below which o
 MANY_BYTES = 1 << 20             # read by all rows, beyond which threads rather share each step
 
 
+WAIT = 2
+LATER = np.empty(0, np.int64)       # stands for a slot that is still to be made
+
+
 class Bound:
-    """An executable at given dims: argument slots, the executor's binding, and shapes of the outputs."""
-    __slots__ = ("binding", "address", "outputs", "threads", "panels", "seen", "keep")
+    """An executable at given dims: argument slots, the executor's binding, and shapes of the outputs.
+
+    `panels`: with the slot of a step that may read in place, too, and does so for `WAIT` calls after a write: packing
+    takes as long as they lose.  `asked`: the latest write that was seen, `calls`: how many there were since.
+    """
+    __slots__ = ("binding", "address", "outputs", "threads", "panels", "seen", "asked", "calls", "keep")
 
     def __init__(self, binding: Binding, outputs: list[tuple[tuple[int, ...], np.dtype[Any]]], threads: int,
-                 panels: list[Panels], keep: list[Any]):
+                 panels: list[tuple[Panels, np.ndarray | None]], keep: list[Any]):
         self.binding = binding
         self.address = binding.address
         self.outputs = outputs
         self.threads = threads
         self.panels = panels
-        self.seen = -1
+        self.seen = self.asked = -1
+        self.calls = 0
         self.keep = keep
 
     def refresh(self, executor: Executor) -> None:
         """Pack again what other programs, or the user, may have written since."""
-        now = Writes.last
-        for p in self.panels:
-            p.refresh(executor)
-        self.seen = now
+        now, packed = Writes.last, True
+        self.calls = self.calls + 1 if self.asked == now else 0
+        for p, slot in self.panels:
+            if slot is None or self.calls >= WAIT:
+                p.refresh(executor)
+            if slot is not None:
+                slot[0] = p.address if p.seen == now else 0
+                packed = packed and p.seen == now
+        self.asked, self.seen = now, now if packed else -1
 
     def note_own_write(self) -> None:
         """The latest write is this program's, which writes none of the matrices that it keeps packed."""
         now = note_write()
-        for p in self.panels:
+        for p, _ in self.panels:
             if p.seen == now - 1:
                 p.seen = now
         if self.seen == now - 1:
             self.seen = now
+        if self.asked == now - 1:
+            self.asked = now
 
 
 class Binder:
@@ -82,7 +98,8 @@ class Binder:
         self.room = room
         self.keep: list[Any] = [room]
         self.patches: list[Patch] = []
-        self.panels: list[Panels] = []
+        self.panels: list[tuple[Panels, np.ndarray | None]] = []
+        self.once = False                                # whether what is bound runs once in a call
         self.scratch: list[tuple[np.ndarray, int, int, int]] = []   # of tiled kernels: words, bytes a thread and an
                                                                     # element, and whose it is in a loop of its own
         self.part: int | None = None                     # the thread whose own loop is made
@@ -123,6 +140,7 @@ class Binder:
         """All steps; or so many times in a row, each time with the next `rows` of every input and output."""
         steps: list[Native] = []
         every, at = self.exe.program.steps, 0
+        self.once = times == 1
         for block, plan in self.plans.items():
             steps += self.steps(every[at:block.first])
             _wait(steps)
@@ -182,6 +200,8 @@ class Binder:
             places = [next(self.values) for _ in compiled.source.panels.dims()]
             words.append(self._packed(s, compiled.source, places, out))
         args = np.array(words, np.int64)
+        if self.panels and self.panels[-1][1] is LATER:
+            self.panels[-1] = self.panels[-1][0], args[len(words) - 1:]
         at = args.ctypes.data
         self.keep.append(args)
         if compiled.source.workspace:
@@ -232,7 +252,10 @@ class Binder:
         self.keep.append(panels)
         if lasting:
             exe.executor.panels[key] = panels
-            self.panels.append(panels)
+            later = self.once and self.part is None and form.in_place(few)
+            self.panels.append((panels, LATER if later else None))
+            if later:
+                return 0
         elif own:
             self.common[name][key] = panels
         elif lasting is None:
@@ -247,9 +270,11 @@ class Binder:
         return panels.address
 
     def _loop(self, s: LoopStep) -> Native:
-        if s.rows != 0 and self.threads > 1 and self._own_rows_pay(s):
-            return self._parts(s)
-        return self._trips(s)
+        once, self.once = self.once, False
+        own = s.rows != 0 and self.threads > 1 and self._own_rows_pay(s)
+        loop = self._parts(s) if own else self._trips(s)
+        self.once = once
+        return loop
 
     def _own_rows_pay(self, s: LoopStep) -> bool:
         """Whether each thread has enough rows for a loop of its own, and all can read what they have in common."""

@@ -128,6 +128,7 @@ async function follow() {                                        // to a kernel 
 window.addEventListener("hashchange", follow);
 
 // ---------------------------------------------------------------- tabs, jumps, searches
+document.documentElement.classList.add("js");          // where no script runs, all graphs stand one below the other
 const explorers = {};
 async function phase(i) {
   for (const s of $$(".phase")) s.classList.toggle("on", +s.dataset.phase === i);

@@ -31,6 +31,19 @@ def test_the_page_draws_itself(quiet, page):
     assert quiet.js("document.querySelectorAll('svg.graph').length") == 4, "two panes for each graph that was shown"
 
 
+def test_a_tab_shows_its_graph_alone(quiet, page):
+    quiet.open(page)
+    seen = "[...document.querySelectorAll('.phase')].map(p => p.offsetHeight > 0)"
+    assert quiet.js(seen) == [True, False, False]
+    quiet.click(".tab[data-phase='1']")
+    assert quiet.wait("explorers[1] && explorers[1].panes.every(p => p.view)")
+    assert quiet.js(seen) == [False, True, False]
+    assert quiet.js("document.querySelectorAll('.phase.on svg.graph .node').length") > 5
+    quiet.click(".tab[data-phase='0']")
+    quiet.click(".phase.on .node")
+    assert quiet.wait("document.querySelector('.phase.on .detail dl')")
+
+
 def test_a_click_tells_of_a_node(quiet, page):
     quiet.open(page)
     quiet.click(".phase.on .node")

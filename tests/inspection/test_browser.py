@@ -53,6 +53,18 @@ def test_a_click_tells_of_a_node(quiet, page):
     assert quiet.js("document.querySelectorAll('.phase.on .node.sel').length") > 0
 
 
+def test_a_click_on_a_layer_tells_of_its_nodes_and_leads_to_its_kernels(quiet, page):
+    quiet.open(page)
+    name = quiet.js("D.layers[NODES[explorers[0].panes[1].view.nodes.find(n => n[7])[0]][3]][0]")
+    quiet.click(f"button.layer[data-layer='{name}']")
+    told = quiet.js("document.querySelector('.phase.on .detail').textContent")
+    assert told.startswith(name) and "= " in told and " in step " in told
+    quiet.click(".phase.on .detail a[href^='#k']")
+    assert quiet.wait("location.hash.startsWith('#k') && document.querySelector(location.hash)")
+    assert quiet.js("document.querySelector(document.querySelector('.phase.on .detail > a').getAttribute('href'))"
+                    ".textContent") == "Memory"
+
+
 def test_searches_find(quiet, page):
     quiet.open(page)
     quiet.type(".phase.on .tools .filter", "relu")

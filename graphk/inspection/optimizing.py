@@ -53,7 +53,8 @@ def chosen(names: Sequence[str] | None) -> list[Pass]:
 
 
 def optimize(graph: IR, names: Sequence[str] | None = None, phase: int = 0) -> Optimized:
-    """A graph, or a program, after the passes `names` (all by default), in one learning phase (1 train, 0 test).
+    """A graph, or a program, after the passes `names`, in one learning phase (1 train, 0 test).  By default all, for a
+    graph of `fuse` or a program those that come after it.
 
     ValueError for an unknown pass, one out of order, or one that needs what an earlier pass ensures.
 
@@ -62,7 +63,7 @@ def optimize(graph: IR, names: Sequence[str] | None = None, phase: int = 0) -> O
     >>> optimize(g, ["simplify"]).ir.outputs[0] is g.inputs[0]
     True
     """
-    passes, state, ir, times = chosen(names), State(phase), graph, []
+    passes, state, ir, times = chosen(left(graph) if names is None else names), State(phase), graph, []
     check(ir, "the text", ())
     ensured: tuple[verify.Rule, ...] = ()
     for p in passes:
@@ -74,6 +75,15 @@ def optimize(graph: IR, names: Sequence[str] | None = None, phase: int = 0) -> O
             ensured += tuple(r for r in p.ensures if r not in ensured)
         check(ir, p.name, ensured)
     return Optimized(ir, tuple(times))
+
+
+def left(ir: IR) -> tuple[str, ...]:
+    """The passes that `ir` has not been through: all for a graph without fused groups."""
+    if isinstance(ir, Graph):
+        return LOWERING if any(n.op.name == "fusion" for n in ir.nodes()) else NAMES
+    if ir.planned:
+        return ()
+    return LOWERING[2:] if all(s.kernel.schedule is not None for s in flat_steps(ir.steps)) else LOWERING[1:]
 
 
 def _ready(name: str, ir: IR) -> None:
@@ -103,41 +113,66 @@ def _ready(name: str, ir: IR) -> None:
 # ------------------------------------------------------------------ running it
 @dataclass(frozen=True)
 class Comparison:
-    """How the compiled code differs from the interpreter on the same random arrays, value by value."""
+    """How the compiled code differs from the interpreter (a program's: from the simulated GPU) on the same random
+    arrays, value by value."""
     sizes: Mapping[str, int]
     rows: tuple[tuple[str, str, float, float], ...]           # name, type, largest difference, in units of the largest
+    oracle: str = "interpreted"
 
     def __str__(self) -> str:
         sizes = ", ".join(f"{k} = {v}" for k, v in self.sizes.items()) or "fixed sizes"
         rows = [f"{name:<24} {kind:<20} " + ("equal bits" if gap == 0 else f"differs by {gap:.3g} at most, "
                 f"{share:.2g} of the largest value") for name, kind, gap, share in self.rows]
-        return "\n".join([f"compiled against interpreted, {sizes}:", *rows])
+        return "\n".join([f"compiled against {self.oracle}, {sizes}:", *rows])
 
 
-def compare(graph: Graph, after: IR, phase: int = 0, sizes: Mapping[str, int] | None = None,
+def compare(graph: IR, after: IR, phase: int = 0, sizes: Mapping[str, int] | None = None,
             target: str = "cpu") -> Comparison:
     """Run `graph` in the interpreter and, compiled, what passes made of it, on the same random inputs.
 
-    sizes: values of the symbolic dims (16 unless given); target: whose code runs: `cpu`, another processor whose code
-    this one runs, or `cuda`, on a simulated GPU.  ValueError for a size that the graph does not have, and for a target
-    that is not here.
+    A program cannot be interpreted: it runs on the simulated GPU instead.  sizes: values of the symbolic dims (16
+    unless given); target: whose code runs: `cpu`, another processor whose code this one runs, or `cuda`, on a simulated
+    GPU.  ValueError for a size that there is not, for a target that is not here, and for a program on `cuda`.
     """
     from graphk.inspection.timing import aligned_copy
     from graphk.runtime.mirrors import current
-    names = {s for n in graph.inputs for d in n.shape for s in symbols(d)}
+    if not isinstance(graph, Graph) and target == "cuda":
+        raise ValueError("a program is compared with the simulated GPU, and so not on cuda; expected another target, "
+                         "or the text of a graph, which is compared with the interpreter")
+    ins, outs, held = _values(graph)
+    names = {s for t in ins for d in t.shape for s in symbols(d)}
     if extra := set(sizes or {}) - names:
-        raise ValueError(f"the graph has no size {sorted(extra)[0]!r}; it has {', '.join(sorted(names)) or 'none'}")
+        raise ValueError(f"the {'graph' if isinstance(graph, Graph) else 'program'} has no size {sorted(extra)[0]!r}; "
+                         f"it has {', '.join(sorted(names)) or 'none'}")
     env = {**dict.fromkeys(sorted(names), OTHER_SIZE), **(sizes or {})}
     rng = np.random.RandomState(0)
-    inputs = [_random(n.t, env, rng) for n in graph.inputs]
-    variables = {v: _random(v.t, env, rng) for v in graph.variables()}
-    wanted, updated = run_full(graph, inputs, {v: a.copy() for v, a in variables.items()}, phase)
-    program = _finished(after, phase)
+    inputs = [_random(t, env, rng) for t in ins]
+    variables = {v: _random(v.t, env, rng) for v in held}
+    wanted, updated = _oracle(graph, inputs, {v: a.copy() for v, a in variables.items()}, phase)
     arrays = {v: aligned_copy(a) for v, a in variables.items()}
-    got = _executable(program, arrays, target)(inputs)
-    rows = [_row(f"output {i}", o.t, a, b) for i, (o, a, b) in enumerate(zip(graph.outputs, wanted, got))]
+    got = _executable(_finished(after, phase), arrays, target)(inputs)
+    rows = [_row(f"output {i}", t, a, b) for i, (t, a, b) in enumerate(zip(outs, wanted, got))]
     rows += [_row(str(v.attr("name")), v.t, a, current(arrays[v])) for v, a in updated.items()]
-    return Comparison(env, tuple(rows))
+    return Comparison(env, tuple(rows), "interpreted" if isinstance(graph, Graph) else "simulated")
+
+
+def _values(ir: IR) -> tuple[list[TensorType], list[TensorType], list[Node]]:
+    """The types of the inputs and of the outputs, and the variables."""
+    if isinstance(ir, Graph):
+        return [n.t for n in ir.inputs], [n.t for n in ir.outputs], list(ir.variables())
+    ins, outs = ([b.type for b in sorted((b for b in ir.buffers if b.place == place), key=lambda b: b.index)]
+                 for place in ("input", "output"))
+    return ins, outs, [b.node for b in ir.buffers if b.place == "variable" and b.node is not None]
+
+
+def _oracle(ir: IR, inputs: Sequence[np.ndarray], variables: Mapping[Node, np.ndarray],
+            phase: int) -> tuple[Sequence[np.ndarray], Mapping[Node, np.ndarray]]:
+    """Outputs, and new values of variables, by what shares no code generator with a compiled program."""
+    if isinstance(ir, Graph):
+        return run_full(ir, inputs, variables, phase)
+    from graphk.runtime.device_sim import run_program
+    outputs, after = run_program(Result(_finished(ir, phase)), inputs, variables)
+    return outputs, {v: a for v, a in after.items() if not np.array_equal(a, variables[v])}
 
 
 def _executable(program: Program, arrays: dict[Node, np.ndarray], target: str) -> Callable[[Any], list[np.ndarray]]:
@@ -156,12 +191,8 @@ def _executable(program: Program, arrays: dict[Node, np.ndarray], target: str) -
 
 def _finished(ir: IR, phase: int) -> Program:
     """What the passes make of `ir` that it has not been through yet."""
-    if isinstance(ir, Graph):
-        fused = any(n.op.name == "fusion" for n in ir.nodes())
-        ir = optimize(ir, LOWERING if fused else None, phase).ir
-    elif not ir.planned:
-        scheduled = all(s.kernel.schedule is not None for s in flat_steps(ir.steps))
-        ir = optimize(ir, ["memory"] if scheduled else ["schedule", "memory"], phase).ir
+    if names := left(ir):
+        ir = optimize(ir, names, phase).ir
     assert isinstance(ir, Program)
     return ir
 

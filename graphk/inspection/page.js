@@ -41,6 +41,22 @@ class Explorer {
     const same = this.layerOn === i;
     this.layerOn = same ? null : i;
     this.look(same ? null : n => NODES[n[0]][3] === i);
+    if (!same) this.tell(i);
+  }
+  tell(i) {                                        // of a layer: its nodes on the right, the kernels that compute them
+    const pane = this.panes[1], own = pane.drawn ? pane.view.nodes.filter(n => NODES[n[0]][3] === i) : [];
+    const steps = new Map();
+    for (const n of own) if (n[7]) steps.set(n[7], (steps.get(n[7]) || new Set()).add(n[8]));
+    const times = this.phase.times, took = s => times[s] === undefined ? "" : ` (${times[s]} µs)`;
+    const kernels = [...steps].map(([k, at]) => el("div", {}, el("a", { href: "#" + k }, D.kernels[k]),
+      " in step " + [...at].map(s => s + took(s)).join(", ")));
+    const memory = $$("[data-jump]", $(".phase.on")).find(h => h.textContent === "Memory");
+    const rows = [["nodes", own.map(n => el("div", {}, el("code", {}, n[6])))], ["kernels", kernels]];
+    const dl = el("dl");
+    for (const [k, v] of rows) dl.append(el("dt", {}, k), el("dd", {}, ...(v.length ? v : ["none here"])));
+    this.detail.className = "detail";
+    this.detail.replaceChildren(el("b", {}, D.layers[i][0]), " ", el("span", { class: "dim" }, "in " + pane.info.name),
+      ...(memory ? [" ", el("a", { href: "#" + memory.id }, "what it keeps in memory")] : []), dl);
   }
   find(text) {
     const t = text.toLowerCase();
@@ -128,6 +144,7 @@ async function follow() {                                        // to a kernel 
 window.addEventListener("hashchange", follow);
 
 // ---------------------------------------------------------------- tabs, jumps, searches
+document.documentElement.classList.add("js");          // where no script runs, all graphs stand one below the other
 const explorers = {};
 async function phase(i) {
   for (const s of $$(".phase")) s.classList.toggle("on", +s.dataset.phase === i);

@@ -153,6 +153,7 @@ class Origin:
 _origins: "weakref.WeakKeyDictionary[Node, Origin]" = weakref.WeakKeyDictionary()
 _package = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _example = _package + "demo.py"             # in the package, but written as a user would
+_command = os.sep + "graphk"                # the program that pip makes of the entry point
 _scope: list[Origin] = []
 NO_ORIGIN = Origin()
 
@@ -160,7 +161,7 @@ NO_ORIGIN = Origin()
 def _is_ours(file: str) -> bool:
     if file.startswith(_package):
         return file != _example
-    return file == contextlib.__file__ or file.startswith("<frozen ")
+    return file == contextlib.__file__ or file.startswith("<frozen ") or file.endswith(_command)
 
 
 def user_line() -> str:

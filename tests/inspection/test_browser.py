@@ -31,6 +31,19 @@ def test_the_page_draws_itself(quiet, page):
     assert quiet.js("document.querySelectorAll('svg.graph').length") == 4, "two panes for each graph that was shown"
 
 
+def test_a_tab_shows_its_graph_alone(quiet, page):
+    quiet.open(page)
+    seen = "[...document.querySelectorAll('.phase')].map(p => p.offsetHeight > 0)"
+    assert quiet.js(seen) == [True, False, False]
+    quiet.click(".tab[data-phase='1']")
+    assert quiet.wait("explorers[1] && explorers[1].panes.every(p => p.view)")
+    assert quiet.js(seen) == [False, True, False]
+    assert quiet.js("document.querySelectorAll('.phase.on svg.graph .node').length") > 5
+    quiet.click(".tab[data-phase='0']")
+    quiet.click(".phase.on .node")
+    assert quiet.wait("document.querySelector('.phase.on .detail dl')")
+
+
 def test_a_click_tells_of_a_node(quiet, page):
     quiet.open(page)
     quiet.click(".phase.on .node")
@@ -38,6 +51,18 @@ def test_a_click_tells_of_a_node(quiet, page):
     detail = quiet.js("document.querySelector('.phase.on .detail').textContent")
     assert "your line" in detail and "rule" in detail and "captured" in detail
     assert quiet.js("document.querySelectorAll('.phase.on .node.sel').length") > 0
+
+
+def test_a_click_on_a_layer_tells_of_its_nodes_and_leads_to_its_kernels(quiet, page):
+    quiet.open(page)
+    name = quiet.js("D.layers[NODES[explorers[0].panes[1].view.nodes.find(n => n[7])[0]][3]][0]")
+    quiet.click(f"button.layer[data-layer='{name}']")
+    told = quiet.js("document.querySelector('.phase.on .detail').textContent")
+    assert told.startswith(name) and "= " in told and " in step " in told
+    quiet.click(".phase.on .detail a[href^='#k']")
+    assert quiet.wait("location.hash.startsWith('#k') && document.querySelector(location.hash)")
+    assert quiet.js("document.querySelector(document.querySelector('.phase.on .detail > a').getAttribute('href'))"
+                    ".textContent") == "Memory"
 
 
 def test_searches_find(quiet, page):

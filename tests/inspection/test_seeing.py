@@ -17,7 +17,8 @@ from graphk.inspection.facts import layers_of_steps, record_named
 from graphk.inspection.optimizing import NAMES, compare, optimize
 from graphk.inspection.subjects import of_phase
 from graphk.ir.effects import root_of
-from graphk.ir.node import replacements
+from graphk.ir.node import Graph, replacements
+from graphk.ir.ops.elementwise import neg
 from graphk.ir.text import parse_graph, parse_program, print_graph
 from graphk.layers import BatchNormalization, Conv2D
 from graphk.models import Sequential
@@ -87,6 +88,36 @@ def test_opt_run_and_time(text):
     code, out, err = graphk("opt", "--run", "--time", "--dim", "n=3", text)
     assert code == 0 and "compiled against interpreted, n = 3" in out
     assert [line.split()[0] for line in err.splitlines()] == [*NAMES, "all"]
+
+
+@pytest.mark.parametrize("stage", ["fuse", "lower", "schedule", "memory"])
+def test_the_text_of_every_later_stage_goes_on_and_runs(text, tmp_path, stage):
+    at = NAMES.index(stage) + 1
+    part = tmp_path / "part.gk"
+    part.write_text(graphk("opt", "--passes", ",".join(NAMES[:at]), text)[1])
+    code, out, err = graphk("opt", "--time", str(part))
+    assert code == 0 and parse_program(out).planned and [s.split()[0] for s in err.splitlines()] == [*NAMES[at:], "all"]
+    code, out, err = graphk("opt", "--run", "--dim", "n=3", str(part))
+    assert code == 0, err
+    head, first, second = out.splitlines()
+    assert head == f"compiled against {'interpreted' if stage == 'fuse' else 'simulated'}, n = 3:"
+    assert first.startswith("output 0 ") and second.startswith("w ") and second.endswith("equal bits")
+    share = float(first.split()[-5]) if "differs" in first else 0
+    assert share < 1e-5
+
+
+def test_a_program_is_compared_with_what_another_generator_made():
+    graph = parse_graph(TEXT)
+    changed = Graph(graph.inputs, (neg(graph.outputs[0]),), graph.updates)
+    found = compare(optimize(graph).ir, optimize(changed).ir, sizes={"n": 3})
+    assert [r[0] for r in found.rows] == ["output 0", "w"] and found.rows[0][3] > 1 and found.rows[1][2] == 0
+
+
+def test_a_program_is_not_compared_with_itself(text, tmp_path):
+    (tmp_path / "p.gk").write_text(graphk("opt", text)[1])
+    code, _, err = graphk("opt", "--run", "--target", "cuda", str(tmp_path / "p.gk"))
+    assert code == 2 and "compared with the simulated GPU, and so not on cuda" in err
+    assert "the program has no size 'k'; it has n" in graphk("opt", "--run", "--dim", "k=1", str(tmp_path / "p.gk"))[2]
 
 
 @pytest.mark.parametrize("passes, message", [

@@ -60,6 +60,12 @@ def test_origin_is_the_users_line():
     assert "test_node.py:" in origin_of(y).line and origin_of(y).layer == ""
 
 
+def test_the_command_that_pip_makes_is_no_line_of_a_user():
+    names = {"exp": exp, "x": new_input(F)}
+    exec(compile("y = exp(x)", "/somewhere/bin/graphk", "exec"), names)
+    assert "test_node.py:" in origin_of(names["y"]).line
+
+
 def test_origin_scopes_nest():
     x = new_input(F)
     with origin(layer="dense_1"):

@@ -7,17 +7,18 @@ import sys
 from graphk.inspection.commands.common import CommandError, same_for_all, target_arguments
 
 HELP = "run passes on the text of a graph and print the result"
-DESCRIPTION = ("Read the text of a graph or program (as `graphk dump` writes it; `-`: standard input), run all passes "
-               "or those named, and print what they made: text that parses back.")
+DESCRIPTION = ("Read the text of a graph or program (as `graphk dump` writes it; `-`: standard input), run those "
+               "named, or all that it has not been through, and print what they made: text that parses back.")
 
 
 def arguments(p: argparse.ArgumentParser) -> None:
     """What it takes."""
     p.add_argument("file", metavar="FILE.gk", help="the text of a graph, or - for standard input")
-    p.add_argument("--passes", metavar="A,B,C", help="only these, in their order (all)")
+    p.add_argument("--passes", metavar="A,B,C", help="only these, in their order")
     p.add_argument("--phase", choices=["train", "test"], default="test", help="the learning phase (test)")
     p.add_argument("--run", action="store_true", help="instead of the text: run the graph on random arrays in the "
-                                                      "interpreter and compiled, and say how results differ")
+                                                      "interpreter (a program: on a simulated GPU) and compiled, "
+                                                      "and say how results differ")
     p.add_argument("--dim", action="append", default=[], metavar="NAME=N", help="with --run: an open size (16)")
     target_arguments(p, "with --run: whose code runs; cuda is a simulated GPU")
     p.add_argument("--time", action="store_true", help="print the milliseconds of each pass to standard error")
@@ -38,8 +39,6 @@ def run(args: argparse.Namespace) -> int:
         if args.time:
             print(made.times(), file=sys.stderr)
         if args.run:
-            if not isinstance(graph, Graph):
-                raise ValueError("--run compares with the interpreter, which runs graphs: received a program")
             print(compare(graph, made.ir, phase, _sizes(args.dim), args.target or "cpu"))
         else:
             same_for_all(args, "what passes make is")

@@ -6,9 +6,9 @@ import argparse
 from graphk.inspection.commands.common import CommandError, same_for_all, subject_arguments, subjects
 
 HELP = "say by which rule two layers or nodes share a kernel, or why they do not"
-DESCRIPTION = ("A and B are layers, nodes as `graphk dump --after slices` prints them (%%12; %%12/3 inside a loop), or "
-               "kernels. Says whether one kernel computes both and which rule joined them, or the rule that kept them "
-               "apart, with its numbers; of nodes further apart, the way between and the first border on it.")
+DESCRIPTION = ("A and B are layers, nodes as `graphk dump --after slices` prints them (%12; %12/3 inside a loop), or "
+               "labels of kernels. Says whether one kernel computes both and which rule joined them, or the rule that "
+               "kept them apart, with its numbers; of nodes further apart, the way between and the first border on it.")
 
 
 def arguments(p: argparse.ArgumentParser) -> None:

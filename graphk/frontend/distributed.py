@@ -131,15 +131,24 @@ def local_size() -> int:
 def allreduce(value: Any, average: bool = True) -> np.ndarray:
     """The mean of an array over all processes, or its sum; every process must call it, with arrays of one shape.
 
-    Whole numbers are added up as they are, and their mean is float64.  DistributedError where shapes differ.
+    Whole numbers are added up as they are, and their mean is float64.  DistributedError where shapes differ, TypeError
+    for what is no number: the mean of booleans is that of `value * 1`.
 
     >>> import graphk.distributed as hvd
     >>> hvd.allreduce([1., 2.]).tolist()
     [1.0, 2.0]
     """
     array = np.array(value, order="C")
-    total = allreduce_named(f"allreduce of an array {array.dtype}{list(array.shape)}", array)
-    return total / (array.dtype.type(size()) if array.dtype.kind == "f" else size()) if average else total
+    if array.dtype.kind not in "iufc":
+        raise TypeError(f"allreduce adds up numbers; received an array of type {array.dtype}: {value!r:.100}. Convert "
+                        "it to float32 or int64 first.")
+    what = f"allreduce of an array {array.dtype}{list(array.shape)}"
+    if not average:
+        return allreduce_named(what, array)
+    whole = array.dtype.kind in "iu"                           # in a type that holds the sum, too
+    wide = array.astype("float64" if whole else "float32" if array.dtype == np.float16 else array.dtype)
+    mean = allreduce_named(what, wide) / size()
+    return mean if whole else mean.astype(array.dtype)
 
 
 def allreduce_named(what: str, array: np.ndarray) -> np.ndarray:

@@ -46,12 +46,13 @@ def parts_of(graph: Graph, phase: int, default: str) -> tuple[Graph, list[Part]]
     keys = sorted(set(where.values()) | {(0, default)})
     own: dict[tuple[int, str], list[Node]] = {k: [n for n, at in where.items() if at == k] for k in keys}
     leaves = [n for n in graph.outputs if n not in where]                     # inputs and the like, handed through
+    moved = {value for _, value in graph.updates}                             # among them variables, read as they are
     updates: dict[tuple[int, str], list[tuple[Node, Node]]] = {k: [] for k in keys}
     later: dict[str, list[tuple[Node, Node]]] = {}
     for v, value in graph.updates:
         at = where.get(value, (0, default))
         home = origin_of(v).device or default
-        if v in leaves or any(v in n.inputs for k in keys if k > at for n in own[k]):
+        if v in leaves or v in moved or any(v in n.inputs for k in keys if k > at for n in own[k]):
             later.setdefault(home, []).append((v, value))
         else:
             updates[at].append((v, value))

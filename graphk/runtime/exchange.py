@@ -65,15 +65,15 @@ def adopted(x: Any) -> Any:
         return _on_gpu(x, x.__cuda_array_interface__)
     if not hasattr(x, "__dlpack__") or not hasattr(x, "__dlpack_device__"):
         return x
-    kind = int(x.__dlpack_device__()[0])
-    if kind not in HOST:
-        raise TypeError(f"an array of {type(x).__module__.split('.')[0]} lies in the memory of a device of DLPack's "
-                        f"kind {kind}, without CUDA's array interface; copy it to the host first")
     try:
-        return np.from_dlpack(x)
-    except (BufferError, RuntimeError, TypeError) as e:
+        kind = int(x.__dlpack_device__()[0])
+        if kind in HOST:
+            return np.from_dlpack(x)
+    except (BufferError, RuntimeError, TypeError, ValueError) as e:
         raise TypeError(f"a {type(x).__name__} of {type(x).__module__.split('.')[0]} cannot be read ({e}); convert it "
                         "to a numpy array first") from None
+    raise TypeError(f"an array of {type(x).__module__.split('.')[0]} lies in the memory of a device of DLPack's "
+                    f"kind {kind}, without CUDA's array interface; copy it to the host first")
 
 
 def _on_gpu(x: Any, told: dict[str, Any]) -> DeviceArray:

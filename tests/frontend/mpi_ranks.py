@@ -8,7 +8,7 @@ import graphk.distributed as hvd
 from graphk import layers as L
 from graphk import optimizers
 from graphk.callbacks import Callback
-from graphk.models import Sequential
+from graphk.models import Model, Sequential
 
 X = np.random.RandomState(0).rand(16, 4).astype("float32")
 Y = np.random.RandomState(1).rand(16, 2).astype("float32")
@@ -102,6 +102,23 @@ def shapes(folder):
 def values(folder):
     """Nobody broadcasts the weights."""
     model(hvd.DistributedOptimizer("sgd"), hvd.rank() + 1).train_on_batch(X, Y)
+
+
+def again(folder):
+    """One rank makes its training function anew."""
+    mine = model(hvd.DistributedOptimizer("sgd"))
+    mine.train_on_batch(X, Y)
+    if hvd.rank() == 1:
+        mine.compile(hvd.DistributedOptimizer("sgd"), "mse")
+    mine.train_on_batch(X, Y)
+
+
+def losses(folder):
+    """Of the same outputs, the ranks have losses of different ones."""
+    x, shared = L.Input((4,)), L.Dense(2)
+    mine = Model(x, [shared(x), L.Dense(2)(shared(x))])
+    mine.compile(hvd.DistributedOptimizer("sgd"), ["mse" if hvd.rank() else None, "mse"])
+    mine.train_on_batch(X, [Y, Y] if hvd.rank() else Y)
 
 
 if __name__ == "__main__":

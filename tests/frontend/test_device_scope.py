@@ -8,7 +8,7 @@ import graphk
 from graphk import backend as K
 from graphk import layers as L
 from graphk.codegen.cuda_compile import CudaMissing
-from graphk.frontend import scopes
+from graphk.frontend import config, scopes
 from graphk.ir.interp import run_full
 from graphk.models import Model, Sequential, load_model
 from graphk.passes.place import is_placed, parts_of
@@ -175,3 +175,16 @@ def test_a_saved_model_runs_where_it_is_loaded(tmp_path):
     again = load_model(str(tmp_path / "model.h5"))
     close([again.predict(X)], [model.predict(X)])
     assert not hasattr(again.predict_function.executable(0), "parts")
+
+
+@pytest.mark.parametrize("default, other", [("cpu", "simulator"), ("simulator", "cpu:0"), ("simulator:1", "simulator")])
+def test_a_variable_that_another_gets_is_read_before_it_is_written(default, other):
+    a, b = K.variable(1.), K.variable(10.)
+    with graphk.device_scope(other):
+        twice = a * 2.
+    config.put("device", default)
+    try:
+        K.function([], [], [(a, b), (b, twice)])([])
+    finally:
+        config.put("device", "cpu")
+    assert (K.get_value(a), K.get_value(b)) == (10., 2.)

@@ -61,6 +61,8 @@ def test_two_processes_train_as_one_does_on_both_batches(tmp_path):
     ("failing", ["this rank's own trouble", "rank 0: a training step", "A rank at its end may also have failed"]),
     ("rows", ["rank 0: the gradients of a training step", "rank 1: the end of the program", "is not in [0, 5)"]),
     ("shapes", ["rank 0: a training step of weights float32[4, 2]", "rank 1: a training step of weights float32[4, 3"]),
+    ("again", ["rank 0: the gradients of a training step", "rank 1: a comparison of the weights before a training"]),
+    ("losses", ["rank 0: a training step", "with 1 losses", "with 2 losses"]),
     ("values", ["has not the same values on all ranks", "BroadcastGlobalVariablesCallback(0)"])])
 def test_ranks_that_differ_end_with_an_error(tmp_path, case, words):
     done = run(case, tmp_path)
@@ -132,5 +134,22 @@ def test_one_process_trains_as_without(alone):
         np.testing.assert_allclose(a, b, rtol=1e-5)
     np.testing.assert_allclose(logs[0]["loss"], logs[1]["loss"], rtol=1e-5)
     assert hvd.allreduce([1, 2]).tolist() == [1., 2.] and hvd.broadcast([3.]).tolist() == [3.]
+    with pytest.raises(TypeError, match="adds up numbers; received an array of type bool: True"):
+        hvd.allreduce(True)
     with pytest.raises(ValueError, match="`root_rank` is a number from 0 to 0; received 1"):
         hvd.broadcast([3.], 1)
+
+
+def test_a_mean_is_taken_in_a_type_that_holds_the_sum(alone, monkeypatch):
+    reducer = distributed._reducer[0]
+    monkeypatch.setattr(reducer, "size", 2)
+    monkeypatch.setattr(reducer, "agree", lambda what: None)
+    monkeypatch.setattr(reducer, "total", lambda flat: np.multiply(flat, flat.dtype.type(2), out=flat))
+    assert hvd.allreduce(np.int8(100)) == 100 and hvd.allreduce(np.float16(60000)) == 60000
+    assert hvd.allreduce(np.float16([1.])).dtype == np.float16 and hvd.allreduce(np.float32(1)).dtype == np.float32
+
+
+def test_logs_that_are_no_numbers_stay(alone):
+    logs = {"loss": 2., "note": "of a callback", "nothing": None, "count": np.int64(3)}
+    hvd.callbacks.MetricAverageCallback().on_epoch_end(0, logs)
+    assert logs == {"loss": 2., "note": "of a callback", "nothing": None, "count": 3.}

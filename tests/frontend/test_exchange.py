@@ -149,3 +149,17 @@ def test_rows_of_a_device_array():
     assert (part.address, part.shape, part.nbytes, len(part), part.ndim) == (1024, (3, 3), 36, 3, 2)
     assert whole[6:20].shape == (2, 3) and whole[5:5].shape == (0, 3)
     assert DeviceArray(0, (4,), np.dtype("int32"), None).column().shape == (4, 1)
+
+
+def test_weights_of_samples_are_read_too():
+    m, weights = model(), np.arange(8, dtype="float32")
+    m.compile("sgd", "mse")
+    assert m.test_on_batch(X, Y, sample_weight=Theirs(weights)) == m.test_on_batch(X, Y, sample_weight=weights)
+
+
+def test_a_library_that_cannot_name_its_device():
+    class Meta(Theirs):
+        def __dlpack_device__(self):
+            raise ValueError("Unknown device type meta")
+    with pytest.raises(TypeError, match=r"a Meta of .* cannot be read \(Unknown device type meta\)"):
+        adopted(Meta(X))

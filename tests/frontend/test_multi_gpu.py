@@ -126,6 +126,10 @@ def test_fewer_rows_than_devices_and_one_device_twice():
             np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-7)
 
 
+def test_no_rows_give_no_rows():
+    assert multi_gpu_model(net(), ["cpu:0", "cpu:1"]).predict_on_batch(np.ones((0, 4), "float32")).shape == (0, 2)
+
+
 def test_numbers_that_are_not_finite_are_found():
     several = multi_gpu_model(net(), SIMULATORS)
     several.compile("sgd", "mse")

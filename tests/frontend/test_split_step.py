@@ -243,6 +243,50 @@ def test_layers_keep_the_mean_of_the_slices_statistics():
     np.testing.assert_allclose(moving, .5 * X.mean(0), rtol=1e-5)
 
 
+class Counting(L.Layer):
+    """Keeps how many rows it was given."""
+
+    def build(self, shape):
+        self.count = self.add_weight("count", (), initializer="zeros", trainable=False)
+        super().build(shape)
+
+    def call(self, x):
+        self.add_update(K.update(self.count, K.cast(K.shape(x)[0], "float32")), x)
+        return x
+
+
+def test_updates_that_depend_on_the_number_of_rows_alone():
+    model = Sequential([L.Dense(2, input_shape=(4,)), Counting()])
+    model.compile("sgd", "mse")
+    model._devices = ("cpu", "cpu")
+    model.train_on_batch(X, ROWS["y"])
+    assert model.get_weights()[2] == 6                             # the mean over slices, as of all statistics
+    model.predict(X[:8])
+
+
+def test_metrics_read_the_weights_from_before_the_step():
+    whole = dense()
+    sliced = clone_model(whole)
+    sliced.set_weights(whole.get_weights())
+    found = []
+    for model in (whole, sliced):
+        kernel = model.layers[0].kernel
+        model.compile("sgd", "mse", metrics=[lambda t, p, kernel=kernel: K.sum(kernel * kernel)])
+        model._devices = () if model is whole else ("cpu", "cpu")
+        found.append([model.train_on_batch(**ROWS) for _ in range(2)])
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-5)
+
+
+def test_errors_name_the_row_of_the_batch():
+    model = Sequential([L.Embedding(5, 2, input_length=1), L.Flatten(), L.Dense(2)])
+    model.compile("sgd", "mse")
+    model._devices = ("cpu", "cpu")
+    rows_ = np.zeros((12, 1), "int32")
+    rows_[7] = 9
+    with pytest.raises(ValueError, match=r"indices\[7,0\] = 9 is not in \[0, 5\)"):
+        model.train_on_batch(rows_, ROWS["y"])
+
+
 @pytest.mark.parametrize("rows, count, want", [(8, 2, [(0, 4), (4, 8)]), (7, 2, [(0, 3), (3, 7)]), (1, 3, [(0, 1)])])
 def test_how_a_batch_is_cut(rows, count, want):
     assert [(s.start, s.stop) for _, s in slices_of(rows, count)] == want

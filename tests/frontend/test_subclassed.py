@@ -113,3 +113,25 @@ def test_mistakes():
         type("Forgot", (Model,), {"__init__": lambda self: setattr(self, "d", L.Dense(2))})()
     with pytest.raises(NotImplementedError, match="`get_config` is not available for the subclassed model"):
         Outer().get_config()
+
+
+@pytest.mark.parametrize("build", [lambda: Sequential([L.Dense(2, input_shape=(3,))]), Block])
+def test_layers_among_metrics_are_no_layers_of_the_model(build):
+    class Positive(L.Layer):
+        stateful = True
+
+        def __init__(self):
+            super().__init__(name="positive")
+            self.seen = K.variable(0.)
+
+        def reset_states(self):
+            K.set_value(self.seen, 0.)
+
+        def __call__(self, y_true, y_pred):
+            now = self.seen * 1 + K.sum(K.cast(K.greater(y_true, 0), "float32"))
+            self.add_update(K.update(self.seen, now), inputs=[y_true, y_pred])
+            return now
+    model = build()
+    model.compile("sgd", "mse", metrics=[Positive()])
+    assert model.evaluate(np.ones((4, 3)), np.ones((4, 2)), batch_size=2, verbose=0)[1] == 8
+    assert "positive" not in [la.name for la in model.layers]

@@ -43,7 +43,7 @@ class MetricAverageCallback(Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Exchange the values."""
         logs = {} if logs is None else logs
-        names = sorted(k for k, v in logs.items() if np.ndim(v) == 0)
+        names = sorted(k for k, v in logs.items() if np.ndim(v) == 0 and np.asarray(v).dtype.kind in "biuf")
         sums = distributed.allreduce_named(f"the means of {', '.join(names)} at the end of epoch {epoch + 1}",
                                            np.array([logs[k] for k in names], "float64"))
         logs.update(zip(names, (sums / distributed.size()).tolist()))

@@ -51,6 +51,8 @@ class Replicas:
         """The outputs for `rows` rows.  more: what the slices are given besides, for a number of rows; rank, copies: of
         how many processes this is which, so that random numbers differ among them."""
         parts = slices_of(rows, len(self.devices))
+        if len(parts) > 1:                                     # errors name rows of the batch, not of a slice
+            next(iter(self.functions.values())).check_ranges(arrays)
         counts = [(int(c.array) * copies + rank) * len(self.devices) for c in self.counters]
 
         def compute(on: tuple[int, slice]) -> list[np.ndarray]:
@@ -64,7 +66,7 @@ class Replicas:
             for i, _ in parts:                                 # one after another: the compiler is not for threads
                 self._compile(self.functions[self.devices[i]])
             found = list(self._pool.map(compute, parts))
-        weights = [(part.stop - part.start) / rows for _, part in parts]
+        weights = [(part.stop - part.start) / max(rows, 1) for _, part in parts]
         return [_combined(kind, values, weights) for kind, values in zip(self.kinds, zip(*found))]
 
     def _compile(self, function: Function) -> None:
@@ -176,7 +178,7 @@ class SplitFunction:
         rows = len(arrays[0]) if arrays else 1
         what = self._what()
         totals, = total_of(self.reducer, what, [np.append(self._amounts.run(arrays, phase)[0], float(rows))])
-        self._check_weights()
+        self._check_weights(what)
         factors = np.asarray(split_loss.factors(self.model, totals[:-1]), K.floatx())
 
         def more(own: int) -> list[np.ndarray]:
@@ -188,12 +190,14 @@ class SplitFunction:
                 *each, *[np.zeros(K.int_shape(g), K.dtype(g))] * (self._apart - len(each)))]
         else:
             sums = total_of(self.reducer, f"the gradients of {what}", grads)
+        judged = found[self._judge_at]
+        if self.judge is not None:                             # before the update: metrics may read weights
+            judged = [found[0], *self.judge.run([*judged, *(arrays[i] for i in self._others)], phase)]
+        elif self._several:
+            judged = [found[0]]
         if self.update is not None:
             self.update.run([*sums, *found[self._grads_at.stop:]], self.phase)
-        judged = found[self._judge_at]
-        if self.judge is not None:
-            return [found[0], *self.judge.run([*judged, *(arrays[i] for i in self._others)], phase)]
-        return [found[0]] if self._several else judged
+        return judged
 
     @property
     def parts(self) -> list[Function]:
@@ -204,14 +208,15 @@ class SplitFunction:
         """What tells this step from those of other models."""
         if self.reducer.size > 1 and not self._named:
             shapes = ", ".join(f"{x.dtype}{list(K.int_shape(x))}" for x in self._summed)
-            self._named = f"a training step of weights {shapes}, with {len(self.model.loss_functions)} outputs"
+            self._named = f"a training step of weights {shapes}, with {K.int_shape(self.factor)[0]} losses"
         return self._named
 
-    def _check_weights(self) -> None:
+    def _check_weights(self, what: str) -> None:
         """`DistributedError` unless, before the first step, the weights are the same in all processes."""
         if self._checked or self.reducer.size == 1:
             return
         weights = self.model._collected_trainable_weights
+        self.reducer.agree(f"a comparison of the weights before {what}")
         sums = self.reducer.gather([float(np.sum(K.get_value(w), dtype=np.float64)) for w in weights])
         for w, values in zip(weights, zip(*sums)):
             if any(v != values[0] and v == v for v in values):
@@ -273,7 +278,8 @@ def _added_metrics(owner: Any) -> list[Tensor]:
 
 
 def handed_over(values: Sequence[Node], summed: Sequence[Node]) -> list[Node]:
-    """Of what `values` are computed from, the nodes that depend on data but not on `summed`, and no larger part."""
+    """Of what `values` are computed from, the nodes that depend on data, or on how much there is, but not on `summed`,
+    and no larger part."""
     early: set[Node] = set()
     late = set(summed)
     out: dict[Node, None] = {}
@@ -281,7 +287,7 @@ def handed_over(values: Sequence[Node], summed: Sequence[Node]) -> list[Node]:
         if node in late or any(i in late for i in node.inputs):
             late.add(node)
             out.update((i, None) for i in node.inputs if i in early)
-        elif node.op.name == "input" or any(i in early for i in node.inputs):
+        elif node.op.name == "input" or node.symbols or any(i in early for i in node.inputs):
             early.add(node)
     out.update((v, None) for v in values if v in early)
     return list(out)

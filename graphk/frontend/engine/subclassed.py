@@ -26,9 +26,10 @@ class Subclassed(Layer):
     outputs: Any
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Layers (and lists of layers) that become attributes are layers of the model."""
+        """Layers (and lists of layers) that become attributes are layers of the model; metrics may be layers, too."""
         items = value if isinstance(value, (list, tuple)) else [value]
-        if not name.startswith("_") and items and all(isinstance(v, Layer) for v in items):
+        metrics = name in ("metrics", "weighted_metrics")
+        if not name.startswith("_") and not metrics and items and all(isinstance(v, Layer) for v in items):
             if "_layers" not in self.__dict__:
                 raise RuntimeError("It looks like you are subclassing `Model` and you forgot to call "
                                    "`super(YourClass, self).__init__()`. Always start with this line.")

@@ -315,6 +315,7 @@ CLASSES_TOO = config.keras_semantics() == "2.3"         # weights of classes and
 def standardize_weights(y: Any, sample_weight: Any = None, class_weight: Any = None,
                         sample_weight_mode: str | None = None) -> np.ndarray:
     """The weight of each sample (or, in mode 'temporal', of each timestep)."""
+    sample_weight = adopted(sample_weight)
     if sample_weight_mode is not None and sample_weight_mode != "temporal":
         raise ValueError('"sample_weight_mode should be None or "temporal". Found: ' + str(sample_weight_mode))
     if sample_weight_mode == "temporal":

@@ -1,4 +1,4 @@
-"""docs/ir.md: the words of its grammars are those that the parsers know."""
+"""docs/ir*.md: the words of the grammars are those that the parsers know."""
 import re
 
 from graphk.ir.loop import COMBINE
@@ -7,7 +7,7 @@ from graphk.ir.parse_loop import ROLES
 from graphk.ir.types import LONG
 from tests.docs.pages import read
 
-PAGE = read("ir.md")
+PAGE = "\n".join(read(f"ir{part}.md") for part in ("", "-graph", "-kernel", "-program"))
 
 
 def choices(name):

@@ -53,12 +53,7 @@ def layer_in(origin: str) -> str:
 def model_table(thing: Any, hues: Hues) -> str:
     """The layers of a model, or the inputs and outputs of a function."""
     if hasattr(thing, "layers"):
-        rows = []
-        for layer in thing.layers:
-            name = escape(layer.name)
-            swatched = swatch(hues.get(layer.name, -1)) + f'<button class="layer" data-layer="{name}">{name}</button>'
-            rows.append([swatched, escape(type(layer).__name__), escape(_shape(layer)), f"{layer.count_params():,}",
-                         escape(", ".join(_feeds(layer)))])
+        rows = _layer_rows(thing.layers, hues)
         total = sum(layer.count_params() for layer in thing.layers)
         return table(["layer", "class", "output shape", "parameters", "reads"], rows, "model", [3]) + \
             f"<p class=dim>{total:,} parameters. Their values are not in this page.</p>"
@@ -68,6 +63,18 @@ def model_table(thing: Any, hues: Hues) -> str:
                                                                                          ()))) for t in ts
             if hasattr(t, "name")]
     return table(["", "name", "shape", "dtype"], rows, "model") if rows else ""
+
+
+def _layer_rows(layers: Sequence[Any], hues: Hues, depth: int = 0) -> list[list[str]]:
+    """A row for each, and behind a model, whose nodes are its layers', indented ones for these."""
+    rows = []
+    for layer in layers:
+        name, inner = escape(layer.name), getattr(layer, "layers", ()) if hasattr(layer, "get_layer") else ()
+        said = name if inner else f'<button class="layer" data-layer="{name}">{name}</button>'
+        rows.append(["&emsp;" * depth + swatch(hues.get(layer.name, -1)) + said, escape(type(layer).__name__),
+                     escape(_shape(layer)), f"{layer.count_params():,}", escape(", ".join(_feeds(layer)))])
+        rows += _layer_rows(inner, hues, depth + 1)
+    return rows
 
 
 def _shape(layer: Any) -> str:

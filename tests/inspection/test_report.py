@@ -193,3 +193,16 @@ def test_passes_prints_a_table(model):
     table = inspection.passes(model)
     assert len(table) == 3 * len(PASSES)
     assert re.search(r"train +fuse +\d+ -> +\d+ nodes, \d+ groups", str(table))
+
+
+def test_layers_of_models_in_a_model_have_rows(tmp_path):
+    from graphk.layers import Dense, Input
+    from graphk.models import Model, Sequential
+    inner = Sequential([Dense(4, input_shape=(3,), name="first"), Dense(2, name="second")], name="inside")
+    x = Input((3,))
+    inspection.report(Model(x, Dense(1, name="last")(inner(x))), tmp_path / "p.html", times=False)
+    text = (tmp_path / "p.html").read_text()
+    rows = re.findall(r'<tr><td>(&emsp;)?.*?(?:data-layer="(\w+)"|>(inside))', text)
+    assert [(bool(depth), name or model) for depth, name, model in rows][-4:] == [
+        (False, "inside"), (True, "first"), (True, "second"), (False, "last")]
+    assert "29 parameters" in text

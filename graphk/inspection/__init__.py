@@ -96,20 +96,20 @@ def export(model: Any, directory: str | os.PathLike[str], name: str = "network",
 
 
 def opt(graph: Any, names: Sequence[str] | None = None, phase: str = "test") -> "Optimized":
-    """A Graph (or its text) after some passes, all by default: `ir` is what the last made, `milliseconds` the times.
+    """A Graph or a Program (or the text of one) after some passes, by default all that it has not been through: `ir` is
+    what the last made, `milliseconds` the times.
 
     phase: train or test. ValueError for an unknown pass, one out of order, or one that lacks what an earlier one
-    ensures; `graphk.ir.text.ParseError` for text that is no graph.
+    ensures; `graphk.ir.text.ParseError` for text that is neither.
 
     >>> made = opt("graph g(%x: f32[n,3]) { %0 = exp(%x) %1 = log(%0) return %1 }", ["simplify"])
     >>> made.ir.outputs == made.ir.inputs, [name for name, ms in made.milliseconds]
     (True, ['simplify'])
     """
-    from graphk.inspection.optimizing import optimize
-    from graphk.ir.text import parse_graph
+    from graphk.inspection.optimizing import optimize, parsed
     if phase not in ("train", "test"):
         raise ValueError(f"phase is {phase!r}; expected 'train' or 'test'")
-    return optimize(parse_graph(graph) if isinstance(graph, str) else graph, names, int(phase == "train"))
+    return optimize(parsed(graph) if isinstance(graph, str) else graph, names, int(phase == "train"))
 
 
 def diff(model_or_function: Any, first: str, last: str, phase: str | None = None) -> "Told":

@@ -18,6 +18,7 @@ from graphk.ir.dims import compile_dims, symbols
 from graphk.ir.interp import run_full
 from graphk.ir.node import Graph, Node, origin_of
 from graphk.ir.program import Program, flat_steps
+from graphk.ir.text import parse_graph, parse_program
 from graphk.ir.types import TensorType
 from graphk.passes.pipeline import IR, PASSES, Pass, Result, State, check
 
@@ -50,6 +51,11 @@ def chosen(names: Sequence[str] | None) -> list[Pass]:
         if b <= a and not (names[i + 1].startswith("simplify") or b == a):
             raise ValueError(f"`{names[i + 1]}` comes before `{names[i]}`: passes run in the order {', '.join(NAMES)}")
     return [PASSES[i] for i in at]
+
+
+def parsed(text: str) -> IR:
+    """The graph or the program of a text; `graphk.ir.text.ParseError` where it is neither."""
+    return parse_program(text) if text.lstrip().startswith("program ") else parse_graph(text)
 
 
 def optimize(graph: IR, names: Sequence[str] | None = None, phase: int = 0) -> Optimized:
@@ -212,4 +218,4 @@ def _row(name: str, t: TensorType, want: np.ndarray, got: np.ndarray) -> tuple[s
     return name, str(t), gap, gap / most if most else gap
 
 
-__all__ = ["Comparison", "NAMES", "Optimized", "compare", "optimize"]
+__all__ = ["Comparison", "NAMES", "Optimized", "compare", "optimize", "parsed"]

@@ -378,3 +378,10 @@ def test_nothing_is_changed_by_looking(model):
     inspection.kernel(model)
     inspection.why(model, "first", "last")
     assert all((a == b).all() for a, b in zip(before, model.get_weights()))
+
+
+def test_a_program_goes_on_in_python():
+    planned = str(inspection.opt(TEXT).ir)
+    assert planned.startswith("program ")
+    again = inspection.opt(planned, [])
+    assert str(again.ir) == planned and again.milliseconds == ()

@@ -26,15 +26,14 @@ def arguments(p: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the text or the comparison."""
-    from graphk.inspection.optimizing import compare, optimize
+    from graphk.inspection.optimizing import compare, optimize, parsed
     from graphk.ir.node import Graph
-    from graphk.ir.text import parse_graph, parse_program, print_graph
+    from graphk.ir.text import print_graph
     from graphk.ir.verify import VerifyError
     phase = int(args.phase == "train")
     names = [n for n in args.passes.split(",") if n] if args.passes is not None else None
     try:
-        text = _text(args.file)
-        graph = parse_program(text) if text.lstrip().startswith("program ") else parse_graph(text)
+        graph = parsed(_text(args.file))
         made = optimize(graph, names, phase)
         if args.time:
             print(made.times(), file=sys.stderr)

@@ -44,3 +44,11 @@ def page(model, tmp_path_factory, cache_directory):
         return report(model, tmp_path_factory.mktemp("page") / "small.html", batch=7)
     finally:
         patch.undo()
+
+
+@pytest.fixture(scope="session")
+def file(model, tmp_path_factory):
+    """The model's file."""
+    path = str(tmp_path_factory.mktemp("model") / "small.h5")
+    model.save(path)
+    return path

@@ -1,6 +1,4 @@
 """`opt`, `diff`, `why`, `kernel`, drawings and stages on standard output."""
-import contextlib
-import io
 import os
 import xml.dom.minidom
 
@@ -10,7 +8,6 @@ import pytest
 from graphk import backend as K
 from graphk import inspection
 from graphk.codegen import cuda_compile
-from graphk.inspection import cli
 from graphk.inspection.changes import Stages, nodes_of
 from graphk.inspection.drawing import html, svg
 from graphk.inspection.facts import layers_of_steps, record_named
@@ -23,6 +20,7 @@ from graphk.ir.text import parse_graph, parse_program, print_graph
 from graphk.layers import BatchNormalization, Conv2D
 from graphk.models import Sequential
 from graphk.passes.fuse import LONGEST
+from tests.inspection.shell import graphk
 
 TEXT = """graph g(%x: f32[n,6]) {
   var %w: f32[6,4]
@@ -34,21 +32,6 @@ TEXT = """graph g(%x: f32[n,6]) {
   update %w = %3
 }
 """
-
-
-def graphk(*arguments):
-    """Exit code, standard output and standard error of a command."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = cli.main(list(arguments))
-    return code, out.getvalue(), err.getvalue()
-
-
-@pytest.fixture(scope="module")
-def file(model, tmp_path_factory):
-    path = str(tmp_path_factory.mktemp("model") / "small.h5")
-    model.save(path)
-    return path
 
 
 @pytest.fixture()

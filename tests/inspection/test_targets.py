@@ -1,6 +1,4 @@
 """`--target`: what each command says of a processor or a GPU that is not the one that runs the model."""
-import contextlib
-import io
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from graphk.inspection.optimizing import compare, optimize
 from graphk.inspection.subjects import dims_for, of_phase
 from graphk.ir.text import parse_graph
 from graphk.runtime.compile import Executable
+from tests.inspection.shell import graphk
 from tests.inspection.test_report import parts_of
 
 SCRIPT = """import numpy as np
@@ -21,21 +20,6 @@ from keras.layers import Dense
 from keras.models import Sequential
 Sequential([Dense(40, input_shape=(30,))]).predict(np.zeros((64, 30)), batch_size=64)
 """
-
-
-def graphk(*arguments):
-    """Exit code, standard output and standard error of a command."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = cli.main(list(arguments))
-    return code, out.getvalue(), err.getvalue()
-
-
-@pytest.fixture(scope="module")
-def file(model, tmp_path_factory):
-    path = str(tmp_path_factory.mktemp("model") / "small.h5")
-    model.save(path)
-    return path
 
 
 @pytest.fixture()

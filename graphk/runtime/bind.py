@@ -31,7 +31,7 @@ SMALL_COST = 1_500_000           # scalar operations (about 20 us) below which o
 MANY_BYTES = 1 << 20             # read by all rows, beyond which threads rather share each step
 
 
-WAIT = 2
+WAIT = 2                            # calls in place: what they lose is what packing takes
 LATER = np.empty(0, np.int64)       # stands for a slot that is still to be made
 
 

@@ -17,8 +17,6 @@ from graphk.frontend.engine import training_arrays, training_generator
 from graphk.frontend.engine.layer_state import flag_changes
 from graphk.frontend.engine.mixed_precision import FULL, LossScale, MixedPrecision
 from graphk.frontend.engine.network import Network
-from graphk.frontend.engine.reducers import ALONE
-from graphk.frontend.engine.split_step import SplitFunction, SplitPrediction
 from graphk.frontend.engine.streaming import STREAMING
 from graphk.frontend.engine.training_setup import TrainingSetup
 from graphk.frontend.engine.training_generator import check_generator_arguments, is_generator
@@ -118,6 +116,8 @@ class Model(TrainingSetup, Network):
             raise RuntimeError(f"The model `{self.name}` was given a distributed optimizer after it was compiled. "
                                "Compile it with that, or load it by graphk.distributed.load_model.")
         if self.train_function is None and (reducer or self._devices):
+            from graphk.frontend.engine.reducers import ALONE
+            from graphk.frontend.engine.split_step import SplitFunction
             self.train_function = SplitFunction(self, self._devices or (None,), reducer or ALONE)
         elif self.train_function is None:
             self.train_function = Function(
@@ -150,6 +150,7 @@ class Model(TrainingSetup, Network):
     def _make_test_function(self) -> None:
         self._need_compile("training/testing")
         if self.test_function is None and self._devices:
+            from graphk.frontend.engine.split_step import SplitFunction
             self.test_function = SplitFunction(self, self._devices, train=False)
         elif self.test_function is None:
             self.test_function = Function(self._all_feeds() + self._phase(), [self.total_loss, *self.metrics_tensors],
@@ -158,6 +159,7 @@ class Model(TrainingSetup, Network):
 
     def _make_predict_function(self) -> None:
         if getattr(self, "predict_function", None) is None and self._devices:
+            from graphk.frontend.engine.split_step import SplitPrediction
             self.predict_function = SplitPrediction(self, self._devices)
         elif getattr(self, "predict_function", None) is None:
             self.predict_function = Function(self._feed_inputs + self._phase(), self.outputs,

@@ -35,7 +35,7 @@ def cuts_of(graph: Graph) -> tuple[Cut, ...]:
 def _nodes(graph: Graph) -> Iterator[Node]:
     for node in graph.nodes():
         yield node
-        if node.op.name == "scan":
+        if node.attr("body") is not None:
             yield from _nodes(node.attr("body"))
 
 

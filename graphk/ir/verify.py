@@ -216,6 +216,13 @@ def no_phase(graph: Graph) -> Iterator[Broken]:
             yield Broken(node, "the learning phase must be a constant by now")
 
 
+def no_recurrences(graph: Graph) -> Iterator[Broken]:
+    """Recurrent layers are loops, or calls of a library."""
+    for node in graph.nodes():
+        if node.op.vjp == "recurrence":
+            yield Broken(node, f"the `{node.op.name}` must be a loop or a library's call by now")
+
+
 def no_composites(graph: Graph) -> Iterator[Broken]:
     """Composite ops are expanded into primitives."""
     for node in graph.nodes():
@@ -226,8 +233,8 @@ def no_composites(graph: Graph) -> Iterator[Broken]:
 def no_narrow(graph: Graph) -> Iterator[Broken]:
     """Narrow types are those of leaves and casts alone: everything else is computed in wide ones."""
     for node in graph.nodes():
-        if isinstance(node.type, TupleType):                   # a scan or a fusion
-            yield from no_narrow(node.attr("body"))
+        if isinstance(node.type, TupleType):                   # a scan or a fusion; a library's call has no body
+            yield from no_narrow(node.attr("body") or Graph((), ()))
         elif node.op.name not in ("input", "variable", "cast", "item") and node.dtype in NARROW:
             yield Broken(node, f"`{node.op.name}` computes {node.t.dtype}; it must be widened by now")
 
@@ -247,7 +254,7 @@ def all_shapes_bound(graph: Graph) -> Iterator[Broken]:
 
 
 WITH_BODIES: tuple[Rule, ...] = (symbols_known, all_shapes_bound)        # these look into bodies by themselves
-PREDICATES: tuple[Rule, ...] = (no_phase, no_composites, no_narrow, all_shapes_bound)
+PREDICATES: tuple[Rule, ...] = (no_phase, no_recurrences, no_composites, no_narrow, all_shapes_bound)
 
 __all__ = ["Broken", "PREDICATES", "RULES", "Rule", "VerifyError", "all_shapes_bound", "no_composites", "no_narrow",
-           "no_phase", "unifies", "verify_graph", "verify_kernel", "verify_program"]
+           "no_phase", "no_recurrences", "unifies", "verify_graph", "verify_kernel", "verify_program"]

@@ -21,6 +21,7 @@ from graphk.onnx.rules import RULES
 from graphk.onnx.windows import PLANS, Plan
 from graphk.onnx.writer import Writer, layer_of
 from graphk.passes.decompose import with_body
+from graphk.passes.recurrent import recurrent
 from graphk.passes.shapes import shapes
 from graphk.passes.simplify import simplify
 from graphk.passes.specialize import specialize
@@ -77,7 +78,7 @@ def _check(model: Any) -> None:
 # ------------------------------------------------------------------ the graph
 def prepared(graph: Graph) -> Graph:
     """`graph` in the test phase, of ops that the tables have, with constants computed; refuses what they lack."""
-    graph = simplify(shapes(specialize(graph, 0)), parts=False)
+    graph = simplify(shapes(recurrent(specialize(graph, 0))[0]), parts=False)
     graph = _primitive(graph)
     _refuse(graph)
     return graph

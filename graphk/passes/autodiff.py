@@ -16,6 +16,7 @@ from graphk.ir.ops.contract import dot
 from graphk.ir.ops.control import item, scan, scan_op
 from graphk.ir.ops.elementwise import add, ones_like, zeros_like
 from graphk.ir.ops.leaves import new_input
+from graphk.ir.ops.recurrent import recurrence_gradient
 from graphk.ir.types import TensorType
 
 
@@ -42,6 +43,9 @@ def backward(outputs: Sequence[Node], seeds: Sequence[Node | None], wrt: Sequenc
             if node.op.name == "scan":
                 if node in parts:
                     _scan_vjp(node, parts[node], grads)
+            elif node.op.vjp == "recurrence":
+                if node in parts:
+                    _recurrence_vjp(node, parts[node], grads)
             elif node in grads and node.inputs:
                 _node_vjp(node, grads[node], grads, parts)
     return [grads.get(w) for w in wrt]
@@ -94,6 +98,22 @@ def _through(node: Node, g: Node) -> list[Node | None]:
 
 def _substitute(root: Node, table: dict[Node, Node]) -> Node:
     return _substitute_all([root], table)[root]
+
+
+def _recurrence_vjp(node: Node, seeds: dict[int, Node], grads: dict[Node, Node]) -> None:
+    """One node for all gradients of a recurrence, which holds those of its body; a gradient's gradients alike."""
+    body: Graph = node.attr("body")
+    seeded = tuple(sorted(seeds))
+    flows = [new_input(body.outputs[i].t, "d_result") for i in seeded]
+    found = backward([body.outputs[i] for i in seeded], flows, body.inputs)
+    inner = Graph((*body.inputs, *flows), tuple(zeros_like(x) if d is None else d for x, d in zip(body.inputs, found)),
+                  name="backward")
+    told = {k: v for k, v in node.attrs if k in ("cell", "biases", "roles", "reverse", "in_order")}
+    if node.op is recurrence_gradient:
+        told["cell"] = ""                                    # no library computes these
+    out = recurrence_gradient(*node.inputs, *(seeds[i] for i in seeded), body=inner, seeded=seeded, **told)
+    for k, x in enumerate(node.inputs):
+        _accumulate(grads, x, item(out, k))
 
 
 # ------------------------------------------------------------------ scan

@@ -15,6 +15,7 @@ from graphk.ir.ops.contract import dot
 from graphk.ir.ops.control import scan_op
 from graphk.ir.ops.elementwise import cast, round_bf16
 from graphk.ir.ops.leaves import fresh_input
+from graphk.passes.recurrent import recurrent
 
 NARROWED = ("float16", "bfloat16")
 RULE = "mixed-precision"
@@ -23,7 +24,7 @@ _MOVED = frozenset(("transpose", "reshape", "slice", "embed", "windows"))
 
 def mixed(graph: Graph, dtype: str) -> Graph:
     """`graph` with contractions of numbers of the type `dtype`, one of `NARROWED`."""
-    return _Rounding(dtype).graph(graph)
+    return _Rounding(dtype).graph(recurrent(graph)[0])
 
 
 class _Rounding:

@@ -19,6 +19,7 @@ from graphk.passes.decompose import decompose
 from graphk.passes.fuse import Note, fuse
 from graphk.passes.lower import lower
 from graphk.passes.memory import memory
+from graphk.passes.recurrent import Refuses, recurrent
 from graphk.passes.scans import scans
 from graphk.passes.schedule import schedule
 from graphk.passes.shapes import shapes
@@ -35,6 +36,8 @@ class State:
     """What passes may know besides the IR: the learning phase, and notes for later passes and readers."""
     phase: int = 0
     notes: tuple[Note, ...] = ()
+    refuses: Refuses | None = None           # why a library of the device does not take a recurrent layer
+    loops: tuple[str, ...] = ()              # a line for each recurrent layer that is a loop nevertheless
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,14 @@ def _fuse(graph: Graph, state: State) -> Graph:
     return out
 
 
+def _recurrent(graph: Graph, state: State) -> Graph:
+    out, state.loops = recurrent(graph, state.refuses)
+    return out
+
+
 PASSES = (
     Pass("specialize", lambda g, s: specialize(g, s.phase), (verify.no_phase,)),
+    Pass("recurrent", _recurrent, (verify.no_recurrences,)),
     Pass("scans", lambda g, s: scans(g)),
     Pass("shapes", lambda g, s: shapes(g), (verify.all_shapes_bound,)),
     Pass("simplify", lambda g, s: simplify(g)),
@@ -82,22 +91,27 @@ class Result:
     program: Program
     records: list[Record] = field(default_factory=list)
     notes: tuple[Note, ...] = ()
+    loops: tuple[str, ...] = ()
 
 
 def run_passes(graph: Graph, phase: int = 0, verify_all: bool = True,
-               observer: Callable[[Record], None] | None = None) -> Result:
-    """All passes in order."""
+               observer: Callable[[Record], None] | None = None, refuses: Refuses | None = None) -> Result:
+    """All passes in order.
+
+    refuses: says of a recurrent layer why the device's library does not compute it; None where there is no library.
+    """
     collecting = gc.isenabled()
     gc.disable()               # nearly all that passes make stays: looking for what does not takes a tenth of the time
     try:
-        return _run_all(graph, phase, verify_all, observer)
+        return _run_all(graph, State(phase, refuses=refuses), verify_all, observer)
     finally:
         if collecting:
             gc.enable()
 
 
-def _run_all(graph: Graph, phase: int, verify_all: bool, observer: Callable[[Record], None] | None) -> Result:
-    state, ir, records = State(phase), graph, []
+def _run_all(graph: Graph, state: State, verify_all: bool, observer: Callable[[Record], None] | None) -> Result:
+    ir: IR = graph
+    records: list[Record] = []
     ensured: tuple[verify.Rule, ...] = ()
     for p in PASSES:
         t = time.perf_counter()
@@ -110,7 +124,7 @@ def _run_all(graph: Graph, phase: int, verify_all: bool, observer: Callable[[Rec
             observer(records[-1])
         ir = new
     assert isinstance(ir, Program)
-    return Result(ir, records, state.notes)
+    return Result(ir, records, state.notes, state.loops)
 
 
 def check(ir: IR, after: str, ensured: tuple[verify.Rule, ...]) -> None:

@@ -86,7 +86,7 @@ def _places(graph: Graph, default: str) -> dict[Node, tuple[int, str]]:
             fed.add(node)
     users: dict[Node, int] = {}
     for node in reversed(device):                                    # what depends on variables alone is not hurried
-        if node not in fed and node.op.name not in ("item", "scan"):
+        if node not in fed and node.op.name != "item" and isinstance(node.type, TensorType):
             level[node] = users.get(node, level[node])
         for i in node.inputs:
             if i in device:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from graphk.ir.dims import Dim, DimExpr, SymDim, substitute, symbols
 from graphk.ir.node import Graph, Node, bind_attr, bind_type, make, origin, replaced, topological
+from graphk.ir.ops.recurrent import equal_extents, rnn, rnn_gradient
 from graphk.ir.types import TensorType
 
 Pair = tuple[Dim, Dim]
@@ -29,6 +30,8 @@ def required_equal(node: Node) -> list[Pair]:
         return [(ts[0].shape[i], t.shape[i]) for t in ts[1:] for i in range(t.ndim) if i != axis]
     if node.op.name == "scan":
         return _scan_pairs(node, ts)
+    if node.op in (rnn, rnn_gradient):
+        return equal_extents(node)
     return []
 
 

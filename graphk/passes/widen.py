@@ -13,7 +13,7 @@ from graphk.ir.node import Graph, Node, make, origin, replaced, substitute_nodes
 from graphk.ir.opdef import const
 from graphk.ir.ops.elementwise import cast
 from graphk.ir.ops.leaves import fresh_input
-from graphk.ir.types import FLOATS, NARROW
+from graphk.ir.types import FLOATS, NARROW, TensorType
 
 
 def widen(graph: Graph) -> Graph:
@@ -25,7 +25,8 @@ def widen(graph: Graph) -> Graph:
 
 
 def _has_narrow(graph: Graph) -> bool:
-    return any(_has_narrow(n.attr("body")) if n.op.name == "scan" else n.dtype in NARROW for n in graph.nodes())
+    return any(_has_narrow(n.attr("body")) if n.op.name == "scan" else
+               isinstance(n.type, TensorType) and n.dtype in NARROW for n in graph.nodes())
 
 
 def _table(graph: Graph) -> dict[Node, Node]:
@@ -41,6 +42,8 @@ def _wide(node: Node, inputs: Sequence[Node]) -> Node:
     if node.op.name == "scan":
         attrs = tuple((k, _body(v) if k == "body" else v) for k, v in node.attrs)
         return make(node.op, tuple(inputs), attrs)
+    if not isinstance(node.type, TensorType):                # a library's call, of float32
+        return make(node.op, tuple(inputs), node.attrs)
     to = NARROW.get(node.dtype)
     if node.op.name == "cast":
         return _cast(_cast(inputs[0], node.dtype), to or node.dtype)

@@ -9,6 +9,7 @@ from graphk import layers as L
 from graphk import regularizers
 from graphk.ir.node import Graph
 from graphk.models import Model, Sequential
+from graphk.passes.recurrent import recurrent
 from graphk.passes.simplify import simplify
 
 KINDS = [L.SimpleRNN, L.GRU, L.LSTM]
@@ -331,8 +332,9 @@ def test_implementations_agree_without_dropout():
 
 def test_the_inputs_product_is_outside_the_loop():
     for layer in (L.LSTM(3), L.GRU(3, reset_after=True), L.RNN([L.LSTMCell(3)]), L.SimpleRNN(3)):
-        y = layer(L.Input((None, 2)))
-        scan = y.node.inputs[0]
+        x = L.Input((None, 2))
+        y, = recurrent(Graph((x.node,), (layer(x).node,)))[0].outputs
+        scan = y.inputs[0]
         assert scan.op.name == "scan"
         dots = [n for n in scan.attr("body").nodes() if n.op.name == "dot"]
         assert len(dots) == 1 and len(scan.attr("body").outputs) == scan.attr("n_carry")
@@ -344,7 +346,7 @@ def test_only_numbers_of_words_are_turned():
     model = Model(words, L.GRU(2)(L.LSTM(3, return_sequences=True)(L.Embedding(7, 6)(words))))
     total = K.sum(model.output)
     outputs = (total.node, *(g.node for g in K.gradients(total, model.weights)))
-    turned = [n for n in simplify(Graph((words.node,), outputs)).nodes() if n.op.name == "transpose"]
+    turned = [n for n in simplify(recurrent(Graph((words.node,), outputs))[0]).nodes() if n.op.name == "transpose"]
     assert turned and all(n.ndim == 2 for n in turned)
 
 

@@ -43,6 +43,11 @@ def step_node() -> Node:
     return _inner[-1] if _inner else random_step().node
 
 
+def in_a_loop() -> bool:
+    """Whether what is built now is a step of a loop."""
+    return bool(_inner)
+
+
 @contextmanager
 def inside_loop(stand_in: Node) -> Iterator[None]:
     """Random ops made inside read `stand_in`."""

@@ -6,7 +6,7 @@ and the output is the previous one; outputs come in the order in which the steps
 """
 from __future__ import annotations
 
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Protocol, Sequence
 
 from graphk.frontend import config
 from graphk.frontend.backend.control import loop
@@ -17,10 +17,19 @@ from graphk.ir.node import Node
 from graphk.ir.ops import elementwise as ew
 from graphk.ir.ops import shape as sh
 from graphk.ir.ops.leaves import new_input
+from graphk.ir.ops.recurrent import WHY
 from graphk.ir.types import TensorType, shape_text
 
 _WRITTEN_OUT = 500                  # steps; of more, a graph of each step helps nobody, and a loop computes the same
 Step = Callable[[Tensor, "list[Any]"], "tuple[Tensor, Sequence[Tensor]]"]
+
+
+class Enclosing(Protocol):
+    """What makes one node of a loop (`graphk.frontend.layers.whole.Whole`)."""
+
+    def enclose(self, inputs: Node, first: Sequence[Node], last: Sequence[Node], ys: Sequence[Node], reverse: bool,
+                in_order: bool) -> tuple[list[Node], list[Node]] | str:
+        """The loop's last states and outputs as results of that node, or why they are not."""
 
 
 def rnn(step_function: Step, inputs: Tensor, initial_states: Sequence[Tensor], go_backwards: bool = False,
@@ -49,19 +58,20 @@ def rnn(step_function: Step, inputs: Tensor, initial_states: Sequence[Tensor], g
 
 def recur(step_function: Step, inputs: Tensor, initial_states: Sequence[Tensor], go_backwards: bool = False,
           mask: Tensor | None = None, constants: Sequence[Any] | None = None, unroll: bool = False,
-          input_length: int | None = None, every: bool = True, ahead: Callable[[Tensor], Tensor] | None = None
-          ) -> tuple[Tensor, Tensor | None, list[Tensor]]:
+          input_length: int | None = None, every: bool = True, ahead: Callable[[Tensor], Tensor] | None = None,
+          whole: Enclosing | str = "its steps are a function of the program's") -> tuple[Tensor, Tensor | None, list[Tensor]]:
     """`rnn`; unless `every` output is wanted, None may stand for the outputs, and they are not stored.
 
     ahead: makes what the steps see from all inputs, (time, samples, …): as the loop walks them, so that the larger
-    result is never turned.
+    result is never turned.  whole: encloses the loop in a node that libraries know, or why there is none.
     """
     if inputs.ndim < 3:
         raise ValueError("Input should be at least 3D.")
     time = input_length if input_length is not None and unroll else node_of(inputs).shape[1]
     if unroll and not isinstance(time, int):
         raise ValueError("Unrolling requires a fixed number of timesteps.")
-    seqs = [_swap(node_of(inputs))]
+    turned = _swap(node_of(inputs))
+    seqs = [turned]
     if ahead is not None:
         seqs = [node_of(ahead(Tensor(seqs[0])))]
     if mask is not None:
@@ -71,6 +81,12 @@ def recur(step_function: Step, inputs: Tensor, initial_states: Sequence[Tensor],
     first = run.start(seqs, unroll)
     written_out = unroll and time <= _WRITTEN_OUT
     last, ys = (_unrolled if written_out else _scanned)(run, first, seqs, time, go_backwards)
+    if not isinstance(whole, str):
+        enclosed = whole.enclose(turned, first, last, ys, go_backwards, written_out)
+        whole = enclosed if isinstance(enclosed, str) else ""
+        last, ys = (last, ys) if isinstance(enclosed, str) else enclosed
+    if whole and not written_out:                            # else there is no loop to speak of
+        WHY[(*last, *ys)[0].inputs[0].attr("body").inputs[0]] = whole
     states = [Tensor(s) for s in last[:run.n_states]]
     if not ys:
         return Tensor(last[run.output_is]), None, states

@@ -396,6 +396,7 @@ class RNN(Layer):
     def _recur(self, inputs: Tensor, initial_state: list[Any], constants: list[Any] | None, mask: Any, training: Any
                ) -> tuple[Tensor, Any, list[Tensor]]:
         """What needs no state is computed for all steps at once, the rest step by step."""
+        from graphk.frontend.layers.whole import whole
         cell = self.cell
         stacked = isinstance(cell, StackedRNNCells) and type(cell).call is StackedRNNCells.call
         first = cell.cells[0] if stacked else cell
@@ -408,7 +409,7 @@ class RNN(Layer):
             return call_cell(cell, x, given[:n], given[n:], training, ahead)
         return recur(step, inputs, initial_state, self.go_backwards, mask, constants, self.unroll,
                      K.int_shape(inputs)[1], self.return_sequences,
-                     (lambda x: first.project(x, training)) if ahead else None)
+                     (lambda x: first.project(x, training)) if ahead else None, whole(cell, constants, mask, training))
 
     # ---------------------------------------------------------------- what the cell holds
     @property

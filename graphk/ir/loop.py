@@ -144,7 +144,9 @@ class Schedule:
     `columns` kernel without a loop p are one thread's);
     tile(m, n, k): a matrix product in register tiles; blocks(m, n, k): the same, block after block of k;
     winograd2, winograd4(m, n, k): the same of a 3x3 convolution, in Winograd's way with output tiles of 2x2 or 4x4;
-    serial(): one thread.
+    serial(): one thread;
+    library(layer, biases, what): no loops, a call of a vendor's library (`runtime/library_rnn.py`): a recurrent layer
+    "lstm", "gru", "tanh" or "relu", with biases "none", "one" or "two", and of it "forward", "training" or "gradient".
     """
     kind: str
     axes: tuple[str, ...] = ()
@@ -156,6 +158,11 @@ class Schedule:
     def tiled(self) -> bool:
         """Whether the kernel is a contraction: operands are read many times, a tile's results at a time."""
         return self.kind in ("tile", "blocks", "winograd2", "winograd4")
+
+    @property
+    def called(self) -> bool:
+        """Whether there is nothing to compile: a library of the device computes it."""
+        return self.kind == "library"
 
 
 @dataclass(frozen=True, slots=True)

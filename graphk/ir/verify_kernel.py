@@ -17,7 +17,7 @@ from graphk.ir.node import Node
 from graphk.ir.scalar_rules import EVERY, FLOATS, HELD, INTS, NUMBERS, result_dtype
 
 SCHEDULES = {"map": 2, "rows": 2, "columns": 2, "chunks": 2, "tile": 3, "blocks": 3, "winograd2": 3,
-             "winograd4": 3, "serial": 0}                                          # kind: number of axes
+             "winograd4": 3, "serial": 0, "library": 3}                                          # kind: number of axes
 KERNEL_RULES = {
     "names": "every name is defined before it is used, and once where it is visible",
     "dtypes": "operands have the dtypes that the scalar table asks for, stored values those of their buffers",
@@ -195,7 +195,9 @@ class _Walk:
         if SCHEDULES.get(sched.kind) != len(sched.axes):
             yield Broken("schedule", f"there is no schedule {sched}; there are "
                                      + ", ".join(f"{k} of {n} axes" for k, n in SCHEDULES.items()))
-        if unknown := set(sched.axes) - axes:
+        if sched.called and self.kernel.body:
+            yield Broken("schedule", f"the schedule {sched} is a library's, which computes no loops")
+        if unknown := set(sched.axes) - axes if not sched.called else ():
             yield Broken("schedule", f"the schedule {sched} speaks of {_list(unknown)}; the kernel's axes are "
                                      f"{_list(axes) or 'none'}")
 

@@ -1,6 +1,7 @@
 """Lower: a fused Graph becomes a Program of kernels on buffers.
 
-In: a Graph of fusion nodes and the few ops that are no group (reshape, concat, embed, fold, scatter_add, places, scan).
+In: a Graph of fusion nodes and the few ops that are no group (reshape, concat, embed, fold, scatter_add, places, scan,
+rnn and its gradient).
 Out: a Program whose buffers have no offsets yet.  What always holds: every value has one buffer; a reshape is
 an alias; each output has a buffer of its own; each update ends in a copy into its variable, which
 `memory` removes where the producer may write in place.
@@ -10,11 +11,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from graphk.ir.dims import Dim, floordiv, product, substitute, sym
-from graphk.ir.loop import (Call, Expr, Index, Kernel, Let, Lit, Load, Loop, Param, Ref, Stmt, Store, Update, call,
-                            expressions)
+from graphk.ir.loop import (Call, Expr, Index, Kernel, Let, Lit, Load, Loop, Param, Ref, Schedule, Stmt, Store, Update,
+                            call, expressions)
 from graphk.ir.node import Graph, Node, origin_of
+from graphk.ir.ops.recurrent import GATES, rnn, rnn_gradient
 from graphk.ir.program import AnyStep, Buffer, LoopStep, Program, Step
-from graphk.ir.types import ITEMSIZE, TensorType
+from graphk.ir.types import ITEMSIZE, TensorType, TupleType
 from graphk.passes.fuse import Note
 from graphk.passes.kernels import Built, build, finish
 
@@ -95,6 +97,8 @@ class Lowering:
             self._places(node)
         elif name == "scan":
             self._scan(node)
+        elif node.op in (rnn, rnn_gradient):
+            self._library(node)
         else:
             raise NotImplementedError(f"no lowering for the op `{name}`: {node!r} ({origin_of(node)})")
 
@@ -243,6 +247,25 @@ class Lowering:
         inner.carry_over([inner.buffer_of(o) for o in body.outputs[:nc]], carries, node)
         self.steps.append(LoopStep(length, tuple(inner.steps), tuple(windows), node.attr("reverse"),
                                    origin=str(origin_of(node))))
+
+    def _library(self, node: Node) -> None:
+        """A recurrent layer that a library computes: a step without loops."""
+        outs = []
+        for i, t in enumerate(node.type.items if isinstance(node.type, TupleType) else ()):
+            outs.append(self.new(t, origin=str(origin_of(node))))
+            self.parts[node, i] = outs[-1]
+        time, samples, features = node.inputs[0].shape
+        units = node.inputs[2].shape[-1]                     # of its outputs, or its first states
+        cell, biases = node.attr("cell"), node.attr("biases")
+        what = "gradient" if node.op is rnn_gradient else "training" if node.attr("training") else "forward"
+        params = tuple(Param(f"p{i}", "float32", "in" if i < len(node.inputs) else "out")
+                       for i in range(len(node.inputs) + len(outs)))
+        kernel = Kernel(f"{cell}_{what}", params, ("s0", "s1", "s2", "s3"), (),
+                        Schedule("library", (cell, ("none", "one", "two")[biases], what)))
+        products = GATES[cell] * units * (features + units) * (2 if what == "gradient" else 1)
+        self.steps.append(Step(self.kernels.setdefault(kernel, kernel), (*map(self.buffer_of, node.inputs), *outs),
+                               (time, samples, features, units), origin=str(origin_of(node)),
+                               cost=2 * time * samples * products))
 
     def _window(self, whole: str, type_: TensorType, windows: list[tuple[str, str, Dim]]) -> str:
         name = self.new(type_, "alias", "window", base=whole)

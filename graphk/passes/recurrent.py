@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from typing import Callable, Mapping
 
+import numpy as np
+
 from graphk.ir.node import Graph, Node, origin, origin_of, replace_inputs, replaced, topological
 from graphk.ir.opdef import const
 from graphk.ir.ops.control import item
 from graphk.ir.ops.elementwise import add
 from graphk.ir.ops.recurrent import GATES, WHY, Form, recurrence, recurrence_gradient, rnn, rnn_gradient
-from graphk.ir.ops.shape import broadcast_to, concat, reshape, slice_op, transpose
+from graphk.ir.ops.shape import broadcast_to, concat, gather, reshape, slice_op, transpose
 from graphk.passes.decompose import with_body
 
 Refuses = Callable[[Form], str]        # why a library does not take a layer; "" if it does
@@ -52,7 +54,10 @@ class _Layers:
     def __init__(self, graph: Graph, refuses: Refuses | None):
         self.refuses = refuses
         self.notes: list[str] = []
-        self.trained = {_key(n) for n in graph.nodes() if n.op is recurrence_gradient and n.attr("cell")}
+        self.trained: dict[tuple[object, ...], list[Node]] = {}
+        for n in graph.nodes():
+            if n.op is recurrence_gradient:
+                self.trained.setdefault(_key(n), []).append(n)
 
     def table(self, graph: Graph) -> dict[Node, Node]:
         """What became of each node; empty if nothing did."""
@@ -92,7 +97,9 @@ class _Layers:
             return inlined(node, inputs)
         own = len(_operands(node))
         layer = _Call(node, inputs[:own])
-        call = rnn(*layer.operands(), cell=layer.form.cell, biases=layer.form.biases, training=_key(node) in self.trained)
+        back = self.trained.get(_key(node), ())
+        training = 1 + back.index(node) if node in back else min(len(back), 1)
+        call = rnn(*layer.operands(), cell=layer.form.cell, biases=layer.form.biases, training=training)
         return layer.results(call) if node.op is recurrence else layer.gradients(
             call, dict(zip(node.attr("seeded"), inputs[own:])))
 
@@ -180,10 +187,11 @@ class _Call:
     # -------------------------------------------------------------- weights
     def _gates(self, rows: Node) -> Node:
         """Rows (gates * units, …) in the library's order of gates, or back from it."""
-        order, units = _TURNED.get(self.form.cell), self.form.units
+        order = _TURNED.get(self.form.cell)
         if order is None:
             return rows
-        return concat(*(_rows(rows, g * units, units) for g in order), axis=0)
+        places = np.arange(rows.shape[0], dtype=np.int32).reshape(len(order), -1)[list(order)]
+        return gather(rows, const(places.reshape(-1)))
 
     def _packed(self) -> Node:
         """Weights as the library keeps them."""

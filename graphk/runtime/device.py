@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from typing import Callable, Sequence
+from typing import TYPE_CHECKING, Callable, Sequence
 
 import numpy as np
 
 from graphk.codegen.cuda import CudaSource
 from graphk.runtime.library import Library, Run
+
+if TYPE_CHECKING:
+    from graphk.runtime.library_rnn import RecurrentLibrary
 
 LANES = 4                         # of work that may run at the same time
 
@@ -93,6 +96,7 @@ class Device(ABC):
     def __init__(self) -> None:
         self.lock = threading.RLock()              # held by whoever uses staging memory or replays
         self.libraries: dict[type, Library] = {}   # `Product` or `Convolution` -> what computes it
+        self.recurrent: RecurrentLibrary | None = None       # what computes recurrent layers
 
     @abstractmethod
     def allocate(self, nbytes: int) -> int:

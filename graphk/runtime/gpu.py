@@ -23,6 +23,7 @@ from graphk.passes.pipeline import Result, run_passes
 from graphk.runtime.calls import Calls
 from graphk.runtime.device import LANES, Device, DeviceError, OutOfDeviceMemory, Rehearsal, Work, device
 from graphk.runtime.exchange import DeviceArray
+from graphk.runtime.library_rnn import RecurrentSteps, is_called
 from graphk.runtime.library_steps import Chosen, LibrarySteps
 from graphk.runtime.mirrors import mirror_of
 from graphk.runtime.writes import note_write
@@ -47,8 +48,9 @@ class GpuExecutable(Calls):
         super().__init__(result)
         self.device, self.tf32 = on, tf32
         self.calls = LibrarySteps(self.program, on, tf32) if on.libraries else None
+        self.layers = RecurrentSteps(self.program, on, tf32, result.loops)
         self.variables = dict(variables)
-        kernels = dict.fromkeys(s.kernel for s in flat_steps(self.program.steps))
+        kernels = dict.fromkeys(s.kernel for s in flat_steps(self.program.steps) if not is_called(s.kernel))
         self.sources = {k: print_cuda(k, on.threads, on.tile) for k in kernels}
         self.functions: dict[Kernel, list[Any]] = {k: on.load(s) for k, s in self.sources.items()}
         roots = root_of(self.program)
@@ -134,9 +136,11 @@ class GpuExecutable(Calls):
         return (self.program.arena, *(b.nbytes for b in (*self.inputs, *self.outputs)))
 
     def _places(self, env: Mapping[str, int]) -> tuple[list[int], int]:
-        """Where the arena, the ends and what a library's calls need begin in the executable's memory, and its size."""
+        """Where the arena, the ends, what calls for layers and what other calls of libraries need begin in the
+        executable's memory, and its size."""
         at, starts = 0, []
-        for nbytes in (*compile_dims(self._extents())(env), self.calls.scratch(env) if self.calls else 0):
+        for nbytes in (*compile_dims(self._extents())(env), self.layers.scratch(env),
+                       self.calls.scratch(env) if self.calls else 0):
             starts.append(at)
             at += -(-nbytes // ALIGN) * ALIGN
         return starts, at
@@ -209,15 +213,17 @@ class GpuExecutable(Calls):
         staged = {b: self._staging(b, env) for b, here in zip(self.inputs, there) if not here}
         downloads = {b: self._staging(b, env) for i, b in enumerate(self.outputs) if i not in self.kept}
         at = self._addresses(env, starts)
+        self.layers.prepare(env)
         if self.calls is not None:
             self.calls.prepare(env)
-            Enqueued(self, env, at, Rehearsal(), starts[-1]).steps(self.program.steps)   # libraries choose how
+        if self.calls is not None or self.layers.steps:
+            Enqueued(self, env, at, Rehearsal(), starts[-2:]).steps(self.program.steps)  # libraries choose how
 
         def work(w: Work) -> None:
             for b, array in staged.items():
                 w.upload(at[b.name], array)
             w.join()
-            Enqueued(self, env, at, w, starts[-1]).steps(self.program.steps)
+            Enqueued(self, env, at, w, starts[-2:]).steps(self.program.steps)
             w.join()
             for b, array in downloads.items():
                 w.download(array, at[b.name])
@@ -235,7 +241,7 @@ class GpuExecutable(Calls):
 
         def only(s: AnyStep | None) -> Callable[[], None]:
             def work(w: Work) -> None:
-                enqueued = Enqueued(self, env, at, w, memory + starts[-1])
+                enqueued = Enqueued(self, env, at, w, [memory + x for x in starts[-2:]])
                 for _ in range(times if s else 0):
                     enqueued.steps([s] if s else [])
                     w.join()
@@ -271,8 +277,9 @@ class Enqueued:
     """Records a program's steps."""
 
     def __init__(self, exe: GpuExecutable, env: Mapping[str, int], at: Mapping[str, int], work: Work,
-                 scratch: int):
-        self.exe, self.env, self.at, self.work, self.scratch = exe, env, dict(at), work, scratch
+                 scratch: Sequence[int]):
+        self.exe, self.env, self.at, self.work = exe, env, dict(at), work
+        self.layers, self.scratch = scratch                  # where memory begins of calls for layers, and of others
         self.views: dict[str, list[str]] = {}            # storage name -> its views, at any depth
         base = {b.name: b.base for b in exe.program.buffers if b.place == "alias"}
         for name in base:
@@ -307,6 +314,10 @@ class Enqueued:
 
     def _step(self, s: Step) -> None:
         """On a lane of its own, or (what uses the one scratch memory) on the first."""
+        if is_called(s.kernel):
+            self.work.lane(0)
+            self.exe.layers.record(s, self.env, self.at, self.layers, self.work)
+            return
         calls = self.exe.calls
         call = calls.find(s, self.env) if calls is not None else ""
         self.work.lane(0 if isinstance(call, Chosen) and call.nbytes else self.lane)
@@ -329,7 +340,10 @@ def compile_graph(graph: Graph, variables: Mapping[Node, np.ndarray], phase: int
 
     tf32: whether a library may round the operands of float32 products to 10 bits of the mantissa.
     """
-    return GpuExecutable(run_passes(graph, phase), variables, device(name), tf32)
+    on = device(name)
+    library = on.recurrent
+    refuses = None if library is None else lambda form: library.refusal(form, tf32)
+    return GpuExecutable(run_passes(graph, phase, refuses=refuses), variables, on, tf32)
 
 
 __all__ = ["GpuExecutable", "compile_graph"]

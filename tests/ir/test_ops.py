@@ -23,6 +23,8 @@ NO_SAMPLES = {
     "const": "a leaf: test_interp and test_text", "dim": None, "iota": None,
     "item": "needs a node with several results: test_interp", "scan": "needs a body: test_interp, test_autodiff",
     "fusion": "made by the `fuse` pass and tested with it",
+    **dict.fromkeys(("recurrence", "recurrence_gradient", "rnn", "rnn_gradient"),
+                    "a whole layer: tests/passes/test_recurrent.py"),
     "straight_through": "its gradient is another function's: test_straight_through_sends_the_gradient_elsewhere"}
 
 

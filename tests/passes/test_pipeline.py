@@ -51,7 +51,7 @@ def test_promises_hold_from_there_on():
         if isinstance(r.after, Graph):
             verify.verify_graph(r.after, p.name, ensured)
     assert set(ensured) == {verify.no_phase, verify.all_shapes_bound, verify.no_composites,
-                            verify.no_narrow}
+                            verify.no_narrow, verify.no_recurrences}
 
 
 def test_a_later_pass_must_keep_an_earlier_promise(monkeypatch):

@@ -70,7 +70,10 @@ recurrence_gradient: OpDef = register(OpDef(
 
 # ------------------------------------------------------------------ as calls of a library
 def _check(op: str, cell: str, x: TensorType, w: TensorType, h: TensorType, biases: int) -> Form:
-    form = Form(cell, x.shape[-1], h.shape[-1], biases)
+    features, units = x.shape[-1], h.shape[-1]
+    if not isinstance(features, int) or not isinstance(units, int):
+        raise TypeError(f"`{op}` needs to know how many features and units there are; received {x} and {h}")
+    form = Form(cell, features, units, biases)
     if x.ndim != 3 or h.ndim != 2 or w.shape != (form.size,) or any(t.dtype != "float32" for t in (x, w, h)):
         raise TypeError(f"`{op}` of a {form} takes f32[time, samples, {form.features}], f32[{form.size}] weights and "
                         f"f32[samples, {form.units}] states; received {x}, {w} and {h}")
@@ -80,13 +83,13 @@ def _check(op: str, cell: str, x: TensorType, w: TensorType, h: TensorType, bias
 TOKEN = TensorType("float32", (1,))      # stands for what a library keeps for the way back, which only it can measure
 
 
-def _rnn_infer(x: TensorType, w: TensorType, *states: TensorType, cell: str, biases: int, training: bool) -> TupleType:
+def _rnn_infer(x: TensorType, w: TensorType, *states: TensorType, cell: str, biases: int, training: int) -> TupleType:
     form = _check("rnn", cell, x, w, states[0], biases)
     outs: list[TensorType] = [TensorType("float32", (*x.shape[:2], form.units)), *states]
     return TupleType((*outs, TOKEN) if training else tuple(outs))
 
 
-def _rnn_ref(x: np.ndarray, w: np.ndarray, *states: np.ndarray, cell: str, biases: int, training: bool
+def _rnn_ref(x: np.ndarray, w: np.ndarray, *states: np.ndarray, cell: str, biases: int, training: int
              ) -> list[np.ndarray]:
     y, last, _ = forward(cell, biases, x, w, states)
     return [y, *last, *([np.zeros(1, "float32")] if training else [])]
@@ -94,8 +97,9 @@ def _rnn_ref(x: np.ndarray, w: np.ndarray, *states: np.ndarray, cell: str, biase
 
 rnn: OpDef = register(OpDef(
     "rnn", "control", _rnn_infer, _rnn_ref, vjp=ZERO_GRAD,
-    doc="A recurrent layer, of a sequence, flat weights and first states: all outputs, the last states and, for "
-        "training, what the gradient needs besides; made by the pass `recurrent` alone."))
+    doc="A recurrent layer, of a sequence, flat weights and first states: all outputs, the last states and, where "
+        "`training` is not 0, a token of what the gradient needs besides (which uses it up: several gradients are "
+        "of calls 1, 2, ...); made by the pass `recurrent` alone."))
 
 
 def _gradient_infer(x: TensorType, w: TensorType, y: TensorType, token: TensorType, *rest: TensorType, cell: str,
@@ -157,7 +161,8 @@ def forward(cell: str, biases: int, x: np.ndarray, w: np.ndarray, first: Arrays
     kernel, recurrent, *rest = _parts(cell, biases, w, x.shape[-1], units)
     zeros = np.zeros((GATES[cell], units), x.dtype)
     outer, inner = (*rest, zeros, zeros)[:2]
-    ys, saved = [], []
+    ys: list[np.ndarray] = []
+    saved: list[tuple[np.ndarray, ...]] = []
     for step in x:
         a = np.einsum("nf,guf->gnu", step, kernel) + outer[:, None]
         b = np.einsum("nv,guv->gnu", h, recurrent) + inner[:, None]

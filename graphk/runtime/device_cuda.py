@@ -19,6 +19,7 @@ from graphk.runtime.device import LANES, Device, DeviceError, OutOfDeviceMemory,
 from graphk.runtime.library import Convolution, Product, Run, find_library
 from graphk.runtime.library_cublas import CublasLt
 from graphk.runtime.library_cudnn import Cudnn
+from graphk.runtime.library_cudnn_rnn import CudnnRecurrent
 
 WORKSPACE = 32 << 20              # bytes for libraries on each lane: what NVIDIA advises for cuBLASLt on Hopper
 
@@ -271,6 +272,9 @@ def open_device(number: int) -> CudaDevice:
         memory = device.allocate(LANES * WORKSPACE)
         device.libraries.update({kind: library(functions, memory, WORKSPACE)
                                  for kind, (library, functions) in found.items() if functions is not None})
+    cudnn = device.libraries.get(Convolution)
+    if isinstance(cudnn, Cudnn):
+        device.recurrent = CudnnRecurrent(cudnn)
     return device
 
 

@@ -56,10 +56,11 @@ class Cudnn(Library):
         """Call a function; DeviceError names it and its status."""
         status = getattr(self.functions, name)(*args)
         if status:
-            raise DeviceError(f"{name} failed: {self._word(status)} ({status}). cuDNN must be of version 9 and of the "
+            raise DeviceError(f"{name} failed: {self.word(status)} ({status}). cuDNN must be of version 9 and of the "
                               "CUDA version that the driver supports: see `python -m graphk doctor`.")
 
-    def _word(self, status: int) -> str:
+    def word(self, status: int) -> str:
+        """What cuDNN calls a status."""
         return str((self.functions.cudnnGetErrorString(status) or b"?").decode())
 
     # -------------------------------------------------------------- descriptors
@@ -72,7 +73,7 @@ class Cudnn(Library):
         status = self.functions.cudnnBackendFinalize(out)
         if status:
             self._drop(out)
-            raise Refused(self._word(status))
+            raise Refused(self.word(status))
         return out
 
     def _new(self, kind: int) -> Any:

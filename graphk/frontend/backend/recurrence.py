@@ -59,7 +59,8 @@ def rnn(step_function: Step, inputs: Tensor, initial_states: Sequence[Tensor], g
 def recur(step_function: Step, inputs: Tensor, initial_states: Sequence[Tensor], go_backwards: bool = False,
           mask: Tensor | None = None, constants: Sequence[Any] | None = None, unroll: bool = False,
           input_length: int | None = None, every: bool = True, ahead: Callable[[Tensor], Tensor] | None = None,
-          whole: Enclosing | str = "its steps are a function of the program's") -> tuple[Tensor, Tensor | None, list[Tensor]]:
+          whole: Enclosing | str = "its steps are a function of the program's"
+          ) -> tuple[Tensor, Tensor | None, list[Tensor]]:
     """`rnn`; unless `every` output is wanted, None may stand for the outputs, and they are not stored.
 
     ahead: makes what the steps see from all inputs, (time, samples, …): as the loop walks them, so that the larger

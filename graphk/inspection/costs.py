@@ -14,10 +14,11 @@ from typing import Iterable, Mapping
 from graphk.inspection.facts import StepRow, step_rows
 from graphk.inspection.sections import layer_in
 from graphk.inspection.subjects import Subject, value
-from graphk.ir.dims import Dim, product, substitute, symbols
+from graphk.ir.dims import Dim, product, substitute, sym, symbols
 from graphk.ir.effects import root_of
 from graphk.ir.loop import Call, Kernel, Let, Load, Loop, Stmt, Store, Update, expressions
 from graphk.ir.node import Graph, Node, origin_of
+from graphk.ir.ops.recurrent import GATES
 from graphk.ir.program import Program, Step
 from graphk.ir.types import FLOATS, ITEMSIZE, TensorType
 
@@ -55,7 +56,9 @@ class StepCost:
 
 # ------------------------------------------------------------------ kernels
 def kernel_flops(kernel: Kernel) -> Dim:
-    """Float operations, a polynomial of the kernel's sizes."""
+    """Float operations, a polynomial of the kernel's sizes; of a library's call those of its products."""
+    if kernel.called:
+        return 2 * called_macs(kernel)
     floats = {p.name: p.dtype in FLOATS for p in kernel.params}
 
     def one(s: Stmt) -> int:
@@ -73,6 +76,15 @@ def kernel_flops(kernel: Kernel) -> Dim:
             total = total + (s.extent * of(s.body) if isinstance(s, Loop) else one(s))
         return total
     return of(kernel.body)
+
+
+def called_macs(kernel: Kernel) -> Dim:
+    """Multiply-adds of a recurrent layer that a library computes; the way back has the products of the way there
+    twice, for data and for weights."""
+    assert kernel.schedule is not None
+    cell, _, what = kernel.schedule.axes
+    time, samples, features, units = map(sym, kernel.sizes)
+    return time * samples * GATES[cell] * units * (features + units) * (2 if what == "gradient" else 1)
 
 
 def kernel_loads(kernel: Kernel) -> dict[str, Dim]:
@@ -100,7 +112,9 @@ def step_bytes(step: Step, program: Program, roots: Mapping[str, str], env: Mapp
     for p, name in zip(step.kernel.params, step.buffers):
         b = table[name]
         whole = value(b.nbytes, env)
-        if p.name in loaded and p.role != "temp":
+        if p.role == "in" and step.kernel.called:
+            moved[roots[name], str(b.type), False] = whole
+        elif p.name in loaded and p.role != "temp":
             count = substitute(loaded[p.name], sizes)
             known = symbols(count) <= set(env)         # else some loop's extent is computed in the kernel
             some = value(count, env) * ITEMSIZE[b.type.dtype] if known else whole
@@ -171,7 +185,8 @@ def step_costs(subject: Subject, env: Mapping[str, int]) -> list[StepCost]:
         flops = row.times * value(formula, env) if symbols(formula) <= set(env) else row.operations
         nbytes = row.times * step_bytes(step, program, roots, env)
         weights = _weights(step.group.attr("body"), env) if step.group is not None else {}
-        weights = {k: w for k, w in weights.items() if any(w)} or {layer_in(row.origin) or OUTSIDE: [0., 0., 0.]}
+        weights = {k: w for k, w in weights.items() if any(w)} or {layer_in(row.origin) or OUTSIDE: [
+            0., flops / 2 if step.kernel.called else 0., 0.]}
         out.append(StepCost(row, flops, nbytes, _shares(weights, flops, nbytes, row.times)))
     return out
 

@@ -66,6 +66,8 @@ class KernelView:
     @property
     def text(self) -> str:
         """The source for the target."""
+        if self.kernel.called:
+            return f"# a library of the device computes it\n{self.kernel}"
         return self.source.text if self.cuda is None else self.cuda_source().text
 
     def listing(self) -> Listing:

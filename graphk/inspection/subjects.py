@@ -15,8 +15,8 @@ from graphk.codegen.other_cpu import cpu_target, runs_here
 from graphk.codegen.target import Target
 from graphk.ir.dims import Dim, DimExpr, evaluate, symbols
 from graphk.ir.node import Graph
-from graphk.ir.program import Program
-from graphk.passes.pipeline import Record
+from graphk.ir.program import Program, flat_steps
+from graphk.passes.pipeline import Record, run_passes
 from graphk.runtime.compile import Executable
 
 if TYPE_CHECKING:
@@ -76,13 +76,17 @@ class Subject:
         """The same, shown for `cpu` (this one), `cuda`, scalar, sse, avx2, avx512 or LLVM's name of a processor; None:
         for who runs it.
 
-        Graphs, kernels' loops and the plan of memory are the same for all.  ValueError for other names.
+        Graphs, kernels' loops and the plan of memory are the same for all, but for recurrent layers that a device's
+        library computes: those are loops elsewhere.  ValueError for other names.
         """
         if target is None:
             return self
         if target == "cuda":
             return replace(self, other=None, cuda=capability)
-        return replace(self, other=None if target == "cpu" else cpu_target(target), cuda=None)
+        executable = self.executable
+        if any(s.kernel.called for s in flat_steps(self.program.steps)):
+            executable = Executable(run_passes(self.captured, int(self.phase == "train")), executable.variables)
+        return replace(self, executable=executable, other=None if target == "cpu" else cpu_target(target), cuda=None)
 
     @property
     def records(self) -> list[Record]:

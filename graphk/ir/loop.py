@@ -159,11 +159,6 @@ class Schedule:
         """Whether the kernel is a contraction: operands are read many times, a tile's results at a time."""
         return self.kind in ("tile", "blocks", "winograd2", "winograd4")
 
-    @property
-    def called(self) -> bool:
-        """Whether there is nothing to compile: a library of the device computes it."""
-        return self.kind == "library"
-
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
@@ -193,6 +188,11 @@ class Kernel:
         label = "" if name == self.label else f" {quote(self.label)}"
         return [f"kernel {name}{label}({args}; {', '.join(self.sizes)}){sched} {{",
                 *(line for s in self.body for line in stmt_lines(s, 1)), "}"]
+
+    @property
+    def called(self) -> bool:
+        """Whether there are no loops to compile: a library of the device computes it."""
+        return self.schedule is not None and self.schedule.kind == "library"
 
     def key(self) -> str:
         """The text without the label: what makes two kernels the same."""

@@ -74,7 +74,7 @@ def _reason(kernel: Kernel, sizes: tuple[Dim, ...], each: tuple[Dim, ...], rows:
 
 
 def _dependences(kernel: Kernel, env: Mapping[str, Dim], rows: str, each: Mapping[str, Dim]) -> Iterator[str]:
-    if kernel.schedule is not None and kernel.schedule.called:
+    if kernel.called:
         yield "is a library's call"
     counting = {name for name, d in env.items() if rows in symbols(d)}
     for p in kernel.params:

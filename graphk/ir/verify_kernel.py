@@ -195,9 +195,9 @@ class _Walk:
         if SCHEDULES.get(sched.kind) != len(sched.axes):
             yield Broken("schedule", f"there is no schedule {sched}; there are "
                                      + ", ".join(f"{k} of {n} axes" for k, n in SCHEDULES.items()))
-        if sched.called and self.kernel.body:
+        if self.kernel.called and self.kernel.body:
             yield Broken("schedule", f"the schedule {sched} is a library's, which computes no loops")
-        if unknown := set(sched.axes) - axes if not sched.called else ():
+        if unknown := set(sched.axes) - axes if not self.kernel.called else ():
             yield Broken("schedule", f"the schedule {sched} speaks of {_list(unknown)}; the kernel's axes are "
                                      f"{_list(axes) or 'none'}")
 

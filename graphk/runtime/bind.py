@@ -82,6 +82,10 @@ class Binder:
     """Makes one Bound."""
 
     def __init__(self, exe: Executable, env: Mapping[str, int]):
+        called = next((s.kernel.label for s in flat_steps(exe.program.steps) if s.kernel.called), "")
+        if called:
+            raise RuntimeError(f"{exe.program.name} was compiled for a device whose library computes `{called}`; "
+                               "compile its graph for the CPU to run it there")
         self.exe, self.env = exe, env
         values = iter(exe._dims(env))
         arena = next(values)

@@ -23,7 +23,7 @@ from graphk.passes.pipeline import Result, run_passes
 from graphk.runtime.calls import Calls
 from graphk.runtime.device import LANES, Device, DeviceError, OutOfDeviceMemory, Rehearsal, Work, device
 from graphk.runtime.exchange import DeviceArray
-from graphk.runtime.library_rnn import RecurrentSteps, is_called
+from graphk.runtime.library_rnn import RecurrentSteps
 from graphk.runtime.library_steps import Chosen, LibrarySteps
 from graphk.runtime.mirrors import mirror_of
 from graphk.runtime.writes import note_write
@@ -50,7 +50,7 @@ class GpuExecutable(Calls):
         self.calls = LibrarySteps(self.program, on, tf32) if on.libraries else None
         self.layers = RecurrentSteps(self.program, on, tf32, result.loops)
         self.variables = dict(variables)
-        kernels = dict.fromkeys(s.kernel for s in flat_steps(self.program.steps) if not is_called(s.kernel))
+        kernels = dict.fromkeys(s.kernel for s in flat_steps(self.program.steps) if not s.kernel.called)
         self.sources = {k: print_cuda(k, on.threads, on.tile) for k in kernels}
         self.functions: dict[Kernel, list[Any]] = {k: on.load(s) for k, s in self.sources.items()}
         roots = root_of(self.program)
@@ -314,7 +314,7 @@ class Enqueued:
 
     def _step(self, s: Step) -> None:
         """On a lane of its own, or (what uses the one scratch memory) on the first."""
-        if is_called(s.kernel):
+        if s.kernel.called:
             self.work.lane(0)
             self.exe.layers.record(s, self.env, self.at, self.layers, self.work)
             return

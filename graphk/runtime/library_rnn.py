@@ -44,7 +44,7 @@ class Recurrent:
     tf32: bool = False
 
     def __str__(self) -> str:
-        return (f"{'gradients of an ' if self.gradient else ''}{self.form}, {self.time} steps of {self.samples} samples"
+        return (f"{'gradients of ' if self.gradient else ''}{self.form}, {self.time} steps of {self.samples} samples"
                 + (" as tf32" if self.tf32 else ""))
 
 
@@ -113,7 +113,7 @@ class RecurrentSteps:
 
     def __init__(self, program: Program, device: Device, tf32: bool, notes: tuple[str, ...] = ()):
         self.device, self.tf32, self.notes = device, tf32, notes
-        self.steps = [s for s in flat_steps(program.steps) if is_called(s.kernel)]
+        self.steps = [s for s in flat_steps(program.steps) if s.kernel.called]
         if self.steps and device.recurrent is None:
             raise Refused(f"{program.name} calls a library for recurrent layers, which {device.name} does not have: "
                           "compile its graph for this device")
@@ -213,14 +213,9 @@ class RecurrentSteps:
             work.launch(function, evaluate(launch.blocks, env), launch.threads, [*addresses, *sizes])
 
 
-def is_called(kernel: Kernel) -> bool:
-    """Whether a kernel is a library's call and has no loops of its own."""
-    return kernel.schedule is not None and kernel.schedule.called
-
-
 @lru_cache(maxsize=8)
 def _small(text: str) -> Kernel:
     return schedule_kernel(parse_kernel(text))
 
 
-__all__ = ["Addresses", "Needs", "Recurrent", "RecurrentLibrary", "RecurrentSteps", "is_called"]
+__all__ = ["Addresses", "Needs", "Recurrent", "RecurrentLibrary", "RecurrentSteps"]

@@ -2,8 +2,9 @@
 
 In: the calls that graphk makes, with the C types of cudnn_adv.h.  Out: a status, as it answers.  Layers are computed by
 the formulas of cuDNN's documentation, sample after sample, on a fake driver's memory, when what was captured is
-replayed, their gradients by `graphk.ir.ops.recurrent`, which central differences test.  What a real one leaves undefined (descriptors that contradict each other or the sizes of
-memory, lengths that are not there, the way back without the way there) is an error.
+replayed, their gradients by `graphk.ir.ops.recurrent`, which central differences test.  What a real one leaves
+undefined (descriptors that contradict each other or the sizes of memory, lengths that are not there, the way back
+without the way there) is an error.
 """
 import ctypes
 

@@ -112,7 +112,7 @@ def test_states_given_kept_and_returned(name):
 
 
 def test_one_sequence_and_state_in_several_roles():
-    """Both states are one value, the sequence is also where states come from: each receives the sum of its gradients."""
+    """Both states are one value, made of the sequence: each receives the sum of its gradients."""
     layer = LAYERS["lstm"]()
     x = L.Input((4, 3))
     h = L.Lambda(lambda v: K.concatenate([v[:, 0], v[:, 1, :1]], axis=-1))(x)
@@ -205,7 +205,8 @@ class OwnStep(L.LSTMCell):
 
 
 REFUSED = {
-    "its recurrent activation is hard_sigmoid; a library has sigmoid": lambda: L.LSTM(4, recurrent_activation="hard_sigmoid"),
+    "its recurrent activation is hard_sigmoid; a library has sigmoid":
+        lambda: L.LSTM(4, recurrent_activation="hard_sigmoid"),
     "its activation is relu; a library has tanh": lambda: L.GRU(4, activation="relu", reset_after=True),
     "its activation is sigmoid; a library has tanh or relu": lambda: L.SimpleRNN(4, activation="sigmoid"),
     "it drops out states": lambda: L.LSTM(4, recurrent_activation="sigmoid", recurrent_dropout=.5),

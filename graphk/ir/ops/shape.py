@@ -124,6 +124,9 @@ def _slice_ref(x: np.ndarray, starts: tuple[int, ...], sizes: tuple[int, ...], s
 
 
 def _slice_vjp(g: Node, y: Node, x: Node, starts: Any, sizes: Any, steps: Any) -> list[Node | None]:
+    if sizes == x.shape and all(a == (d - 1 if s < 0 else 0) and s in (1, -1)
+                                for a, d, s in zip(starts, x.shape, steps)):         # axes turned round, and back
+        return [slice_op(g, starts=starts, sizes=sizes, steps=steps)]
     return [embed(g, starts=starts, steps=steps, shape=x.shape)]
 
 

@@ -17,8 +17,8 @@ OWN = ("distributed", "distributed.callbacks", "onnx", "inspection")            
 NOTES = {
     "utils.multi_gpu_model": "Inputs need an open number of samples.",
     "optimizers.TFOptimizer": "Always refused, with the optimizer to use instead: there is no TensorFlow.",
-    "layers.CuDNNGRU": "Runs on the CPU; the weights have cuDNN's layout.",
-    "layers.CuDNNLSTM": "Runs on the CPU; the weights have cuDNN's layout.",
+    "layers.CuDNNGRU": "Runs on every device; the weights have cuDNN's layout.",
+    "layers.CuDNNLSTM": "Runs on every device; the weights have cuDNN's layout.",
 }
 HEAD = """\
 # Compatibility with Keras

@@ -101,7 +101,7 @@ def _body(view: KernelView, what: str, mark: str) -> str:
     if what == "text":
         return f"{view.kernel}\n"
     if view.kernel.called:
-        return f"{mark} no loops: a library of the device computes it\n"
+        return f"{mark} no loops: {view.kernel.schedule} of the device computes it\n"
     if what == "source":
         return view.source.text + "\n"
     if what in ("llvm", "asm"):

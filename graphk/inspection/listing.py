@@ -67,7 +67,7 @@ class KernelView:
     def text(self) -> str:
         """The source for the target."""
         if self.kernel.called:
-            return f"# a library of the device computes it\n{self.kernel}"
+            return f"# no loops: {self.kernel.schedule} of the device computes it\n"
         return self.source.text if self.cuda is None else self.cuda_source().text
 
     def listing(self) -> Listing:

@@ -11,9 +11,10 @@ from functools import lru_cache
 from typing import Iterator, Mapping
 
 from graphk.ir.dims import Dim, symbols
-from graphk.ir.loop import (COMBINE, Acc, Expr, Index, Kernel, Let, Lit, Load, Loop, Param, Ref, Stmt, Store, Update,
-                            stmt_lines, walk)
+from graphk.ir.loop import (COMBINE, Acc, Expr, Index, Kernel, Let, Lit, Load, Loop, Param, Ref, Schedule, Stmt,
+                            Store, Update, stmt_lines, walk)
 from graphk.ir.node import Node
+from graphk.ir.ops.recurrent import STATES
 from graphk.ir.scalar_rules import EVERY, FLOATS, HELD, INTS, NUMBERS, result_dtype
 
 SCHEDULES = {"map": 2, "rows": 2, "columns": 2, "chunks": 2, "tile": 3, "blocks": 3, "winograd2": 3,
@@ -195,11 +196,29 @@ class _Walk:
         if SCHEDULES.get(sched.kind) != len(sched.axes):
             yield Broken("schedule", f"there is no schedule {sched}; there are "
                                      + ", ".join(f"{k} of {n} axes" for k, n in SCHEDULES.items()))
-        if self.kernel.called and self.kernel.body:
-            yield Broken("schedule", f"the schedule {sched} is a library's, which computes no loops")
+        if self.kernel.called:
+            yield from self.called(sched)
         if unknown := set(sched.axes) - axes if not self.kernel.called else ():
             yield Broken("schedule", f"the schedule {sched} speaks of {_list(unknown)}; the kernel's axes are "
                                      f"{_list(axes) or 'none'}")
+
+
+    def called(self, sched: Schedule) -> Iterator[Broken]:
+        """A library's call: of what there is, with its operands and results, and no loops."""
+        if self.kernel.body:
+            yield Broken("schedule", f"the schedule {sched} is a library's, which computes no loops")
+        words = (tuple(STATES), ("none", "one", "two"), ("forward", "training", "gradient"))
+        if len(sched.axes) != 3 or any(a not in w for a, w in zip(sched.axes, words)):
+            yield Broken("schedule", f"there is no schedule {sched}; a library's speaks of "
+                                     + ", then ".join(" or ".join(w) for w in words))
+            return
+        states = STATES[sched.axes[0]]
+        want = {"forward": (2 + states, 1 + states), "training": (2 + states, 2 + states),
+                "gradient": (5 + 2 * states, 2 + states)}[sched.axes[2]]
+        found = [p.role for p in self.kernel.params]
+        if found != ["in"] * want[0] + ["out"] * want[1] or len(self.kernel.sizes) != 4:
+            yield Broken("schedule", f"the schedule {sched} takes {want[0]} inputs, {want[1]} outputs and 4 sizes; the "
+                                     f"kernel has {', '.join(found)} and {len(self.kernel.sizes)} sizes")
 
 
 def _list(names: "set[str] | frozenset[str]") -> str:

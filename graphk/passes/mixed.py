@@ -24,7 +24,8 @@ _MOVED = frozenset(("transpose", "reshape", "slice", "embed", "windows"))
 
 def mixed(graph: Graph, dtype: str) -> Graph:
     """`graph` with contractions of numbers of the type `dtype`, one of `NARROWED`."""
-    return _Rounding(dtype).graph(recurrent(graph)[0])
+    loops, _ = recurrent(graph, lambda form: f"mixed precision rounds what its steps multiply to {dtype}")
+    return _Rounding(dtype).graph(loops)
 
 
 class _Rounding:

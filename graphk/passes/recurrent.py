@@ -92,9 +92,13 @@ class _Layers:
         """The results of a recurrence or its gradient."""
         why = self._why_not(node)
         if why:
+            out = inlined(node, inputs)
             if self.refuses is not None and node.op is recurrence:
                 self._note(node, why)
-            return inlined(node, inputs)
+                for n in out:
+                    if n.op.name == "item" and n.inputs[0].op.name == "scan":
+                        WHY[n.inputs[0].attr("body").inputs[0]] = why
+            return out
         own = len(_operands(node))
         layer = _Call(node, inputs[:own])
         back = self.trained.get(_key(node), ())

@@ -255,8 +255,41 @@ def test_mixed_precision_keeps_graphks_steps(on_device, monkeypatch):
     monkeypatch.setattr(on_device, "recurrent", told)
     model = Sequential([L.LSTM(3, recurrent_activation="sigmoid", input_shape=(4, 2)), L.Dense(1)])
     model.compile("sgd", "mse", mixed_precision="bfloat16")
+    said = []
+    monkeypatch.setattr(library, "WATCHERS", [said.append])
     model.train_on_batch(np.ones((2, 4, 2)), np.ones((2, 1)))
     assert not told.asked
+    name = model.layers[0].name
+    assert said == [f"loop of {name}: graphk's steps: mixed precision rounds what its steps multiply to bfloat16"]
+
+
+def test_what_is_shown_of_a_layer(on_device, monkeypatch):
+    """Costs of its products, no code; where the processor is shown, the loop that it would run."""
+    from graphk.inspection import cost, kernel, memory, profile
+    if SIMULATED:
+        monkeypatch.setattr(on_device, "recurrent", NumpyRecurrent(on_device.view))
+    elif on_device.recurrent is None:
+        pytest.skip("cuDNN is not installed")
+    model = Sequential([L.LSTM(4, recurrent_activation="sigmoid", input_shape=(3, 5), name="steps"), L.Dense(2)])
+    model.compile("sgd", "mse")
+    assert "lstm_gradient" in str(profile(model, batch=2, phase="train"))
+    step, = (line for line in str(cost(model, batch=2, phase="predict")).splitlines() if "lstm_forward" in line)
+    flops = 2 * 3 * 2 * 4 * 4 * (5 + 4)
+    assert f"{flops / 1000:.2f} k" in step and step.rstrip().endswith("steps"), step
+    assert "# no loops: library(lstm, one, forward) of the device computes it" in str(kernel(model, "lstm_forward"))
+    with pytest.raises(ValueError, match="there is no kernel 'lstm_forward'"):
+        kernel(model, "lstm_forward", "text", target="cpu")
+    assert "slice_sigmoid_mul_tanh_add" in str(kernel(model, "steps", "text", target="cpu"))
+    assert str(memory(model, target="cpu")) != str(memory(model))
+
+
+def test_a_program_of_calls_is_none_for_a_processor():
+    from graphk.runtime.compile import Executable
+    x = L.Input((3, 3))
+    graph = Graph((x.node,), (LAYERS["lstm"]()(x).node,))
+    state = {v: variable_of(v).array for v in graph.variables()}
+    with pytest.raises(RuntimeError, match="whose library computes `lstm_forward`; compile its graph for the CPU"):
+        Executable(run_passes(graph, 0, refuses=lambda form: ""), state)([np.ones((1, 3, 3), "f")])
 
 
 @pytest.mark.skipif(not SIMULATED, reason="two simulated GPUs")

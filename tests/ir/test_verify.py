@@ -97,7 +97,10 @@ def test_every_rule_is_broken_here():
 
 def test_predicates():
     x = new_input(F, "x")
+    layer = REGISTRY["recurrence"](x, body=body((h := new_input(F),), (exp(h),)), cell="", biases=0, roles=(0, 0, 0, 0),
+                                   reverse=False, in_order=False)
     for ensure, graph, message in [
+            (verify.no_recurrences, Graph((x,), (item(layer, 0),)), "`recurrence` must be a loop or a library's call"),
             (no_phase, Graph((x,), (phase_select(learning_phase(), x, exp(x)),)), "must be a constant by now"),
             (no_composites, Graph((x,), (softmax(x),)), "the composite op `softmax` must be expanded"),
             (all_shapes_bound, Graph((i := new_input(TensorType("float32", (n * 2,))),), (exp(i),)),

@@ -45,8 +45,15 @@ def with_first(statement) -> Kernel:
     return replace(kernel, body=(replace(kernel.body[0], body=(statement, *kernel.body[0].body)), *kernel.body[1:]))
 
 
+def called(words: str) -> Kernel:
+    """An LSTM's call, with other words."""
+    ins, outs = (", ".join(f"{p}{i}: f32 {role}" for i in range(n)) for p, role, n in (("p", "in", 4), ("q", "out", 3)))
+    return parse_kernel(f"kernel k({ins}, {outs}; s0, s1, s2, s3) schedule library({words}) {{ }}")
+
+
 def test_the_sound_kernel_is_sound():
     verify_kernel(parse_kernel(KERNEL), "lower")
+    verify_kernel(called("lstm, one, forward"), "lower")
 
 
 BROKEN_KERNELS = {
@@ -74,6 +81,11 @@ BROKEN_KERNELS = {
     "an update of nothing": ("updates", with_first(Update("r5", Lit(1.0, "float32"))), "no accumulator"),
     "a combination": ("updates", with_first(Acc("r5", "sub", "float32")), "combines by 'sub'"),
     "a schedule's axis": ("schedule", edit("chunks(i0, i1)", "chunks(i0, i7)"), "speaks of `i7`"),
+    "a library's loops": ("schedule", edit("chunks(i0, i1)", "library(lstm, one, forward)"), "computes no loops"),
+    "a library's words": ("schedule", called("lstm, three, forward"),
+                          "no schedule library(lstm, three, forward); a library's speaks of lstm or gru"),
+    "a library's operands": ("schedule", called("gru, two, gradient"),
+                             "takes 7 inputs, 3 outputs and 4 sizes; the kernel has in, in, in, in, out"),
     "a schedule": ("schedule", edit("chunks(i0, i1)", "spiral(i0, i1)"), "there is no schedule spiral"),
 }
 

@@ -44,7 +44,13 @@ class Form:
 
 
 # ------------------------------------------------------------------ with the steps that they are
-def _body_infer(*ts: TensorType, body: Graph, **_: Any) -> TupleType:
+def _body_infer(*ts: TensorType, body: Graph, cell: str, biases: int, roles: tuple[int, ...], reverse: bool,
+                in_order: bool, seeded: tuple[int, ...] = ()) -> TupleType:
+    own = len(ts) - len(seeded)
+    if cell and (cell not in GATES or biases not in (0, 1, 2) or len(roles) != 3 + biases + STATES[cell]
+                 or not set(roles) <= set(range(own))):
+        raise TypeError(f"a recurrence of the cell {cell!r} with {biases} biases has a sequence, two kernels, its "
+                        f"biases and first states among its {own} operands; received the roles {roles}")
     return TupleType(tuple(o.t for o in body.outputs))
 
 
@@ -70,6 +76,9 @@ recurrence_gradient: OpDef = register(OpDef(
 
 # ------------------------------------------------------------------ as calls of a library
 def _check(op: str, cell: str, x: TensorType, w: TensorType, h: TensorType, biases: int) -> Form:
+    if cell not in GATES or biases not in (0, 1, 2):
+        raise TypeError(f"`{op}` has one of the cells {', '.join(GATES)} and 0 to 2 biases; received {cell!r} and "
+                        f"{biases}")
     features, units = x.shape[-1], h.shape[-1]
     if not isinstance(features, int) or not isinstance(units, int):
         raise TypeError(f"`{op}` needs to know how many features and units there are; received {x} and {h}")

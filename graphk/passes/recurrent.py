@@ -200,7 +200,7 @@ class _Call:
     def _packed(self) -> Node:
         """Weights as the library keeps them."""
         kernels, biases = self.said[1:3], self.said[3:3 + self.form.biases]
-        rows = [*(transpose(k, perm=(1, 0)) for k in kernels), *biases]
+        rows = [*map(_transposed, kernels), *biases]
         return concat(*(reshape(self._gates(r), shape=(r.t.size,)) for r in rows), axis=0)
 
     def _unpacked(self, flat: Node) -> list[Node]:
@@ -213,6 +213,14 @@ class _Call:
             out.append(transpose(rows, perm=(1, 0)) if w.ndim == 2 else rows)
             at += size
         return out
+
+
+def _transposed(kernel: Node) -> Node:
+    """A kernel's columns as rows; what was turned gate by gate (a layer's that has cuDNN's order) is turned back."""
+    parts = kernel.inputs
+    if kernel.op is concat and kernel.attr("axis") == 1 and all(p.op is transpose for p in parts):
+        return concat(*(p.inputs[0] for p in parts), axis=0)
+    return transpose(kernel, perm=(1, 0))
 
 
 def _rows(x: Node, start: int, size: int) -> Node:

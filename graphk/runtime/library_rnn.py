@@ -20,7 +20,7 @@ from graphk.ir.ops.recurrent import STATES, Form
 from graphk.ir.program import Program, Step, flat_steps
 from graphk.ir.text import parse_kernel
 from graphk.passes.schedule import schedule_kernel
-from graphk.runtime.device import Device, Work
+from graphk.runtime.device import Device, DeviceError, Work
 from graphk.runtime.library import Refused, Run, tell
 
 ALIGN = 256                       # bytes, of each piece of memory
@@ -115,8 +115,8 @@ class RecurrentSteps:
         self.device, self.tf32, self.notes = device, tf32, notes
         self.steps = [s for s in flat_steps(program.steps) if s.kernel.called]
         if self.steps and device.recurrent is None:
-            raise Refused(f"{program.name} calls a library for recurrent layers, which {device.name} does not have: "
-                          "compile its graph for this device")
+            raise DeviceError(f"{program.name} calls a library for recurrent layers, which {device.name} does not "
+                              "have; compile its graph for this device")
         self.loaded: dict[str, tuple[CudaSource, list[Any]]] = {}
 
     @property

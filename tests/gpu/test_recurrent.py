@@ -12,7 +12,10 @@ from graphk.frontend import config
 from graphk.frontend.tensor import variable_of
 from graphk.ir.interp import run_full
 from graphk.ir.node import Graph
-from graphk.ir.ops.recurrent import Form
+from graphk.ir.ops.control import item
+from graphk.ir.ops.leaves import new_input
+from graphk.ir.ops.recurrent import Form, rnn
+from graphk.ir.types import TensorType
 from graphk.models import Model, Sequential
 from graphk.passes.pipeline import run_passes
 from graphk.runtime import library
@@ -123,6 +126,16 @@ def test_several_batch_sizes_and_layers(lent):
     assert len(exe.layers.steps) == 6 and len(exe._recorded) == 3
 
 
+def test_calls_side_by_side_are_one_after_another(lent):
+    """They work in the same memory."""
+    form = Form("gru", 3, 4, 2)
+    x, w, *first = [new_input(TensorType("float32", s)) for s in ((5, 2, 3), (form.size,), (2, 4), (2, 4))]
+    calls = [rnn(x, w, h, cell="gru", biases=2, training=0) for h in first]
+    graph = Graph((x, w, *first), tuple(item(c, i) for c in calls for i in range(2)))
+    exe = run(graph, arrays_for(graph), lent, phase=0)
+    assert [s.barrier for s in exe.program.steps] == [False, False]
+
+
 # ------------------------------------------------------------------ whole models
 def stacked():
     return [L.LSTM(4, recurrent_activation="sigmoid", return_sequences=True, input_shape=(5, 3)),
@@ -230,7 +243,7 @@ def test_a_program_for_a_library_needs_it(device):
     x = L.Input((3, 3))
     graph = Graph((x.node,), (LAYERS["lstm"]()(x).node,))
     result = run_passes(graph, 0, refuses=lambda form: "")
-    with pytest.raises(Refused, match="calls a library for recurrent layers, which simulator does not have"):
+    with pytest.raises(DeviceError, match="calls a library for recurrent layers, which simulator does not have"):
         GpuExecutable(result, {v: variable_of(v).array for v in graph.variables()}, SimDevice())
 
 

@@ -189,6 +189,12 @@ def test_a_layer_without_gradient_is_not_trained():
     assert call.attr("training") == 0 and len(call.type.items) == 3
 
 
+def test_weights_in_cudnns_order_are_not_turned():
+    x = L.Input((4, 3))
+    graph = specialize(Graph((x.node,), (LAYERS["cudnn lstm"]()(x).node,)), 0)
+    assert ops(recurrent(graph, lambda form: "")[0]).count("transpose") == 1, "that of the sequence"
+
+
 def reason(layer, x=None, *, build=None):
     x = L.Input((4, 3)) if x is None else x
     y = build(layer, x) if build else layer(x)

@@ -136,14 +136,16 @@ class GpuExecutable(Calls):
         return (self.program.arena, *(b.nbytes for b in (*self.inputs, *self.outputs)))
 
     def _places(self, env: Mapping[str, int]) -> tuple[list[int], int]:
-        """Where the arena, the ends, what calls for layers and what other calls of libraries need begin in the
-        executable's memory, and its size."""
+        """Where the arena, the ends and what a library's calls need begin in the executable's memory, and its size."""
         at, starts = 0, []
-        for nbytes in (*compile_dims(self._extents())(env), self.layers.scratch(env),
-                       self.calls.scratch(env) if self.calls else 0):
+        for nbytes in (*compile_dims(self._extents())(env), self.layers.scratch(env, self._shared(env))):
             starts.append(at)
             at += -(-nbytes // ALIGN) * ALIGN
         return starts, at
+
+    def _shared(self, env: Mapping[str, int]) -> int:
+        """Bytes of what libraries' calls need one after another; what layers need lies behind."""
+        return self.calls.scratch(env) if self.calls else 0
 
     def _reserve(self, nbytes: int, env: Mapping[str, int]) -> int:
         """The address of so much memory; what was recorded on less is forgotten."""
@@ -202,6 +204,7 @@ class GpuExecutable(Calls):
             return found
         starts, nbytes = self._places(env)
         memory = self._reserve(nbytes, env)
+        self.layers.prepare(env)
         made = self._record(env, [memory + s for s in starts], there)
         if not self._busy:                         # a signal's handler calls, and must not take the other's staging
             if len(self._recorded) >= KEPT:
@@ -213,17 +216,15 @@ class GpuExecutable(Calls):
         staged = {b: self._staging(b, env) for b, here in zip(self.inputs, there) if not here}
         downloads = {b: self._staging(b, env) for i, b in enumerate(self.outputs) if i not in self.kept}
         at = self._addresses(env, starts)
-        self.layers.prepare(env)
         if self.calls is not None:
             self.calls.prepare(env)
-        if self.calls is not None or self.layers.steps:
-            Enqueued(self, env, at, Rehearsal(), starts[-2:]).steps(self.program.steps)  # libraries choose how
+            Enqueued(self, env, at, Rehearsal(), starts[-1]).steps(self.program.steps)   # libraries choose how
 
         def work(w: Work) -> None:
             for b, array in staged.items():
                 w.upload(at[b.name], array)
             w.join()
-            Enqueued(self, env, at, w, starts[-2:]).steps(self.program.steps)
+            Enqueued(self, env, at, w, starts[-1]).steps(self.program.steps)
             w.join()
             for b, array in downloads.items():
                 w.download(array, at[b.name])
@@ -241,7 +242,7 @@ class GpuExecutable(Calls):
 
         def only(s: AnyStep | None) -> Callable[[], None]:
             def work(w: Work) -> None:
-                enqueued = Enqueued(self, env, at, w, [memory + x for x in starts[-2:]])
+                enqueued = Enqueued(self, env, at, w, memory + starts[-1])
                 for _ in range(times if s else 0):
                     enqueued.steps([s] if s else [])
                     w.join()
@@ -277,9 +278,8 @@ class Enqueued:
     """Records a program's steps."""
 
     def __init__(self, exe: GpuExecutable, env: Mapping[str, int], at: Mapping[str, int], work: Work,
-                 scratch: Sequence[int]):
-        self.exe, self.env, self.at, self.work = exe, env, dict(at), work
-        self.layers, self.scratch = scratch                  # where memory begins of calls for layers, and of others
+                 scratch: int):
+        self.exe, self.env, self.at, self.work, self.scratch = exe, env, dict(at), work, scratch
         self.views: dict[str, list[str]] = {}            # storage name -> its views, at any depth
         base = {b.name: b.base for b in exe.program.buffers if b.place == "alias"}
         for name in base:
@@ -314,10 +314,6 @@ class Enqueued:
 
     def _step(self, s: Step) -> None:
         """On a lane of its own, or (what uses the one scratch memory) on the first."""
-        if s.kernel.called:
-            self.work.lane(0)
-            self.exe.layers.record(s, self.env, self.at, self.layers, self.work)
-            return
         calls = self.exe.calls
         call = calls.find(s, self.env) if calls is not None else ""
         self.work.lane(0 if isinstance(call, Chosen) and call.nbytes else self.lane)
@@ -326,6 +322,10 @@ class Enqueued:
             self._launch(s)
 
     def _launch(self, s: Step) -> None:
+        if s.kernel.called:
+            self.work.lane(0)
+            self.exe.layers.record(s, self.env, self.at, self.scratch + self.exe._shared(self.env), self.work)
+            return
         source = self.exe.sources[s.kernel]
         sizes = compile_dims(s.sizes)(self.env)
         env = dict(zip(s.kernel.sizes, sizes))

@@ -134,13 +134,18 @@ class CudnnRecurrent(RecurrentLibrary):
                              TRAINING if back else INFERENCE, self.sequences(what.time, what.samples,
                                                                              what.form.features),
                              ctypes.byref(room), ctypes.byref(kept))
+            self._ends(what)
             self._needs[what] = Needs(room.value, kept.value if back else 0)
         return self._needs[what]
 
+    def _ends(self, what: Recurrent) -> tuple[Any, Any, Any]:
+        """Descriptors of the inputs, outputs and states."""
+        x, y = (self.sequences(what.time, what.samples, width) for width in (what.form.features, what.form.units))
+        return x, y, self.states(what.samples, what.form.units)
+
     def ask(self, what: Recurrent, at: Addresses, needs: Needs) -> Run:
         form = what.form
-        layer, h = self.layer(form, what.tf32), self.states(what.samples, form.units)
-        x, y = (self.sequences(what.time, what.samples, width) for width in (form.features, form.units))
+        layer, (x, y, h) = self.layer(form, what.tf32), self._ends(what)
         weights = ctypes.c_size_t(4 * form.size)
         room = [*_pieces((needs.room, at.room), (needs.kept, at.kept))]
         lengths = ctypes.c_void_p(at.lengths)

@@ -90,7 +90,7 @@ class RecurrentLibrary(ABC):
 
     @abstractmethod
     def needs(self, what: Recurrent) -> Needs:
-        """The memory that a call needs."""
+        """The memory that a call needs; all that has to be made before a recording is made."""
 
     @abstractmethod
     def ask(self, what: Recurrent, at: Addresses, needs: Needs) -> Run:
@@ -150,9 +150,9 @@ class RecurrentSteps:
         lengths = max((4 * self.find(s, env).samples for s in self.steps), default=0)
         return pieces, at, at + -(-lengths // ALIGN) * ALIGN + room
 
-    def scratch(self, env: Mapping[str, int]) -> int:
-        """Bytes that the calls need besides the arena."""
-        return self._layout(env)[2] + ALIGN if self.steps else 0           # to begin at a multiple of it
+    def scratch(self, env: Mapping[str, int], before: int = 0) -> int:
+        """Bytes that the calls need besides the arena, `before` of which are another's."""
+        return before + (self._layout(env)[2] + ALIGN if self.steps else 0)          # to begin at a multiple of it
 
     # -------------------------------------------------------------- recording
     def prepare(self, env: Mapping[str, int]) -> None:

@@ -64,7 +64,7 @@ def passes(model_or_function: Any) -> "PassTable":
     >>> from graphk import backend as K
     >>> x = K.placeholder(shape=(None, 4))
     >>> [row.name for row in passes(K.function([x], [x + x]))][:2]
-    ['specialize', 'scans']
+    ['specialize', 'recurrent']
     """
     from graphk.inspection.facts import PassTable, pass_rows
     from graphk.inspection.subjects import subjects_of

@@ -86,10 +86,10 @@ def test_graphs_parse_back(by_variable):
 
 def test_json_and_dot_speak_of_the_same_nodes(by_variable):
     folder = by_variable / "001-train_function-any"
-    data = json.loads((folder / "10-fuse.json").read_text())
+    data = json.loads((folder / "11-fuse.json").read_text())
     fused = [n for n in data["nodes"] if n["op"] == "fusion"]
     assert fused and all(n["body"]["nodes"] for n in fused)
-    dot = (folder / "10-fuse.dot").read_text()
+    dot = (folder / "11-fuse.dot").read_text()
     assert dot.count("subgraph cluster_") == len(fused) and " -> " in dot
 
 
@@ -107,7 +107,7 @@ def test_command_dumps_one_pass(tmp_path, cache_directory):
                  "--epochs",
                  "2", cwd=tmp_path, GRAPHK_CACHE_DIR=cache_directory)
     assert run.returncode == 0 and run.stdout == "args ['--epochs', '2']\n", run.stderr
-    assert [p.name for p in (tmp_path / "d").glob("*/*")] == ["04-simplify.gk"]
+    assert [p.name for p in (tmp_path / "d").glob("*/*")] == ["05-simplify.gk"]
     assert "1 graphs in d" in run.stderr or "1 graph in d" in run.stderr
 
 
@@ -131,7 +131,7 @@ def test_a_failing_pass_leaves_what_came_before(tmp_path, monkeypatch):
         f([[[1.0, 2.0, 3.0]]])
     (folder,) = [p for p in tmp_path.iterdir() if p.is_dir()]
     assert "no machine code today" in (folder / "error.txt").read_text()
-    assert (folder / "13-memory.gk").exists() and "failed" in (tmp_path / "index.html").read_text()
+    assert (folder / "14-memory.gk").exists() and "failed" in (tmp_path / "index.html").read_text()
 
 
 def test_wrong_options_are_named():

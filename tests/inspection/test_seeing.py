@@ -104,7 +104,7 @@ def test_a_program_is_not_compared_with_itself(text, tmp_path):
 
 
 @pytest.mark.parametrize("passes, message", [
-    ("nope", "there is no pass 'nope'; expected some of specialize, scans"),
+    ("nope", "there is no pass 'nope'; expected some of specialize, recurrent"),
     ("decompose,shapes", "`shapes` comes before `decompose`: passes run in the order specialize"),
     ("fuse", "the pass `fuse` takes primitives, and `softmax` is a composite .*: run `decompose` before it"),
     ("lower", "the pass `lower` makes kernels of groups, and this graph has none: run `fuse`"),

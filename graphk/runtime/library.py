@@ -41,11 +41,14 @@ class Matrix:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """`out = relu?(left @ right + bias? + added?)` for each of a batch: (m, k) by (k, n).
+    """`out = activation?(left @ right + bias? + added?)` for each of a batch: (m, k) by (k, n).
 
     dtype: of the operands; sums, bias, what is added and the result are float32 (float64 for float64).  bias: n numbers
     side by side, the same for each row.  added: a matrix like the result, which may be the result's own memory.
-    tf32: whether products may be rounded to 10 bits of the mantissa.
+    activation: "", "relu" or "gelu" (the one of tanh).  aux: where what its gradient needs is written: for relu a bit
+    for each result, whether it is above 0, in rows of `aux.row` bits; for gelu what it is taken of.  slope: instead,
+    aux is read, and results are multiplied by the activation's slope there.  totals: the sums of the right operand's
+    columns are written, too.  tf32: whether products may be rounded to 10 bits of the mantissa.
     """
     m: int
     n: int
@@ -57,7 +60,10 @@ class Product:
     out: Matrix
     bias: bool = False
     added: Matrix | None = None
-    relu: bool = False
+    activation: str = ""
+    aux: Matrix | None = None
+    slope: bool = False
+    totals: bool = False
     tf32: bool = False
 
     @property
@@ -66,7 +72,10 @@ class Product:
         return "float32" if self.dtype in NARROW else self.dtype
 
     def __str__(self) -> str:
-        extras = [name for name, on in (("added", self.added), ("bias", self.bias), ("relu", self.relu)) if on]
+        extras = [name for name, on in (("added", self.added), ("bias", self.bias)) if on]
+        if self.activation:
+            extras.append(self.activation + ("'s slope" if self.slope else ", and its slope" if self.aux else ""))
+        extras += ["columns' sums"] if self.totals else []
         return (f"{f'{self.batch} times ' if self.batch > 1 else ''}{self.m}x{self.k} by {self.k}x{self.n} {self.dtype}"
                 + (" as tf32" if self.tf32 else "") + "".join(f" + {x}" for x in extras))
 
@@ -125,6 +134,8 @@ class Places:
     out: int
     bias: int = 0
     added: int = 0
+    aux: int = 0
+    totals: int = 0
 
 
 class Library(ABC):

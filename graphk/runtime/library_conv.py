@@ -212,7 +212,7 @@ class _Attempt:
         """The result: where the kernel stores it, or for an epilogue."""
         n, ending = self.numbers, self.nest.ending
         if not alone:
-            if ending is None or ending.added or ending.relu:
+            if ending is None or ending.added or ending.activation:
                 raise Refused("what is done with the result is not a library's")
             strides = n.strides(ending.store.index)
             for group in groups:

@@ -211,11 +211,11 @@ class GpuExecutable(Calls):
         at = self._addresses(env, starts)
         if self.calls is not None:
             self.calls.tell(env)
-            before = -1
-            while before < len(self.calls.alone):  # libraries choose how; one that refuses to share is asked again
-                before = len(self.calls.alone)
+            asking = True
+            while asking:                          # libraries choose how; one that refuses to share is asked again
                 self.calls.prepare(env)
                 Enqueued(self, env, at, Rehearsal(), starts[-1]).steps(self.program.steps)
+                asking = self.calls.settle()
 
         def work(w: Work) -> None:
             for b, array in staged.items():

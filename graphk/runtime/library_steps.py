@@ -32,7 +32,8 @@ class LibrarySteps:
         self._found: dict[Any, Chosen | str] = {}
         self._plans: dict[tuple[int, ...], Plan] = {}
         self._refused: set[Any] = set()
-        self.alone: set[int] = set()               # steps (by identity) whose call must do nothing for others
+        self._alone: frozenset[int] = frozenset()  # steps (by identity) whose call must do nothing for others
+        self._unwilling: set[int] = set()          # those of them that are not in plans yet
 
     # -------------------------------------------------------------- choosing
     def call(self, step: Step, env: Mapping[str, int]) -> Chosen | str | Step:
@@ -41,10 +42,10 @@ class LibrarySteps:
 
     def plan(self, env: Mapping[str, int]) -> Plan:
         """All steps' calls, with what they do for each other."""
-        key = (*env.values(), len(self.alone))
+        key = (*env.values(), len(self._alone))
         if key not in self._plans:
             alone = Plan({id(s): self.find(s, env) for s in self._contractions()})
-            self._plans[key] = join(alone, self.program, env, self.alone, lambda s: self.find(s, env, True))
+            self._plans[key] = join(alone, self.program, env, self._alone, lambda s: self.find(s, env, True))
         return self._plans[key]
 
     def find(self, step: Step, env: Mapping[str, int], signs: bool = False) -> Chosen | str:
@@ -118,6 +119,11 @@ class LibrarySteps:
         return out
 
     # -------------------------------------------------------------- recording
+    def settle(self) -> bool:
+        """Take into plans what was refused to be shared; whether there was anything new."""
+        before, self._alone = len(self._alone), self._alone | self._unwilling
+        return len(self._alone) > before
+
     def prepare(self, env: Mapping[str, int]) -> None:
         """Compile what the calls need around them."""
         for s in self._contractions():
@@ -165,7 +171,7 @@ class LibrarySteps:
                 instead = "by itself" if call.shares else "graphk's kernel"
                 tell(f"{step.kernel.label}: {instead}: {call.library.name} refused {ask}: {e}")
             self._refused.add((step, ask))
-            self.alone |= {id(step)} if call.shares else set()
+            self._unwilling |= {id(step)} if call.shares else set()
             return False
         sizes = dict(zip(step.kernel.sizes, compile_dims(step.sizes)(env)))
         for pack in found.packs:

@@ -9,8 +9,8 @@ Nodes are visited consumers first.  A node joins the group of all of its consume
 these are united where one domain fits all; else the node joins one of them as an extra output (maps and
 contractions only, so that a contraction's epilogue is not taken from it), or starts a group of its own.
 
-In the end, a value that is a few cheap operations away from one that is stored anyway is computed again by the groups
-that read it, instead of being stored: what a step keeps for its gradients is written once.
+In the end, a value that is a few operations away from one that is stored anyway is computed again by the groups that
+read it, instead of being stored: what a step keeps for its gradients is written once.
 """
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from graphk.ir.types import ITEMSIZE, TensorType
 from graphk.passes.decompose import with_body
 from graphk.passes.domain import CHEAP, GENERATORS, MOVERS, REDUCERS, Domain, analyze, is_fusable, is_pointwise
 
-AGAIN = 3                        # operations, at most, that take the place of a stored value
+AGAIN = 3                        # cheap operations, at most, that take the place of a stored value
+DEAR = 12                        # operations of any kind, where nothing more is read for them
 LONGEST = 128                    # nodes of a kernel: of more, compiling takes longer than fusion ever gives back
 
 
@@ -238,43 +239,52 @@ class Fuser:
 
     # -------------------------------------------------------------- computing again
     def _compute_again(self, node: Node) -> None:
-        """Let each group that reads a stored value compute it, if it is cheap and made of what is stored anyway."""
+        """Let each group that reads a stored value compute it, of what is stored anyway: where it is cheap and no more
+        bytes are read than before, or where nothing more is read at all."""
         home = self.home[node]
         readers = list(dict.fromkeys(self.home[u] for u in self.uses[node] if u in self.home and
                                      self.home[u] is not home))
         if not readers or any(u not in self.home and u not in self.generated for u in self.uses[node]):
             return
-        chain: list[Node] = []
-        bases: dict[Node, None] = {}
-        if not self._chain(node, home, chain, bases):
-            return
+        for most, room in ((AGAIN, ITEMSIZE[node.t.dtype]), (DEAR, 0)):
+            chain: list[Node] = []
+            bases: dict[Node, None] = {}
+            if self._chain(node, home, chain, bases, most) and self._put(node, home, readers, chain, bases, room):
+                return
+
+    def _put(self, node: Node, home: Group, readers: list[Group], chain: list[Node], bases: dict[Node, None],
+             room: int) -> bool:
+        """Put a chain of operations into all groups that read its result, if none reads more than `room` bytes more for
+        each of its elements."""
         placed = []
         for group in readers:
             read = {i for n in group.nodes for i in self._stored_inputs(n)}
             more = [b for b in bases if b not in read and not _fewer(b, node)]
-            if sum(ITEMSIZE[b.t.dtype] for b in more) > ITEMSIZE[node.t.dtype] or len(group.nodes) + len(chain) > LONGEST:
-                return
+            if sum(ITEMSIZE[b.t.dtype] for b in more) > room or len(group.nodes) + len(chain) > LONGEST:
+                return False
+            if not room and group.domain.has_reduce:           # it may compute its elements in several loops
+                return False
             domain = group.domain.copy()
             for n in chain:
                 if n not in domain.maps and domain.place(n, [u for u in self.uses[n] if u in domain.maps]):
-                    return
+                    return False
                 if n in domain.prologue:
-                    return
+                    return False
             placed.append((group, domain))
         left = self._without(home, self.repeated | {*chain}, self.kept | bases.keys())
         if len(left) < len(home.nodes):
             try:
                 home.domain = analyze(left) if left else home.domain
             except ValueError:
-                return
+                return False
             home.nodes = left
         for group, domain in placed:
             group.nodes += [n for n in chain if n not in group.domain.maps]
             group.domain = domain
-            self.notes.append(Note(node, group.nodes[0], "computed again: it is cheap, and made of what is stored "
-                                   "anyway", True, group.nodes))
+            self.notes.append(Note(node, group.nodes[0], "computed again, of what is stored anyway", True, group.nodes))
         self.repeated.update(chain)
         self.kept.update(bases)
+        return True
 
     def _without(self, group: Group, repeated: set[Node], kept: set[Node]) -> list[Node]:
         """A group's nodes without those that nobody needs now."""
@@ -295,10 +305,11 @@ class Fuser:
             n not in repeated and any(u not in inside and u not in self.generated for u in self.uses[n])))),
             key=self.index.__getitem__)
 
-    def _chain(self, node: Node, home: Group, chain: list[Node], bases: dict[Node, None]) -> bool:
+    def _chain(self, node: Node, home: Group, chain: list[Node], bases: dict[Node, None], most: int) -> bool:
         """Collect the operations that a value takes, itself first, and what they read; False where they are too many
         or dear."""
-        if node.op.name not in CHEAP or node.op.name == "div" or not is_pointwise(node) or len(chain) == AGAIN:
+        cheap = node.op.name in CHEAP and node.op.name != "div" if most == AGAIN else node.op.kind == "elementwise"
+        if not cheap or not is_pointwise(node) or len(chain) == most:
             return False
         chain.append(node)
         for i in node.inputs:
@@ -306,7 +317,7 @@ class Fuser:
                 continue
             if self._stored(i) or (self.home.get(i) is home and _fewer(i, node) and not home.domain.unwritten(i)):
                 bases[i] = None
-            elif self.home.get(i) is not home or not self._chain(i, home, chain, bases):
+            elif self.home.get(i) is not home or not self._chain(i, home, chain, bases, most):
                 return False
         return True
 

@@ -212,7 +212,7 @@ class GpuExecutable(Calls):
         if self.calls is not None:
             self.calls.tell(env)
             asking = True
-            while asking:                          # libraries choose how; one that refuses to share is asked again
+            while asking:                          # libraries choose how; one that refuses is asked for less
                 self.calls.prepare(env)
                 Enqueued(self, env, at, Rehearsal(), starts[-1]).steps(self.program.steps)
                 asking = self.calls.settle()

@@ -71,6 +71,11 @@ class Product:
         """The dtype of sums and results."""
         return "float32" if self.dtype in NARROW else self.dtype
 
+    @property
+    def plain(self) -> bool:
+        """Whether nothing is done with a sum, and nothing for others."""
+        return not (self.bias or self.added or self.activation or self.totals)
+
     def __str__(self) -> str:
         extras = [name for name, on in (("added", self.added), ("bias", self.bias)) if on]
         if self.activation:
@@ -94,10 +99,12 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Convolution:
-    """`y[n, f, p…] = sum of x[n, c, p*step + r*dilation…] * w[f, c, r…]` over c and r…, without padding.
+    """`y[n, f, p…] = activation?(sum of x[n, c, p*step + r*dilation…] * w[f, c, r…] + added? + bias?[f])`, the sum over c
+    and r…, without padding.
 
-    x: (batch, channels, places…), w: (filters, channels, window…), y: (batch, filters, places…).  gradient: it is w
-    that is computed, from x and y: `w[f, c, r…] = sum of x[…] * y[n, f, p…]` over n and p….
+    x: (batch, channels, places…), w: (filters, channels, window…), y: (batch, filters, places…).  bias: a number for
+    each filter, side by side.  added: a tensor like y.  activation: "" or "relu".  gradient: it is w that is computed,
+    from x and y: `w[f, c, r…] = sum of x[…] * y[n, f, p…]` over n and p….
     """
     x: Tensor
     w: Tensor
@@ -107,11 +114,19 @@ class Convolution:
     dtype: str
     gradient: bool = False
     tf32: bool = False
+    bias: bool = False
+    added: Tensor | None = None
+    activation: str = ""
 
     @property
     def result(self) -> str:
         """The dtype of sums and results."""
         return self.dtype
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing is done with a sum."""
+        return not (self.bias or self.added or self.activation)
 
     def __str__(self) -> str:
         def by(numbers: tuple[int, ...]) -> str:
@@ -120,7 +135,8 @@ class Convolution:
                 f"{by(self.x.extents)} with {self.w.extents[0]} filters, {self.dtype}"
                 + (f", steps {by(self.steps)}" if set(self.steps) != {1} else "")
                 + (f", dilated {by(self.dilations)}" if set(self.dilations) != {1} else "")
-                + (" as tf32" if self.tf32 else ""))
+                + (" as tf32" if self.tf32 else "") + (" + added" if self.added else "")
+                + (" + bias" if self.bias else "") + (f" + {self.activation}" if self.activation else ""))
 
 
 Ask = Union[Product, Convolution]

@@ -38,10 +38,6 @@ class Chosen:
     totals: int = -1
     follow: tuple[Step, Kernel] | None = None
 
-    @property
-    def shares(self) -> bool:
-        return self.aux >= 0 or self.totals >= 0
-
 
 @dataclass(slots=True)
 class Plan:

@@ -195,11 +195,11 @@ class Match:
 
 
 def match_product(nest: Nest, sizes: Mapping[str, int], narrow: tuple[str, str] = ("", ""),
-                  tf32: bool = False, signs: bool = False) -> Match:
+                  tf32: bool = False, plain: bool = False, signs: bool = False) -> Match:
     """The product that a nest is at these sizes; `narrow`: to which type each operand was rounded.
 
-    signs: whether relu's gradient may be asked for, with an `aux` that the caller must say.  Raises `Refused` with the
-    reason.
+    plain: whether nothing may be done with a sum.  signs: whether relu's gradient may be asked for, with an `aux` that
+    the caller must say.  Raises `Refused` with the reason.
     """
     numbers = Numbers(nest, sizes, tf32 or exact_in_tf32(narrow), signs)
     kind = narrow[0] if narrow[0] == narrow[1] and narrow[0] in NARROW else ""
@@ -210,7 +210,7 @@ def match_product(nest: Nest, sizes: Mapping[str, int], narrow: tuple[str, str] 
         for packed in ((0, 1),) if dtype == kind else ((), (0,), (1,), (0, 1)):
             for alone in (False, True):
                 try:
-                    return numbers.attempt(dtype, packed, alone)
+                    return numbers.attempt(dtype, packed, alone, plain)
                 except Refused as e:
                     reasons[str(e)] = None
     raise Refused("; ".join(reasons))
@@ -273,11 +273,12 @@ class Numbers:
                 raise Refused(f"the {what} of an array lie in several strides")
         return tuple(order)
 
-    def attempt(self, dtype: str, packed: tuple[int, ...], alone: bool) -> Match:
-        """The match with some operands packed, and (`alone`) what is done with the result in a kernel of its own."""
+    def attempt(self, dtype: str, packed: tuple[int, ...], alone: bool, plain: bool) -> Match:
+        """The match with some operands packed, and (`alone`) what is done with the result in a kernel of its own;
+        `plain`: the library must not do it."""
         ending = None if alone else self.nest.ending
         signs = ending is not None and ending.at is not None and ending.activation == "relu"
-        if not alone and (ending is None or signs > self.signs):
+        if not alone and (ending is None or signs > self.signs or plain and (ending.added or ending.activation)):
             raise Refused("what is done with the result is not a library's")
         if (packed or alone) and self.depth < LONG:
             raise Refused(f"{self.depth} contracted places are too few for a map before or behind them")

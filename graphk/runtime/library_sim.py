@@ -102,7 +102,11 @@ def convolve(view: View, c: Convolution, at: Places) -> None:
         made = np.tensordot(read, windows, ([0, *of_places], [0, *of_places]))
     else:
         made = np.moveaxis(np.tensordot(windows, read, ([1, *of_window], [1, *of_places])), -1, 1)
-    tensor(at.out, out)[...] = made
+    if c.added is not None:
+        made = made + tensor(at.added, c.added)
+    if c.bias:
+        made = made + view(at.bias, c.dtype)[:c.w.extents[0]].reshape(-1, *[1] * rank)
+    tensor(at.out, out)[...] = np.maximum(made, 0) if c.activation == "relu" else made
 
 
 def widened(x: np.ndarray, p: Ask) -> np.ndarray:

@@ -32,7 +32,7 @@ class LibrarySteps:
         self._found: dict[Any, Chosen | str] = {}
         self._plans: dict[tuple[int, ...], Plan] = {}
         self._refused: set[Any] = set()
-        self._alone: frozenset[int] = frozenset()  # steps (by identity) whose call must do nothing for others
+        self._alone: frozenset[int] = frozenset()  # steps (by identity) whose call must be plain
         self._unwilling: set[int] = set()          # those of them that are not in plans yet
 
     # -------------------------------------------------------------- choosing
@@ -50,14 +50,18 @@ class LibrarySteps:
 
     def find(self, step: Step, env: Mapping[str, int], signs: bool = False) -> Chosen | str:
         """The call that a step is by itself, or why it is none; `signs`: if relu's bits are handed to it."""
+        return self._find(step, env, id(step) in self._alone, signs)
+
+    def _find(self, step: Step, env: Mapping[str, int], plain: bool, signs: bool = False) -> Chosen | str:
         sizes = compile_dims(step.sizes)(env)
         narrow = self._rounded(step)
-        key = step.kernel, sizes, narrow, signs
+        key = step.kernel, sizes, narrow, plain, signs
         if key not in self._found:
-            self._found[key] = self._choose(step.kernel, sizes, narrow, signs)
+            self._found[key] = self._choose(*key)
         return self._found[key]
 
-    def _choose(self, kernel: Kernel, sizes: Sequence[int], narrow: tuple[str, str], signs: bool) -> Chosen | str:
+    def _choose(self, kernel: Kernel, sizes: Sequence[int], narrow: tuple[str, str], plain: bool, signs: bool
+                ) -> Chosen | str:
         nest = nest_of(kernel)
         if nest is None:
             return "no contraction"
@@ -68,7 +72,7 @@ class LibrarySteps:
             library = self.device.libraries.get(kind)
             try:
                 if library is not None:
-                    return self._placed(matched(nest, numbers, narrow, self.tf32), library)
+                    return self._placed(matched(nest, numbers, narrow, self.tf32, plain), library)
             except Refused as e:
                 reasons.append(str(e))
         return "; ".join(reasons)
@@ -95,9 +99,9 @@ class LibrarySteps:
 
     def scratch(self, env: Mapping[str, int]) -> int:
         """Bytes that the program's calls need besides the arena: what lasts, then what one after another uses."""
-        calls = [*self.plan(env).found.values(), *(self.find(s, env) for s in self._contractions())]
+        calls = [*self.plan(env).found.values(), *(self._find(s, env, True) for s in self._contractions())]
         most = self.plan(env).lasting + max((c.nbytes for c in calls if isinstance(c, Chosen)), default=0)
-        return most + ALIGN if most else 0         # to begin at a multiple of it; each call may have to stand alone
+        return most + ALIGN if most else 0         # to begin at a multiple of it; each call may have to be plain
 
     def _contractions(self) -> list[Step]:
         return [s for s in flat_steps(self.program.steps) if nest_of(s.kernel) is not None]
@@ -120,7 +124,7 @@ class LibrarySteps:
 
     # -------------------------------------------------------------- recording
     def settle(self) -> bool:
-        """Take into plans what was refused to be shared; whether there was anything new."""
+        """Take into plans what was refused with what is done with sums; whether there was anything new."""
         before, self._alone = len(self._alone), self._alone | self._unwilling
         return len(self._alone) > before
 
@@ -144,7 +148,7 @@ class LibrarySteps:
                work: Work) -> bool:
         """Record a step's call; False, and nothing recorded, if the library refuses it.
 
-        A call that a library refuses for what it does for others stands alone in later plans.
+        What a library refuses with what is done with sums is a plain product or convolution in later plans.
         """
         address = {p.name: at[b] for p, b in zip(step.kernel.params, step.buffers)}
         lasting = scratch + -scratch % ALIGN
@@ -168,10 +172,10 @@ class LibrarySteps:
             run = call.library.ask(ask, places)
         except Refused as e:
             if (step, ask) not in self._refused:
-                instead = "by itself" if call.shares else "graphk's kernel"
+                instead = "graphk's kernel" if ask.plain else "by itself"
                 tell(f"{step.kernel.label}: {instead}: {call.library.name} refused {ask}: {e}")
             self._refused.add((step, ask))
-            self._unwilling |= {id(step)} if call.shares else set()
+            self._unwilling |= set() if ask.plain else {id(step)}
             return False
         sizes = dict(zip(step.kernel.sizes, compile_dims(step.sizes)(env)))
         for pack in found.packs:

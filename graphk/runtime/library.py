@@ -99,8 +99,8 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Convolution:
-    """`y[n, f, p…] = activation?(sum of x[n, c, p*step + r*dilation…] * w[f, c, r…] + added? + bias?[f])`, the sum over c
-    and r…, without padding.
+    """`y[n, f, p…] = activation?(sum of x[n, c, p*step + r*dilation…] * w[f, c, r…] + added? + bias?[f])`, the sum over
+    c and r…, without padding.
 
     x: (batch, channels, places…), w: (filters, channels, window…), y: (batch, filters, places…).  bias: a number for
     each filter, side by side.  added: a tensor like y.  activation: "" or "relu".  gradient: it is w that is computed,

@@ -159,7 +159,8 @@ class Cudnn(Library):
             raise Refused(plan)
 
         def run(stream: Any, lane: int) -> None:
-            pack = self.make(VARIANT_PACK, (PACK_IDS, INT64, [*addresses]), (PACK_POINTERS, POINTER, [*addresses.values()]),
+            pack = self.make(VARIANT_PACK, (PACK_IDS, INT64, [*addresses]),
+                             (PACK_POINTERS, POINTER, [*addresses.values()]),
                              (PACK_WORKSPACE, POINTER, [self.memory + lane * self.size]))
             self.check("cudnnSetStream", self.handle, ctypes.c_void_p(int(stream)))
             self.check("cudnnBackendExecute", self.handle, plan, pack)

@@ -10,10 +10,11 @@ import itertools
 import numpy as np
 
 OK, BAD_PARAM, NOT_SUPPORTED = 0, 2000, 3000
-KINDS = {0: "pointwise", 13: "node", 1: "convolution", 2: "engine", 3: "config", 4: "heuristic", 5: "plan", 10: "forward", 11: "gradient",
-         15: "graph", 16: "pack", 17: "tensor"}
-TYPES = {2: ctypes.c_bool, 10: ctypes.c_int, 14: ctypes.c_int, 0: ctypes.c_void_p, 1: ctypes.c_int, 3: ctypes.c_int64, 4: ctypes.c_float, 6: ctypes.c_void_p, 7: ctypes.c_int,
-         8: ctypes.c_int, 11: ctypes.c_int, 15: ctypes.c_void_p}
+KINDS = {0: "pointwise", 1: "convolution", 2: "engine", 3: "config", 4: "heuristic", 5: "plan", 10: "forward",
+         11: "gradient", 13: "node", 15: "graph", 16: "pack", 17: "tensor"}
+TYPES = {0: ctypes.c_void_p, 1: ctypes.c_int, 2: ctypes.c_bool, 3: ctypes.c_int64, 4: ctypes.c_float,
+         6: ctypes.c_void_p, 7: ctypes.c_int, 8: ctypes.c_int, 10: ctypes.c_int, 11: ctypes.c_int, 14: ctypes.c_int,
+         15: ctypes.c_void_p}
 # attribute -> (name, type, number of elements or None)
 ATTRIBUTES = {
     "tensor": {900: ("alignment", 3, 1), 901: ("type", 1, 1), 902: ("extents", 3, None), 903: ("strides", 3, None),
@@ -112,7 +113,8 @@ class FakeCudnn:
         assert room.value == len(out) and out._type_ is TYPES[kind]
         if (d["kind"], attribute) == ("heuristic", 202):
             chained = len(self.alive[d["graph"]]["operations"]) > 1
-            engines = [] if self.refuse or self.alone and chained else [None, *range(len(ENGINES))] if d["mode"] == 3 else [len(ENGINES) - 1]
+            engines = [None, *range(len(ENGINES))] if d["mode"] == 3 else [len(ENGINES) - 1]
+            engines = [] if self.refuse or self.alone and chained else engines
             for x, engine in zip(out, engines):
                 self.alive[x].update(kind="config", engine=engine, graph=d["graph"])
             count._obj.value = len(engines)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Mapping, Sequence
 if TYPE_CHECKING:
     from graphk.inspection.costing import CostTable, Profile
     from graphk.inspection.facts import PassTable, Told
+    from graphk.inspection.layer_card import LayerCard
     from graphk.inspection.layers import Summary
     from graphk.inspection.optimizing import Optimized
 
@@ -200,6 +201,23 @@ def summary(model: Any, batch: int = 32, dims: Mapping[str, int] | None = None, 
     return make(model, batch, dims, phase, lambda s: s.on(target))
 
 
+def layer(model: Any, name: str) -> "LayerCard":
+    """One layer of a model or of a model inside it (`MODEL/LAYER` where several have the name): its config, what each
+    of its calls read (layer and shape), made and was read by, and the smallest, largest and mean of each weight.
+
+    Nothing is compiled.  TypeError for anything but a model, RuntimeError if it is not built, ValueError for a name
+    that no layer has, or several.
+
+    >>> from graphk.layers import Dense
+    >>> from graphk.models import Sequential
+    >>> found = layer(Sequential([Dense(4, input_shape=(8,), name="first"), Dense(2, name="last")]), "first")
+    >>> found.config["units"], found.calls[0][2], found.weights[1].shape
+    (4, ('last',), (4,))
+    """
+    from graphk.inspection.layer_card import layer_card
+    return layer_card(model, name)
+
+
 def cost(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | None = None,
          phase: str | None = None, target: str | None = None, roof: tuple[float, float] | None = None) -> "CostTable":
     """What each kernel call and each layer computes (FLOPs) and moves (bytes), and the seconds that this takes at least
@@ -328,5 +346,5 @@ def run(script: str | os.PathLike[str], *arguments: str, tensorflow: bool = Fals
     run_script(os.fspath(script), arguments, tensorflow)
 
 
-__all__ = ["cache", "check", "convert", "cost", "diff", "doctor", "dump", "export", "kernel", "memory", "opt", "passes",
-           "profile", "report", "run", "summary", "why"]
+__all__ = ["cache", "check", "convert", "cost", "diff", "doctor", "dump", "export", "kernel", "layer", "memory", "opt",
+           "passes", "profile", "report", "run", "summary", "why"]

@@ -29,6 +29,7 @@ COST_LAYERS = ("layer", "FLOPs", "bytes", "floor", "share")
 BARE_HEAD = ("step", "kernel", "FLOPs", "bytes", "FLOPs/byte", "layers")
 BARE_LAYERS = ("layer", "FLOPs", "bytes", "share")
 TIME_HEAD = ("step", "kernel", "time", "share", "floor", "x floor", "reached", "layers")
+MORE = 1.05                        # times a call: what its steps may add up to before it is said
 TIME_LAYERS = ("layer", "time", "share", "floor", "x floor")
 
 
@@ -120,8 +121,12 @@ class GraphCosts:
                   for name, (t, f) in sorted(self.layer_seconds().items(), key=lambda kv: -kv[1][0])]
         least = f", at least {micro(sum(line.floor for line in self.lines))}" if self.machine else ""
         where = f" on {self.device}" if self.device else ""
-        return "\n".join([f"{self.title} ({self.sizes()}){where}: a call takes {micro(self.call or 0.)}, its "
-                          f"{len(rows)} steps {micro(steps)}{least}",
+        call = self.call or 0.
+        more = [] if steps <= MORE * call else [
+            f"note: the steps add up to {steps / call:.2f} times the call. Each was timed by itself, and something "
+            "else ran on this machine meanwhile, or a call finds more in the caches; on a quiet machine ask again"]
+        return "\n".join([f"{self.title} ({self.sizes()}){where}: a call takes {micro(call)}, its "
+                          f"{len(rows)} steps {micro(steps)}{least}", *more,
                           _cut(TIME_HEAD, rows, top, (1, 7)), "", _cut(TIME_LAYERS, layers, top)])
 
 

@@ -144,6 +144,12 @@ def layers_of_steps(program: Program) -> dict[int, list[str]]:
     return out
 
 
+def around_steps(program: Program) -> dict[int, set[str]]:
+    """The same of what those layers are inside of: models in the model, wrappers."""
+    return {i: {name for n in s.group.attr("body").nodes() for name in origin_of(n).around}
+            for i, s in enumerate(flat_steps(program.steps)) if s.group is not None}
+
+
 def kernels_of_fusions(subject: Subject) -> dict[Node, Kernel]:
     """The scheduled kernel of each fusion node of the fused graph, those in loop bodies too."""
     return {s.group: s.kernel for s in flat_steps(subject.program.steps) if s.group is not None}
@@ -242,6 +248,6 @@ def graph_records(subject: Subject) -> list[tuple[Graph, Graph]]:
             and not same(r.before, r.after)]
 
 
-__all__ = ["PassRow", "PassTable", "StepRow", "Told", "fusion_of_nodes", "graph_records", "human", "kernel_of_nodes",
-           "kernels_of_fusions", "layers_of_steps", "members_of_fusions", "pass_row", "pass_rows", "record_named",
-           "same", "size_of", "step_rows", "successors", "twins"]
+__all__ = ["PassRow", "PassTable", "StepRow", "Told", "around_steps", "fusion_of_nodes", "graph_records", "human",
+           "kernel_of_nodes", "kernels_of_fusions", "layers_of_steps", "members_of_fusions", "pass_row", "pass_rows",
+           "record_named", "same", "size_of", "step_rows", "successors", "twins"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Mapping, Sequence
 
-from graphk.inspection.facts import StepRow, human, layers_of_steps, step_rows
+from graphk.inspection.facts import StepRow, around_steps, human, layers_of_steps, step_rows
 from graphk.inspection.listing import KernelView, block_listing, distinct_kernels
 from graphk.inspection.subjects import Subject, dims_for
 from graphk.ir.program import kernel_names
@@ -39,14 +39,16 @@ class Kernels:
         self.views = distinct_kernels(subjects)
         self.rows: dict[str, list[tuple[Subject, StepRow]]] = {key: [] for key in self.views}
         self.layers: dict[tuple[str, int], list[str]] = {}            # by graph and number of the step
+        self.around: dict[tuple[str, int], set[str]] = {}
         self.place: dict[int, int] = {}
         self.names: dict[str, set[str]] = {key: {v.id, *v.labels} for key, v in self.views.items()}
         for s in subjects:
             known = {k: v for k, v in (dims or {}).items() if k in s.program.dims}
-            layers = layers_of_steps(s.program)
+            layers, around = layers_of_steps(s.program), around_steps(s.program)
             for i, row in enumerate(step_rows(s.program, dims_for(s.program, batch, known))):
                 self.rows[row.step.kernel.key()].append((s, row))
                 self.layers[s.title, i] = layers.get(i) or [row.origin.split(", ")[0].removeprefix("layer ")]
+                self.around[s.title, i] = around.get(i, set())
                 self.place[id(row)] = i
             for kernel, name in kernel_names(s.program.steps).items():
                 self.names[kernel.key()].add(name)
@@ -56,7 +58,8 @@ class Kernels:
         exact = [key for key, v in self.views.items() if v.id == name]
         found = exact or [key for key, names in self.names.items() if name in names] or [
             key for key, rows in self.rows.items()
-            if any(name in self.layers[s.title, self.place[id(r)]] for s, r in rows)]
+            if any(name in self.layers[at] or name in self.around[at] for at in ((s.title, self.place[id(r)])
+                                                                                 for s, r in rows))]
         if not found:
             raise ValueError(f"there is no kernel {name!r}, and no layer of that name has one; there are "
                              + ", ".join(f"{v.id} ({v.label})" for v in self.views.values()))

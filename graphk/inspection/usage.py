@@ -16,7 +16,8 @@ from graphk.inspection.subjects import Subject
 from graphk.ir.node import Graph
 from graphk.runtime.compile import Executable
 
-HEAD = ("graph", "sizes", "arena", "saved by sharing", "workspace", "packed weights", "variables", "inputs, outputs")
+HEAD = ("graph", "sizes", "arena", "saved by sharing", "groups of rows", "workspace", "packed weights", "variables",
+        "inputs, outputs")
 
 
 class Usage:
@@ -73,8 +74,8 @@ def _total(s: Subject, env: dict[str, int]) -> int:
 
 def _row(s: Subject, env: dict[str, int]) -> tuple[str, ...]:
     a = _plan(s, env)
-    o = {"packed weights": 0, "workspace": 0, **a.outside}
-    amounts = (a.bytes, a.saved, o["workspace"], o["packed weights"], o["variable"] + o["const"],
+    o = {"groups of rows": 0, "packed weights": 0, "workspace": 0, **a.outside}
+    amounts = (a.bytes, a.saved, o["groups of rows"], o["workspace"], o["packed weights"], o["variable"] + o["const"],
                o["input"] + o["output"])
     return s.program.name, ", ".join(f"{k}={v}" for k, v in env.items()) or "fixed", *(human(n, "B") for n in amounts)
 

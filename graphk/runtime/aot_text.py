@@ -106,10 +106,15 @@ EXAMPLE = """\
 #include <stdio.h>
 #include "@name@.h"
 
-int main(void) {
+int main(int argc, char **argv) {
 @declare@
+  if (argc > 1) {
+    fprintf(stderr, "usage: %s < inputs.bin > outputs.bin\\n%s: unexpected argument: it takes none\\n", argv[0],
+            argv[1]);
+    return 2;
+  }
   @name@ *m = @name@_open();
-  if (!m) return 2;
+  if (!m) return 1;
 @read@
   if (@name@_predict(m, @first@, @names@)) return 4;
 @write@

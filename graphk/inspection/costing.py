@@ -126,8 +126,8 @@ class GraphCosts:
             f"note: the steps add up to {steps / call:.2f} times the call. Each was timed by itself, and something "
             "else ran on this machine meanwhile, or a call finds more in the caches; on a quiet machine ask again"]
         return "\n".join([f"{self.title} ({self.sizes()}){where}: a call takes {micro(call)}, its "
-                          f"{len(rows)} steps {micro(steps)}{least}", *more,
-                          _cut(TIME_HEAD, rows, top, (1, 7)), "", _cut(TIME_LAYERS, layers, top)])
+                          f"{len(rows)} steps {micro(steps)}{least}",
+                          _cut(TIME_HEAD, rows, top, (1, 7)), "", _cut(TIME_LAYERS, layers, top), *more])
 
 
 def _seconds(m: Machine | None, flops: float, nbytes: float, times: int) -> float:

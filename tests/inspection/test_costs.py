@@ -242,7 +242,7 @@ def test_a_profile_says_so_where_its_steps_take_more_than_the_call():
     took = found.lines[0].time or 1e-6
     quiet, loaded = (replace(found, call=took * k, lines=(replace(found.lines[0], time=took),)) for k in (1.0, 0.5))
     assert "note:" not in quiet.time_text(None)
-    assert "note: the steps add up to 2.00 times the call" in loaded.time_text(None).splitlines()[1]
+    assert "note: the steps add up to 2.00 times the call" in loaded.time_text(None).splitlines()[-1]
 
 
 def test_summary_and_memory_count_all_that_a_call_needs(monkeypatch):

@@ -4,8 +4,8 @@ PASSES FOLDER`; needs jax alone.
 In: the text of a module, such as a dump's `before_optimizations.txt`, and names of passes with commas between (a pass
 in a pipeline of its own needs that one's name, too: `simplification,algsimp`).  Out: in FOLDER the text after each of
 them that changed something.  `hlo-opt` itself is in no package; jaxlib's compiler takes the same names by
-`--xla_enable_hlo_passes_only`, and it is the same code.  It goes on to compile what these passes left, which may fail or
-abort, as other passes were to prepare it; so that is a process of its own, and the texts are written by then.
+`--xla_enable_hlo_passes_only`, and it is the same code.  It goes on to compile what these passes left, which may fail
+or abort, as other passes were to prepare it; so that is a process of its own, and the texts are written by then.
 """
 import os
 import sys

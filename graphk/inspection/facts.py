@@ -122,7 +122,7 @@ def step_rows(program: Program, env: Mapping[str, int]) -> list[StepRow]:
 
 def human(n: float, unit: str = "") -> str:
     """A number with a prefix: 1234567 -> 1.23 M."""
-    for size, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+    for size, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(n) >= size:
             return f"{n / size:.3g} {prefix}{unit}"
     return f"{n:.0f} {unit}".rstrip()

@@ -28,7 +28,7 @@ from graphk.ir.node import Node
 from graphk.ir.program import ALIGN, AnyStep, Buffer, Step, flat_steps
 from graphk.ir.types import ITEMSIZE
 from graphk.passes.pipeline import Result
-from graphk.runtime.aot_text import EXAMPLE, HEADER, SOURCE, c_type, identifier
+from graphk.runtime.aot_text import EXAMPLE, HEADER, SOURCE, c_type, distinct, identifier
 from graphk.runtime.calls import Calls
 from graphk.runtime.panels import pack_job, packable
 
@@ -65,8 +65,9 @@ class Exporter(Calls):
         self.lasting = packable(self.program, {k: s.panels.param for k, s in self.sources.items() if s.panels})
         self.packers: dict[Any, int] = {}
         self.out = Layout()
-        self.in_names = [identifier(b.name) for b in self.inputs]
-        self.out_names = [identifier(n) for n in outputs] or [f"output_{i}" for i in range(len(self.outputs))]
+        own = [self.name, *(f"{self.name}_{word}" for word in ("open", "predict", "close", "weights"))]
+        self.in_names = distinct((b.name for b in self.inputs), own)
+        self.out_names = distinct(outputs or [f"output_{i}" for i in range(len(self.outputs))], own + self.in_names)
         self._place_weights()
 
     # -------------------------------------------------------------- weights

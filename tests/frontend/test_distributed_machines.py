@@ -12,7 +12,7 @@ from tests.mpi import ENVIRONMENT, MPIRUN, REASON
 
 ROOT = Path(__file__).parent.parent.parent
 APART = ["unshare", "-nmu", *(["-Ur"] if os.geteuid() else [])]
-SENT = 100_000                                       # bytes: less than the gradients of the steps, more than anything else
+SENT = 100_000                        # bytes: less than the gradients of the steps, more than anything else
 
 PROGRAM = """
 import socket

@@ -135,6 +135,21 @@ for n in (3, 70, 5):
 """
 
 
+def test_output_that_cannot_be_written(folder):
+    """A terminal without some characters gets their numbers; a full disk is a line."""
+    (folder / "many.py").write_text("""
+from keras.layers import Dense
+from keras.models import Sequential
+import numpy as np
+Sequential([Dense(4, input_shape=(4,)) for _ in range(6)]).predict(np.zeros((2, 4)))
+""")
+    run = graphk("kernel", "many.py", cwd=folder, PYTHONIOENCODING="ascii")
+    assert run.returncode == 0 and "\\u2026 (6)" in run.stdout, run.stderr
+    with open("/dev/full", "w") as full:
+        run = subprocess.run([sys.executable, "-m", "graphk", "cache"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert run.returncode == 2 and run.stderr == "graphk cache: the output cannot be written: No space left on device\n"
+
+
 def test_memory_of_a_scripts_graphs(folder):
     """At the largest of its sizes; the workspace of its kernels counts."""
     (folder / "memory.py").write_text(MEMORY)

@@ -241,6 +241,8 @@ def test_a_profile_says_so_where_its_steps_take_more_than_the_call():
     found, = inspection.profile(K.function([x], [K.softmax(x)]))
     took = found.lines[0].time or 1e-6
     quiet, loaded = (replace(found, call=took * k, lines=(replace(found.lines[0], time=took),)) for k in (1.0, 0.5))
+    late = replace(found, call=0.052, lines=(replace(found.lines[0], time=0.0004),))
+    assert "note: the call took 130 times its steps" in late.time_text(None).splitlines()[-1]
     assert "note:" not in quiet.time_text(None)
     assert "note: the steps add up to 2.00 times the call" in loaded.time_text(None).splitlines()[-1]
 

@@ -11,7 +11,9 @@ from typing import Any, Iterator, Mapping
 
 import numpy as np
 
+from graphk.frontend.engine.base_layer import Layer
 from graphk.frontend.engine.training import Model
+from graphk.frontend.layers.wrappers import Wrapper
 from graphk.inspection.tables import columns, shortened
 
 HEAD = ("weight", "shape", "dtype", "trainable", "params", "smallest", "largest", "mean", "deviation", "zeros")
@@ -39,7 +41,7 @@ class Values:
 @dataclass(frozen=True)
 class LayerCard:
     """A layer: `config` as `from_config` takes it; `calls`: for each call, what it read (layer, shape), the shape that
-    it made, and who reads that; `inside`: the models around it."""
+    it made, and who reads that; `inside`: the models and wrappers around it."""
     name: str
     kind: str
     inside: tuple[str, ...]
@@ -95,10 +97,17 @@ def _path(layer: Any, inside: tuple[Any, ...]) -> str:
 
 
 def _layers(model: Any, inside: tuple[Any, ...]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
-    for layer in model.layers:
+    """All layers, those of models and of wrappers inside behind these."""
+    for layer in model.layers if isinstance(model, Model) else _wrapped(model):
         yield layer, inside
-        if isinstance(layer, Model):
-            yield from _layers(layer, (*inside, layer))
+        yield from _layers(layer, (*inside, layer))
+
+
+def _wrapped(layer: Any) -> list[Any]:
+    """What TimeDistributed, Bidirectional and the like hold."""
+    found = [getattr(layer, name, None) for name in ("forward_layer", "backward_layer")]
+    held = found if any(found) else [getattr(layer, "layer", None)] if isinstance(layer, Wrapper) else []
+    return [x for x in held if isinstance(x, Layer)]
 
 
 def _config(layer: Any) -> dict[str, Any]:

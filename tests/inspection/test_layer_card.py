@@ -4,7 +4,7 @@ import pytest
 
 from graphk import backend as K
 from graphk import inspection
-from graphk.layers import Concatenate, Dense, Input, Lambda
+from graphk.layers import LSTM, Bidirectional, Concatenate, Dense, Input, Lambda, TimeDistributed
 from graphk.models import Model, Sequential
 from tests.inspection.shell import graphk
 
@@ -70,3 +70,14 @@ def test_what_is_around_a_node_stays_through_the_passes():
                          name="top")
     assert list(inspection.kernel(wrapped, "mid", phase="predict")) == list(
         inspection.kernel(wrapped, "op", phase="predict"))
+
+
+def test_what_a_wrapper_holds():
+    inner = Sequential([Dense(3, input_shape=(4,), name="deep")], name="inner")
+    model = Sequential([TimeDistributed(inner, input_shape=(6, 4), name="td"), Bidirectional(LSTM(3), name="bi")])
+    assert inspection.layer(model, "deep").inside == ("td", "inner")
+    assert inspection.layer(model, "deep").calls[0][0] == (("deep_input", "(None, 4)"),)
+    both = [layer.name for layer in (model.layers[1].forward_layer, model.layers[1].backward_layer)]
+    assert [inspection.layer(model, name).inside for name in both] == [("bi",)] * 2
+    assert list(inspection.kernel(model, "inner", phase="predict")) == list(
+        inspection.kernel(model, "deep", phase="predict"))

@@ -160,6 +160,22 @@ for name in ("one", "other"):
     assert graphk("cost", "--phase", "predict.x", "several.py", cwd=folder).returncode == 2
 
 
+def test_a_trace_lies_where_it_was_asked_for(folder):
+    """Though the script went elsewhere."""
+    (folder / "elsewhere").mkdir()
+    (folder / "goes.py").write_text("""
+import os
+import numpy as np
+os.chdir("elsewhere")
+from keras.layers import Dense
+from keras.models import Sequential
+Sequential([Dense(2, input_shape=(5,))]).predict(np.zeros((3, 5)))
+""")
+    run = graphk("profile", "--trace", "trace.json", "goes.py", cwd=folder)
+    assert run.returncode == 0 and "open trace.json in" in run.stderr, run.stderr
+    assert (folder / "trace.json").exists() and not list((folder / "elsewhere").iterdir())
+
+
 def test_output_that_cannot_be_written(folder):
     """A terminal without some characters gets their numbers; a full disk is a line."""
     (folder / "many.py").write_text("""

@@ -236,9 +236,9 @@ def cost(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | None
     400
     """
     from graphk.inspection.costing import CostTable, graph_costs
-    from graphk.inspection.subjects import dims_for, of_phase
-    return CostTable(graph_costs(s, dims_for(s.program, batch, dims), roof=roof)
-                     for s in of_phase(model_or_function, phase, target))
+    from graphk.inspection.subjects import of_phase, sized
+    return CostTable(graph_costs(s, env, roof=roof)
+                     for s, env in sized(of_phase(model_or_function, phase, target), batch, dims))
 
 
 def memory(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | None = None, slots: bool = False,
@@ -255,10 +255,9 @@ def memory(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | No
     ['graph', 'sizes', 'arena']
     """
     from graphk.inspection.facts import Told
-    from graphk.inspection.subjects import dims_for, of_phase
+    from graphk.inspection.subjects import of_phase, sized
     from graphk.inspection.usage import Usage
-    found = [(s, dims_for(s.program, batch, dims)) for s in of_phase(model_or_function, phase, target)]
-    return Told([Usage.table(found, slots)])
+    return Told([Usage.table(sized(of_phase(model_or_function, phase, target), batch, dims), slots)])
 
 
 def profile(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | None = None,
@@ -276,9 +275,9 @@ def profile(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | N
     True
     """
     from graphk.inspection.costing import Profile, graph_costs
-    from graphk.inspection.subjects import dims_for, of_phase
-    return Profile(graph_costs(s, dims_for(s.program, batch, dims), timed=True)
-                   for s in of_phase(model_or_function, phase, target))
+    from graphk.inspection.subjects import of_phase, sized
+    return Profile(graph_costs(s, env, timed=True)
+                   for s, env in sized(of_phase(model_or_function, phase, target), batch, dims))
 
 
 def check(file: str | os.PathLike[str]) -> bool:

@@ -114,7 +114,7 @@ def subjects_of(thing: Any) -> list[Subject]:
     if isinstance(thing, Subject):
         return [thing]
     if isinstance(thing, list):
-        return [s for one in thing for s in subjects_of(one)]
+        return numbered([s for one in thing for s in subjects_of(one)])
     if isinstance(thing, Executable):
         return [Subject(thing.program.name, "", thing)]
     if isinstance(thing, Function):
@@ -212,6 +212,17 @@ def dims_for(program: Program, batch: int, others: Mapping[str, int] | None = No
     return {**chosen, **(others or {})}
 
 
+def sized(found: Sequence[Subject], batch: int, others: Mapping[str, int] | None = None
+          ) -> list[tuple[Subject, dict[str, int]]]:
+    """Each with the sizes of its own; ValueError for a name in `others` that none of them has."""
+    known = {name for s in found for name in s.program.dims}
+    for name in sorted(set(others or ()) - known):
+        raise ValueError(f"{', '.join(s.title for s in found)}: no graph has a size {name}; there are "
+                         f"{', '.join(sorted(known)) or 'none'}")
+    return [(s, dims_for(s.program, batch, {k: n for k, n in (others or {}).items() if k in s.program.dims}))
+            for s in found]
+
+
 def value(d: Dim, env: Mapping[str, int]) -> int:
     """A dim as a number."""
     return evaluate(d, env)
@@ -227,5 +238,5 @@ def without_folders(text: str) -> str:
 
 
 __all__ = ["CAPABILITY", "PHASES", "Subject", "batch_symbols", "dims_for", "matching", "numbered", "of_phase",
-           "subjects_of",
+           "sized", "subjects_of",
            "value", "without_folders"]

@@ -257,3 +257,13 @@ def test_summary_and_memory_count_all_that_a_call_needs(monkeypatch):
         plan = arena.plan(subject.program, env, arena.beside(subject, env))
         assert plan.outside["groups of rows"] and sum(row.bytes) == plan.bytes + sum(plan.outside.values())
     assert "groups of rows" in str(found) and "4.1 kB" in str(inspection.memory(model))
+
+
+def test_several_models_have_numbers_and_unknown_sizes_are_refused():
+    models = [Sequential([Dense(2, input_shape=(3,))]) for _ in range(2)]
+    assert [g.title for g in inspection.cost(models)] == ["predict.1", "predict.2"]
+    for ask in (inspection.cost, inspection.memory, inspection.profile):
+        with pytest.raises(ValueError, match="predict: no graph has a size steps; there are n"):
+            ask(models[0], dims={"steps": 4})
+    with pytest.raises(ValueError, match="batches is empty"):
+        inspection.export(models[0], "nowhere", batches=[])

@@ -5,7 +5,7 @@ import pytest
 from graphk import backend as K
 from graphk import inspection
 from graphk.layers import LSTM, Bidirectional, Concatenate, Dense, Input, Lambda, TimeDistributed
-from graphk.models import Model, Sequential
+from graphk.models import Model, Sequential, load_model
 from tests.inspection.shell import graphk
 
 
@@ -52,6 +52,11 @@ def test_values_of_weights_as_numpy_has_them():
 def test_of_a_file_on_the_command_line(file):
     code, out, _ = graphk("summary", "--layer", "last", file)
     assert code == 0 and "from drop (None, 6)" in out and "to nothing" in out and "units = 3" in out
+    with open(file + ".json", "w") as f:
+        f.write(load_model(file).to_json())
+    assert "note" not in graphk("summary", "--layer", "last", file)[2]
+    assert "holds no weights; their values are first ones" in graphk("summary", "--layer", "last", file + ".json")[2]
+    assert "note" not in graphk("summary", "--layer", "last", file + ".json", "--weights", file)[2]
     code, _, err = graphk("summary", "--layer", "lost", file)
     assert code == 2 and err.count("\n") == 1 and "Did you mean 'last'" in err
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any, Sequence
 
 from graphk.inspection.commands.common import CommandError, is_script, model_of, run_it, shown, subject_arguments
@@ -36,6 +37,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         if args.layer:
             print(_card(models, args.layer))
+            if not is_script(args) and args.file.lower().endswith((".json", ".yaml", ".yml")) and not args.weights:
+                print(f"graphk summary: note: {args.file} holds no weights; their values are first ones, drawn now "
+                      "(--weights FILE gives others)", file=sys.stderr)
             return 0
         print("\n\n".join(str(summary(m, args.batch, dims, args.phase, show)) for m in models))
     except (RuntimeError, ValueError) as e:

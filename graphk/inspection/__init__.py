@@ -1,10 +1,10 @@
 """Inspection: every stage of a compilation, as a page, as files, as tables.
 
 In: a model, or what `K.function` returns.  Out: `report` writes one HTML page, `dump` a folder of text files, `passes`
-gives the table of the passes, `summary` that of the layers (`layer` one), `cost` and `profile` those of the kernels, `memory` that of
-the arenas; the others are the commands of these names.  What always holds: nothing is
-changed by looking (what is timed runs on copies); no weight is written anywhere but by `export`; importing graphk, or
-this package, loads none of it until one of the functions is called.
+gives the table of the passes, `summary` that of the layers (`layer` one), `cost` and `profile` those of the kernels,
+`memory` that of the arenas; the others are the commands of these names.  What always holds: nothing is changed by
+looking (what is timed runs on copies); no weight is written anywhere but by `export`; importing graphk, or this
+package, loads none of it until one of the functions is called.
 """
 from __future__ import annotations
 

@@ -3,6 +3,8 @@
 On the simulated GPU the library is numpy's, or calls of a cuDNN in Python; on a real one (`make test-gpu`) it is
 cuDNN, where that is installed.
 """
+import gc
+
 import numpy as np
 import pytest
 
@@ -331,6 +333,8 @@ def test_layers_on_several_devices(monkeypatch):
         monkeypatch.setattr(on, "recurrent", told[-1])
     np.testing.assert_allclose(losses("simulator", "simulator:1"), want, rtol=1e-4)
     assert all(any(w.gradient for w in t.asked) for t in told)
+    K.clear_session()
+    gc.collect()                                             # nodes that have a device, before others share them
 
 
 # ------------------------------------------------------------------ cuDNN's own words

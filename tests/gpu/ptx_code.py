@@ -1,13 +1,12 @@
 """PTX instructions as steps that run for many threads at once.
 
-In: a function of a module.  Out: a `Code`: blocks of steps, each of which takes a `Frame` of the machine and the numbers of
-the threads that are there.  What always holds: an operand is a slot, a view of a register (or of a constant) in one
+In: a function of a module.  Out: a `Code`: blocks of steps, each of which takes a `Frame` of the machine and the numbers
+of the threads that are there.  What always holds: an operand is a slot, a view of a register (or of a constant) in one
 type; what an instruction or an operand says and nothing here knows is an error that shows it, when the code is made.
 """
 from __future__ import annotations
 
 import re
-import struct
 from typing import TYPE_CHECKING, Any, Callable
 
 import numpy as np
@@ -38,12 +37,11 @@ class PtxFault(Exception):
 class Block:
     """Instructions without a way in or out between them; the first may wait for other threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: Statement):
+        self.first = self.last = first
         self.steps: list[tuple[Step, Statement]] = []
         self.wait: Callable[["Frame", Threads], tuple[Threads, Threads]] | None = None
         self.end: Callable[["Frame", Threads], list[tuple[int, Threads]]] | None = None
-        self.first: Statement | None = None
-        self.last: Statement | None = None
 
 
 class Code:
@@ -59,7 +57,7 @@ class Code:
         self.blocks: list[Block] = []
         for k, s in enumerate(function.statements):
             if k in self.at:
-                self.blocks.append(Block())
+                self.blocks.append(Block(s))
             try:
                 self._statement(self.blocks[-1], s)
             except (PtxError, ValueError, KeyError) as e:
@@ -81,10 +79,11 @@ class Code:
 
     def _number(self, text: str, kind: str) -> Any:
         """An immediate operand, or the address of a variable."""
-        if found := re.fullmatch(r"0[fF]([0-9a-fA-F]{8})", text):
-            return TYPES[kind](struct.unpack(">f", bytes.fromhex(found[1]))[0])
-        if found := re.fullmatch(r"0[dD]([0-9a-fA-F]{16})", text):
-            return TYPES[kind](struct.unpack(">d", bytes.fromhex(found[1]))[0])
+        if found := re.fullmatch(r"0[fF]([0-9a-fA-F]{8})|0[dD]([0-9a-fA-F]{16})", text):
+            bits = bytes.fromhex(found[1] or found[2])[::-1]
+            if len(bits) != SIZES[kind]:
+                raise PtxError(f"{8 * len(bits)} bits, `{text}`, as a .{kind}")
+            return np.frombuffer(bits, TYPES[kind])[0]
         if re.fullmatch(r"-?(0[xX][0-9a-fA-F]+|\d+)U?", text):
             value = int(text.rstrip("U"), 0)
             bits = 8 * SIZES[kind]
@@ -123,7 +122,7 @@ class Code:
         elif name in WAITING:
             if s.guard:
                 raise PtxError("a guarded instruction that waits is not known here")
-            block.wait, block.first = self._waiting(name, words, s), s
+            block.wait = self._waiting(name, words, s)
         else:
             step = self._memory(name, words, s) or self._call(name, s) or self._vector_move(name, s) or self._plain(s)
             block.steps.append((self._guarded(step, s), s))
@@ -219,12 +218,12 @@ class Code:
         lasting = "nc" in words                        # nobody writes it while the kernel runs
 
         def run(frame: Frame, i: Threads) -> None:
-            v = frame.values
+            v, memories, threads = frame.values, frame.run.memories, frame.run.numbers(i)
             address = v[at][i].astype(np.uint64) + delta
             if name == "st":
-                frame.run.memories.store(space, address, frame.run.numbers(i), kind, [v[x][i] for x in slots])
+                memories.store(space, address, threads, kind, [v[x][i] for x in slots])
             else:
-                for x, got in zip(slots, frame.run.memories.load(space, address, frame.run.numbers(i), kind, vector, lasting)):
+                for x, got in zip(slots, memories.load(space, address, threads, kind, vector, lasting)):
                     v[x][i] = got
         return run
 
@@ -271,10 +270,9 @@ class Code:
         gives, (callee,), takes = lists if s.operands[0].startswith("(") else ([], lists[0], *lists[1:])
 
         def run(frame: Frame, i: Threads) -> None:
-            code = self.program.code(callee)
-            inner = Frame(code, frame.run)
-            for mine, theirs in [*zip(takes, code.function.params, strict=True),
-                                 *zip(gives, code.function.returns, strict=True)]:
+            inner = frame.inside(callee)
+            function = inner.code.function
+            for mine, theirs in [*zip(takes, function.params, strict=True), *zip(gives, function.returns, strict=True)]:
                 inner.params[theirs.name] = frame.params[mine]
             inner.go(i)
         return run
@@ -307,7 +305,7 @@ class Code:
         return run
 
     def _waiting(self, name: str, words: list[str], s: Statement) -> Callable[["Frame", Threads], tuple[Any, Any]]:
-        """What an instruction waits for, and does then: a function that gives the threads that may go on, and others."""
+        """What an instruction waits for, and does then: a function that gives threads that may go on, and others."""
         if name in ("bar", "barrier"):
             if words not in (["sync"], ["sync", "aligned"], ["cta", "sync"], ["warp", "sync"]) or len(s.operands) != 1:
                 raise PtxError("this kind of barrier is not known here")
@@ -325,7 +323,8 @@ class Code:
             mask = frame.values[members][lanes]
             if not (mask >> run.lane[lanes] & np.uint32(1)).all():
                 raise PtxFault("a thread is not one of those that it names")
-            ready, rest = run.arrived(i, run.warp_of, np.unpackbits(mask.view(np.uint8)).reshape(-1, 32).sum(1))
+            named = np.unpackbits(mask.view(np.uint8)).reshape(-1, 32).sum(1)
+            ready, rest = run.arrived(i, run.warp_of, named)
             if len(run.numbers(ready)):
                 step(frame, ready)
             return ready, rest

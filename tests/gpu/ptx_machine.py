@@ -1,9 +1,9 @@
 """A GPU that runs PTX, for all threads of some blocks at once.
 
-In: a module's text, a launch as `cuLaunchKernel` describes it, the device's memory.  Out: memory as the kernel leaves it.
-What always holds: what a GPU leaves undefined is an error that names the instruction, its line, the block and the thread:
-an address outside of what was allocated, or no multiple of what is accessed; a barrier or an exchange that not all
-threads reach that it names.  Registers, shared and local memory are full of garbage at first.
+In: a module's text, a launch as `cuLaunchKernel` describes it, the device's memory.  Out: memory as the kernel leaves
+it.  What always holds: what a GPU leaves undefined is an error that names the instruction, its line, the block and the
+thread: an address outside of what was allocated, or no multiple of what is accessed; a barrier or an exchange that not
+all threads reach that it names.  Registers, shared and local memory are full of garbage at first.
 
 The threads at the smallest place of the program go on until they branch, so that threads meet again.
 """
@@ -170,6 +170,10 @@ class Frame:
                 self.params[v.name] = np.full((run.count, size), GARBAGE, np.uint8)
         self.values = code.views(self)
 
+    def inside(self, callee: str) -> Frame:
+        """A frame of a function that this one calls."""
+        return Frame(self.run.program.code(callee), self.run)
+
     def go(self, i: Threads) -> None:
         """Run some threads until they return."""
         groups, waiting, blocks = {0: i}, dict[int, Threads](), self.code.blocks
@@ -189,13 +193,12 @@ class Frame:
                         waiting[at] = rest
                         if not len(i):
                             continue
-                for step, s in block.steps:
+                for step, s in block.steps:  # noqa: B007 - the error names it
                     step(self, i)
                 s = block.last
                 to = block.end(self, i) if block.end is not None else [(at + 1, i)]
             except PtxFault as e:
                 where = "" if e.thread is None else f" ({self.run.place(e.thread)})"
-                assert s is not None
                 raise PtxFault(f"line {s.line}: `{s.text}`: {e}{where}") from None
             for target, threads in to:
                 if target >= 0:
@@ -203,7 +206,6 @@ class Frame:
         if waiting:
             at, i = min(waiting.items())
             s = blocks[at].first
-            assert s is not None
             raise PtxFault(f"line {s.line}: `{s.text}` is not reached by all threads that it waits for: "
                            f"{len(self.run.numbers(i))} wait ({self.run.place(self.run.numbers(i)[0])})")
 

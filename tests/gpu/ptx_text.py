@@ -15,6 +15,7 @@ LINKAGE = r"(?:\.(?:visible|extern|weak)\s+)?"
 FUNCTION = re.compile(LINKAGE + r"\.(entry|func)\s*(?:\(([^)]*)\)\s*)?([\w$]+)\s*(?:\(([^)]*)\))?([^{;]*)([{;])")
 VARIABLE = re.compile(r"(?:\.(visible|extern|weak)\s+)?\.(global|const|shared|local|param)\s+(?:\.align\s+(\d+)\s+)?"
                       r"\.(\w+)\s+([\w$]+)(?:\[(\d*)\])?(?:\s*=\s*(.*?))?\s*;", re.S)
+POINTER = re.compile(r"\.ptr(?:\s+\.(?:global|shared|const|local))?(?:\s+\.align\s+\d+)?")
 HEADER = re.compile(r"\.(version|target|address_size)\s+([^\n]+)\n")
 LABEL = re.compile(r"([\w$]+):(?!:)")
 REGISTERS = re.compile(r"\.reg\s+\.(\w+)\s+(.*)", re.S)
@@ -139,7 +140,7 @@ def _params(text: str | None) -> list[Variable]:
     out = []
     for one in (text or "").split(","):
         if one.strip():
-            found = VARIABLE.fullmatch(re.sub(r"\.ptr(\s+\.\w+)*(\s+\.align\s+\d+)?", "", one.strip()) + ";")
+            found = VARIABLE.fullmatch(POINTER.sub("", one.strip()) + ";")
             if found is None:
                 raise PtxError(f"expected a parameter, found {one.strip()!r}")
             out.append(_variable(found))

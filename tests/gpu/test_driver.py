@@ -12,13 +12,16 @@ from graphk.runtime.device_sim import SimDevice
 from graphk.runtime.exchange import DeviceArray
 from graphk.runtime.gpu import GpuExecutable
 from graphk.runtime.mirrors import current, mirror_of
-from tests.gpu.conftest import SIMULATED
+from tests.gpu.conftest import PTX, SIMULATED, ptx_device
 from tests.programs import mlp_train, scan_graph, values_for
 
 pytestmark = pytest.mark.skipif(not SIMULATED, reason="the driver is played in Python")
 
 
 def made(**options):
+    """A driver in Python, and its device; kernels are run from their sources, or from PTX."""
+    if PTX:
+        return ptx_device(**options)
     from tests.gpu.fake_driver import FakeDriver, compile_source
     driver = FakeDriver(**options)
     device = device_cuda.CudaDevice(driver, 0, compile_source)

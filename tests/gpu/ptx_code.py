@@ -1,8 +1,9 @@
 """PTX instructions as steps that run for many threads at once.
 
-In: a function of a module.  Out: a `Code`: blocks of steps, each of which takes a `Frame` of the machine and the numbers
-of the threads that are there.  What always holds: an operand is a slot, a view of a register (or of a constant) in one
-type; what an instruction or an operand says and nothing here knows is an error that shows it, when the code is made.
+In: a function of a module.  Out: a `Code`: blocks of steps, each of which takes a `Frame` of the machine and the
+numbers of the threads that are there.  What always holds: an operand is a slot, a view of a register (or of a constant)
+in one type; what an instruction or an operand says and nothing here knows is an error that shows it, when the code is
+made.
 """
 from __future__ import annotations
 

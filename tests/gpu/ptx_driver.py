@@ -18,12 +18,6 @@ class PtxDriver(FakeDriver):
         super().__init__(**options)
         self.capability = capability
 
-    def cuInit(self, flags):
-        return CUresult.CUDA_SUCCESS,
-
-    def cuDeviceGetCount(self):
-        return CUresult.CUDA_SUCCESS, 1
-
     def cuDeviceGetAttribute(self, kind, device):
         return CUresult.CUDA_SUCCESS, self.capability["MAJOR" not in kind.name]
 

@@ -246,7 +246,8 @@ def test_blocks_have_their_own_shared_memory_and_barriers():
     got, = run("""mov.u32 %r2, %ctaid.x; mad.lo.s32 %r3, %r2, 64, %r1; mul.wide.u32 %rd9, %r3, 4;
         add.s64 %rd8, %rd1, %rd9; mov.u64 %rd7, buf; shl.b32 %r4, %r1, 2; cvt.u64.u32 %rd6, %r4;
         add.s64 %rd6, %rd7, %rd6; st.shared.u32 [%rd6], %r3; bar.sync 0; sub.s32 %r5, 63, %r1;
-        mul.wide.u32 %rd5, %r5, 4; add.s64 %rd5, %rd7, %rd5; ld.shared.u32 %r6, [%rd5]; st.global.u32 [%rd8], %r6;""", np.zeros(64 * 100, np.uint32), threads=64,
+        mul.wide.u32 %rd5, %r5, 4; add.s64 %rd5, %rd7, %rd5;
+        ld.shared.u32 %r6, [%rd5]; st.global.u32 [%rd8], %r6;""", np.zeros(64 * 100, np.uint32), threads=64,
                blocks=100, more=".shared .align 4 .b8 buf[256];")
     assert got.reshape(100, 64)[:, ::-1].ravel().tolist() == list(range(6400))
 

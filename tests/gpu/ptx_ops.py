@@ -314,7 +314,7 @@ def _reciprocal(name: str, kinds: list[str], mods: set[str]) -> Rule:
 @rule("ex2 lg2 sin cos tanh", "approx ftz")
 def _special(name: str, kinds: list[str], mods: set[str]) -> Rule:
     if kinds != ["f32"] or "approx" not in mods:
-        raise KeyError(f"{name} of {kinds}")
+        raise KeyError(str(kinds))
     run = {"ex2": np.exp2, "lg2": np.log2, "sin": np.sin, "cos": np.cos, "tanh": np.tanh}[name]
     exact: Callable[[Any], Any] = {"ex2": lambda x: x == np.rint(x), "lg2": lambda x: x.view(np.uint32) & 0x7FFFFF == 0
                                    }.get(name, lambda x: x == 0)
@@ -436,8 +436,7 @@ def _setp(name: str, kinds: list[str], mods: set[str]) -> Rule:
     which, = mods - {"and", "or", "xor", "ftz"}
     run: Callable[..., Any] = comparison(which, kind)
     if "ftz" in mods:
-        plain = run
-        run = lambda a, b: plain(flushed(a), flushed(b))  # noqa: E731
+        run = lambda a, b, plain=run: plain(flushed(a), flushed(b))  # noqa: E731
     if name == "set":
         result = kinds[0]
         ones = TYPES[result](1) if result[0] == "f" else ~TYPES[result](0)

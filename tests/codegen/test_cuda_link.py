@@ -2,6 +2,7 @@
 import pytest
 
 from graphk.codegen import cuda_compile, cuda_link
+from graphk.codegen.cuda_compile import compile_ptx
 from graphk.codegen.cuda_link import LIMITS, compile_binary, occupancy, resources
 from tests.codegen.test_cuda import small_graphs, sources
 
@@ -12,8 +13,11 @@ NEEDS_PACKAGE = pytest.mark.skipif(not (cuda_link.available() and cuda_compile.a
 @NEEDS_PACKAGE
 @pytest.mark.parametrize("capability", cuda_compile.CAPABILITIES, ids=lambda c: f"{c[0]}.{c[1]}")
 def test_kernels_spill_nothing(capability):
+    """As PTX of the first version that knows the GPU, so that drivers older than the packages load it."""
+    version = f".version {'8.6' if capability > (9, 0) else '7.8'}\n"
     for name in ("elementwise", "rows", "columns", "dot_with_epilogue"):
         for source in sources(small_graphs()[name]):
+            assert all(version in text for text in compile_ptx(source, capability).values())
             for launch, found in resources(source, capability).items():
                 assert 0 < found.registers <= 255 and found.spills == 0 and 0 < found.occupancy <= 1, (name, launch)
                 stage, out = 2 * 64 * 36 * 4, 64 * 64 * 4                   # of a tile

@@ -1,15 +1,16 @@
-"""The device suite: on a simulated GPU, or where `GRAPHK_TEST_DEVICE` says: `gpu`, a real one (`make test-gpu`); `ptx`,
-the PTX of all kernels on a machine in Python (`make test-ptx`)."""
+"""The device suite: on a simulated GPU, or where `GRAPHK_TEST_DEVICE` says: `gpu`, a real one (`make test-gpu`); `ptx`
+(or `ptx:7.5`), the PTX of all kernels on a machine in Python (`make test-ptx`)."""
 import os
 
 import pytest
 
 NAME = os.environ.get("GRAPHK_TEST_DEVICE", "").strip() or "simulator"
-PTX = NAME == "ptx"
-SIMULATED = NAME in ("simulator", "ptx")               # nothing here is a GPU
+PTX = NAME.split(":")[0] == "ptx"
+CAPABILITY = tuple(int(x) for x in (NAME.partition(":")[2] or "9.0").split(".")) if PTX else (9, 0)
+SIMULATED = PTX or NAME == "simulator"                 # nothing here is a GPU
 
 
-def ptx_device(capability=(9, 0), **options):
+def ptx_device(capability=CAPABILITY, **options):
     """(driver, device) whose kernels are PTX; it is opened as a real one is."""
     from graphk.runtime import device_cuda
     from tests.gpu.ptx_driver import PtxDriver

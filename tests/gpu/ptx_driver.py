@@ -12,11 +12,12 @@ from tests.gpu.ptx_machine import LaunchError, program
 
 
 class PtxDriver(FakeDriver):
-    """One GPU, of a compute capability."""
+    """One GPU, of a compute capability; the driver knows no newer PTX than the first that knew this GPU."""
 
     def __init__(self, capability=(9, 0), **options):
         super().__init__(**options)
         self.capability = capability
+        self.version = (8, 6) if capability > (9, 0) else (7, 8)
 
     def cuDeviceGetAttribute(self, kind, device):
         return CUresult.CUDA_SUCCESS, self.capability["MAJOR" not in kind.name]
@@ -24,6 +25,8 @@ class PtxDriver(FakeDriver):
     def cuModuleLoadData(self, text):
         assert isinstance(text, bytes) and text.endswith(b"\0")
         loaded = program(text[:-1].decode())
+        if loaded.module.version > self.version:
+            return CUresult.CUDA_ERROR_UNSUPPORTED_PTX_VERSION, None
         if loaded.module.target > self.capability:
             return CUresult.CUDA_ERROR_INVALID_VALUE, None
         return CUresult.CUDA_SUCCESS, self._handle("module", loaded)

@@ -190,6 +190,21 @@ def test_any_grid_and_any_place_in_memory_give_the_same_bits(name):
         assert len(seen) == 1, source.text
 
 
+@pytest.mark.parametrize("shift", [0, 1])
+def test_numbers_of_every_width_are_moved_four_at_once(shift):
+    """Where addresses allow it; the last ones, and what lies elsewhere, one by one."""
+    ins = [new_input(TensorType(d, (n,)), f"x{k}") for k, d in enumerate([*DTYPES, *NARROW])]
+    flag = new_input(TensorType("bool", (n,)), "flag")
+    graph = Graph((flag, *ins), tuple(ew.logical_and(flag, x) if x.t.dtype == "bool" else ew.select(flag, x, ew.neg(x))
+                                      for x in ins))
+    for count in (1, 8, 531):
+        arrays = values_for([i.t for i in graph.inputs], {"n": count})
+        exe = run(graph, arrays, None, shift=shift)
+    texts = "".join(text for s in exe.sources.values() for text in compiled(s, None).values())
+    for piece in ("ld.global.v4.u8", "ld.global.v4.u16", "ld.global.v4.", "st.global.v4.u8", ".v2."):
+        assert piece in texts, piece
+
+
 def test_random_numbers_are_the_same_bits():
     step = new_input(TensorType("uint32", ()), "step")
     graph = Graph((step,), (uniform(step, 7, (5, 31), -1.0, 1.0), uniform(step, 2**31 + 3, (129,), 0.0, 1.0)))

@@ -2,6 +2,7 @@
 import pytest
 
 from graphk.codegen import cuda_compile, cuda_link
+from graphk.codegen.cuda import CudaSource, Launch
 from graphk.codegen.cuda_compile import compile_ptx
 from graphk.codegen.cuda_link import LIMITS, compile_binary, occupancy, resources
 from tests.codegen.test_cuda import small_graphs, sources
@@ -30,6 +31,15 @@ def test_machine_code_has_the_launch_as_its_entry():
         for name, code in compile_binary(source).items():
             assert code.startswith(b"\x7fELF") and f".text.{name}\0".encode() in code
         assert compile_binary(source) == compile_binary(source)
+
+
+@NEEDS_PACKAGE
+def test_many_arguments_take_a_newer_version():
+    names = [f"p{k}" for k in range(520)]
+    text = f"def k_0({', '.join(names)}):\n    p0[0] = p519[0]\n"
+    source = CudaSource(text, (Launch("k_0", 1, (32,)),), ("float32",) * 520, ())
+    ptx, = compile_ptx(source, (7, 5)).values()
+    assert ".version 8.1\n" in ptx and cuda_link._link(ptx, (7, 5))[0]
 
 
 @NEEDS_PACKAGE

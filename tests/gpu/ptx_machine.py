@@ -87,6 +87,9 @@ class Program:
                 raise LaunchError(f"{threads} threads, but .{word} {numbers}")
         if not 0 < threads <= 1024 or min(grid) < 1 or grid[0] >= 1 << 31 or max(grid[1:]) > 65535:
             raise LaunchError(f"{tuple(grid)} blocks of {tuple(block)} threads")
+        room = 4096 if self.module.version < (8, 1) else 32764
+        if sum(v.size for v in self.module.functions[name].params) > room:
+            raise LaunchError(f"parameters of more than {room} bytes")
         if self.bytes_shared + shared > STATIC_SHARED:
             raise LaunchError(f"{self.bytes_shared} and {shared} bytes of shared memory")
         if tuple(block[1:]) != (1, 1) or tuple(grid[1:]) != (1, 1):

@@ -21,9 +21,9 @@ from graphk.codegen import store
 from graphk.codegen.cuda import CudaSource, load_functions
 
 CAPABILITIES = ((7, 5), (8, 0), (9, 0), (10, 0))
-# The oldest PTX that knows a GPU ("PTX ISA", "Release Notes"): 7.8 all up to 9.0, these the newer ones.  From 8.1 on, a
+# The oldest PTX that knows a GPU ("PTX ISA", "Release Notes"): 7.8 all up to 9.0, but these.  From 8.1 on, a
 # kernel may have arguments of more than 4096 bytes.
-VERSIONS = {(10, 0): "8.6", (12, 0): "8.7", (10, 3): "8.8", (12, 1): "8.8", (11, 0): "9.0"}
+VERSIONS = {(8, 8): "9.0", (10, 0): "8.6", (12, 0): "8.7", (10, 3): "8.8", (12, 1): "8.8", (11, 0): "9.0"}
 FEW_ARGUMENTS = 4096              # bytes
 _MEMORY: dict[str, dict[str, str]] = {}
 
@@ -74,7 +74,7 @@ def _finished(ptx: str, name: str, threads: int, capability: tuple[int, int]) ->
     the symbol that only Numba's own loader reads; of the oldest version that there is for the GPU, since a driver
     refuses what is newer than itself, whatever stands in it."""
     many = ptx.count(".param .u64") * 8 > FEW_ARGUMENTS
-    version = ("8.1" if many else "7.8") if capability <= (9, 0) else VERSIONS.get(capability)
+    version = VERSIONS.get(capability, ("8.1" if many else "7.8") if capability <= (9, 0) else None)
     if version is not None:
         ptx = re.sub(r"^\.version \S+", f".version {version}", ptx, count=1, flags=re.M)
     entry = re.search(r"\.entry\s+([\w$]+)", ptx)

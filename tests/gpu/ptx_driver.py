@@ -12,11 +12,12 @@ from tests.gpu.ptx_machine import LaunchError, program
 
 
 class PtxDriver(FakeDriver):
-    """One GPU, of a compute capability; the driver knows no newer PTX than the first that knew this GPU."""
+    """One GPU, of a compute capability; the driver knows no newer PTX than the first that knew this GPU.  `apart`:
+    warps run one after the other."""
 
-    def __init__(self, capability=(9, 0), **options):
+    def __init__(self, capability=(9, 0), apart=False, **options):
         super().__init__(**options)
-        self.capability = capability
+        self.capability, self.apart = capability, apart
         self.version = (8, 6) if capability > (9, 0) else (7, 8)
 
     def cuDeviceGetAttribute(self, kind, device):
@@ -46,7 +47,7 @@ class PtxDriver(FakeDriver):
 
         def run():
             self.launched += 1
-            loaded.launch(entry.name, (gx, gy, gz), (bx, by, bz), shared, values, self.sim.memory.get)
+            loaded.launch(entry.name, (gx, gy, gz), (bx, by, bz), shared, values, self.sim.memory.get, self.apart)
         try:
             loaded.check(entry.name, (gx, gy, gz), (bx, by, bz), shared)
         except LaunchError:

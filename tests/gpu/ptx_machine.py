@@ -5,7 +5,8 @@ it.  What always holds: what a GPU leaves undefined is an error that names the i
 thread: an address outside of what was allocated, or no multiple of what is accessed; a barrier or an exchange that not
 all threads reach that it names.  Registers, shared and local memory are full of garbage at first.
 
-The threads at the smallest place of the program go on until they branch, so that threads meet again.
+The threads at the smallest place of the program go on until they branch, so that threads meet again; on demand, one
+warp after the other.
 """
 from __future__ import annotations
 
@@ -96,8 +97,11 @@ class Program:
             raise PtxError("blocks and grids have one axis here")
 
     def launch(self, name: str, grid: Sequence[int], block: Sequence[int], shared: int, params: Sequence[bytes],
-               find: Find) -> None:
-        """Run an entry; `params` are the bytes of each of its parameters, `find` gives the memory at an address."""
+               find: Find, apart: bool = False) -> None:
+        """Run an entry; `params` are the bytes of each of its parameters, `find` gives the memory at an address.
+
+        apart: each warp goes on alone until it waits, so that a missing barrier shows as a wrong result.
+        """
         self.check(name, grid, block, shared)
         function, threads = self.module.functions[name], math.prod(block)
         if [v.size for v in function.params] != [len(p) for p in params]:
@@ -105,7 +109,7 @@ class Program:
         code, at_once = self.code(name), max(1, LANES // threads)
         with np.errstate(all="ignore"):
             for first in range(0, grid[0], at_once):
-                run = Run(self, range(first, min(grid[0], first + at_once)), grid[0], threads, find)
+                run = Run(self, range(first, min(grid[0], first + at_once)), grid[0], threads, find, apart)
                 frame = Frame(code, run)
                 for v, data in zip(function.params, params):
                     frame.params[v.name] = np.broadcast_to(np.frombuffer(data, np.uint8), (run.count, len(data)))
@@ -121,8 +125,8 @@ def program(text: str) -> Program:
 class Run:
     """Some blocks of a launch."""
 
-    def __init__(self, program: Program, blocks: range, grid: int, threads: int, find: Find):
-        self.program, self.blocks, self.threads = program, blocks, threads
+    def __init__(self, program: Program, blocks: range, grid: int, threads: int, find: Find, apart: bool = False):
+        self.program, self.blocks, self.threads, self.apart = program, blocks, threads, apart
         self.count = len(blocks) * threads
         self.all = np.arange(self.count)
         thread = self.all % threads
@@ -143,11 +147,19 @@ class Run:
     def numbers(self, i: Threads) -> np.ndarray:
         return self.all if isinstance(i, slice) else i
 
+    def teams(self, i: Threads, at: float) -> list[dict[float, Threads]]:
+        """Threads at a place that go on together: all of them, or each warp's alone, the last warp first."""
+        if not self.apart:
+            return [{at: i}] if len(self.numbers(i)) else []
+        numbers = self.numbers(i)
+        warps = self.warp_of[numbers]
+        return [{at: numbers[warps == w]} for w in np.unique(warps)]
+
     def join(self, a: Threads, b: Threads) -> Threads:
         """Both of two groups of threads."""
         if a is None:
             return b
-        both = np.concatenate([a, b])
+        both = np.concatenate([self.numbers(a), self.numbers(b)])
         return slice(None) if len(both) == self.count else np.sort(both)
 
     def arrived(self, i: Threads, unit_of: np.ndarray, expected: Any) -> tuple[Threads, Threads]:
@@ -179,38 +191,45 @@ class Frame:
 
     def go(self, i: Threads) -> None:
         """Run some threads until they return."""
-        groups, waiting, blocks = {0: i}, dict[int, Threads](), self.code.blocks
+        queue, waiting = self.run.teams(i, 0), dict[float, Threads]()
+        while queue:
+            self._advance(queue.pop(), queue, waiting)
+        if waiting:
+            at, i = min(waiting.items())
+            s = self.code.blocks[int(at)].first
+            raise PtxFault(f"line {s.line}: `{s.text}` is not reached by all threads that it waits for: "
+                           f"{len(self.run.numbers(i))} wait ({self.run.place(self.run.numbers(i)[0])})")
+
+    def _advance(self, groups: dict[float, Threads], queue: list[dict[float, Threads]],
+                 waiting: dict[float, Threads]) -> None:
+        """Run groups of threads, each at its block, until they return or wait; what has waited is half a place on."""
+        run, blocks = self.run, self.code.blocks
         while groups:
             at = min(groups)
             i = groups.pop(at)
             if at >= len(blocks):
                 continue
-            block, s = blocks[at], blocks[at].first
-            self.run.left -= 1
+            block, s = blocks[int(at)], blocks[int(at)].first
+            run.left -= 1
             try:
-                if self.run.left < 0:
+                if run.left < 0:
                     raise PtxFault("the launch does not end")
-                if block.wait is not None:
-                    i, rest = block.wait(self, self.run.join(waiting.pop(at, None), i))
+                if block.wait is not None and at == int(at):
+                    i, rest = block.wait(self, run.join(waiting.pop(at, None), i))
                     if rest is not None:
                         waiting[at] = rest
-                        if not len(i):
-                            continue
+                    queue += run.teams(i, at + 0.5)
+                    continue
                 for step, s in block.steps:  # noqa: B007 - the error names it
                     step(self, i)
                 s = block.last
-                to = block.end(self, i) if block.end is not None else [(at + 1, i)]
+                to = block.end(self, i) if block.end is not None else [(int(at) + 1, i)]
             except PtxFault as e:
-                where = "" if e.thread is None else f" ({self.run.place(e.thread)})"
+                where = "" if e.thread is None else f" ({run.place(e.thread)})"
                 raise PtxFault(f"line {s.line}: `{s.text}`: {e}{where}") from None
             for target, threads in to:
                 if target >= 0:
-                    groups[target] = self.run.join(groups.get(target), threads)
-        if waiting:
-            at, i = min(waiting.items())
-            s = blocks[at].first
-            raise PtxFault(f"line {s.line}: `{s.text}` is not reached by all threads that it waits for: "
-                           f"{len(self.run.numbers(i))} wait ({self.run.place(self.run.numbers(i)[0])})")
+                    groups[target] = run.join(groups.get(target), threads)
 
 
 class Memories:

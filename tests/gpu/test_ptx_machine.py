@@ -37,11 +37,11 @@ def text(body, pointers=1, more="", limits=".maxntid 64, 1, 1"):
         }}"""
 
 
-def run(body, *arrays, threads=4, blocks=1, shared=0, **more):
+def run(body, *arrays, threads=4, blocks=1, shared=0, apart=False, **more):
     """What a body leaves of arrays."""
     memory = {(k + 1) << 40: a.copy().reshape(-1).view(np.uint8) for k, a in enumerate(arrays)}
     Program(text(body, len(arrays), **more)).launch("k", (blocks, 1, 1), (threads, 1, 1), shared, [
-        int(k).to_bytes(8, "little") for k in memory], memory.get)
+        int(k).to_bytes(8, "little") for k in memory], memory.get, apart)
     return [m.view(a.dtype) for m, a in zip(memory.values(), arrays)]
 
 
@@ -250,6 +250,16 @@ def test_blocks_have_their_own_shared_memory_and_barriers():
         ld.shared.u32 %r6, [%rd5]; st.global.u32 [%rd8], %r6;""", np.zeros(64 * 100, np.uint32), threads=64,
                blocks=100, more=".shared .align 4 .b8 buf[256];")
     assert got.reshape(100, 64)[:, ::-1].ravel().tolist() == list(range(6400))
+
+
+@pytest.mark.parametrize("barrier", ["bar.sync 0;", ""])
+def test_a_missing_barrier_shows_where_warps_run_one_after_the_other(barrier):
+    body = f"""mul.wide.u32 %rd9, %r1, 4; add.s64 %rd8, %rd1, %rd9; mov.u64 %rd7, buf; add.s64 %rd6, %rd7, %rd9;
+        st.shared.u32 [%rd6], %r1; {barrier} xor.b32 %r5, %r1, 32; mul.wide.u32 %rd5, %r5, 4; add.s64 %rd5, %rd7, %rd5;
+        ld.shared.u32 %r6, [%rd5]; st.global.u32 [%rd8], %r6;"""
+    for apart in (False, True):
+        got, = run(body, np.zeros(64, np.uint32), threads=64, apart=apart, more=".shared .align 4 .b8 buf[256];")
+        assert (got.tolist() == [x ^ 32 for x in range(64)]) == (bool(barrier) or not apart)
 
 
 def test_additions_of_all_threads_arrive():

@@ -11,10 +11,10 @@ SIMULATED = PTX or NAME == "simulator"                 # nothing here is a GPU
 
 
 def ptx_device(capability=CAPABILITY, **options):
-    """(driver, device) whose kernels are PTX; it is opened as a real one is."""
+    """(driver, device) whose kernels are PTX, warp after warp; it is opened as a real one is."""
     from graphk.runtime import device_cuda
     from tests.gpu.ptx_driver import PtxDriver
-    driver = PtxDriver(capability, **options)
+    driver = PtxDriver(capability, apart=True, **options)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(device_cuda, "find_driver", lambda: driver)
         patch.setattr(device_cuda, "find_library", lambda name: None)

@@ -1,4 +1,4 @@
-# make demo | test | test-cuda | test-gpu | lint | bench | docs | clean.  Everything runs in .venv, made once from any Python >= 3.10.
+# make demo | test | test-cuda | test-ptx | test-gpu | lint | bench | docs | clean.  Everything runs in .venv, made once from any Python >= 3.10.
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((
 EPOCHS ?= 12
 PYTEST_ARGS ?=
 
-.PHONY: demo test test-cuda test-gpu lint bench docs clean help
+.PHONY: demo test test-cuda test-ptx test-gpu lint bench docs clean help
 
 help:
 	@sed -n '1p' Makefile
@@ -31,11 +31,16 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
-# Goldens, the simulator and compilation to PTX; needs no GPU.  CUDA=12 for drivers before CUDA 13.
+# Goldens, the simulator, and PTX that is compiled and run in Python; needs no GPU.  CUDA=12 for drivers before CUDA 13.
 CUDA ?= 13
 test-cuda: $(STAMP)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[dev,cuda$(CUDA)]'
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal tests/codegen/test_cuda*.py tests/gpu $(PYTEST_ARGS)
+
+# The device suite with all kernels' PTX on a machine in Python: about ten minutes.
+test-ptx: $(STAMP)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[dev,cuda$(CUDA)]'
+	GRAPHK_TEST_DEVICE=ptx $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal tests/gpu $(PYTEST_ARGS)
 
 # The device suite on this machine's GPU.
 test-gpu: $(STAMP)

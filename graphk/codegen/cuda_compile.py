@@ -21,6 +21,10 @@ from graphk.codegen import store
 from graphk.codegen.cuda import CudaSource, load_functions
 
 CAPABILITIES = ((7, 5), (8, 0), (9, 0), (10, 0))
+# The oldest PTX that knows a GPU ("PTX ISA", "Release Notes"): 7.8 all up to 9.0, but these.  From 8.1 on, a
+# kernel may have arguments of more than 4096 bytes.
+VERSIONS = {(8, 8): "9.0", (10, 0): "8.6", (12, 0): "8.7", (10, 3): "8.8", (12, 1): "8.8", (11, 0): "9.0"}
+FEW_ARGUMENTS = 4096              # bytes
 _MEMORY: dict[str, dict[str, str]] = {}
 
 
@@ -61,13 +65,18 @@ def _compile(source: CudaSource, capability: tuple[int, int]) -> dict[str, str]:
         except errors.NumbaError as e:
             raise RuntimeError(f"the CUDA function `{name}` does not compile for compute capability "
                                f"{capability[0]}.{capability[1]}: {e}\n{source.text}") from e
-        out[name] = _finished(ptx, name, threads[name])
+        out[name] = _finished(ptx, name, threads[name], capability)
     return out
 
 
-def _finished(ptx: str, name: str, threads: int) -> str:
+def _finished(ptx: str, name: str, threads: int, capability: tuple[int, int]) -> str:
     """PTX whose entry has a short name and says how many threads it has, so that these find enough registers; without
-    the symbol that only Numba's own loader reads."""
+    the symbol that only Numba's own loader reads; of the oldest version that there is for the GPU, since a driver
+    refuses what is newer than itself, whatever stands in it."""
+    many = ptx.count(".param .u64") * 8 > FEW_ARGUMENTS
+    version = VERSIONS.get(capability, ("8.1" if many else "7.8") if capability <= (9, 0) else None)
+    if version is not None:
+        ptx = re.sub(r"^\.version \S+", f".version {version}", ptx, count=1, flags=re.M)
     entry = re.search(r"\.entry\s+([\w$]+)", ptx)
     assert entry is not None
     text = "\n".join(line for line in ptx.split("\n") if "NumbaEnv" not in line).replace(entry[1], name)

@@ -212,7 +212,7 @@ def gk_int_mod(a, b):
 """,
     "gk_int_floordiv": """
 def gk_int_floordiv(a, b):
-    return a // b if b != 0 else a - a
+    return (a * b if b == -1 else a // b) if b != 0 else a - a
 """,
     "gk_float_mod": """
 def gk_float_mod(a, b):

@@ -5,11 +5,14 @@ convolution, pooling, batch statistics, dropout, recurrence, an embedding and it
 """
 from __future__ import annotations
 
+import zlib
 from typing import Any, Callable, Mapping
 
 import numpy as np
 import pytest
 
+from graphk.codegen import cuda_compile
+from graphk.codegen.cuda import CudaSource
 from graphk.frontend import execute
 from graphk.ir.node import Graph, Node
 from graphk.layers import (LSTM, Activation, BatchNormalization, Conv2D, Dense, Dropout, Embedding, Flatten,
@@ -60,4 +63,9 @@ def train_step(name: str, batch: int = 3, **settings: Any) -> Step:
     return seen[-1]
 
 
-__all__ = ["MODELS", "train_step"]
+def capability_of(source: CudaSource) -> tuple[int, int]:
+    """One of the compute capabilities, the same each time: kernels are compiled for all of them in turn."""
+    return cuda_compile.CAPABILITIES[zlib.crc32(source.text.encode()) % len(cuda_compile.CAPABILITIES)]
+
+
+__all__ = ["MODELS", "capability_of", "train_step"]

@@ -2,6 +2,8 @@
 import pytest
 
 from graphk.codegen import cuda_compile, cuda_link
+from graphk.codegen.cuda import CudaSource, Launch
+from graphk.codegen.cuda_compile import compile_ptx
 from graphk.codegen.cuda_link import LIMITS, compile_binary, occupancy, resources
 from tests.codegen.test_cuda import small_graphs, sources
 
@@ -12,8 +14,11 @@ NEEDS_PACKAGE = pytest.mark.skipif(not (cuda_link.available() and cuda_compile.a
 @NEEDS_PACKAGE
 @pytest.mark.parametrize("capability", cuda_compile.CAPABILITIES, ids=lambda c: f"{c[0]}.{c[1]}")
 def test_kernels_spill_nothing(capability):
+    """As PTX of the first version that knows the GPU, so that drivers older than the packages load it."""
+    version = f".version {'8.6' if capability > (9, 0) else '7.8'}\n"
     for name in ("elementwise", "rows", "columns", "dot_with_epilogue"):
         for source in sources(small_graphs()[name]):
+            assert all(version in text for text in compile_ptx(source, capability).values())
             for launch, found in resources(source, capability).items():
                 assert 0 < found.registers <= 255 and found.spills == 0 and 0 < found.occupancy <= 1, (name, launch)
                 stage, out = 2 * 64 * 36 * 4, 64 * 64 * 4                   # of a tile
@@ -26,6 +31,15 @@ def test_machine_code_has_the_launch_as_its_entry():
         for name, code in compile_binary(source).items():
             assert code.startswith(b"\x7fELF") and f".text.{name}\0".encode() in code
         assert compile_binary(source) == compile_binary(source)
+
+
+@NEEDS_PACKAGE
+def test_many_arguments_take_a_newer_version():
+    names = [f"p{k}" for k in range(520)]
+    text = f"def k_0({', '.join(names)}):\n    p0[0] = p519[0]\n"
+    source = CudaSource(text, (Launch("k_0", 1, (32,)),), ("float32",) * 520, ())
+    ptx, = compile_ptx(source, (7, 5)).values()
+    assert ".version 8.1\n" in ptx and cuda_link._link(ptx, (7, 5))[0]
 
 
 @NEEDS_PACKAGE

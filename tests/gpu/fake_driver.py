@@ -1,8 +1,8 @@
 """A CUDA driver in Python, for `CudaDevice` on machines without a GPU.
 
 In: the calls that graphk makes, as `cuda.bindings.driver` takes them.  Out: (error, results ...), as it answers.
-Memory is a `SimDevice`'s and kernels run in plain Python.  What is captured runs at replay in an order that
-changes each time, and that only streams and events bind: a missing event shows as a wrong result.
+Memory is a `SimDevice`'s and kernels run in plain Python (their PTX in `ptx_driver`).  What is captured runs at replay
+in an order that changes each time, and that only streams and events bind: a missing event shows as a wrong result.
 """
 import ctypes
 import enum
@@ -87,6 +87,12 @@ class FakeDriver:
         return self.alive[handle][1]
 
     # devices and memory
+    def cuInit(self, flags):
+        return CUresult.CUDA_SUCCESS,
+
+    def cuDeviceGetCount(self):
+        return CUresult.CUDA_SUCCESS, 1
+
     def cuDeviceGet(self, number):
         return CUresult.CUDA_SUCCESS, number
 
@@ -104,6 +110,7 @@ class FakeDriver:
         return CUresult.CUDA_SUCCESS,
 
     def cuCtxSynchronize(self):
+        assert self.capturing is None, "nobody waits for what is being captured"
         return CUresult.CUDA_SUCCESS,
 
     def cuMemAlloc(self, nbytes):
@@ -192,7 +199,7 @@ class FakeDriver:
         return CUresult.CUDA_SUCCESS,
 
     def cuStreamBeginCapture(self, stream, mode):
-        assert self.capturing is None
+        assert self.capturing is None and mode == CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
         self.capturing = []
         s = self._of(stream, "stream")
         s["last"], s["in"] = [], True
@@ -271,4 +278,5 @@ class FakeDriver:
 
     def cuStreamSynchronize(self, stream):
         self._of(stream, "stream")
+        assert self.capturing is None, "nobody waits for what is being captured"
         return CUresult.CUDA_SUCCESS,

@@ -12,13 +12,16 @@ from graphk.runtime.device_sim import SimDevice
 from graphk.runtime.exchange import DeviceArray
 from graphk.runtime.gpu import GpuExecutable
 from graphk.runtime.mirrors import current, mirror_of
-from tests.gpu.conftest import SIMULATED
+from tests.gpu.conftest import CAPABILITY, PTX, SIMULATED, ptx_device
 from tests.programs import mlp_train, scan_graph, values_for
 
 pytestmark = pytest.mark.skipif(not SIMULATED, reason="the driver is played in Python")
 
 
 def made(**options):
+    """A driver in Python, and its device; kernels are run from their sources, or from PTX."""
+    if PTX:
+        return ptx_device(**options)
     from tests.gpu.fake_driver import FakeDriver, compile_source
     driver = FakeDriver(**options)
     device = device_cuda.CudaDevice(driver, 0, compile_source)
@@ -30,7 +33,7 @@ def made(**options):
 def test_training_steps(seed):
     """Replays in any order that the captured graph allows; a recording is made once for a batch size."""
     driver, device = made(seed=seed)
-    assert device.name == "gpu:0 (Fake GPU)" and device.capability == (9, 0)
+    assert device.name == "gpu:0 (Fake GPU)" and device.capability == CAPABILITY
     graph, v = mlp_train()
     state = dict(zip(v.values(), values_for([x.t for x in v.values()], {}, seed=1)))
     mine, want = {k: a.copy() for k, a in state.items()}, {k: a.copy() for k, a in state.items()}

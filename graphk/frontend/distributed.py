@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from graphk.frontend import optimizers
+from graphk.frontend import automatic, optimizers
 from graphk.frontend.engine.reducers import DistributedError, Reducer
 
 INSTALL = ("`pip install graphk[mpi]` installs mpi4py; the MPI library that it needs is there on clusters, is "
@@ -83,7 +83,8 @@ def init(comm: Any = None) -> None:
     """Join the other processes; call it once, before any model is made.
 
     comm: an mpi4py communicator, by default that of all processes.  Without `mpirun` there is one process, and all
-    works as without this module.  Processes that share cores share them evenly, unless GRAPHK_NUM_THREADS says how.
+    works as without this module.  Processes that share cores share them evenly, unless GRAPHK_NUM_THREADS says how,
+    and with the setting device=auto those of a machine take its GPUs in turn.
     ImportError names what is missing.
 
     >>> import graphk.distributed as hvd
@@ -104,6 +105,8 @@ def init(comm: Any = None) -> None:
     sharing = sum(bool(cores & others) for others in reducer.local.allgather(cores))
     if sharing > 1:
         os.environ.setdefault("GRAPHK_NUM_THREADS", str(max(1, len(cores) // sharing)))
+    automatic.share = reducer.local.Get_rank()
+    automatic.forget()
     _reducer.append(reducer)
     atexit.register(reducer.end)
 

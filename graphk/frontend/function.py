@@ -133,8 +133,8 @@ class Function(ShownFunction):
         if found is None:
             graph = with_random_step(self._graph, key)
             variables = {n: variable_of(n) for n in graph.variables()}
-            self._on_host = execute.on_host(graph, self.device)
             found = self._executables[key] = execute.compile_graph(graph, variables, key, self.device)
+            self._on_host = execute.on_host(graph, self.device)
         return found
 
     # ---------------------------------------------------------------- calling

@@ -19,12 +19,13 @@ from graphk.ir.loop import Kernel
 from graphk.ir.node import Graph, Node
 from graphk.ir.program import ALIGN, AnyStep, Buffer, Step, flat_steps
 from graphk.ir.types import ITEMSIZE
-from graphk.passes.pipeline import Result, run_passes
+from graphk.passes.pipeline import Result
 from graphk.runtime.calls import Calls
 from graphk.runtime.device import LANES, Device, DeviceError, OutOfDeviceMemory, Rehearsal, Work, device
 from graphk.runtime.exchange import DeviceArray
 from graphk.runtime.library_steps import Chosen, LibrarySteps
 from graphk.runtime.mirrors import mirror_of
+from graphk.runtime.observed import observed
 from graphk.runtime.writes import note_write
 
 KEPT = 16                         # recordings, of as many batch sizes
@@ -129,6 +130,11 @@ class GpuExecutable(Calls):
                                     f"{len(kept)} variables and constants of {sum(kept):,} bytes in all,") from None
 
     # -------------------------------------------------------------- memory
+    @property
+    def sizes(self) -> list[dict[str, int]]:
+        """The dims of calls that are recorded, earliest first."""
+        return [dict(zip(self._where, key)) for key in self._recorded]
+
     def _extents(self) -> tuple[Dim, ...]:
         """Bytes of the arena, then of each input and output."""
         return (self.program.arena, *(b.nbytes for b in (*self.inputs, *self.outputs)))
@@ -329,7 +335,7 @@ def compile_graph(graph: Graph, variables: Mapping[Node, np.ndarray], phase: int
 
     tf32: whether a library may round the operands of float32 products to 10 bits of the mantissa.
     """
-    return GpuExecutable(run_passes(graph, phase), variables, device(name), tf32)
+    return observed(graph, phase, lambda result: GpuExecutable(result, variables, device(name), tf32))
 
 
 __all__ = ["GpuExecutable", "compile_graph"]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FILE = "graphk.json"
 DEFAULTS: dict[str, Any] = {"floatx": "float32", "epsilon": 1e-7, "backend": "tensorflow",
                             "image_data_format": "channels_last", "device": "auto", "keras_semantics": "2.2",
-                            "tf32": False}
+                            "tf32": False, "nccl": True}
 # `backend` is only what K.backend() answers: what graphk computes is what Keras on TensorFlow computes.
 CHOICES: dict[str, tuple[str, ...]] = {
     "floatx": ("float16", "float32", "float64"),

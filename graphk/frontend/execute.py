@@ -48,6 +48,11 @@ def _executor() -> str:
     return chosen
 
 
+def runs_compiled() -> bool:
+    """Whether what is called now is compiled, and does not run in the interpreter."""
+    return _executor() != "interp"
+
+
 def on_host(graph: Graph, device: str | None) -> bool:
     """Whether a graph that is compiled now, for the device that is named or else set, reads the host's memory alone."""
     return _executor() == "interp" or (device or automatic.chosen()) == "cpu" and not _in_parts(graph, device)

@@ -59,6 +59,12 @@ def gpu(out: Says) -> None:
         bindings = _version("cuda-bindings")
         if bindings and 1000 * int(bindings.split(".")[0]) > driver // 1000 * 1000:
             missing.append(f"a cuda-bindings that the driver supports: {bindings} is newer than CUDA {driver // 1000}")
+    binding = _version("nccl4py")
+    if binding:
+        out.say("", f"nccl4py {binding}, through which NCCL adds up over several GPUs")
+    elif len(devices) > 1:
+        out.say("", "not installed, so that the first GPU or the host adds up over several: NCCL: pip install "
+                    f"'graphk[{'nccl12' if extra == 'cuda12' else 'nccl'}]'")
     if missing:
         out.say("", f"missing for GPU code: {'; '.join(missing)}. Install: pip install 'graphk[{extra}]'")
     if slower and (devices or found):

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from typing import Callable, Sequence
+from typing import TYPE_CHECKING, Callable, Sequence
 
 import numpy as np
 
-from graphk.codegen.cuda import CudaSource
 from graphk.runtime.library import Library, Run
+
+if TYPE_CHECKING:
+    from graphk.codegen.cuda import CudaSource
 
 LANES = 4                         # of work that may run at the same time
 
@@ -81,14 +83,29 @@ class Rehearsal(Work):
         pass
 
 
+class Recording:
+    """Work that can be had again: `start` begins it behind all that the device was told to do before, and `wait` until
+    all that was begun is done; a call does both."""
+
+    def __init__(self, start: Callable[[], None], wait: Callable[[], None]):
+        self.start, self.wait = start, wait
+
+    def __call__(self) -> None:
+        self.start()
+        self.wait()
+
+
 class Device(ABC):
     """One device.
 
     `threads` and `tile` are the extents of its kernels' blocks; `libraries` are its vendor's, by what they compute.
+    For libraries that use several devices: its `number`, and the handle of the `stream` in which recordings run.
     """
     name: str
     threads: int
     tile: int
+    number: int
+    stream: int
 
     def __init__(self) -> None:
         self.lock = threading.RLock()              # held by whoever uses staging memory or replays
@@ -112,7 +129,7 @@ class Device(ABC):
 
     @abstractmethod
     def upload(self, address: int, array: np.ndarray) -> None:
-        """Copy an array to the device, and wait."""
+        """Copy an array to the device, after all that was started, and wait."""
 
     @abstractmethod
     def download(self, array: np.ndarray, address: int) -> None:
@@ -135,8 +152,12 @@ class Device(ABC):
         """Functions to launch, one for each launch of a source."""
 
     @abstractmethod
-    def record(self, work: Callable[[Work], None]) -> Callable[[], None]:
-        """Let `work` record; what comes back replays it all, and waits until it is done."""
+    def record(self, work: Callable[[Work], None]) -> Recording:
+        """Let `work` record."""
+
+    @abstractmethod
+    def enter(self) -> None:
+        """Have this thread's calls of the vendor's libraries mean this device."""
 
 
 # ------------------------------------------------------------------ by name
@@ -166,4 +187,5 @@ def gpu_count() -> int:
         return 0
 
 
-__all__ = ["Device", "DeviceError", "LANES", "OutOfDeviceMemory", "Rehearsal", "Work", "device", "gpu_count"]
+__all__ = ["Device", "DeviceError", "LANES", "OutOfDeviceMemory", "Recording", "Rehearsal", "Work", "device",
+           "gpu_count"]

@@ -15,7 +15,7 @@ import numpy as np
 
 from graphk.codegen import cuda_compile
 from graphk.codegen.cuda import THREADS, TILE, CudaSource
-from graphk.runtime.device import LANES, Device, DeviceError, OutOfDeviceMemory, Work
+from graphk.runtime.device import LANES, Device, DeviceError, OutOfDeviceMemory, Recording, Work
 from graphk.runtime.library import Convolution, Product, Run, find_library
 from graphk.runtime.library_cublas import CublasLt
 from graphk.runtime.library_cudnn import Cudnn
@@ -131,13 +131,13 @@ class CudaDevice(Device):
             kinds.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, kinds.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR))
         self.capability = major, minor
         self.context = self.driver.cuDevicePrimaryCtxRetain(handle)
-        self._enter()
+        self.enter()
         self.streams = [self.driver.cuStreamCreate(module.CUstream_flags.CU_STREAM_NON_BLOCKING) for _ in range(LANES)]
+        self.stream = int(self.streams[0])
         self._events: list[Any] = []
         self._modules: list[Any] = []
 
-    def _enter(self) -> None:
-        """Contexts are per thread."""
+    def enter(self) -> None:
         self.driver.cuCtxSetCurrent(self.context)
 
     def event(self) -> Any:
@@ -146,24 +146,24 @@ class CudaDevice(Device):
 
     # -------------------------------------------------------------- memory
     def allocate(self, nbytes: int) -> int:
-        self._enter()
+        self.enter()
         error, *address = self.module.cuMemAlloc(max(nbytes, 1))
         if error == self.module.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
             raise OutOfDeviceMemory(self.name, nbytes, *self.room())
         return int(self.driver.check("cuMemAlloc", (error, *address)))
 
     def free(self, address: int) -> None:
-        self._enter()
+        self.enter()
         self.driver.cuMemFree(address)
 
     def room(self) -> tuple[int, int]:
-        self._enter()
+        self.enter()
         free, total = self.driver.cuMemGetInfo()
         return int(free), int(total)
 
     def staging(self, nbytes: int) -> np.ndarray:
         """Pinned memory, which copies without a stop on the way."""
-        self._enter()
+        self.enter()
         address = int(self.driver.cuMemHostAlloc(max(nbytes, 1), 0))
         memory = (ctypes.c_uint8 * max(nbytes, 1)).from_address(address)
         weakref.finalize(memory, self._free_staging, address).atexit = False      # the process takes it along
@@ -171,30 +171,32 @@ class CudaDevice(Device):
         return array[:nbytes]
 
     def _free_staging(self, address: int) -> None:
-        self._enter()
+        self.enter()
         self.driver.cuMemFreeHost(address)
 
     def upload(self, address: int, array: np.ndarray) -> None:
         array = np.ascontiguousarray(array)
         if array.nbytes:
-            self._enter()
+            self.enter()
+            self.driver.cuCtxSynchronize()                              # plain copies do not wait for graphk's streams
             self.driver.cuMemcpyHtoD(address, array.ctypes.data, array.nbytes)
             self.driver.cuCtxSynchronize()                              # a small copy returns before it has arrived
 
     def download(self, array: np.ndarray, address: int) -> None:
         if array.nbytes:
-            self._enter()
+            self.enter()
+            self.driver.cuCtxSynchronize()
             self.driver.cuMemcpyDtoH(array.ctypes.data, address, array.nbytes)
 
     def holds(self, address: int) -> bool:
-        self._enter()
+        self.enter()
         kind = self.module.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
         error, number = self.module.cuPointerGetAttribute(kind, address)
         return int(error) == 0 and int(number) == self.number
 
     def copy(self, address: int, source: int, nbytes: int) -> None:
         if nbytes:
-            self._enter()
+            self.enter()
             self.driver.cuCtxSynchronize()                              # who wrote it has streams of its own
             self.driver.cuMemcpyDtoD(address, source, nbytes)
             self.driver.cuCtxSynchronize()
@@ -203,14 +205,16 @@ class CudaDevice(Device):
         if not isinstance(other, CudaDevice):
             return False
         if nbytes:
-            self._enter()
+            for device in (other, self):
+                device.enter()
+                self.driver.cuCtxSynchronize()
             self.driver.cuMemcpyPeer(address, self.context, source, other.context, nbytes)
             self.driver.cuCtxSynchronize()
         return True
 
     # -------------------------------------------------------------- kernels
     def load(self, source: CudaSource) -> list[object]:
-        self._enter()
+        self.enter()
         out: list[object] = []
         texts = self._compile(source, self.capability)
         for launch in source.launches:
@@ -223,8 +227,8 @@ class CudaDevice(Device):
         return out
 
     # -------------------------------------------------------------- recordings
-    def record(self, work: Callable[[Work], None]) -> Callable[[], None]:
-        self._enter()
+    def record(self, work: Callable[[Work], None]) -> Recording:
+        self.enter()
         driver, first = self.driver, self.streams[0]
         # Relaxed: a library may load its kernels when it is first asked for them.
         driver.cuStreamBeginCapture(first, self.module.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED)
@@ -245,15 +249,19 @@ class CudaDevice(Device):
         for event in events:
             driver.cuEventDestroy(event)
 
-        def replay() -> None:
-            self._enter()
+        def start() -> None:
+            self.enter()
             driver.cuGraphLaunch(ready, first)
+
+        def wait() -> None:
+            self.enter()
             driver.cuStreamSynchronize(first)
-        weakref.finalize(replay, self._forget, ready).atexit = False
-        return replay
+        recording = Recording(start, wait)
+        weakref.finalize(recording, self._forget, ready).atexit = False
+        return recording
 
     def _forget(self, ready: Any) -> None:
-        self._enter()
+        self.enter()
         self.driver.cuGraphExecDestroy(ready)
 
 

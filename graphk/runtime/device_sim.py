@@ -15,7 +15,7 @@ from graphk.codegen import cuda_sim
 from graphk.codegen.cuda import CudaSource
 from graphk.ir.node import Node
 from graphk.passes.pipeline import Result
-from graphk.runtime.device import LANES, Device, OutOfDeviceMemory, Work
+from graphk.runtime.device import LANES, Device, OutOfDeviceMemory, Recording, Work
 from graphk.runtime.gpu import GpuExecutable
 from graphk.runtime.library import Run
 from graphk.runtime.mirrors import current
@@ -74,6 +74,7 @@ class SimDevice(Device):
                  name: str = "simulator"):
         super().__init__()
         self.name, self.threads, self.tile, self.nbytes = name, threads, tile, nbytes
+        self.number, self.stream = int(name.partition(":")[2] or 0), 0
         self.memory: dict[int, np.ndarray] = {}
         self.uploads = self.downloads = self.fetches = 0
 
@@ -129,10 +130,13 @@ class SimDevice(Device):
     def load(self, source: CudaSource) -> list[object]:
         return [(source, number) for number in range(len(source.launches))]
 
-    def record(self, work: Callable[[Work], None]) -> Callable[[], None]:
+    def record(self, work: Callable[[Work], None]) -> Recording:
         recorded = SimWork(self)
         work(recorded)
-        return recorded.replay
+        return Recording(recorded.replay, lambda: None)
+
+    def enter(self) -> None:
+        pass
 
 
 def run_program(result: Result, inputs: Sequence[np.ndarray], variables: Mapping[Node, np.ndarray] | None = None,

@@ -8,7 +8,7 @@ buffer that needs most and a size that fits.
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -21,10 +21,11 @@ from graphk.ir.program import ALIGN, AnyStep, Buffer, Step, flat_steps
 from graphk.ir.types import ITEMSIZE
 from graphk.passes.pipeline import Result
 from graphk.runtime.calls import Calls
-from graphk.runtime.device import LANES, Device, DeviceError, OutOfDeviceMemory, Rehearsal, Work, device
+from graphk.runtime.device import (LANES, Device, DeviceError, OutOfDeviceMemory, Recording, Rehearsal, Work,
+                                   device)
 from graphk.runtime.exchange import DeviceArray
 from graphk.runtime.library_steps import Chosen, LibrarySteps
-from graphk.runtime.mirrors import mirror_of
+from graphk.runtime.mirrors import mirror_of, wrote
 from graphk.runtime.observed import observed
 from graphk.runtime.writes import note_write
 
@@ -37,7 +38,7 @@ class Recorded:
     __slots__ = ("inputs", "outputs", "replay")
 
     def __init__(self, inputs: list[np.ndarray | int], outputs: list[np.ndarray | DeviceArray],
-                 replay: Callable[[], None]):
+                 replay: Recording):
         self.inputs, self.outputs, self.replay = inputs, outputs, replay
 
 
@@ -54,8 +55,9 @@ class GpuExecutable(Calls):
         self.functions: dict[Kernel, list[Any]] = {k: on.load(s) for k, s in self.sources.items()}
         roots = root_of(self.program)
         used = set().union(*(a | b for a, b in (touched(s, roots) for s in self.program.steps)), set())
-        self._written = {b.name for b in self.program.buffers if b.place == "variable"
-                         and any(b.name in touched(s, roots)[1] for s in self.program.steps)}
+        written = set().union(*(touched(s, roots)[1] for s in self.program.steps), set())
+        # The host's arrays of the variables that a call writes.
+        self.written = [self._array(b) for b in self.program.buffers if b.place == "variable" and b.name in written]
         self._fixed = [b for b in self.program.buffers if b.place in ("variable", "const") and b.name in used]
         self._consts: dict[str, int] = {}
         self._memory = 0
@@ -66,17 +68,31 @@ class GpuExecutable(Calls):
 
     # -------------------------------------------------------------- calling
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
+        return together([self], [inputs])[0]
+
+    def ready(self, inputs: Sequence[Any]) -> tuple[Recorded, list[Any]]:
+        """What a call will replay, and its inputs, once variables are up to date."""
         arrays = [self.fit(b, a) for b, a in zip(self.inputs, inputs, strict=True)]
         env = self.dims_of(arrays)
-        with self.device.lock:
-            for b in self._fixed:
-                self._bring(b)
-            recorded = self._recording(env, [isinstance(a, DeviceArray) for a in arrays])
-            inside, self._busy = self._busy, True
-            try:
-                return self._run(recorded, arrays)
-            finally:
-                self._busy = inside
+        for b in self._fixed:
+            self._bring(b)
+        return self._recording(env, [self._where_it_is(a) for a in arrays]), arrays
+
+    def _where_it_is(self, a: Any) -> int:
+        """0 for an array on the host, 1 for one that is copied on the device or to it, and the address of one that this
+        device has computed: it is read in place."""
+        if not isinstance(a, DeviceArray):
+            return 0
+        return a.address if a.owner is self.device else 1
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        """While a call uses the staging memory of a recording: a signal's handler that calls must find another."""
+        inside, self._busy = self._busy, True
+        try:
+            yield
+        finally:
+            self._busy = inside
 
     def fit(self, b: Buffer, a: Any) -> Any:
         """As on the CPU; arrays in this device's memory stay there."""
@@ -89,23 +105,17 @@ class GpuExecutable(Calls):
                             f"{where}; expected {b.type} there, or an array on the host")
         return a
 
-    def _run(self, recorded: Recorded, arrays: list[Any]) -> list[Any]:
+    def stage(self, recorded: Recorded, arrays: Sequence[Any]) -> None:
+        """Hand inputs over."""
         for a, staged in zip(arrays, recorded.inputs):
-            if isinstance(staged, int):
-                self._take(staged, a)
-            else:
+            if not isinstance(staged, int):
                 staged[...] = a
-        if self._written:
-            note_write()
-        recorded.replay()
-        for b in self._fixed:
-            if b.name in self._written:
-                mirror_of(self._array(b), self.device).wrote()
-        return [staged if isinstance(staged, DeviceArray) else staged.copy() for staged in recorded.outputs]
+            elif staged != a.address:
+                self._take(staged, a)
 
     def _take(self, address: int, a: DeviceArray) -> None:
         """Copy an input that is on this device, or on another of its kind."""
-        if not isinstance(a.owner, Device) or a.owner is self.device:
+        if not isinstance(a.owner, Device):
             self.device.copy(address, a.address, a.nbytes)
         elif not self.device.fetch(address, a.owner, a.address, a.nbytes):
             raise DeviceError(f"there is no way from {a.owner.name} to {self.device.name} but through the host")
@@ -196,8 +206,8 @@ class GpuExecutable(Calls):
         return out
 
     # -------------------------------------------------------------- recording
-    def _recording(self, env: Mapping[str, int], there: Sequence[bool]) -> Recorded:
-        """The recording for sizes, and for which inputs are in the device's memory already."""
+    def _recording(self, env: Mapping[str, int], there: Sequence[int]) -> Recorded:
+        """The recording for sizes, and for where inputs are (`_where_it_is`)."""
         key = (*env.values(), *there)
         found = self._recorded.get(key)
         if found is not None and not self._busy:
@@ -211,10 +221,11 @@ class GpuExecutable(Calls):
             self._recorded[key] = made
         return made
 
-    def _record(self, env: Mapping[str, int], starts: list[int], there: Sequence[bool]) -> Recorded:
+    def _record(self, env: Mapping[str, int], starts: list[int], there: Sequence[int]) -> Recorded:
         staged = {b: self._staging(b, env) for b, here in zip(self.inputs, there) if not here}
         downloads = {b: self._staging(b, env) for i, b in enumerate(self.outputs) if i not in self.kept}
         at = self._addresses(env, starts)
+        at.update((b.name, here) for b, here in zip(self.inputs, there) if here > 1)
         if self.calls is not None:
             self.calls.prepare(env)
             Enqueued(self, env, at, Rehearsal(), starts[-1]).steps(self.program.steps)   # libraries choose how
@@ -329,6 +340,32 @@ class Enqueued:
             self.work.launch(function, evaluate(launch.blocks, env), launch.threads, args)
 
 
+def together(runs: Sequence[GpuExecutable], inputs: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """The outputs of calls at the same time, each on a device of its own.  What several of them write they write alike:
+    afterwards all have the newest values."""
+    with contextlib.ExitStack() as held:
+        for lock in sorted({run.device.name: run.device.lock for run in runs}.items()):
+            held.enter_context(lock[1])
+        ready = [run.ready(given) for run, given in zip(runs, inputs, strict=True)]
+        for run, (recorded, arrays) in zip(runs, ready):
+            held.enter_context(run.taken())
+            run.stage(recorded, arrays)
+        writers: dict[int, list[Device]] = {}
+        for run in runs:
+            for a in run.written:
+                writers.setdefault(id(a), []).append(run.device)
+        if writers:
+            note_write()
+        for a in {id(a): a for run in runs for a in run.written}.values():
+            wrote(a, writers[id(a)])               # before they run: an interrupt then finds what is on the devices
+        for recorded, _ in ready:
+            recorded.replay.start()
+        for recorded, _ in ready:
+            recorded.replay.wait()
+        return [[staged if isinstance(staged, DeviceArray) else staged.copy() for staged in recorded.outputs]
+                for recorded, _ in ready]
+
+
 def compile_graph(graph: Graph, variables: Mapping[Node, np.ndarray], phase: int, name: str,
                   tf32: bool = False) -> GpuExecutable:
     """An executable for `graph` in one learning phase (1 train, 0 test), on the device of a name.
@@ -338,4 +375,4 @@ def compile_graph(graph: Graph, variables: Mapping[Node, np.ndarray], phase: int
     return observed(graph, phase, lambda result: GpuExecutable(result, variables, device(name), tf32))
 
 
-__all__ = ["GpuExecutable", "compile_graph"]
+__all__ = ["GpuExecutable", "compile_graph", "together"]

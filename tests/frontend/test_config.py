@@ -30,7 +30,7 @@ def test_a_missing_file_is_written_with_the_defaults_and_kept(home):
     file = home / "graphk.json"
     assert json.loads(file.read_text()) == config.DEFAULTS == {
         "floatx": "float32", "epsilon": 1e-7, "backend": "tensorflow", "image_data_format": "channels_last",
-        "device": "auto", "keras_semantics": "2.2", "tf32": False}
+        "device": "auto", "keras_semantics": "2.2", "tf32": False, "nccl": True}
     assert [p.name for p in home.iterdir()] == ["graphk.json"]
     file.write_text('{"floatx": "float64"}')
     assert config.load() == {**config.DEFAULTS, "floatx": "float64"} and file.read_text() == '{"floatx": "float64"}'
@@ -41,7 +41,8 @@ def test_the_file_says_what_holds_and_flags_win(home, monkeypatch):
         "floatx": "float64", "epsilon": 1e-5, "backend": "tensorflow", "image_data_format": "channels_first",
         "keras_semantics": "2.3"}))
     assert config.load() == {"floatx": "float64", "epsilon": 1e-5, "backend": "tensorflow", "device": "auto",
-                             "image_data_format": "channels_first", "keras_semantics": "2.3", "tf32": False}
+                             "image_data_format": "channels_first", "keras_semantics": "2.3", "tf32": False,
+                             "nccl": True}
     got = flags(monkeypatch, " device=cpu, floatX=float16,epsilon=1e-4 , keras_semantics=2.2,")
     assert (got["floatx"], got["epsilon"], got["keras_semantics"]) == ("float16", 1e-4, "2.2")
     assert got["image_data_format"] == "channels_first"

@@ -85,7 +85,7 @@ class Rehearsal(Work):
 
 class Recording:
     """Work that can be had again: `start` begins it behind all that the device was told to do before, and `wait` until
-    all that was begun is done; a call does both."""
+    it is done; a call does both."""
 
     def __init__(self, start: Callable[[], None], wait: Callable[[], None]):
         self.start, self.wait = start, wait
@@ -152,8 +152,15 @@ class Device(ABC):
         """Functions to launch, one for each launch of a source."""
 
     @abstractmethod
-    def record(self, work: Callable[[Work], None]) -> Recording:
-        """Let `work` record."""
+    def record(self, work: Callable[[Work], None], before: Callable[[Work], None] | None = None,
+               behind: Callable[[Work], None] | None = None) -> Recording:
+        """Let `work` record.  before: what need not wait for earlier recordings; behind: what later ones need not wait
+        for.  Each is done in the order of the recordings; whoever gives them sees to it that memory is not used twice
+        at a time."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Wait until all that was started is done."""
 
     @abstractmethod
     def enter(self) -> None:

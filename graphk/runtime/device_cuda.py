@@ -71,9 +71,9 @@ class Driver:
 class CudaWork(Work):
     """Work while a stream is captured."""
 
-    def __init__(self, device: CudaDevice):
+    def __init__(self, device: CudaDevice, streams: Sequence[Any]):
         self.device, self.driver = device, device.driver
-        self.streams = device.streams
+        self.streams = streams
         self.at = 0
         self.forked = {0}
 
@@ -132,7 +132,9 @@ class CudaDevice(Device):
         self.capability = major, minor
         self.context = self.driver.cuDevicePrimaryCtxRetain(handle)
         self.enter()
-        self.streams = [self.driver.cuStreamCreate(module.CUstream_flags.CU_STREAM_NON_BLOCKING) for _ in range(LANES)]
+        *self.streams, copies, results = [self.driver.cuStreamCreate(module.CUstream_flags.CU_STREAM_NON_BLOCKING)
+                                          for _ in range(LANES + 2)]
+        self.ends = [copies, results]              # of what comes before recorded work, and what is behind it
         self.stream = int(self.streams[0])
         self._events: list[Any] = []
         self._modules: list[Any] = []
@@ -227,12 +229,42 @@ class CudaDevice(Device):
         return out
 
     # -------------------------------------------------------------- recordings
-    def record(self, work: Callable[[Work], None]) -> Recording:
+    def record(self, work: Callable[[Work], None], before: Callable[[Work], None] | None = None,
+               behind: Callable[[Work], None] | None = None) -> Recording:
         self.enter()
-        driver, first = self.driver, self.streams[0]
+        driver = self.driver
+        # What comes before, the work and what is behind it have a stream each, in which each waits for the one before.
+        parts = [(what, streams) for what, streams in ((before, self.ends[:1]), (work, self.streams),
+                                                       (behind, self.ends[1:])) if what is not None]
+        ready = [self._captured(what, streams) for what, streams in parts]
+        first = [streams[0] for _, streams in parts]
+        done = [driver.cuEventCreate(self.module.CUevent_flags.CU_EVENT_DISABLE_TIMING) for _ in parts[1:] and parts]
+
+        def start() -> None:
+            self.enter()
+            for i, graph in enumerate(ready):
+                if i:
+                    driver.cuStreamWaitEvent(first[i], done[i - 1], 0)
+                driver.cuGraphLaunch(graph, first[i])
+                if done:
+                    driver.cuEventRecord(done[i], first[i])
+
+        def wait() -> None:
+            self.enter()
+            if done:
+                driver.cuEventSynchronize(done[-1])
+            else:
+                driver.cuStreamSynchronize(first[0])
+        recording = Recording(start, wait)
+        weakref.finalize(recording, self._forget, ready, done).atexit = False
+        return recording
+
+    def _captured(self, work: Callable[[Work], None], streams: Sequence[Any]) -> Any:
+        """What replays work that is recorded on streams."""
+        driver, first = self.driver, streams[0]
         # Relaxed: a library may load its kernels when it is first asked for them.
         driver.cuStreamBeginCapture(first, self.module.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED)
-        recorder = CudaWork(self)
+        recorder = CudaWork(self, streams)
         try:
             work(recorder)
             recorder.join()
@@ -248,21 +280,19 @@ class CudaDevice(Device):
         driver.cuGraphDestroy(graph)
         for event in events:
             driver.cuEventDestroy(event)
+        return ready
 
-        def start() -> None:
-            self.enter()
-            driver.cuGraphLaunch(ready, first)
-
-        def wait() -> None:
-            self.enter()
-            driver.cuStreamSynchronize(first)
-        recording = Recording(start, wait)
-        weakref.finalize(recording, self._forget, ready).atexit = False
-        return recording
-
-    def _forget(self, ready: Any) -> None:
+    def finish(self) -> None:
         self.enter()
-        self.driver.cuGraphExecDestroy(ready)
+        self.driver.cuCtxSynchronize()
+
+    def _forget(self, ready: list[Any], events: list[Any]) -> None:
+        self.enter()
+        for graph in ready:
+            self.driver.cuGraphExecDestroy(graph)
+        for event in events:
+            self.driver.cuEventDestroy(event)
+        events.clear()                             # in a cycle, who waits for them may be collected later
 
 
 def open_device(number: int) -> CudaDevice:

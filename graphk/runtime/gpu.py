@@ -25,9 +25,9 @@ from graphk.runtime.device import (LANES, Device, DeviceError, OutOfDeviceMemory
                                    device)
 from graphk.runtime.exchange import DeviceArray
 from graphk.runtime.library_steps import Chosen, LibrarySteps
-from graphk.runtime.mirrors import mirror_of, wrote
+from graphk.runtime.mirrors import mirror_of, writing
 from graphk.runtime.observed import observed
-from graphk.runtime.writes import note_write
+from graphk.runtime.overlap import Overlap
 
 KEPT = 16                         # recordings, of as many batch sizes
 
@@ -58,24 +58,30 @@ class GpuExecutable(Calls):
         written = set().union(*(touched(s, roots)[1] for s in self.program.steps), set())
         # The host's arrays of the variables that a call writes.
         self.written = [self._array(b) for b in self.program.buffers if b.place == "variable" and b.name in written]
+        self.writes = [(a, [on]) for a in self.written]
         self._fixed = [b for b in self.program.buffers if b.place in ("variable", "const") and b.name in used]
         self._consts: dict[str, int] = {}
         self._memory = 0
         self._nbytes = -1
-        self._busy = False
+        self.busy = False
         self._recorded: dict[tuple[int, ...], Recorded] = {}
         self.kept: frozenset[int] = frozenset()    # outputs that stay on the device, until the next call
+        self.overlap = Overlap(on)                 # a part of it, which refers to it only while it is called
 
     # -------------------------------------------------------------- calling
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
         return together([self], [inputs])[0]
 
+    def start(self, inputs: Sequence[Any]) -> Callable[[], list[Any]]:
+        """Begin a call: what comes back waits for its outputs.  The next one may be begun meanwhile; its inputs then
+        travel while this one computes.  They are read at once, and variables written in the order of the calls."""
+        return self.overlap.start(self, inputs)
+
     def ready(self, inputs: Sequence[Any]) -> tuple[Recorded, list[Any]]:
         """What a call will replay, and its inputs, once variables are up to date."""
         arrays = [self.fit(b, a) for b, a in zip(self.inputs, inputs, strict=True)]
         env = self.dims_of(arrays)
-        for b in self._fixed:
-            self._bring(b)
+        self.bring()
         return self._recording(env, [self._where_it_is(a) for a in arrays]), arrays
 
     def _where_it_is(self, a: Any) -> int:
@@ -88,11 +94,11 @@ class GpuExecutable(Calls):
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:
         """While a call uses the staging memory of a recording: a signal's handler that calls must find another."""
-        inside, self._busy = self._busy, True
+        inside, self.busy = self.busy, True
         try:
             yield
         finally:
-            self._busy = inside
+            self.busy = inside
 
     def fit(self, b: Buffer, a: Any) -> Any:
         """As on the CPU; arrays in this device's memory stay there."""
@@ -120,6 +126,11 @@ class GpuExecutable(Calls):
         elif not self.device.fetch(address, a.owner, a.address, a.nbytes):
             raise DeviceError(f"there is no way from {a.owner.name} to {self.device.name} but through the host")
 
+    def bring(self) -> None:
+        """Have all variables and constants on the device."""
+        for b in self._fixed:
+            self._bring(b)
+
     def _array(self, b: Buffer) -> np.ndarray:
         assert b.node is not None
         return self.variables[b.node]
@@ -143,7 +154,8 @@ class GpuExecutable(Calls):
     @property
     def sizes(self) -> list[dict[str, int]]:
         """The dims of calls that are recorded, earliest first."""
-        return [dict(zip(self._where, key)) for key in self._recorded]
+        keys = dict.fromkeys(key[:len(self._where)] for key in (*self._recorded, *self.overlap.recorded))
+        return [dict(zip(self._where, key)) for key in keys]
 
     def _extents(self) -> tuple[Dim, ...]:
         """Bytes of the arena, then of each input and output."""
@@ -170,12 +182,14 @@ class GpuExecutable(Calls):
 
     def __del__(self) -> None:
         with contextlib.suppress(AttributeError, TypeError, DeviceError):      # half made, or at the process's end
+            self.overlap.forget()
+            self.release()
             for address in self._consts.values():
                 self.device.free(address)
-            self.release()
 
     def release(self) -> None:
         """Give the arena back; the next call takes one again."""
+        self.overlap.release()
         self._recorded.clear()
         if self._nbytes >= 0:
             self.device.free(self._memory)
@@ -210,18 +224,23 @@ class GpuExecutable(Calls):
         """The recording for sizes, and for where inputs are (`_where_it_is`)."""
         key = (*env.values(), *there)
         found = self._recorded.get(key)
-        if found is not None and not self._busy:
+        if found is not None and not self.busy:
             return found
-        starts, nbytes = self._places(env)
-        memory = self._reserve(nbytes, env)
-        made = self._record(env, [memory + s for s in starts], there)
-        if not self._busy:                         # a signal's handler calls, and must not take the other's staging
+        made = self.record(env, self.addresses(env), there)
+        if not self.busy:                         # a signal's handler calls, and must not take the other's staging
             if len(self._recorded) >= KEPT:
                 self._recorded.clear()
             self._recorded[key] = made
         return made
 
-    def _record(self, env: Mapping[str, int], starts: list[int], there: Sequence[int]) -> Recorded:
+    def addresses(self, env: Mapping[str, int]) -> list[int]:
+        """Where the executable's memory holds what (see `_places`)."""
+        starts, nbytes = self._places(env)
+        memory = self._reserve(nbytes, env)
+        return [memory + s for s in starts]
+
+    def record(self, env: Mapping[str, int], starts: list[int], there: Sequence[int], apart: bool = False) -> Recorded:
+        """A recording with what lies at `starts`.  apart: the copies of its ends may run beside other recordings."""
         staged = {b: self._staging(b, env) for b, here in zip(self.inputs, there) if not here}
         downloads = {b: self._staging(b, env) for i, b in enumerate(self.outputs) if i not in self.kept}
         at = self._addresses(env, starts)
@@ -230,29 +249,38 @@ class GpuExecutable(Calls):
             self.calls.prepare(env)
             Enqueued(self, env, at, Rehearsal(), starts[-1]).steps(self.program.steps)   # libraries choose how
 
-        def work(w: Work) -> None:
+        def before(w: Work) -> None:
             for b, array in staged.items():
                 w.upload(at[b.name], array)
-            w.join()
+
+        def work(w: Work) -> None:
             Enqueued(self, env, at, w, starts[-1]).steps(self.program.steps)
-            w.join()
+
+        def behind(w: Work) -> None:
             for b, array in downloads.items():
                 w.download(array, at[b.name])
+
+        def whole(w: Work) -> None:
+            before(w)
+            w.join()
+            work(w)
+            w.join()
+            behind(w)
         inputs = [staged[b] if b in staged else at[b.name] for b in self.inputs]
         outputs = [downloads[b] if b in downloads else DeviceArray(
             at[b.name], compile_dims(b.type.shape)(env), np.dtype(b.type.dtype), self.device) for b in self.outputs]
-        return Recorded(inputs, outputs, self.device.record(work))
+        return Recorded(inputs, outputs, self.device.record(work, before, behind) if apart else
+                        self.device.record(whole))
 
     def pieces(self, env: Mapping[str, int], times: int) -> list[Callable[[], None]]:
         """For measuring, after a call with these dims: recordings of nothing, and of each of the program's steps so
         many times, one after the other."""
-        starts, _ = self._places(env)
-        memory = self._memory
-        at = self._addresses(env, [memory + s for s in starts])
+        starts = self.addresses(env)
+        at = self._addresses(env, starts)
 
         def only(s: AnyStep | None) -> Callable[[], None]:
             def work(w: Work) -> None:
-                enqueued = Enqueued(self, env, at, w, memory + starts[-1])
+                enqueued = Enqueued(self, env, at, w, starts[-1])
                 for _ in range(times if s else 0):
                     enqueued.steps([s] if s else [])
                     w.join()
@@ -350,20 +378,22 @@ def together(runs: Sequence[GpuExecutable], inputs: Sequence[Sequence[Any]]) -> 
         for run, (recorded, arrays) in zip(runs, ready):
             held.enter_context(run.taken())
             run.stage(recorded, arrays)
-        writers: dict[int, list[Device]] = {}
-        for run in runs:
-            for a in run.written:
-                writers.setdefault(id(a), []).append(run.device)
-        if writers:
-            note_write()
-        for a in {id(a): a for run in runs for a in run.written}.values():
-            wrote(a, writers[id(a)])               # before they run: an interrupt then finds what is on the devices
-        for recorded, _ in ready:
-            recorded.replay.start()
+        with writing(runs[0].writes if len(runs) == 1 else _writers(runs)):
+            for recorded, _ in ready:
+                recorded.replay.start()
         for recorded, _ in ready:
             recorded.replay.wait()
         return [[staged if isinstance(staged, DeviceArray) else staged.copy() for staged in recorded.outputs]
                 for recorded, _ in ready]
+
+
+def _writers(runs: Sequence[GpuExecutable]) -> list[tuple[np.ndarray, list[Device]]]:
+    """The variables that calls write, and the devices that do."""
+    out: dict[int, tuple[np.ndarray, list[Device]]] = {}
+    for run in runs:
+        for a in run.written:
+            out.setdefault(id(a), (a, []))[1].append(run.device)
+    return list(out.values())
 
 
 def compile_graph(graph: Graph, variables: Mapping[Node, np.ndarray], phase: int, name: str,

@@ -16,17 +16,18 @@ OBSERVERS: list[Callable[[Graph, int], Any]] = []
 
 
 def observed(graph: Graph, phase: int, make: Callable[[Result], Made], observer: Callable[[Any], None] | None = None,
-             verify: bool = True) -> Made:
-    """What `make` makes of a graph after all passes.  observer: one more that sees them, of this compilation alone."""
+             verify: bool = True, **options: Any) -> Made:
+    """What `make` makes of a graph after all passes.  observer: one more that sees them, of this compilation alone;
+    options: further arguments of `run_passes`."""
     if not OBSERVERS:
-        return make(run_passes(graph, phase, verify, observer))
+        return make(run_passes(graph, phase, verify, observer, **options))
     watchers = [start(graph, phase) for start in OBSERVERS]
 
     def passed(record: Any) -> None:
         for see in [*([observer] if observer else []), *(w.passed for w in watchers)]:
             see(record)
     try:
-        executable = make(run_passes(graph, phase, verify, passed))
+        executable = make(run_passes(graph, phase, verify, passed, **options))
     except BaseException as error:
         for w in watchers:
             w.failed(error)

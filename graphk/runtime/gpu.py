@@ -25,7 +25,7 @@ from graphk.runtime.device import (LANES, Device, DeviceError, OutOfDeviceMemory
                                    device)
 from graphk.runtime.exchange import DeviceArray
 from graphk.runtime.library_steps import Chosen, LibrarySteps
-from graphk.runtime.mirrors import mirror_of, writing
+from graphk.runtime.mirrors import Mirror, mirror_of, writing
 from graphk.runtime.observed import observed
 from graphk.runtime.overlap import Overlap
 
@@ -60,6 +60,7 @@ class GpuExecutable(Calls):
         self.written = [self._array(b) for b in self.program.buffers if b.place == "variable" and b.name in written]
         self.writes = [(a, [on]) for a in self.written]
         self._fixed = [b for b in self.program.buffers if b.place in ("variable", "const") and b.name in used]
+        self._mirrors: list[Mirror | None] = []    # of `_fixed`; they last as long as the arrays
         self._consts: dict[str, int] = {}
         self._memory = 0
         self._nbytes = -1
@@ -70,7 +71,17 @@ class GpuExecutable(Calls):
 
     # -------------------------------------------------------------- calling
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
-        return together([self], [inputs])[0]
+        with self.device.lock:
+            recorded, arrays = self.ready(inputs)
+            inside, self.busy = self.busy, True
+            try:
+                self.stage(recorded, arrays)
+                with writing(self.writes):
+                    recorded.replay.start()
+                recorded.replay.wait()
+                return results(recorded)
+            finally:
+                self.busy = inside
 
     def start(self, inputs: Sequence[Any]) -> Callable[[], list[Any]]:
         """Begin a call: what comes back waits for its outputs.  The next one may be begun meanwhile; its inputs then
@@ -128,8 +139,14 @@ class GpuExecutable(Calls):
 
     def bring(self) -> None:
         """Have all variables and constants on the device."""
-        for b in self._fixed:
-            self._bring(b)
+        if len(self._mirrors) < len(self._fixed):                    # the first time
+            for b in self._fixed:
+                self._bring(b)
+            self._mirrors = [mirror_of(self._array(b), self.device) if b.place == "variable" else None
+                             for b in self._fixed]
+        for b, mirror in zip(self._fixed, self._mirrors):
+            if mirror is not None and mirror.stale:
+                self._bring(b)
 
     def _array(self, b: Buffer) -> np.ndarray:
         assert b.node is not None
@@ -368,6 +385,11 @@ class Enqueued:
             self.work.launch(function, evaluate(launch.blocks, env), launch.threads, args)
 
 
+def results(recorded: Recorded) -> list[Any]:
+    """The outputs of a call that is done."""
+    return [staged if isinstance(staged, DeviceArray) else staged.copy() for staged in recorded.outputs]
+
+
 def together(runs: Sequence[GpuExecutable], inputs: Sequence[Sequence[Any]]) -> list[list[Any]]:
     """The outputs of calls at the same time, each on a device of its own.  What several of them write they write alike:
     afterwards all have the newest values."""
@@ -378,13 +400,12 @@ def together(runs: Sequence[GpuExecutable], inputs: Sequence[Sequence[Any]]) -> 
         for run, (recorded, arrays) in zip(runs, ready):
             held.enter_context(run.taken())
             run.stage(recorded, arrays)
-        with writing(runs[0].writes if len(runs) == 1 else _writers(runs)):
+        with writing(_writers(runs)):
             for recorded, _ in ready:
                 recorded.replay.start()
         for recorded, _ in ready:
             recorded.replay.wait()
-        return [[staged if isinstance(staged, DeviceArray) else staged.copy() for staged in recorded.outputs]
-                for recorded, _ in ready]
+        return [results(recorded) for recorded, _ in ready]
 
 
 def _writers(runs: Sequence[GpuExecutable]) -> list[tuple[np.ndarray, list[Device]]]:

@@ -27,6 +27,8 @@ ADVICE = {
                                           "those of the version before, `pip install graphk[cuda12]`.",
     "CUDA_ERROR_NO_DEVICE": "No GPU is visible: look at `nvidia-smi` and CUDA_VISIBLE_DEVICES.",
     "CUDA_ERROR_INVALID_DEVICE": "There is no GPU of this number: look at `nvidia-smi` and CUDA_VISIBLE_DEVICES.",
+    "CUDA_ERROR_NOT_INITIALIZED": "A process that was forked from one that uses the GPU cannot use it: start it anew "
+                                  "(multiprocessing's method `spawn`), or let it run with device=cpu.",
     "CUDA_ERROR_ILLEGAL_ADDRESS": "The GPU cannot be used by this process any more. Please report this, with the "
                                   "output of `python -m graphk doctor`.",
 }

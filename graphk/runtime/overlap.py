@@ -7,6 +7,7 @@ what stays single, the arena and variables, is used by one recording after anoth
 """
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, Callable, Mapping, Sequence
 
 from graphk.runtime.device import Device, OutOfDeviceMemory
@@ -47,6 +48,7 @@ class Overlap:
         self._begun: list[Pending | None] = [None, None]           # the last call with each of the two ends
         self._turn = 0
         self._memory, self._nbytes = 0, -1                         # of both ends on the device
+        self._refused = sys.maxsize                                # bytes of one for which there was no room
 
     def start(self, exe: GpuExecutable, inputs: Sequence[Any]) -> Callable[[], Values]:
         """Begin a call."""
@@ -95,14 +97,14 @@ class Overlap:
 
     def _reserve(self, nbytes: int) -> bool:
         """Room for two of so many bytes; what was recorded on less is forgotten."""
-        if nbytes > self._nbytes:
+        if nbytes > self._nbytes and nbytes < self._refused:
             self.release()
             try:
                 self._memory = self.device.allocate(2 * nbytes)
+                self._nbytes = nbytes
             except OutOfDeviceMemory:
-                return False
-            self._nbytes = nbytes
-        return True
+                self._refused = nbytes                             # and it is not asked for again with each batch
+        return nbytes <= self._nbytes
 
     def drain(self) -> None:
         """Wait for the calls that were begun."""

@@ -172,7 +172,8 @@ class Function(ShownFunction):
 
     def overlaps(self, phase: int) -> bool:
         """Whether `start` comes back while a device computes."""
-        return CHECKED[0] is None and self._results.direct and hasattr(self.executable(phase), "start")
+        return CHECKED[0] is None and self._results.direct and execute.on_device(self._graph, self.device) \
+            and hasattr(self.executable(phase), "start")           # what prints on its way has no start
 
     def start(self, inputs: Sequence[Any], phase: int) -> Callable[[], list[np.ndarray]]:
         """Begin what `run` does, where `overlaps`; what comes back waits for the outputs.  `inputs` are read now."""

@@ -327,3 +327,44 @@ def test_a_thread_that_reads_while_a_step_is_started_does_not_hide_it():
         recorded.replay.start = reading
     check([exe.start(inputs[1])()], want[1:], mine, after)
     assert len(seen) == 1
+
+
+# ------------------------------------------------------------------ generators
+def batches(x, y, size=2):
+    while True:
+        for i in range(0, len(x), size):
+            yield x[i:i + size], y[i:i + size]
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_generators_give_the_same_bits(kind, on_device, monkeypatch):
+    begun = counted(monkeypatch)
+    x, y = data(kind, 7)
+    found = []
+    for callbacks in ([Looks()], None):
+        made = model(kind)
+        losses = made.fit_generator(batches(x, y), steps_per_epoch=4, epochs=2, verbose=0, workers=0,
+                                    callbacks=callbacks, class_weight={0: 1., 1: 2., 2: 1.}).history
+        found.append((losses, 0, made.predict(x, callbacks=[Looks()]), made.get_weights()))
+    same(*found)
+    assert len(begun) == 2 * 4
+
+
+def test_a_generator_that_ends_too_soon_leaves_the_weights_of_its_steps(on_device):
+    x, y = data("dense", 4)
+    made, twin = model("dense"), model("dense")
+    with pytest.raises(StopIteration, match="ended before the requested number of steps"):
+        made.fit_generator(iter([(x[:2], y[:2]), (x[2:], y[2:])]), steps_per_epoch=3, verbose=0)
+    for i in (0, 2):
+        twin.train_on_batch(x[i:i + 2], y[i:i + 2])
+    for a, b in zip(made.get_weights(), twin.get_weights()):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_train_on_batch_of_the_users_own_is_called(on_device):
+    x, y = data("dense", 4)
+    made, seen = model("dense"), []
+    own = made.train_on_batch
+    made.train_on_batch = lambda *args, **kwargs: seen.append(len(args[0])) or own(*args, **kwargs)
+    made.fit_generator(batches(x, y), steps_per_epoch=3, verbose=0)
+    assert seen == [2, 2, 2]

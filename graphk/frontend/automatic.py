@@ -13,7 +13,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib.util
-import os
 import warnings
 
 from graphk.frontend import config
@@ -54,14 +53,18 @@ def _driver() -> bool:
 def found() -> tuple[str, str]:
     """What `auto` is on this machine, and why."""
     lacking = _lacking()
-    device, why = ("cpu", lacking) if lacking else _tried()
-    if os.environ.get("GRAPHK_LOG"):
-        from graphk.runtime.library import WATCHERS
-        if WATCHERS and lacking and _driver():
-            why = f"there is an NVIDIA driver, but {lacking}"
-        for tell in WATCHERS:
-            tell(f"device=auto is {device}: {why}")
-    return device, why
+    return ("cpu", lacking) if lacking else _tried()
+
+
+@functools.lru_cache(maxsize=1)
+def tell() -> None:
+    """For `GRAPHK_LOG=library`, once, if the setting is `auto`."""
+    from graphk.runtime.library import WATCHERS
+    if config.get("device") == "auto" and WATCHERS:
+        device, why = found()
+        idle = "there is an NVIDIA driver, but " if why == _lacking() and _driver() else ""
+        for watch in WATCHERS:
+            watch(f"device=auto is {device}: {idle}{why}")
 
 
 def _tried() -> tuple[str, str]:
@@ -100,7 +103,8 @@ def _try(name: str) -> None:
 def forget() -> None:
     """Find out anew when something is compiled next."""
     found.cache_clear()
+    tell.cache_clear()
     _lacking.cache_clear()
 
 
-__all__ = ["INSTALL", "chosen", "forget", "found", "possible"]
+__all__ = ["INSTALL", "chosen", "forget", "found", "possible", "tell"]

@@ -1,9 +1,10 @@
 """The settings: the configuration file, and the environment variable that overrides it.
 
 In: `graphk.json` in the folder `$GRAPHK_HOME`, else `~/.graphk`, else (where the home cannot be written) `.graphk` in
-the system's temporary folder; then `GRAPHK_FLAGS=device=cpu,floatX=float64,…`, which wins.  Out: the values in force,
-by `get`; `put` changes one for this process.  What always holds: every value is one its setting allows, an unknown
-setting or value is refused by name, and a missing file is written with the defaults, as Keras writes its own.
+the system's temporary folder; then `GRAPHK_FLAGS=device=cpu,floatX=float64,…`, which wins; `GRAPHK_LOG`.  Out: the
+values in force, by `get`; `put` changes one for this process.  What always holds: every value is one its setting
+allows, an unknown setting, value or topic is refused by name, and a missing file is written with the defaults, as
+Keras does.
 """
 from __future__ import annotations
 
@@ -24,6 +25,7 @@ DEFAULTS: dict[str, Any] = {"floatx": "float32", "epsilon": 1e-7, "backend": "te
                             "image_data_format": "channels_last", "device": "auto", "keras_semantics": "2.2",
                             "tf32": False, "nccl": True}
 # `backend` is only what K.backend() answers: what graphk computes is what Keras on TensorFlow computes.
+LOG_TOPICS = ("passes", "fusion", "recompile", "cache", "library")       # of GRAPHK_LOG
 CHOICES: dict[str, tuple[str, ...]] = {
     "floatx": ("float16", "float32", "float64"),
     "backend": ("tensorflow", "graphk"),
@@ -165,6 +167,15 @@ def _number(text: str) -> Any:
         return text
 
 
+def log_topics(text: str) -> frozenset[str]:
+    """The names in `GRAPHK_LOG`; ValueError for one that is unknown."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in LOG_TOPICS]
+    if unknown:
+        raise ValueError(f"GRAPHK_LOG={text!r}: {unknown[0]!r} is unknown; expected some of {','.join(LOG_TOPICS)}")
+    return frozenset(names)
+
+
 def load() -> dict[str, Any]:
     """The settings as file and environment say now; a missing file is written."""
     file = _file()
@@ -176,3 +187,4 @@ def load() -> dict[str, Any]:
 
 
 _in_force = load()
+log_topics(os.environ.get("GRAPHK_LOG", ""))           # told now, not when the first graph is compiled

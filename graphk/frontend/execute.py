@@ -78,6 +78,8 @@ def _compiled(graph: Graph, arrays: dict[Node, np.ndarray], phase: int, named: s
     for variable, module in (("GRAPHK_DUMP", "dumping"), ("GRAPHK_LOG", "live")):
         if os.environ.get(variable):
             _observe(module)
+    if os.environ.get("GRAPHK_LOG"):
+        automatic.tell()
     device = named or automatic.chosen()
     if _in_parts(graph, named):
         from graphk.passes.place import parts_of

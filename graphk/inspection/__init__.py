@@ -1,10 +1,10 @@
 """Inspection: every stage of a compilation, as a page, as files, as tables.
 
 In: a model, or what `K.function` returns.  Out: `report` writes one HTML page, `dump` a folder of text files, `passes`
-gives the table of the passes, `summary` that of the layers, `cost` and `profile` those of the kernels, `memory` that of
-the arenas; the others are the commands of these names.  What always holds: nothing is
-changed by looking (what is timed runs on copies); no weight is written anywhere but by `export`; importing graphk, or
-this package, loads none of it until one of the functions is called.
+gives the table of the passes, `summary` that of the layers (`layer` one), `cost` and `profile` those of the kernels,
+`memory` that of the arenas; the others are the commands of these names.  What always holds: nothing is changed by
+looking (what is timed runs on copies); no weight is written anywhere but by `export`; importing graphk, or this
+package, loads none of it until one of the functions is called.
 """
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Mapping, Sequence
 if TYPE_CHECKING:
     from graphk.inspection.costing import CostTable, Profile
     from graphk.inspection.facts import PassTable, Told
+    from graphk.inspection.layer_card import LayerCard
     from graphk.inspection.layers import Summary
     from graphk.inspection.optimizing import Optimized
 
@@ -200,6 +201,23 @@ def summary(model: Any, batch: int = 32, dims: Mapping[str, int] | None = None, 
     return make(model, batch, dims, phase, lambda s: s.on(target))
 
 
+def layer(model: Any, name: str) -> "LayerCard":
+    """One layer of a model or of a model inside it (`MODEL/LAYER` where several have the name): its config, what each
+    of its calls read (layer and shape), made and was read by, and the smallest, largest and mean of each weight.
+
+    Nothing is compiled.  TypeError for anything but a model, RuntimeError if it is not built, ValueError for a name
+    that no layer has, or several.
+
+    >>> from graphk.layers import Dense
+    >>> from graphk.models import Sequential
+    >>> found = layer(Sequential([Dense(4, input_shape=(8,), name="first"), Dense(2, name="last")]), "first")
+    >>> found.config["units"], found.calls[0][2], found.weights[1].shape
+    (4, ('last',), (4,))
+    """
+    from graphk.inspection.layer_card import layer_card
+    return layer_card(model, name)
+
+
 def cost(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | None = None,
          phase: str | None = None, target: str | None = None, roof: tuple[float, float] | None = None) -> "CostTable":
     """What each kernel call and each layer computes (FLOPs) and moves (bytes), and the seconds that this takes at least
@@ -218,9 +236,9 @@ def cost(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | None
     400
     """
     from graphk.inspection.costing import CostTable, graph_costs
-    from graphk.inspection.subjects import dims_for, of_phase
-    return CostTable(graph_costs(s, dims_for(s.program, batch, dims), roof=roof)
-                     for s in of_phase(model_or_function, phase, target))
+    from graphk.inspection.subjects import of_phase, sized
+    return CostTable(graph_costs(s, env, roof=roof)
+                     for s, env in sized(of_phase(model_or_function, phase, target), batch, dims))
 
 
 def memory(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | None = None, slots: bool = False,
@@ -237,10 +255,9 @@ def memory(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | No
     ['graph', 'sizes', 'arena']
     """
     from graphk.inspection.facts import Told
-    from graphk.inspection.subjects import dims_for, of_phase
+    from graphk.inspection.subjects import of_phase, sized
     from graphk.inspection.usage import Usage
-    found = [(s, dims_for(s.program, batch, dims)) for s in of_phase(model_or_function, phase, target)]
-    return Told([Usage.table(found, slots)])
+    return Told([Usage.table(sized(of_phase(model_or_function, phase, target), batch, dims), slots)])
 
 
 def profile(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | None = None,
@@ -258,9 +275,9 @@ def profile(model_or_function: Any, batch: int = 32, dims: Mapping[str, int] | N
     True
     """
     from graphk.inspection.costing import Profile, graph_costs
-    from graphk.inspection.subjects import dims_for, of_phase
-    return Profile(graph_costs(s, dims_for(s.program, batch, dims), timed=True)
-                   for s in of_phase(model_or_function, phase, target))
+    from graphk.inspection.subjects import of_phase, sized
+    return Profile(graph_costs(s, env, timed=True)
+                   for s, env in sized(of_phase(model_or_function, phase, target), batch, dims))
 
 
 def check(file: str | os.PathLike[str]) -> bool:
@@ -328,5 +345,5 @@ def run(script: str | os.PathLike[str], *arguments: str, tensorflow: bool = Fals
     run_script(os.fspath(script), arguments, tensorflow)
 
 
-__all__ = ["cache", "check", "convert", "cost", "diff", "doctor", "dump", "export", "kernel", "memory", "opt", "passes",
-           "profile", "report", "run", "summary", "why"]
+__all__ = ["cache", "check", "convert", "cost", "diff", "doctor", "dump", "export", "kernel", "layer", "memory", "opt",
+           "passes", "profile", "report", "run", "summary", "why"]

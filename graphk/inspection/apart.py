@@ -186,7 +186,8 @@ def find(subject: Subject, fused: Fused, name: str) -> list[Node]:
     by_layer = [n for n in fused.names if origin_of(n).layer == name and n.op.kind != "leaf"]
     if by_layer:
         return by_layer
-    below = [n for n in fused.names if origin_of(n).layer.startswith(name + "/") and n.op.kind != "leaf"]
+    below = [n for n in fused.names if n.op.kind != "leaf" and
+             (name in origin_of(n).around or origin_of(n).layer.startswith(name + "/"))]
     leaves = [n for n in fused.names if n.attr("name") == name and n.op.kind == "leaf"]
     kernels = {shown: k.label for k, shown in kernel_names(subject.program.steps).items()}
     label = kernels.get(name, name)

@@ -7,7 +7,10 @@ run as python would run them (arguments, path, exit code, traceback); a mistake 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import importlib
+import io
 import os
 import sys
 from typing import Any, Sequence
@@ -66,6 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
     from graphk.inspection.commands.common import CommandError, split
     given = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):            # a terminal that has not all characters gets their numbers
+        if isinstance(stream, io.TextIOWrapper) and given[:1] != ["run"]:
+            stream.reconfigure(errors="backslashreplace")
     own, rest = split(given) if given[:1] and given[0] in OF_SCRIPTS else (given, [])
     args = _parsed(own)
     args.script_arguments = rest
@@ -84,6 +90,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())     # whoever read, as `| head` does, had enough
         return 0
+    except OSError as e:
+        if e.errno != errno.ENOSPC:
+            raise
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())     # what is left is not tried again
+        print(f"graphk {args.command}: the output cannot be written: {e.strerror}", file=sys.stderr)
+        return 2
 
 
 __all__ = ["COMMANDS", "command", "main", "parser"]

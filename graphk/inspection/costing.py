@@ -29,6 +29,8 @@ COST_LAYERS = ("layer", "FLOPs", "bytes", "floor", "share")
 BARE_HEAD = ("step", "kernel", "FLOPs", "bytes", "FLOPs/byte", "layers")
 BARE_LAYERS = ("layer", "FLOPs", "bytes", "share")
 TIME_HEAD = ("step", "kernel", "time", "share", "floor", "x floor", "reached", "layers")
+MORE = 1.05                        # times a call: what its steps may add up to before it is said
+LATE, WAITED = 4, 1e-3             # times its steps, and seconds more: what a call may take before it is said
 TIME_LAYERS = ("layer", "time", "share", "floor", "x floor")
 
 
@@ -120,9 +122,22 @@ class GraphCosts:
                   for name, (t, f) in sorted(self.layer_seconds().items(), key=lambda kv: -kv[1][0])]
         least = f", at least {micro(sum(line.floor for line in self.lines))}" if self.machine else ""
         where = f" on {self.device}" if self.device else ""
-        return "\n".join([f"{self.title} ({self.sizes()}){where}: a call takes {micro(self.call or 0.)}, its "
+        call = self.call or 0.
+        more = _unlikely(call, steps)
+        return "\n".join([f"{self.title} ({self.sizes()}){where}: a call takes {micro(call)}, its "
                           f"{len(rows)} steps {micro(steps)}{least}",
-                          _cut(TIME_HEAD, rows, top, (1, 7)), "", _cut(TIME_LAYERS, layers, top)])
+                          _cut(TIME_HEAD, rows, top, (1, 7)), "", _cut(TIME_LAYERS, layers, top), *more])
+
+
+def _unlikely(call: float, steps: float) -> list[str]:
+    """A note where a call and its steps, timed one by one, do not fit together."""
+    if steps > MORE * call:
+        return [f"note: the steps add up to {steps / call:.2f} times the call. Each was timed by itself, and something "
+                "else ran on this machine meanwhile, or a call finds more in the caches; on a quiet machine ask again"]
+    if call > LATE * steps and call - steps > WAITED:
+        return [f"note: the call took {call / steps:.0f} times its steps: its threads waited for cores that something "
+                "else ran on; on a quiet machine ask again, or give it fewer threads (GRAPHK_NUM_THREADS)"]
+    return []
 
 
 def _seconds(m: Machine | None, flops: float, nbytes: float, times: int) -> float:

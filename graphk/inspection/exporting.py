@@ -20,6 +20,8 @@ def export(model: Any, directory: str | os.PathLike[str], name: str, batches: Se
     program = subject.program
     if unknown := set(dims or {}) - set(program.dims):
         raise ValueError(f"the model has no size {sorted(unknown)[0]}; it has {', '.join(program.dims) or 'none'}")
+    if not batches:
+        raise ValueError("batches is empty; expected at least one number of samples, such as [1]")
     first = sorted(batch_symbols(program))
     if not first:
         fixed = next((int(b.type.shape[0]) for b in subject.executable.inputs if b.type.shape), 1)

@@ -122,7 +122,7 @@ def step_rows(program: Program, env: Mapping[str, int]) -> list[StepRow]:
 
 def human(n: float, unit: str = "") -> str:
     """A number with a prefix: 1234567 -> 1.23 M."""
-    for size, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+    for size, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(n) >= size:
             return f"{n / size:.3g} {prefix}{unit}"
     return f"{n:.0f} {unit}".rstrip()
@@ -142,6 +142,12 @@ def layers_of_steps(program: Program) -> dict[int, list[str]]:
             nodes = (n for n in s.group.attr("body").nodes() if n.op.kind != "leaf")
             out[i] = list(dict.fromkeys(layer for n in nodes if (layer := origin_of(n).layer)))
     return out
+
+
+def around_steps(program: Program) -> dict[int, set[str]]:
+    """The same of what those layers are inside of: models in the model, wrappers."""
+    return {i: {name for n in s.group.attr("body").nodes() for name in origin_of(n).around}
+            for i, s in enumerate(flat_steps(program.steps)) if s.group is not None}
 
 
 def kernels_of_fusions(subject: Subject) -> dict[Node, Kernel]:
@@ -242,6 +248,6 @@ def graph_records(subject: Subject) -> list[tuple[Graph, Graph]]:
             and not same(r.before, r.after)]
 
 
-__all__ = ["PassRow", "PassTable", "StepRow", "Told", "fusion_of_nodes", "graph_records", "human", "kernel_of_nodes",
-           "kernels_of_fusions", "layers_of_steps", "members_of_fusions", "pass_row", "pass_rows", "record_named",
-           "same", "size_of", "step_rows", "successors", "twins"]
+__all__ = ["PassRow", "PassTable", "StepRow", "Told", "around_steps", "fusion_of_nodes", "graph_records", "human",
+           "kernel_of_nodes", "kernels_of_fusions", "layers_of_steps", "members_of_fusions", "pass_row", "pass_rows",
+           "record_named", "same", "size_of", "step_rows", "successors", "twins"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Mapping, Sequence
 
-from graphk.inspection.facts import StepRow, human, layers_of_steps, step_rows
+from graphk.inspection.facts import StepRow, around_steps, human, layers_of_steps, step_rows
 from graphk.inspection.listing import KernelView, block_listing, distinct_kernels
 from graphk.inspection.subjects import Subject, dims_for
 from graphk.ir.program import kernel_names
@@ -38,16 +38,16 @@ class Kernels:
     def __init__(self, subjects: Sequence[Subject], batch: int = 32, dims: Mapping[str, int] | None = None):
         self.views = distinct_kernels(subjects)
         self.rows: dict[str, list[tuple[Subject, StepRow]]] = {key: [] for key in self.views}
-        self.layers: dict[tuple[str, int], list[str]] = {}            # by graph and number of the step
-        self.place: dict[int, int] = {}
+        self.layers: dict[int, list[str]] = {}                        # by the identity of the row
+        self.around: dict[int, set[str]] = {}
         self.names: dict[str, set[str]] = {key: {v.id, *v.labels} for key, v in self.views.items()}
         for s in subjects:
             known = {k: v for k, v in (dims or {}).items() if k in s.program.dims}
-            layers = layers_of_steps(s.program)
+            layers, around = layers_of_steps(s.program), around_steps(s.program)
             for i, row in enumerate(step_rows(s.program, dims_for(s.program, batch, known))):
                 self.rows[row.step.kernel.key()].append((s, row))
-                self.layers[s.title, i] = layers.get(i) or [row.origin.split(", ")[0].removeprefix("layer ")]
-                self.place[id(row)] = i
+                self.layers[id(row)] = layers.get(i) or [row.origin.split(", ")[0].removeprefix("layer ")]
+                self.around[id(row)] = around.get(i, set())
             for kernel, name in kernel_names(s.program.steps).items():
                 self.names[kernel.key()].add(name)
 
@@ -56,7 +56,7 @@ class Kernels:
         exact = [key for key, v in self.views.items() if v.id == name]
         found = exact or [key for key, names in self.names.items() if name in names] or [
             key for key, rows in self.rows.items()
-            if any(name in self.layers[s.title, self.place[id(r)]] for s, r in rows)]
+            if any(name in self.layers[id(r)] or name in self.around[id(r)] for _, r in rows)]
         if not found:
             raise ValueError(f"there is no kernel {name!r}, and no layer of that name has one; there are "
                              + ", ".join(f"{v.id} ({v.label})" for v in self.views.values()))
@@ -68,7 +68,7 @@ class Kernels:
         total = {key: sum(r.operations for _, r in rows) for key, rows in self.rows.items()}
         for key in sorted(self.views, key=lambda k: -total[k]):
             view, rows = self.views[key], self.rows[key]
-            layers = list(dict.fromkeys(x for s, r in rows for x in self.layers[s.title, self.place[id(r)]] if x))
+            layers = list(dict.fromkeys(x for _, r in rows for x in self.layers[id(r)] if x))
             more = f", … ({len(layers)})" if len(layers) > 4 else ""
             lines.append(f"{view.id:<6} {view.label:<40} {len(rows):>5} {human(total[key]):>10} "
                          f"{human(sum(r.bytes for _, r in rows), 'B'):>10}  {', '.join(layers[:4])}{more}")
@@ -82,7 +82,7 @@ class Kernels:
         lines = [f"kernel {view.id} `{view.label}`, {what}: made by {MADE[what]}{processor}"]
         for s, r in self.rows[key]:
             sizes = ", ".join(f"{k} = {v}" for k, v in zip(r.step.kernel.sizes, r.sizes))
-            layers = [x for x in self.layers[s.title, self.place[id(r)]] if x]
+            layers = [x for x in self.layers[id(r)] if x]
             line = r.origin.split(", ")[-1] if ":" in r.origin else ""
             where = ", ".join(x for x in (layers and f"layers {', '.join(layers)}", line) if x)
             lines.append(f"{s.title}, step {r.index}: {where or 'outside layers'}" + (f"; {sizes}" if sizes else "")

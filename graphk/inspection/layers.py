@@ -22,7 +22,8 @@ from graphk.inspection.tables import columns, shortened
 
 HEAD = ("layer (type)", "output shape", "params", "trainable", "mult-adds", "FLOPs", "read + written")
 TRAIN_HEAD = ("train FLOPs", "train r + w")
-MEMORY_HEAD = ("graph", "batch", "arena", "workspace", "packed weights", "variables", "inputs, outputs", "together")
+MEMORY_HEAD = ("graph", "batch", "arena", "groups of rows", "workspace", "packed weights", "variables",
+               "inputs, outputs", "together")
 BATCHES = (1, 8, 32, 128)
 
 
@@ -87,7 +88,7 @@ class Summary:
         rows = [[escape(c) for c in _cells(r)] for r in (*self.layers, self.total)]
         return (f"<p><b>{escape(self.model)}</b>, {self._call}</p>"
                 + table(self._head(), rows, numeric=range(2, 9))
-                + table(MEMORY_HEAD, self._memory_cells(), numeric=range(1, 8)))
+                + table(MEMORY_HEAD, self._memory_cells(), numeric=range(1, 9)))
 
 
 def _cells(r: LayerRow) -> tuple[str, ...]:
@@ -150,9 +151,9 @@ def _memory(subjects: Sequence[Subject], batch: int, dims: Mapping[str, int] | N
         for n in sorted({*BATCHES, batch}):
             env = dims_for(s.program, n, dims)
             a = arena.plan(s.program, env, arena.beside(s, env))
-            o = {"workspace": 0, "packed weights": 0, **a.outside}
-            yield MemoryRow(s.title, n, (a.bytes, o["workspace"], o["packed weights"], o["variable"] + o["const"],
-                                         o["input"] + o["output"]))
+            o = {"groups of rows": 0, "workspace": 0, "packed weights": 0, **a.outside}
+            yield MemoryRow(s.title, n, (a.bytes, o["groups of rows"], o["workspace"], o["packed weights"],
+                                         o["variable"] + o["const"], o["input"] + o["output"]))
 
 
 # ------------------------------------------------------------------ the models of a script

@@ -14,6 +14,7 @@ from typing import Any, Mapping
 from weakref import WeakKeyDictionary
 
 from graphk.codegen import cache
+from graphk.frontend.config import log_topics
 from graphk.inspection.facts import human, pass_row
 from graphk.inspection.sections import layer_in
 from graphk.inspection.subjects import PHASES, without_folders
@@ -21,18 +22,6 @@ from graphk.ir.node import Graph
 from graphk.ir.program import flat_steps
 from graphk.passes.pipeline import Record
 from graphk.runtime import compile as driver, library
-
-TOPICS = ("passes", "fusion", "recompile", "cache", "library")
-
-
-def topics(text: str) -> frozenset[str]:
-    """The names in `GRAPHK_LOG`; ValueError for one that is unknown."""
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in names if name not in TOPICS]
-    if unknown:
-        raise ValueError(f"GRAPHK_LOG={text!r}: {unknown[0]!r} is unknown; expected some of {','.join(TOPICS)}")
-    return frozenset(names)
-
 
 def say(topic: str, what: str) -> None:
     """One line."""
@@ -126,7 +115,7 @@ def _sizes(env: Mapping[str, int]) -> str:
 
 @functools.lru_cache(maxsize=8)
 def _log(text: str) -> Log:
-    return Log(topics(text))
+    return Log(log_topics(text))
 
 
 def observer_from_environment() -> Log:
@@ -134,4 +123,4 @@ def observer_from_environment() -> Log:
     return _log(os.environ["GRAPHK_LOG"])
 
 
-__all__ = ["TOPICS", "Compiling", "Log", "observer_from_environment", "topics"]
+__all__ = ["Compiling", "Log", "observer_from_environment"]

@@ -21,7 +21,7 @@ from graphk.codegen import cuda_compile
 from graphk.inspection import sections
 from graphk.inspection.facts import fusion_of_nodes, graph_records, same, step_rows, successors, twins
 from graphk.inspection.listing import KernelView, block_listing, distinct_kernels
-from graphk.inspection.subjects import Subject, dims_for, of_phase, without_folders
+from graphk.inspection.subjects import Subject, of_phase, sized, without_folders
 from graphk.inspection.timing import fits, measure
 from graphk.inspection.views import NO_LAYER, GraphView, NodeTable
 from graphk.ir.node import Graph
@@ -39,7 +39,7 @@ class Page:
                  dims: Mapping[str, int] | None = None, listings: bool = True, times: bool = False):
         self.title, self.subjects, self.thing, self.batch = title, list(subjects), thing, batch
         self.listings = listings and (cuda_compile.available() or not any(s.cuda for s in self.subjects))
-        self.env = [dims_for(s.program, batch, dims) for s in self.subjects]
+        self.env = [env for _, env in sized(self.subjects, batch, dims)]
         self.times = [measure(s, env) if times and s.timed and fits(s, env) else None
                       for s, env in zip(self.subjects, self.env)]
         self.kernels = distinct_kernels(self.subjects)

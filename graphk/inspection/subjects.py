@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Mapping
+from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 from graphk.codegen.other_cpu import cpu_target, runs_here
 from graphk.codegen.target import Target
@@ -32,21 +33,24 @@ OTHER_SIZE = 16                    # what a symbolic dim that is no batch size (
 class Subject:
     """One compiled graph: its name (`train_function`), its learning phase ("train", "test"; "" where it has none), its
     executable, and for whom it is to be shown where that is not this processor: another one, or a GPU of a compute
-    capability.  Where a device runs it, `gpu` is what does, and the executable what a CPU would run."""
+    capability.  Where a device runs it, `gpu` is what does, and the executable what a CPU would run.  number: among
+    those of a script that are called alike, such as the predictions of its models; 0 for the only one."""
     name: str
     phase: str
     executable: Executable
     other: Target | None = None
     cuda: tuple[int, int] | None = None
     gpu: GpuExecutable | None = None
+    number: int = 0
 
     @property
     def title(self) -> str:
-        """What a reader calls it: `train`, `test`, `predict`, or the function's name with its phase; and which part of
-        a graph that is on several devices."""
+        """What a reader calls it: `train`, `test`, `predict` (`predict.2`), or the function's name with its phase; and
+        which part of a graph that is on several devices."""
         name, comma, part = self.name.partition(",")
-        short = name.removesuffix("_function")
-        return (short if short in PARTS or not self.phase else f"{short}, {self.phase} phase") + comma + part
+        short, mark = name.removesuffix("_function"), f".{self.number}" if self.number else ""
+        bare = short in PARTS or not self.phase
+        return short + mark + ("" if bare else f", {self.phase} phase") + comma + part
 
     @property
     def target(self) -> Target:
@@ -110,7 +114,7 @@ def subjects_of(thing: Any) -> list[Subject]:
     if isinstance(thing, Subject):
         return [thing]
     if isinstance(thing, list):
-        return [s for one in thing for s in subjects_of(one)]
+        return numbered([s for one in thing for s in subjects_of(one)])
     if isinstance(thing, Executable):
         return [Subject(thing.program.name, "", thing)]
     if isinstance(thing, Function):
@@ -121,9 +125,22 @@ def subjects_of(thing: Any) -> list[Subject]:
                     "Sequential or what K.function returns")
 
 
+def numbered(found: Sequence[Subject]) -> list[Subject]:
+    """The same, those that are called alike with numbers."""
+    often = Counter(s.title for s in found)
+    seen: Counter[str] = Counter()
+    out = []
+    for s in found:
+        seen[s.title] += 1
+        out.append(replace(s, number=seen[s.title]) if often[s.title] > 1 else s)
+    return out
+
+
 def matching(found: list[Subject], phase: str | None) -> list[Subject]:
-    """Those that are called train, test or predict, or run in that learning phase; all without a `phase`."""
-    called = [s for s in found if phase in (None, s.title.partition(", part")[0])]
+    """Those that are called train, test or predict (`predict.2`: the second), or run in that learning phase; all
+    without a `phase`."""
+    called = [s for s in found if phase is None or phase in {
+        t.partition(", part")[0] for t in (s.title, replace(s, number=0).title)}]
     return called or [s for s in found if s.phase == phase]
 
 
@@ -196,6 +213,17 @@ def dims_for(program: Program, batch: int, others: Mapping[str, int] | None = No
     return {**chosen, **(others or {})}
 
 
+def sized(found: Sequence[Subject], batch: int, others: Mapping[str, int] | None = None
+          ) -> list[tuple[Subject, dict[str, int]]]:
+    """Each with the sizes of its own; ValueError for a name in `others` that none of them has."""
+    known = {name for s in found for name in s.program.dims}
+    for name in sorted(set(others or ()) - known):
+        raise ValueError(f"{', '.join(s.title for s in found)}: no graph has a size {name}; there are "
+                         f"{', '.join(sorted(known)) or 'none'}")
+    return [(s, dims_for(s.program, batch, {k: n for k, n in (others or {}).items() if k in s.program.dims}))
+            for s in found]
+
+
 def value(d: Dim, env: Mapping[str, int]) -> int:
     """A dim as a number."""
     return evaluate(d, env)
@@ -210,5 +238,5 @@ def without_folders(text: str) -> str:
     return _PATH.sub("", text)
 
 
-__all__ = ["CAPABILITY", "PHASES", "Subject", "batch_symbols", "dims_for", "matching", "of_phase", "subject_of",
-           "subjects_of", "value", "without_folders"]
+__all__ = ["CAPABILITY", "PHASES", "Subject", "batch_symbols", "dims_for", "matching", "numbered", "of_phase",
+           "sized", "subject_of", "subjects_of", "value", "without_folders"]

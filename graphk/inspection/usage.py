@@ -12,18 +12,19 @@ from typing import Any, Callable, Sequence
 
 from graphk.inspection import arena
 from graphk.inspection.facts import human
-from graphk.inspection.subjects import Subject, subject_of
+from graphk.inspection.subjects import Subject, matching, numbered, subject_of
 from graphk.ir.node import Graph
 
-HEAD = ("graph", "sizes", "arena", "saved by sharing", "workspace", "packed weights", "variables", "inputs, outputs")
+HEAD = ("graph", "sizes", "arena", "saved by sharing", "groups of rows", "workspace", "packed weights", "variables",
+        "inputs, outputs")
 
 
 class Usage:
     """Sees every compilation while it is registered in `graphk.runtime.observed.OBSERVERS`."""
 
-    def __init__(self, show: Callable[[Subject], Subject] = lambda s: s) -> None:
-        """show: makes of each subject what is told, such as the same for another target."""
-        self.show = show
+    def __init__(self, show: Callable[[Subject], Subject] = lambda s: s, phase: str | None = None) -> None:
+        """show: makes of each subject what is told, such as the same for another target; phase: of these alone."""
+        self.show, self.phase = show, phase
         self.seen: list[Subject] = []
 
     def __call__(self, graph: Graph, phase: int) -> "Usage":
@@ -42,11 +43,15 @@ class Usage:
     @property
     def ran(self) -> bool:
         """Whether any has been called."""
-        return any(_sizes(s) for s in self.seen)
+        return any(_sizes(s) for s in self.chosen())
+
+    def chosen(self) -> list[Subject]:
+        """Those of the phase, with numbers where several are called alike."""
+        return matching(numbered(self.seen), self.phase)
 
     def text(self, slots: bool = False) -> str:
         """The table, behind it the peak of this process; slots: and who lies where in each arena."""
-        called = [(s, max(_sizes(s), key=lambda env: _total(s, env))) for s in self.seen if _sizes(s)]
+        called = [(s, max(_sizes(s), key=lambda env: _total(s, env))) for s in self.chosen() if _sizes(s)]
         unit = 1 if sys.platform == "darwin" else 1024
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
         return f"{self.table(called, slots)}\npeak of the process {human(peak, 'B')}"
@@ -76,10 +81,11 @@ def _total(s: Subject, env: dict[str, int]) -> int:
 
 def _row(s: Subject, env: dict[str, int]) -> tuple[str, ...]:
     a = _plan(s, env)
-    o = {"packed weights": 0, "workspace": 0, **a.outside}
-    amounts = (a.bytes, a.saved, o["workspace"], o["packed weights"], o["variable"] + o["const"],
+    o = {"groups of rows": 0, "packed weights": 0, "workspace": 0, **a.outside}
+    amounts = (a.bytes, a.saved, o["groups of rows"], o["workspace"], o["packed weights"], o["variable"] + o["const"],
                o["input"] + o["output"])
-    return s.program.name, ", ".join(f"{k}={v}" for k, v in env.items()) or "fixed", *(human(n, "B") for n in amounts)
+    name = s.program.name + (f".{s.number}" if s.number else "")
+    return name, ", ".join(f"{k}={v}" for k, v in env.items()) or "fixed", *(human(n, "B") for n in amounts)
 
 
 __all__ = ["Usage"]

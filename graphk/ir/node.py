@@ -138,12 +138,13 @@ def note_sound(node: Node) -> None:
 # ------------------------------------------------------------------ where a node comes from
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The layer, the user's source line and the rewrite rule that a node stems from, and the device that it is to run
-    on."""
+    """The layer, the user's source line and the rewrite rule that a node stems from, the device that it is to run on,
+    and the layers (models, wrappers) that the layer is inside of, the outermost first; no text keeps those."""
     layer: str = ""
     line: str = ""
     rule: str = ""
     device: str = ""
+    around: tuple[str, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         parts = [f"layer {self.layer}" if self.layer else "", self.line, f"rule {self.rule}" if self.rule else ""]
@@ -200,7 +201,10 @@ class origin:
         base = origin_of(like) if like is not None else (_scope[-1] if _scope else NO_ORIGIN)
         if like is None and not base.line and not line:
             line = user_line()
-        self.value = Origin(layer or base.layer, line or base.line, rule or base.rule, device or base.device)
+        around = base.around
+        if layer and base.layer and layer != base.layer:
+            around = (*around, base.layer)
+        self.value = Origin(layer or base.layer, line or base.line, rule or base.rule, device or base.device, around)
 
     def __enter__(self) -> "origin":
         _scope.append(self.value)

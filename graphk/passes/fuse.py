@@ -8,6 +8,9 @@ repeated in every group that reads them instead of being stored.
 Nodes are visited consumers first.  A node joins the group of all of its consumers; if they stand in several groups
 these are united where one domain fits all; else the node joins one of them as an extra output (maps and
 contractions only, so that a contraction's epilogue is not taken from it), or starts a group of its own.
+
+In the end, a value that is a few operations away from one that is stored anyway is computed again by the groups that
+read it, instead of being stored: what a step keeps for its gradients is written once.
 """
 from __future__ import annotations
 
@@ -17,10 +20,12 @@ from typing import Sequence
 from graphk.ir.node import Graph, Node, make, origin, origin_of, replace_inputs, replaced, users
 from graphk.ir.ops.control import fusion_op, item
 from graphk.ir.ops.leaves import new_input
-from graphk.ir.types import TensorType
+from graphk.ir.types import ITEMSIZE, TensorType
 from graphk.passes.decompose import with_body
-from graphk.passes.domain import GENERATORS, MOVERS, REDUCERS, Domain, is_fusable, is_pointwise
+from graphk.passes.domain import CHEAP, GENERATORS, MOVERS, REDUCERS, Domain, analyze, is_fusable, is_pointwise
 
+AGAIN = 3                        # cheap operations, at most, that take the place of a stored value
+DEAR = 12                        # operations of any kind, where nothing more is read for them
 LONGEST = 128                    # nodes of a kernel: of more, compiling takes longer than fusion ever gives back
 
 
@@ -67,7 +72,8 @@ class Fuser:
         self.roots = set(graph.roots())
         self.home: dict[Node, Group] = {}
         self.generated = generated_nodes(self.order)
-        self.repeated: set[Node] = set()          # windows that several groups read in place
+        self.repeated: set[Node] = set()          # windows, and values that the groups that read them compute
+        self.kept: set[Node] = set()              # what those are computed of
         self.notes: list[Note] = []
 
     def run(self) -> Graph:
@@ -77,6 +83,9 @@ class Fuser:
             if node in self.generated and not self._needs_storage(node):
                 continue
             self._visit(node)
+        for node in self.order:
+            if node in self.home and node not in self.repeated and node not in self.roots:
+                self._compute_again(node)
         return self._rebuild()
 
     # -------------------------------------------------------------- grouping
@@ -228,6 +237,97 @@ class Fuser:
                         stack.append(i)
         return False
 
+    # -------------------------------------------------------------- computing again
+    def _compute_again(self, node: Node) -> None:
+        """Let each group that reads a stored value compute it, of what is stored anyway: where it is cheap and no more
+        bytes are read than before, or where nothing more is read at all."""
+        home = self.home[node]
+        readers = list(dict.fromkeys(self.home[u] for u in self.uses[node] if u in self.home and
+                                     self.home[u] is not home))
+        if not readers or any(u not in self.home and u not in self.generated for u in self.uses[node]):
+            return
+        for most, room in ((AGAIN, ITEMSIZE[node.t.dtype]), (DEAR, 0)):
+            chain: list[Node] = []
+            bases: dict[Node, None] = {}
+            if self._chain(node, home, chain, bases, most) and self._put(node, home, readers, chain, bases, room):
+                return
+
+    def _put(self, node: Node, home: Group, readers: list[Group], chain: list[Node], bases: dict[Node, None],
+             room: int) -> bool:
+        """Put a chain of operations into all groups that read its result, if none reads more than `room` bytes more for
+        each of its elements."""
+        placed = []
+        for group in readers:
+            read = {i for n in group.nodes for i in self._stored_inputs(n)}
+            more = [b for b in bases if b not in read and not _fewer(b, node)]
+            if sum(ITEMSIZE[b.t.dtype] for b in more) > room or len(group.nodes) + len(chain) > LONGEST:
+                return False
+            if not room and group.domain.has_reduce:           # it may compute its elements in several loops
+                return False
+            domain = group.domain.copy()
+            for n in chain:
+                if n not in domain.maps and domain.place(n, [u for u in self.uses[n] if u in domain.maps]):
+                    return False
+                if n in domain.prologue:
+                    return False
+            placed.append((group, domain))
+        left = self._without(home, self.repeated | {*chain}, self.kept | bases.keys())
+        if len(left) < len(home.nodes):
+            try:
+                home.domain = analyze(left) if left else home.domain
+            except ValueError:
+                return False
+            home.nodes = left
+        for group, domain in placed:
+            group.nodes += [n for n in chain if n not in group.domain.maps]
+            group.domain = domain
+            self.notes.append(Note(node, group.nodes[0], "computed again, of what is stored anyway", True, group.nodes))
+        self.repeated.update(chain)
+        self.kept.update(bases)
+        return True
+
+    def _without(self, group: Group, repeated: set[Node], kept: set[Node]) -> list[Node]:
+        """A group's nodes without those that nobody needs now."""
+        inside = set(group.nodes)
+        stack = self._outs(group, repeated, kept)
+        found = set(stack)
+        while stack:
+            for i in stack.pop().inputs:
+                if i in inside and i not in found:
+                    found.add(i)
+                    stack.append(i)
+        return [n for n in group.nodes if n in found]
+
+    def _outs(self, group: Group, repeated: set[Node], kept: set[Node]) -> list[Node]:
+        """The nodes of a group that others read from memory, in the graph's order."""
+        inside = set(group.nodes)
+        return sorted((n for n in inside if self.home.get(n) is group and (n in kept or n in self.roots or (
+            n not in repeated and any(u not in inside and u not in self.generated for u in self.uses[n])))),
+            key=self.index.__getitem__)
+
+    def _chain(self, node: Node, home: Group, chain: list[Node], bases: dict[Node, None], most: int) -> bool:
+        """Collect the operations that a value takes, itself first, and what they read; False where they are too many
+        or dear."""
+        cheap = node.op.name in CHEAP and node.op.name != "div" if most == AGAIN else node.op.kind == "elementwise"
+        if not cheap or not is_pointwise(node) or len(chain) == most:
+            return False
+        chain.append(node)
+        for i in node.inputs:
+            if i in self.generated or i in chain:
+                continue
+            if self._stored(i) or (self.home.get(i) is home and _fewer(i, node) and not home.domain.unwritten(i)):
+                bases[i] = None
+            elif self.home.get(i) is not home or not self._chain(i, home, chain, bases, most):
+                return False
+        return True
+
+    def _stored(self, node: Node) -> bool:
+        """Whether a value is in memory whatever becomes of others."""
+        if node in self.roots or node in self.kept or node not in self.home:
+            return True
+        return node not in self.repeated and any(
+            self.home.get(u) is not self.home[node] and u not in self.generated for u in self.uses[node])
+
     # -------------------------------------------------------------- the new graph
     def _rebuild(self) -> Graph:
         new: dict[Node, Node] = {}
@@ -298,8 +398,7 @@ class Fuser:
                 with origin(like=n):
                     inner[n] = replaced(n, make(n.op, tuple(inner[i] for i in n.inputs), n.attrs,
                                                 n.type if n.op.kind == "leaf" else None), "")
-        outs = [n for n in nodes if n not in self.repeated and (
-            n in self.roots or any(u not in inside and u not in self.generated for u in self.uses[n]))]
+        outs = self._outs(group, self.repeated, self.kept)
         body = Graph(tuple(stand_in.values()), tuple(inner[o] for o in outs), name="body")
         with origin(like=outs[0]):
             at = {n: i for i, n in enumerate(body.nodes())}
@@ -333,6 +432,11 @@ def generated_nodes(order: tuple[Node, ...]) -> set[Node]:
                 n.inputs and isinstance(n.type, TensorType) and is_pointwise(n) and all(i in out for i in n.inputs)):
             out.add(n)
     return out
+
+
+def _fewer(a: Node, b: Node) -> bool:
+    """Whether an array has fewer elements than another that it is broadcast to."""
+    return a.shape != b.shape and len([d for d in a.shape if d != 1]) < len([d for d in b.shape if d != 1])
 
 
 def describe(node: Node) -> str:

@@ -28,7 +28,7 @@ from graphk.ir.node import Node
 from graphk.ir.program import ALIGN, AnyStep, Buffer, Step, flat_steps
 from graphk.ir.types import ITEMSIZE
 from graphk.passes.pipeline import Result
-from graphk.runtime.aot_text import EXAMPLE, HEADER, SOURCE, c_type, identifier
+from graphk.runtime.aot_text import EXAMPLE, HEADER, SOURCE, c_type, distinct, identifier
 from graphk.runtime.calls import Calls
 from graphk.runtime.panels import pack_job, packable
 
@@ -65,8 +65,9 @@ class Exporter(Calls):
         self.lasting = packable(self.program, {k: s.panels.param for k, s in self.sources.items() if s.panels})
         self.packers: dict[Any, int] = {}
         self.out = Layout()
-        self.in_names = [identifier(b.name) for b in self.inputs]
-        self.out_names = [identifier(n) for n in outputs] or [f"output_{i}" for i in range(len(self.outputs))]
+        own = [self.name, *(f"{self.name}_{word}" for word in ("open", "predict", "close", "weights"))]
+        self.in_names = distinct((b.name for b in self.inputs), own)
+        self.out_names = distinct(outputs or [f"output_{i}" for i in range(len(self.outputs))], own + self.in_names)
         self._place_weights()
 
     # -------------------------------------------------------------- weights
@@ -278,14 +279,18 @@ def _write(x: Exporter, folder: str, bodies: Sequence[tuple[str, int]], objects:
             for b, shape in zip(sizes, shapes)),
         "declare": "\n".join(f"  static {c_type(b.type.dtype)} {n}[{max(int(np.prod(s)), 1)}];"
                              for b, n, s in zip((*x.inputs, *x.outputs), [*x.in_names, *x.out_names], shapes[0])),
-        "read": "\n".join(f"  if (fread({n}, sizeof *{n}, {int(np.prod(s))}, stdin) != {int(np.prod(s))}) return 3;"
-                          for n, s in zip(x.in_names, shapes[0])),
+        "read": "\n".join(_read_line(n, int(np.prod(s))) for n, s in zip(x.in_names, shapes[0])),
         "write": "\n".join(f"  fwrite({n}, sizeof *{n}, {int(np.prod(s))}, stdout);"
                            for n, s in zip(x.out_names, shapes[0][len(x.inputs):])),
     }
     for file, text in ((f"{x.name}.h", HEADER), (f"{x.name}.c", SOURCE), ("example.c", EXAMPLE)):
         put(file, re.sub(r"@(\w+)@", lambda m: str(fill[m[1]]), text).encode())
     put(f"{x.name}.map", f"{{ global: {x.name}_open; {x.name}_predict; {x.name}_close; local: *; }};\n".encode())
+
+
+def _read_line(name: str, count: int) -> str:
+    return (f"  if (fread({name}, sizeof *{name}, {count}, stdin) != {count}) {{\n"
+            f'    fprintf(stderr, "{name}: standard input ended before its {count} numbers\\n");\n    return 3;\n  }}')
 
 
 def _nbytes(b: Buffer) -> int:

@@ -6,12 +6,15 @@ holds: the driver needs a C99 compiler with GNU's `asm`, and the C library.
 from __future__ import annotations
 
 import re
+from typing import Iterable
 
 _TYPES = {"float32": "float", "float64": "double", "int32": "int32_t", "int64": "int64_t", "uint32": "uint32_t",
           "bool": "unsigned char"}
 _TAKEN = frozenset("auto break case char const continue default do double else enum extern float for goto if inline "
                    "int long register restrict return short signed sizeof static struct switch typedef union unsigned "
-                   "void volatile while m a main batch".split())
+                   "void volatile while m a main batch argc argv NULL stdin stdout stderr FILE EOF fread fwrite printf "
+                   "fprintf room aligned_alloc calloc malloc realloc free exit abort memcpy memset memmove strlen "
+                   "size_t int8_t int16_t int32_t int64_t uint8_t uint16_t uint32_t uint64_t asm unix linux".split())
 
 
 def c_type(dtype: str) -> str:
@@ -24,6 +27,16 @@ def identifier(name: str) -> str:
     text = re.sub(r"\W", "_", name, flags=re.ASCII)
     text = text if text[:1].isalpha() else f"x{text}"
     return f"{text}_" if text in _TAKEN else text
+
+
+def distinct(names: Iterable[str], taken: Iterable[str]) -> list[str]:
+    """Identifiers for names, no two alike, and none of those that are `taken`."""
+    out: list[str] = []
+    for name in map(identifier, names):
+        while name in taken or name in out or re.fullmatch(r"t\d+|run_\d+|gk\w*[^_]", name):      # the driver's own
+            name += "_"
+        out.append(name)
+    return out
 
 
 HEADER = """\
@@ -106,10 +119,15 @@ EXAMPLE = """\
 #include <stdio.h>
 #include "@name@.h"
 
-int main(void) {
+int main(int argc, char **argv) {
 @declare@
+  if (argc > 1) {
+    fprintf(stderr, "usage: %s < inputs.bin > outputs.bin\\n%s: unexpected argument: it takes none\\n", argv[0],
+            argv[1]);
+    return 2;
+  }
   @name@ *m = @name@_open();
-  if (!m) return 2;
+  if (!m) return 1;
 @read@
   if (@name@_predict(m, @first@, @names@)) return 4;
 @write@
@@ -118,4 +136,4 @@ int main(void) {
 }
 """
 
-__all__ = ["EXAMPLE", "HEADER", "SOURCE", "c_type", "identifier"]
+__all__ = ["EXAMPLE", "HEADER", "SOURCE", "c_type", "distinct", "identifier"]

@@ -263,8 +263,12 @@ class GpuExecutable(Calls):
         at = self._addresses(env, starts)
         at.update((b.name, here) for b, here in zip(self.inputs, there) if here > 1)
         if self.calls is not None:
-            self.calls.prepare(env)
-            Enqueued(self, env, at, Rehearsal(), starts[-1]).steps(self.program.steps)   # libraries choose how
+            self.calls.tell(env)
+            asking = True
+            while asking:                          # libraries choose how; one that refuses is asked for less
+                self.calls.prepare(env)
+                Enqueued(self, env, at, Rehearsal(), starts[-1]).steps(self.program.steps)
+                asking = self.calls.settle()
 
         def before(w: Work) -> None:
             for b, array in staged.items():
@@ -370,7 +374,9 @@ class Enqueued:
     def _step(self, s: Step) -> None:
         """On a lane of its own, or (what uses the one scratch memory) on the first."""
         calls = self.exe.calls
-        call = calls.find(s, self.env) if calls is not None else ""
+        call = calls.call(s, self.env) if calls is not None else ""
+        if isinstance(call, Step):                 # recorded with that one
+            return
         self.work.lane(0 if isinstance(call, Chosen) and call.nbytes else self.lane)
         if calls is None or not isinstance(call, Chosen) or not calls.record(s, call, self.env, self.at, self.scratch,
                                                                            self.work):

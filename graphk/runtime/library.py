@@ -41,11 +41,14 @@ class Matrix:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """`out = relu?(left @ right + bias? + added?)` for each of a batch: (m, k) by (k, n).
+    """`out = activation?(left @ right + bias? + added?)` for each of a batch: (m, k) by (k, n).
 
     dtype: of the operands; sums, bias, what is added and the result are float32 (float64 for float64).  bias: n numbers
     side by side, the same for each row.  added: a matrix like the result, which may be the result's own memory.
-    tf32: whether products may be rounded to 10 bits of the mantissa.
+    activation: "", "relu" or "gelu" (the one of tanh).  aux: where what its gradient needs is written: for relu a bit
+    for each result, whether it is above 0, in rows of `aux.row` bits; for gelu what it is taken of.  slope: instead,
+    aux is read, and results are multiplied by the activation's slope there.  totals: the sums of the right operand's
+    columns are written, too.  tf32: whether products may be rounded to 10 bits of the mantissa.
     """
     m: int
     n: int
@@ -57,7 +60,10 @@ class Product:
     out: Matrix
     bias: bool = False
     added: Matrix | None = None
-    relu: bool = False
+    activation: str = ""
+    aux: Matrix | None = None
+    slope: bool = False
+    totals: bool = False
     tf32: bool = False
 
     @property
@@ -65,8 +71,16 @@ class Product:
         """The dtype of sums and results."""
         return "float32" if self.dtype in NARROW else self.dtype
 
+    @property
+    def plain(self) -> bool:
+        """Whether nothing is done with a sum, and nothing for others."""
+        return not (self.bias or self.added or self.activation or self.totals)
+
     def __str__(self) -> str:
-        extras = [name for name, on in (("added", self.added), ("bias", self.bias), ("relu", self.relu)) if on]
+        extras = [name for name, on in (("added", self.added), ("bias", self.bias)) if on]
+        if self.activation:
+            extras.append(self.activation + ("'s slope" if self.slope else ", and its slope" if self.aux else ""))
+        extras += ["columns' sums"] if self.totals else []
         return (f"{f'{self.batch} times ' if self.batch > 1 else ''}{self.m}x{self.k} by {self.k}x{self.n} {self.dtype}"
                 + (" as tf32" if self.tf32 else "") + "".join(f" + {x}" for x in extras))
 
@@ -85,10 +99,12 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Convolution:
-    """`y[n, f, p…] = sum of x[n, c, p*step + r*dilation…] * w[f, c, r…]` over c and r…, without padding.
+    """`y[n, f, p…] = activation?(sum of x[n, c, p*step + r*dilation…] * w[f, c, r…] + added? + bias?[f])`, the sum over
+    c and r…, without padding.
 
-    x: (batch, channels, places…), w: (filters, channels, window…), y: (batch, filters, places…).  gradient: it is w
-    that is computed, from x and y: `w[f, c, r…] = sum of x[…] * y[n, f, p…]` over n and p….
+    x: (batch, channels, places…), w: (filters, channels, window…), y: (batch, filters, places…).  bias: a number for
+    each filter, side by side.  added: a tensor like y.  activation: "" or "relu".  gradient: it is w that is computed,
+    from x and y: `w[f, c, r…] = sum of x[…] * y[n, f, p…]` over n and p….
     """
     x: Tensor
     w: Tensor
@@ -98,11 +114,19 @@ class Convolution:
     dtype: str
     gradient: bool = False
     tf32: bool = False
+    bias: bool = False
+    added: Tensor | None = None
+    activation: str = ""
 
     @property
     def result(self) -> str:
         """The dtype of sums and results."""
         return self.dtype
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing is done with a sum."""
+        return not (self.bias or self.added or self.activation)
 
     def __str__(self) -> str:
         def by(numbers: tuple[int, ...]) -> str:
@@ -111,7 +135,8 @@ class Convolution:
                 f"{by(self.x.extents)} with {self.w.extents[0]} filters, {self.dtype}"
                 + (f", steps {by(self.steps)}" if set(self.steps) != {1} else "")
                 + (f", dilated {by(self.dilations)}" if set(self.dilations) != {1} else "")
-                + (" as tf32" if self.tf32 else ""))
+                + (" as tf32" if self.tf32 else "") + (" + added" if self.added else "")
+                + (" + bias" if self.bias else "") + (f" + {self.activation}" if self.activation else ""))
 
 
 Ask = Union[Product, Convolution]
@@ -125,6 +150,8 @@ class Places:
     out: int
     bias: int = 0
     added: int = 0
+    aux: int = 0
+    totals: int = 0
 
 
 class Library(ABC):

@@ -19,6 +19,7 @@ from graphk.ir.loop import Kernel
 from graphk.ir.types import ITEMSIZE
 from graphk.runtime import library_match
 from graphk.runtime.library import Convolution, Refused, Tensor
+from graphk.runtime.library_ending import Ending
 from graphk.runtime.library_match import Match, Nest, Numbers, Pack, Source, Strides, behind, exact_in_tf32, with_rest
 
 RANKS = (2, 3)                    # axes of an image
@@ -45,10 +46,11 @@ class Image:
 
 
 def match_convolution(nest: Nest, sizes: Mapping[str, int], narrow: tuple[str, str] = ("", ""),
-                      tf32: bool = False) -> Match:
+                      tf32: bool = False, plain: bool = False) -> Match:
     """The convolution that a nest is at these sizes; raises `Refused` with the reason.
 
-    Images are read where they lie, as float32; what was rounded to a narrow type (`narrow`) is exact as tf32.
+    Images are read where they lie, as float32; what was rounded to a narrow type (`narrow`) is exact as tf32.  plain:
+    whether nothing may be done with a sum.
     """
     numbers = Numbers(nest, sizes, tf32 or exact_in_tf32(narrow))
     if numbers.depth < library_match.LONG:
@@ -64,7 +66,7 @@ def match_convolution(nest: Nest, sizes: Mapping[str, int], narrow: tuple[str, s
             continue
         for alone in (False, True):
             try:
-                return attempt.match(alone)
+                return attempt.match(alone, plain)
             except Refused as e:
                 reasons[str(e)] = None
     raise Refused("; ".join(reasons))
@@ -136,15 +138,19 @@ class _Attempt:
         return Axis(result, summed, places, base, step, dilation)
 
     # -------------------------------------------------------------- the call
-    def match(self, alone: bool) -> Match:
+    def match(self, alone: bool, plain: bool) -> Match:
         """The call, with the second operand packed where it does not lie as the library wants it.
 
-        alone: what is done with the result is a kernel of its own.
+        alone: what is done with the result is a kernel of its own; plain: the library must not do it.
         """
         n, axes = self.numbers, self.image.axes
         windows, places = (prod(n.count([x]) for x in names if x) for names in (
             [a.summed for a in axes], [a.result for a in axes]))
         gradient = windows > places
+        ending = None if alone else self.nest.ending
+        if not alone and (ending is None or ending.activation not in ("", "relu") or ending.at is not None or (
+                (gradient or plain) and (ending.added or ending.activation))):
+            raise Refused("what is done with the result is not a library's")
         rest = (1,) * max(RANKS[0] - len(axes), 0)
         of_result, of_sum = (*(a.step for a in axes), *rest), (*(a.dilation for a in axes), *rest)
         results, sums = self.image.results, self.image.sums
@@ -153,13 +159,32 @@ class _Attempt:
         x = self.tensor((batch, channels), [(self.whole(a, gradient), a.stride) for a in axes], self.strides)
         summed, shown = ([a.summed for a in axes], [a.result for a in axes])
         read, source, packs = self.read((batch, self.filters) if gradient else (self.filters, channels), summed)
-        made, target, epilogue, room = self.made((self.filters, channels) if gradient else (batch, self.filters), shown,
-                                                 alone)
+        groups = (self.filters, channels) if gradient else (batch, self.filters)
+        made, target, epilogue, room = self.made(groups, shown, ending)
+        bias, added, tensor = self.extras(groups, shown, ending)
         dtype = self.nest.acc.dtype
         ask = Convolution(x, made if gradient else read, read if gradient else made,
                           of_sum if gradient else of_result, of_result if gradient else of_sum, dtype, gradient,
-                          n.tf32 and dtype == "float32")
-        return Match(ask, n.source(self.load), source, target, packs=packs, epilogue=epilogue, room=room)
+                          n.tf32 and dtype == "float32", bias is not None, tensor,
+                          ending.activation if ending is not None else "")
+        return Match(ask, n.source(self.load), source, target, bias, added, packs=packs, epilogue=epilogue, room=room)
+
+    def extras(self, groups: tuple[Sequence[str], Sequence[str]], axes: Sequence[str | None], ending: Ending | None
+               ) -> tuple[Source | None, Source | None, Tensor | None]:
+        """What is added to a sum: a number for each filter, and a tensor like the result."""
+        n, bias, added, tensor = self.numbers, None, None, None
+        for load in ending.added if ending is not None else ():
+            strides = n.strides(load.index)
+            if not any(s for a, s in strides.items() if a not in self.filters):
+                if bias is not None or n.dense(self.filters) != strides:
+                    raise Refused("what is added for each filter does not lie side by side")
+                bias = n.source(load)
+            elif added is not None or not all(strides[a] for a in n.results) or any(
+                    n.group(g, [strides], "members") != tuple(g) for g in groups):
+                raise Refused("what is added does not lie as the result does")
+            else:
+                added, tensor = n.source(load), self.of_loops(groups, axes, strides)
+        return bias, added, tensor
 
     def whole(self, axis: Axis, gradient: bool) -> int:
         """The extent of an image's axis, with places at its end that no window reaches, if so the image has no gaps:
@@ -207,13 +232,11 @@ class _Attempt:
         pack = replace(n.packed(side, order, self.nest.acc.dtype), role=1)
         return self.of_loops(groups, axes, dense), Source(""), (pack,)
 
-    def made(self, groups: tuple[Sequence[str], Sequence[str]], axes: Sequence[str | None], alone: bool
+    def made(self, groups: tuple[Sequence[str], Sequence[str]], axes: Sequence[str | None], ending: Ending | None
              ) -> tuple[Tensor, Source, Kernel | None, int]:
         """The result: where the kernel stores it, or for an epilogue."""
-        n, ending = self.numbers, self.nest.ending
-        if not alone:
-            if ending is None or ending.added or ending.relu:
-                raise Refused("what is done with the result is not a library's")
+        n = self.numbers
+        if ending is not None:
             strides = n.strides(ending.store.index)
             for group in groups:
                 if n.group(group, [strides], "members") != tuple(group):

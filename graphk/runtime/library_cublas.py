@@ -18,8 +18,10 @@ from graphk.runtime.library import Ask, Library, Matrix, Places, Product, Refuse
 
 TYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}         # cudaDataType
 COMPUTE_32F, COMPUTE_32F_FAST_TF32, COMPUTE_64F = 68, 77, 70               # cublasComputeType_t
-TRANSA, TRANSB, EPILOGUE, BIAS_POINTER = 3, 4, 7, 8                        # cublasLtMatmulDescAttributes_t
-EPILOGUE_DEFAULT, EPILOGUE_RELU, EPILOGUE_BIAS = 1, 2, 4                   # cublasLtEpilogue_t; the last two add up
+TRANSA, TRANSB, EPILOGUE, BIAS_POINTER, AUX_POINTER, AUX_ROW = 3, 4, 7, 8, 11, 12    # ...MatmulDescAttributes_t
+# cublasLtEpilogue_t: parts that add up.  Its A is our right operand: the sums of A's rows are those of our columns.
+EPILOGUE_DEFAULT, EPILOGUE_BIAS, EPILOGUE_AUX, EPILOGUE_SUMS_OF_A = 1, 4, 128, 256
+EPILOGUE_ACTIVATION, EPILOGUE_SLOPE = {"": 0, "relu": 2, "gelu": 32}, {"relu": 8, "gelu": 64}
 BATCH_COUNT, BATCH_OFFSET = 5, 6                                           # cublasLtMatrixLayoutAttribute_t
 MAX_WORKSPACE, ALIGNMENT_A, ALIGNMENT_B, ALIGNMENT_C, ALIGNMENT_D = 1, 5, 6, 7, 8    # ...MatmulPreferenceAttributes_t
 NOT_SUPPORTED = 15                                                         # cublasStatus_t
@@ -69,11 +71,14 @@ class CublasLt(Library):
         compute = COMPUTE_64F if wide else COMPUTE_32F_FAST_TF32 if p.tf32 else COMPUTE_32F
         out = ctypes.c_void_p()
         self.check("cublasLtMatmulDescCreate", ctypes.byref(out), compute, TYPES[p.result])
-        epilogue = EPILOGUE_RELU * p.relu + EPILOGUE_BIAS * p.bias or EPILOGUE_DEFAULT
+        epilogue = (EPILOGUE_SLOPE if p.slope else EPILOGUE_ACTIVATION)[p.activation] + EPILOGUE_BIAS * p.bias
+        epilogue += EPILOGUE_AUX * (p.aux is not None) + EPILOGUE_SUMS_OF_A * p.totals
         for attribute, value in ((TRANSA, ctypes.c_int32(not p.right.in_rows(p.n))),
                                  (TRANSB, ctypes.c_int32(not p.left.in_rows(p.k))),
-                                 (EPILOGUE, ctypes.c_uint32(epilogue))):
+                                 (EPILOGUE, ctypes.c_uint32(epilogue or EPILOGUE_DEFAULT))):
             self._set("cublasLtMatmulDescSetAttribute", out, attribute, value)
+        if p.aux is not None:
+            self._set("cublasLtMatmulDescSetAttribute", out, AUX_ROW, ctypes.c_int64(p.aux.row))
         return out
 
     def layout(self, x: Matrix, rows: int, columns: int, batch: int, dtype: str) -> Any:
@@ -105,24 +110,26 @@ class CublasLt(Library):
     def _set(self, name: str, of: Any, attribute: int, value: Any) -> None:
         self.check(name, of, attribute, ctypes.byref(value), ctypes.c_size_t(ctypes.sizeof(value)))
 
-    def _bias(self, operation: Any, address: int) -> None:
-        self._set("cublasLtMatmulDescSetAttribute", operation, BIAS_POINTER, ctypes.c_void_p(address))
+    def _ends(self, operation: Any, at: Places) -> None:
+        """Where an epilogue's own arrays are; a bias and sums of columns are never both."""
+        for attribute, address in ((BIAS_POINTER, at.bias or at.totals), (AUX_POINTER, at.aux)):
+            if address:
+                self._set("cublasLtMatmulDescSetAttribute", operation, attribute, ctypes.c_void_p(address))
 
     # -------------------------------------------------------------- calls
     def ask(self, what: Ask, at: Places) -> Run:
         assert isinstance(what, Product)
         product = what
         matrices = at.right, at.left, at.added or at.out, at.out
-        key = product, tuple(aligned(x) for x in (*matrices, at.bias))
+        key = product, tuple(aligned(x) for x in (*matrices, at.bias, at.aux, at.totals))
         if key not in self._ready:
-            self._ready[key] = self._choose(product, key[1][:4], at.bias)
+            self._ready[key] = self._choose(product, key[1][:4], at)
         ready = self._ready[key]
         if isinstance(ready, str):
             raise Refused(ready)
 
         def run(stream: Any, lane: int) -> None:
-            if product.bias:
-                self._bias(ready.operation, at.bias)
+            self._ends(ready.operation, at)
             a, b, c, d = (ctypes.c_void_p(x) for x in matrices)
             of_a, of_b, of_c, of_d = ready.layouts
             self.check("cublasLtMatmul", self.handle, ready.operation, ctypes.byref(ready.alpha), a, of_a, b, of_b,
@@ -131,11 +138,10 @@ class CublasLt(Library):
                        ctypes.c_void_p(int(stream)))
         return run
 
-    def _choose(self, p: Product, aligned: tuple[int, ...], bias: int) -> Ready | str:
+    def _choose(self, p: Product, aligned: tuple[int, ...], at: Places) -> Ready | str:
         """Descriptors, and the algorithm that cuBLASLt expects to be the fastest; or why there is none."""
         operation, layouts, preference = self.operation(p), self.layouts(p), self.preference(aligned)
-        if p.bias:                                 # its alignment counts, too
-            self._bias(operation, bias)
+        self._ends(operation, at)                  # their alignment counts, too
         found, count = (Heuristic * CHOICES)(), ctypes.c_int()
         status = self.functions.cublasLtMatmulAlgoGetHeuristic(self.handle, operation, *layouts, preference, CHOICES,
                                                                found, ctypes.byref(count))

@@ -15,25 +15,18 @@ from typing import Mapping, Sequence
 
 from graphk.ir.dims import Dim, evaluate, substitute, sym, symbols
 from graphk.ir.effects import Operand, contracted_loops, contraction_operands
-from graphk.ir.loop import (Acc, Call, Expr, Index, Kernel, Let, Lit, Load, Loop, Param, Ref, Stmt, Store, Update,
+from graphk.ir.loop import (Acc, Call, Expr, Index, Kernel, Let, Load, Loop, Param, Ref, Stmt, Store, Update,
                             coefficient, expressions, walk)
 from graphk.ir.types import ITEMSIZE
 from graphk.passes.schedule import schedule_kernel
 from graphk.runtime.library import NARROW, Ask, Matrix, Product, Refused
+from graphk.runtime.library_ending import Ending, ending_of
 
 LONG = 64                         # contracted places from which on a map before or behind a product is worth its way
 RESULT, PACKED = "product", "packed"               # parameters of the kernels behind and before a product
 
 
 # ------------------------------------------------------------------ what the text says
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """`store = relu?(sum + each of added)`: what a library may do with a result."""
-    store: Store
-    added: tuple[Load, ...]
-    relu: bool
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Nest:
     """A contraction's loops: `results` around `sums`, two operands, and what is done with a sum.
@@ -71,33 +64,7 @@ def nest_of(kernel: Kernel) -> Nest | None:
     if any(symbols(x.extent) - set(kernel.sizes) for x in (*results, *sums)):
         return None
     lets = tuple(s for s in kernel.body if isinstance(s, Let))
-    return Nest(kernel, lets, tuple(results), tuple(sums), body[0], sides, epilogue, _ending(body[0], epilogue))
-
-
-def _ending(acc: Acc, epilogue: Sequence[Stmt]) -> Ending | None:
-    """What stands behind a sum, if it is one store of a sum with up to two loads, or relu of that."""
-    named = {s.name: s.expr for s in epilogue if isinstance(s, Let)}
-    stores = [s for s in epilogue if isinstance(s, Store)]
-    if len(stores) != 1 or stores[0].accumulate:
-        return None
-
-    def terms(e: Expr) -> list[Expr]:
-        if isinstance(e, Ref) and e.name in named:
-            return terms(named[e.name])
-        return [t for a in e.args for t in terms(a)] if isinstance(e, Call) and e.fn == "add" else [e]
-    top = stores[0].expr
-    while isinstance(top, Ref) and top.name in named:
-        top = named[top.name]
-    relu = isinstance(top, Call) and top.fn == "max" and Lit(0.0, acc.dtype) in top.args
-    if relu:
-        assert isinstance(top, Call)
-        top = next((a for a in top.args if a != Lit(0.0, acc.dtype)), top)
-    parts = terms(top)
-    added = tuple(p for p in parts if isinstance(p, Load) and p.dtype == acc.dtype)
-    own = [p for p in parts if isinstance(p, Ref) and p.name == acc.name]
-    if len(own) != 1 or len(added) > 2 or 1 + len(added) != len(parts):
-        return None
-    return Ending(stores[0], added, relu)
+    return Nest(kernel, lets, tuple(results), tuple(sums), body[0], sides, epilogue, ending_of(body[0], epilogue))
 
 
 def rounded_to(e: Expr, named: Mapping[str, Expr]) -> str:
@@ -115,19 +82,24 @@ def rounded_to(e: Expr, named: Mapping[str, Expr]) -> str:
 
 
 # ------------------------------------------------------------------ kernels before and behind
-def _kernel(nest: Nest, what: str, extra: Param, loops: Sequence[Loop], body: tuple[Stmt, ...]) -> Kernel:
-    """A kernel over some of a nest's loops, of the parameters that it touches and `extra`."""
-    body = (*nest.lets, *_nested(loops, body))
-    named = {s.name: s for s in nest.lets}
-    wanted = _names(body[len(nest.lets):])
-    for let in reversed(nest.lets):
+def part(kernel: Kernel, lets: tuple[Let, ...], what: str, extra: Param, loops: Sequence[Loop],
+         body: tuple[Stmt, ...]) -> Kernel:
+    """A kernel over some of a kernel's loops, behind its `lets`, of the parameters that it touches and `extra`."""
+    body = (*lets, *_nested(loops, body))
+    named = {s.name: s for s in lets}
+    wanted = _names(body[len(lets):])
+    for let in reversed(lets):
         if let.name in wanted:
             wanted |= _names((let,))
     body = tuple(s for s in body if not isinstance(s, Let) or s.name not in named or s.name in wanted)
     touched = {e.buffer for s in walk(body) if isinstance(s, (Let, Store)) for e in expressions(s.expr)
                if isinstance(e, Load)} | {s.buffer for s in walk(body) if isinstance(s, Store)}
-    params = tuple(p for p in nest.kernel.params if p.name in touched)
-    return schedule_kernel(Kernel(f"{nest.kernel.label}_{what}", (*params, extra), nest.kernel.sizes, body))
+    params = tuple(p for p in kernel.params if p.name in touched)
+    return schedule_kernel(Kernel(f"{kernel.label}_{what}", (*params, extra), kernel.sizes, body))
+
+
+def _kernel(nest: Nest, what: str, extra: Param, loops: Sequence[Loop], body: tuple[Stmt, ...]) -> Kernel:
+    return part(nest.kernel, nest.lets, what, extra, loops, body)
 
 
 def _nested(loops: Sequence[Loop], body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
@@ -148,7 +120,7 @@ def _names(stmts: tuple[Stmt, ...]) -> set[str]:
     return out
 
 
-def _place(loops: Sequence[Loop]) -> Dim:
+def place_of(loops: Sequence[Loop]) -> Dim:
     """The place of the loops' current trip in an array with an axis for each."""
     out: Dim = 0
     for loop in loops:
@@ -161,7 +133,7 @@ def before(nest: Nest, side: int, order: tuple[str, ...], dtype: str) -> Kernel:
     """The kernel that writes an operand as a matrix without gaps, its axes in `order`, as numbers of a type."""
     loops = _of(nest, order)
     operand = nest.sides[side]
-    place = _place(loops)
+    place = place_of(loops)
     load = operand.load
     if dtype == "bfloat16":                        # the upper half of a float32 whose lower one is zero
         assert load is not None
@@ -177,7 +149,7 @@ def before(nest: Nest, side: int, order: tuple[str, ...], dtype: str) -> Kernel:
 @lru_cache(maxsize=1024)
 def behind(nest: Nest, order: tuple[str, ...]) -> Kernel:
     """The kernel that does with a product what the nest does with its sums; the product's axes lie in `order`."""
-    value = Let(nest.acc.name, Load(RESULT, _place(_of(nest, order)), nest.acc.dtype))
+    value = Let(nest.acc.name, Load(RESULT, place_of(_of(nest, order)), nest.acc.dtype))
     return _kernel(nest, "epilogue", Param(RESULT, nest.acc.dtype, "in"), nest.results, (value, *nest.epilogue))
 
 
@@ -207,6 +179,7 @@ class Match:
     """How a step becomes a library's call.
 
     packs: kernels that write operands into memory of the call's own.  epilogue: what reads the result from such memory.
+    signs: the array (a matrix) above 0 of which results are kept, if that is for the caller to hand over as bits.
     """
     ask: Ask
     left: Source
@@ -214,18 +187,21 @@ class Match:
     out: Source
     bias: Source | None = None
     added: Source | None = None
+    aux: Source | None = None
+    signs: tuple[Source, Matrix] | None = None
     packs: tuple[Pack, ...] = ()
     epilogue: Kernel | None = None
     room: int = 0                                  # bytes of the result for the epilogue
 
 
 def match_product(nest: Nest, sizes: Mapping[str, int], narrow: tuple[str, str] = ("", ""),
-                  tf32: bool = False) -> Match:
+                  tf32: bool = False, plain: bool = False, signs: bool = False) -> Match:
     """The product that a nest is at these sizes; `narrow`: to which type each operand was rounded.
 
-    Raises `Refused` with the reason.
+    plain: whether nothing may be done with a sum.  signs: whether relu's gradient may be asked for, with an `aux` that
+    the caller must say.  Raises `Refused` with the reason.
     """
-    numbers = Numbers(nest, sizes, tf32 or exact_in_tf32(narrow))
+    numbers = Numbers(nest, sizes, tf32 or exact_in_tf32(narrow), signs)
     kind = narrow[0] if narrow[0] == narrow[1] and narrow[0] in NARROW else ""
     if kind == "bfloat16" and any(side.load is None for side in nest.sides):
         kind = ""
@@ -234,7 +210,7 @@ def match_product(nest: Nest, sizes: Mapping[str, int], narrow: tuple[str, str] 
         for packed in ((0, 1),) if dtype == kind else ((), (0,), (1,), (0, 1)):
             for alone in (False, True):
                 try:
-                    return numbers.attempt(dtype, packed, alone)
+                    return numbers.attempt(dtype, packed, alone, plain)
                 except Refused as e:
                     reasons[str(e)] = None
     raise Refused("; ".join(reasons))
@@ -252,8 +228,8 @@ Strides = dict[str, int]          # of each axis: elements from one place to the
 class Numbers:
     """A nest with numbers for its sizes."""
 
-    def __init__(self, nest: Nest, sizes: Mapping[str, int], tf32: bool):
-        self.nest, self.sizes, self.tf32 = nest, sizes, tf32
+    def __init__(self, nest: Nest, sizes: Mapping[str, int], tf32: bool, signs: bool = False):
+        self.nest, self.sizes, self.tf32, self.signs = nest, sizes, tf32, signs
         self.extent = {x.axis: evaluate(x.extent, sizes) for x in (*nest.results, *nest.sums)}
         if min(self.extent.values()) < 1:
             raise Refused("there is nothing to compute")
@@ -297,19 +273,21 @@ class Numbers:
                 raise Refused(f"the {what} of an array lie in several strides")
         return tuple(order)
 
-    def attempt(self, dtype: str, packed: tuple[int, ...], alone: bool) -> Match:
-        """The match with some operands packed, and (`alone`) what is done with the result in a kernel of its own."""
+    def attempt(self, dtype: str, packed: tuple[int, ...], alone: bool, plain: bool) -> Match:
+        """The match with some operands packed, and (`alone`) what is done with the result in a kernel of its own;
+        `plain`: the library must not do it."""
         ending = None if alone else self.nest.ending
-        if not alone and ending is None:
+        signs = ending is not None and ending.at is not None and ending.activation == "relu"
+        if not alone and (ending is None or signs > self.signs or plain and (ending.added or ending.activation)):
             raise Refused("what is done with the result is not a library's")
         if (packed or alone) and self.depth < LONG:
             raise Refused(f"{self.depth} contracted places are too few for a map before or behind them")
         loads = [None if side in packed else self.plain(side) for side in (0, 1)]
         left, right = (None if load is None else self.strides(load.index) for load in loads)
-        out, bias, added = self.ends(ending)
-        if ending is not None and self.nest.acc.dtype == "float64" and (bias is not None or ending.relu):
+        out, bias, added, aux = self.ends(ending)
+        if ending is not None and self.nest.acc.dtype == "float64" and (bias is not None or ending.activation):
             raise Refused("what is done with a float64 result is not a library's")
-        known, whole = _given(left, right), _given(out, added)
+        known, whole = _given(left, right), _given(out, added, aux)
         k = self.group(self.sums, known, "contracted places")
         b = self.group(self.batch, [*known, *whole], "members")
         m = self.group(self.own[0], [*_given(left), *whole], "rows")
@@ -322,26 +300,37 @@ class Numbers:
             self.operand(left or self.dense((*b, *m, *k)), m, k, b),
             self.operand(right or self.dense((*b, *n, *k)), k, n, b),
             self.result(out or self.dense((*b, *m, *n)), m, n, b), bias is not None,
-            self.result(added, m, n, b) if added is not None else None, ending is not None and ending.relu,
-            self.tf32 and dtype == "float32")
+            self.result(added, m, n, b) if added is not None else None,
+            ending.activation if ending is not None else "", self.result(aux, m, n, b) if aux is not None else None,
+            ending is not None and ending.at is not None, tf32=self.tf32 and dtype == "float32")
         sources = [self.source(x) for x in loads]
         if ending is None:
             order = with_rest([x.axis for x in self.nest.results], (*b, *m, *n))
             return Match(product, sources[0], sources[1], Source(""), packs=packs, epilogue=behind(self.nest, order),
                          room=self.count(order) * ITEMSIZE[product.result])
+        if product.aux is not None and (product.batch > 1 or not signs and product.aux.row % 8):
+            raise Refused("what gelu is taken of lies in rows of no multiple of 8 numbers, or in several matrices")
         plus = {"bias" if self.along_rows(x) else "added": self.source(x) for x in ending.added}
-        return Match(product, sources[0], sources[1], self.source(ending.store), plus.get("bias"), plus.get("added"),
-                     packs)
+        beside = self.source(ending.at or ending.kept) if aux is not None else None
+        found = Match(product, sources[0], sources[1], self.source(ending.store), plus.get("bias"), plus.get("added"),
+                      beside, packs=packs)
+        if not signs:
+            return found
+        assert beside is not None and product.aux is not None
+        return replace(found, aux=None, signs=(beside, product.aux))
 
-    def ends(self, ending: Ending | None) -> tuple[Strides | None, Strides | None, Strides | None]:
-        """Strides of the result, of what is added to each row, and of what is added to the whole."""
+    def ends(self, ending: Ending | None) -> tuple[Strides | None, ...]:
+        """Strides of the result, of what is added to each row, of what is added to the whole, and of what stands
+        beside: what an activation is taken of, or its slope at."""
         if ending is None:
-            return None, None, None
+            return None, None, None, None
         bias = [self.strides(x.index) for x in ending.added if self.along_rows(x)]
         added = [self.strides(x.index) for x in ending.added if not self.along_rows(x)]
         if len(bias) > 1 or len(added) > 1:
             raise Refused("two arrays of one shape are added to the result")
-        return self.strides(ending.store.index), bias[0] if bias else None, added[0] if added else None
+        beside = ending.at or ending.kept
+        return (self.strides(ending.store.index), bias[0] if bias else None, added[0] if added else None,
+                self.strides(beside.index) if beside is not None else None)
 
     def along_rows(self, load: Load) -> bool:
         """Whether what is added is the same for each row."""
@@ -417,4 +406,5 @@ def with_rest(axes: Sequence[str], order: Sequence[str]) -> tuple[str, ...]:
 
 
 __all__ = ["LONG", "Match", "Nest", "Numbers", "PACKED", "Pack", "RESULT", "Source", "Strides", "before", "behind",
-           "exact_in_tf32", "match_product", "nest_of", "rounded_to", "with_rest"]
+           "exact_in_tf32", "match_product", "nest_of", "part", "place_of",
+           "rounded_to", "with_rest"]

@@ -10,6 +10,7 @@ from typing import Callable
 import numpy as np
 
 from graphk.runtime.library import Ask, Convolution, Library, Matrix, Places, Product, Run, Tensor
+from graphk.runtime.library_ending import gelu, gelu_slope
 
 
 class NumpyLibrary(Library):
@@ -52,7 +53,31 @@ def multiply(view: View, p: Product, at: Places) -> None:
         out = out + matrix(at.added, p.added, p.m, p.n, p.result)
     if p.bias:
         out = out + view(at.bias, p.result)[:p.n]
-    matrix(at.out, p.out, p.m, p.n, p.result)[...] = np.maximum(out, 0) if p.relu else out
+    if p.activation == "relu":
+        out = np.where(_bits(view, p, at, None), out, 0) if p.slope else np.maximum(out, 0)
+        if p.aux is not None and not p.slope:
+            _bits(view, p, at, out > 0)
+    elif p.activation == "gelu":
+        assert p.aux is not None or not p.slope
+        aux = matrix(at.aux, p.aux, p.m, p.n, p.result) if p.aux is not None else np.empty_like(out)
+        if p.slope:
+            out = out * gelu_slope(aux)
+        else:
+            aux[...] = out
+            out = gelu(out)
+    if p.totals:
+        view(at.totals, p.result)[:p.n] = right.sum(axis=(0, 1))
+    matrix(at.out, p.out, p.m, p.n, p.result)[...] = out
+
+
+def _bits(view: View, p: Product, at: Places, write: np.ndarray | None) -> np.ndarray:
+    """The bits of relu's slope, as rows of booleans; what is not a result's bit is set to anything."""
+    assert p.aux is not None and p.aux.row % 128 == 0 and p.aux.row >= p.n and p.batch == 1
+    rows = view(at.aux, "uint8")[:p.m * p.aux.row // 8].reshape(p.m, p.aux.row // 8)
+    if write is not None:
+        padded = np.pad(write[0], ((0, 0), (0, p.aux.row - p.n)), constant_values=True)
+        rows[...] = np.packbits(padded, axis=1, bitorder="little")
+    return np.unpackbits(rows, axis=1, bitorder="little")[None, :, :p.n].astype(bool)
 
 
 def convolve(view: View, c: Convolution, at: Places) -> None:
@@ -77,7 +102,11 @@ def convolve(view: View, c: Convolution, at: Places) -> None:
         made = np.tensordot(read, windows, ([0, *of_places], [0, *of_places]))
     else:
         made = np.moveaxis(np.tensordot(windows, read, ([1, *of_window], [1, *of_places])), -1, 1)
-    tensor(at.out, out)[...] = made
+    if c.added is not None:
+        made = made + tensor(at.added, c.added)
+    if c.bias:
+        made = made + view(at.bias, c.dtype)[:c.w.extents[0]].reshape(-1, *[1] * rank)
+    tensor(at.out, out)[...] = np.maximum(made, 0) if c.activation == "relu" else made
 
 
 def widened(x: np.ndarray, p: Ask) -> np.ndarray:

@@ -7,7 +7,7 @@ on lane 0; everything is compiled, and chosen by the libraries, before a recordi
 """
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, Mapping, Sequence
 
 from graphk.codegen.cuda import CudaSource, print_cuda
@@ -19,19 +19,8 @@ from graphk.ir.types import ITEMSIZE
 from graphk.runtime.device import Device, Work
 from graphk.runtime.library import NARROW, Convolution, Library, Places, Product, Refused, tell
 from graphk.runtime.library_conv import match_convolution
+from graphk.runtime.library_joins import ALIGN, Chosen, Plan, join
 from graphk.runtime.library_match import PACKED, RESULT, Match, Source, match_product, nest_of, rounded_to
-
-ALIGN = 256                       # bytes, of each array in a call's own memory: what the fastest algorithms want
-
-
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """A step as a library's call: `places` are bytes into the executable's scratch memory, packs first."""
-    match: Match
-    library: Library
-    places: tuple[int, ...]
-    nbytes: int
-
 
 class LibrarySteps:
     """The steps of one program that are products or convolutions."""
@@ -41,29 +30,49 @@ class LibrarySteps:
         self.narrow = narrow_buffers(program)
         self.loaded: dict[Kernel, tuple[CudaSource, list[Any]]] = {}
         self._found: dict[Any, Chosen | str] = {}
+        self._plans: dict[tuple[int, ...], Plan] = {}
         self._refused: set[Any] = set()
+        self._alone: frozenset[int] = frozenset()  # steps (by identity) whose call must be plain
+        self._unwilling: set[int] = set()          # those of them that are not in plans yet
 
     # -------------------------------------------------------------- choosing
-    def find(self, step: Step, env: Mapping[str, int]) -> Chosen | str:
-        """The call that a step is at these sizes, or why it is none."""
+    def call(self, step: Step, env: Mapping[str, int]) -> Chosen | str | Step:
+        """The call that a step is at these sizes, why it is none, or the step whose call does it."""
+        return self.plan(env).found.get(id(step), "no contraction")
+
+    def plan(self, env: Mapping[str, int]) -> Plan:
+        """All steps' calls, with what they do for each other."""
+        key = (*env.values(), len(self._alone))
+        if key not in self._plans:
+            alone = Plan({id(s): self.find(s, env) for s in self._contractions()})
+            self._plans[key] = join(alone, self.program, env, self._alone, lambda s: self.find(s, env, True))
+        return self._plans[key]
+
+    def find(self, step: Step, env: Mapping[str, int], signs: bool = False) -> Chosen | str:
+        """The call that a step is by itself, or why it is none; `signs`: if relu's bits are handed to it."""
+        return self._find(step, env, id(step) in self._alone, signs)
+
+    def _find(self, step: Step, env: Mapping[str, int], plain: bool, signs: bool = False) -> Chosen | str:
         sizes = compile_dims(step.sizes)(env)
         narrow = self._rounded(step)
-        key = step.kernel, sizes, narrow
+        key = step.kernel, sizes, narrow, plain, signs
         if key not in self._found:
-            self._found[key] = self._choose(step.kernel, sizes, narrow)
+            self._found[key] = self._choose(*key)
         return self._found[key]
 
-    def _choose(self, kernel: Kernel, sizes: Sequence[int], narrow: tuple[str, str]) -> Chosen | str:
+    def _choose(self, kernel: Kernel, sizes: Sequence[int], narrow: tuple[str, str], plain: bool, signs: bool
+                ) -> Chosen | str:
         nest = nest_of(kernel)
         if nest is None:
             return "no contraction"
         numbers = dict(zip(kernel.sizes, sizes))
         reasons = []
-        for kind, matched in ((Product, match_product), (Convolution, match_convolution)):
+        matchers: list[tuple[type, Any]] = [(Product, partial(match_product, signs=signs))]
+        for kind, matched in (*matchers, (Convolution, match_convolution)):
             library = self.device.libraries.get(kind)
             try:
                 if library is not None:
-                    return self._placed(matched(nest, numbers, narrow, self.tf32), library)
+                    return self._placed(matched(nest, numbers, narrow, self.tf32, plain), library)
             except Refused as e:
                 reasons.append(str(e))
         return "; ".join(reasons)
@@ -89,10 +98,10 @@ class LibrarySteps:
         return out[0], out[1]
 
     def scratch(self, env: Mapping[str, int]) -> int:
-        """Bytes that the program's calls need besides the arena, one after another."""
-        found = [self.find(s, env) for s in self._contractions()]
-        most = max((c.nbytes for c in found if isinstance(c, Chosen)), default=0)
-        return most + ALIGN if most else 0         # to begin at a multiple of it
+        """Bytes that the program's calls need besides the arena: what lasts, then what one after another uses."""
+        calls = [*self.plan(env).found.values(), *(self._find(s, env, True) for s in self._contractions())]
+        most = self.plan(env).lasting + max((c.nbytes for c in calls if isinstance(c, Chosen)), default=0)
+        return most + ALIGN if most else 0         # to begin at a multiple of it; each call may have to be plain
 
     def _contractions(self) -> list[Step]:
         return [s for s in flat_steps(self.program.steps) if nest_of(s.kernel) is not None]
@@ -101,35 +110,49 @@ class LibrarySteps:
         """For each contraction what computes it: a line of text."""
         out = []
         for s in self._contractions():
-            found = self.find(s, env)
+            found = self.call(s, env)
             layer = next((part[6:] for part in s.origin.split(", ") if part.startswith("layer ")), "")
             head = s.kernel.label + (f" of {layer}" if layer else "")
             if isinstance(found, Chosen):
                 around = len(found.match.packs) + (found.match.epilogue is not None)
                 out.append(f"{head}: {found.library.name}: {found.match.ask}"
-                           + (f", and {around} map{'s' * (around > 1)} around it" if around else ""))
+                           + (f", and {around} map{'s' * (around > 1)} around it" if around else "")
+                           + (f", for {found.follow[0].kernel.label}" if found.follow is not None else ""))
             else:
                 out.append(f"{head}: graphk's kernel: {found}")
         return out
 
     # -------------------------------------------------------------- recording
+    def settle(self) -> bool:
+        """Take into plans what was refused with what is done with sums; whether there was anything new."""
+        before, self._alone = len(self._alone), self._alone | self._unwilling
+        return len(self._alone) > before
+
     def prepare(self, env: Mapping[str, int]) -> None:
-        """Compile what the calls need around them, and tell what was chosen."""
+        """Compile what the calls need around them."""
         for s in self._contractions():
-            found = self.find(s, env)
+            found = self.call(s, env)
             if isinstance(found, Chosen):
-                for kernel in (*(p.kernel for p in found.match.packs), found.match.epilogue):
+                behind = found.follow[1] if found.follow is not None else None
+                for kernel in (*(p.kernel for p in found.match.packs), found.match.epilogue, behind):
                     if kernel is not None and kernel not in self.loaded:
                         source = print_cuda(kernel, self.device.threads, self.device.tile)
                         self.loaded[kernel] = source, self.device.load(source)
+
+    def tell(self, env: Mapping[str, int]) -> None:
+        """What was chosen, for who watches."""
         for line in self.lines(env):
             tell(line)
 
     def record(self, step: Step, call: Chosen, env: Mapping[str, int], at: Mapping[str, int], scratch: int,
                work: Work) -> bool:
-        """Record a step's call; False, and nothing recorded, if the library refuses it."""
+        """Record a step's call; False, and nothing recorded, if the library refuses it.
+
+        What a library refuses with what is done with sums is a plain product or convolution in later plans.
+        """
         address = {p.name: at[b] for p, b in zip(step.kernel.params, step.buffers)}
-        own = [scratch + -scratch % ALIGN + x for x in call.places]
+        lasting = scratch + -scratch % ALIGN
+        own = [lasting + self.plan(env).lasting + x for x in call.places]
         found, ask = call.match, call.match.ask
         packed = {pack.role: own[i] for i, pack in enumerate(found.packs)}
 
@@ -139,15 +162,20 @@ class LibrarySteps:
             return address[source.param] + source.offset * ITEMSIZE[dtype] if source.param else instead
         result = own[-1] if found.epilogue is not None else 0
         places = Places(of(found.left, packed.get(0, 0)), of(found.right, packed.get(1, 0)), of(found.out, result),
-                        of(found.bias), of(found.added))
+                        of(found.bias), of(found.added), lasting + call.aux if call.aux >= 0 else of(found.aux),
+                        lasting + call.totals if call.totals >= 0 else 0)
         try:
             if isinstance(ask, Product) and places.added == places.out and ask.added not in (None, ask.out):
                 raise Refused("the result overwrites what is added to it, in another order")
+            if isinstance(ask, Product) and ask.slope and places.aux == places.out:
+                raise Refused("the result overwrites what the slope is taken at")
             run = call.library.ask(ask, places)
         except Refused as e:
             if (step, ask) not in self._refused:
-                tell(f"{step.kernel.label}: graphk's kernel: {call.library.name} refused {ask}: {e}")
+                instead = "graphk's kernel" if ask.plain else "by itself"
+                tell(f"{step.kernel.label}: {instead}: {call.library.name} refused {ask}: {e}")
             self._refused.add((step, ask))
+            self._unwilling |= set() if ask.plain else {id(step)}
             return False
         sizes = dict(zip(step.kernel.sizes, compile_dims(step.sizes)(env)))
         for pack in found.packs:
@@ -155,6 +183,11 @@ class LibrarySteps:
         work.call(run)
         if found.epilogue is not None:
             self._launch(found.epilogue, {**address, RESULT: places.out}, sizes, work)
+        if call.follow is not None:
+            other, kernel = call.follow
+            theirs = {p.name: at[b] for p, b in zip(other.kernel.params, other.buffers)}
+            self._launch(kernel, {**theirs, RESULT: places.totals},
+                         dict(zip(other.kernel.sizes, compile_dims(other.sizes)(env))), work)
         return True
 
     def _launch(self, kernel: Kernel, address: Mapping[str, int], sizes: Mapping[str, int], work: Work) -> None:

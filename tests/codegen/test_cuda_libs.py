@@ -19,8 +19,8 @@ from graphk.runtime import library_match
 from graphk.runtime.device import DeviceError
 from graphk.runtime.device_sim import SimDevice
 from graphk.runtime.library import Convolution, Matrix, Places, Product, Refused, Tensor, find_library
-from graphk.runtime.library_cublas import (ALIGNMENT_B, BATCH_COUNT, BATCH_OFFSET, BIAS_POINTER, EPILOGUE,
-                                           MAX_WORKSPACE, TRANSA, TRANSB, CublasLt, Heuristic)
+from graphk.runtime.library_cublas import (ALIGNMENT_B, AUX_POINTER, AUX_ROW, BATCH_COUNT, BATCH_OFFSET, BIAS_POINTER,
+                                           EPILOGUE, MAX_WORKSPACE, TRANSA, TRANSB, CublasLt, Heuristic)
 from graphk.runtime.library_sim import NumpyLibrary, compute
 from graphk.runtime.library_steps import LibrarySteps
 from tests.codegen.cuda_models import MODELS, train_step
@@ -28,7 +28,7 @@ from tests.gpu.fake_cublaslt import installed
 from tests.gpu.fake_cudnn import installed as convolving
 from tests.gpu.test_driver import made
 
-DENSE = Product(3, 5, 4, 1, "float32", Matrix(4, 1), Matrix(5, 1), Matrix(5, 1), bias=True, relu=True)
+DENSE = Product(3, 5, 4, 1, "float32", Matrix(4, 1), Matrix(5, 1), Matrix(5, 1), bias=True, activation="relu")
 NEEDS_LIBRARY = pytest.mark.skipif(find_library("cublasLt") is None, reason="cuBLASLt is not installed: "
                                    "pip install graphk[cuda13]")
 
@@ -47,8 +47,15 @@ def random_product(seed):
     left, right = matrix(m, k, rng.integers(2)), matrix(k, n, rng.integers(2))
     out, added = matrix(m, n, False), matrix(m, n, False)
     p = Product(m, n, k, batch, dtype, left, right, out, bool(rng.integers(2)), added if rng.integers(2) else None,
-                bool(rng.integers(2)), tf32=dtype == "float32" and bool(rng.integers(2)))
-    sizes = [left.reach(m, k, batch), right.reach(k, n, batch), out.reach(m, n, batch), n, added.reach(m, n, batch)]
+                str(rng.choice(["", "relu", "gelu"])), tf32=dtype == "float32" and bool(rng.integers(2)))
+    beside = rng.integers(4) if batch == 1 else 0
+    if beside and p.activation:                    # it writes what a slope needs, or reads it
+        p = replace(p, aux=Matrix(128 if p.activation == "relu" else 8, 1), slope=beside == 1,
+                    **({"bias": False, "added": None} if beside == 1 else {}))
+    elif beside:
+        p = replace(p, bias=False, totals=True)
+    sizes = [left.reach(m, k, batch), right.reach(k, n, batch), out.reach(m, n, batch), n, added.reach(m, n, batch),
+             8 * m, n]
     arrays = [rng.standard_normal(size).astype(p.result) for size in sizes]
     if dtype == "float16":
         arrays[:2] = (a.astype("float16") for a in arrays[:2])
@@ -63,10 +70,11 @@ def test_a_product_in_columns_is_the_product_in_rows(seed):
     p, arrays = random_product(seed)
     driver, device = made()
     installed(driver, device)
-    at = [device.allocate(a.nbytes + 64) + 8 * (seed % 5) for a in arrays]
+    at = [device.allocate(a.nbytes + 64) + (16 if i == 5 else 8) * (seed % 5) for i, a in enumerate(arrays)]
     for address, a in zip(at, arrays):
         device.upload(address, a)
-    places = Places(at[0], at[1], at[2], at[3] if p.bias else 0, at[4] if p.added else 0)
+    places = Places(at[0], at[1], at[2], at[3] if p.bias else 0, at[4] if p.added else 0, at[5] if p.aux else 0,
+                    at[6] if p.totals else 0)
 
     run = device.libraries[Product].ask(p, places)
 
@@ -75,11 +83,15 @@ def test_a_product_in_columns_is_the_product_in_rows(seed):
         w.call(run)
     device.record(work)()
     memory = dict(zip(at, (a.copy() for a in arrays)))
-    compute(lambda address, dtype: memory[address], p, places)
+    compute(lambda address, dtype: memory[address].view(dtype), p, places)
     for address, want in memory.items():
         got = np.empty_like(want)
         device.download(got, address)
-        if want.dtype == np.uint16:
+        if address == at[5] and p.activation == "relu" and p.aux:
+            bits = (np.unpackbits(a.view(np.uint8)[:16 * p.m].reshape(p.m, 16), axis=1, bitorder="little")[:, :p.n]
+                    for a in (got, want))
+            np.testing.assert_array_equal(*bits)
+        elif want.dtype == np.uint16:
             np.testing.assert_array_equal(got, want)
         else:
             np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
@@ -139,7 +151,12 @@ def random_convolution(seed):
     dtype = str(rng.choice(["float32", "float64"]))
     asked = Convolution(tensor(n, c, extents, int(rng.integers(2))), tensor(f, c, window, 0), tensor(n, f, places, 0),
                         steps, dilations, dtype, bool(rng.integers(2)))
-    return asked, [rng.standard_normal(t.reach).astype(dtype) for t in (asked.x, asked.w, asked.y)]
+    if not asked.gradient:
+        z = tensor(n, f, places, 0)
+        asked = replace(asked, bias=bool(rng.integers(2)), added=z if rng.integers(2) else None,
+                        activation=str(rng.choice(["", "relu"])))
+    arrays = [rng.standard_normal(t.reach).astype(dtype) for t in (asked.x, asked.w, asked.y, asked.y)]
+    return asked, [*arrays, rng.standard_normal(f).astype(dtype)]
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -151,7 +168,8 @@ def test_a_convolution_is_what_cudnn_computes_from_its_tensors(seed):
     at = [device.allocate(a.nbytes + 64) + 8 * (seed % 5) for a in arrays]
     for address, a in zip(at, arrays):
         device.upload(address, a)
-    places = Places(at[0], at[2], at[1]) if asked.gradient else Places(at[0], at[1], at[2])
+    places = Places(at[0], at[2], at[1]) if asked.gradient else Places(
+        at[0], at[1], at[2], at[4] if asked.bias else 0, at[3] if asked.added else 0)
 
     run = device.libraries[Convolution].ask(asked, places)
 
@@ -251,7 +269,7 @@ def test_the_real_library_takes_every_attribute(dtype):
     real = Real()
     p = replace(DENSE, dtype=dtype, left=Matrix(1, 3, 12), right=Matrix(5, 1, 20), out=Matrix(6, 1, 18), batch=2)
     operation = real.made.operation(p)
-    real.made._bias(operation, 4096)
+    real.made._ends(operation, Places(0, 0, 0, 4096))
     assert real.read("MatmulDesc", operation, TRANSA, ctypes.c_int32) == 0
     assert real.read("MatmulDesc", operation, TRANSB, ctypes.c_int32) == 1
     assert real.read("MatmulDesc", operation, EPILOGUE, ctypes.c_uint32) == 6
@@ -264,6 +282,25 @@ def test_the_real_library_takes_every_attribute(dtype):
     preference = real.made.preference((256, 16, 4, 256))
     assert real.read("MatmulPreference", preference, MAX_WORKSPACE, ctypes.c_uint64) == 1 << 20
     assert real.read("MatmulPreference", preference, ALIGNMENT_B, ctypes.c_uint32) == 16
+
+
+@NEEDS_LIBRARY
+@pytest.mark.parametrize("epilogue, what", [
+    (134, {"activation": "relu", "aux": Matrix(128, 1)}), (136, {"activation": "relu", "aux": Matrix(128, 1),
+                                                                "slope": True, "bias": False}),
+    (36, {"activation": "gelu"}), (164, {"activation": "gelu", "aux": Matrix(8, 1)}),
+    (192, {"activation": "gelu", "aux": Matrix(8, 1), "slope": True, "bias": False}),
+    (256, {"activation": "", "bias": False, "totals": True})])
+def test_the_real_library_takes_what_is_written_for_others(epilogue, what):
+    real = Real()
+    p = replace(DENSE, **what)
+    operation = real.made.operation(p)
+    real.made._ends(operation, Places(0, 0, 0, 4096 if p.bias else 0, 0, 8192 if p.aux else 0, 512 if p.totals else 0))
+    assert real.read("MatmulDesc", operation, EPILOGUE, ctypes.c_uint32) == epilogue
+    assert real.read("MatmulDesc", operation, BIAS_POINTER, ctypes.c_uint64) == (
+        4096 if p.bias else 512 if p.totals else 0)
+    assert real.read("MatmulDesc", operation, AUX_POINTER, ctypes.c_uint64) == (8192 if p.aux else 0)
+    assert real.read("MatmulDesc", operation, AUX_ROW, ctypes.c_int64) == (p.aux.row if p.aux else 0)
 
 
 @NEEDS_LIBRARY
@@ -299,11 +336,12 @@ cudnn = Cudnn.__new__(Cudnn)
 cudnn.functions = find_library("cudnn")
 cudnn.functions.cudnnGetErrorString.restype = ctypes.c_char_p
 asked = [random_convolution(seed)[0] for seed in range(200)]
+kept = []
 for c in asked:
-    cudnn.operation(c, (4 * 2 ** (len(c.steps) % 3), 256, 16)) if c.dtype == "float32" else \
-        cudnn.operation(c, (8, 256, 16))
+    size = 4 if c.dtype == "float32" else 8
+    cudnn.operations(c, {1: size * 2 ** (len(c.steps) % 3), 2: 256, 3: 16, 4: 16, 5: 16}, kept)
 try:
-    cudnn.operation(replace(IMAGE, x=replace(IMAGE.x, extents=(2, 3, 6, 9))), (256, 256, 256))
+    cudnn.operations(replace(IMAGE, x=replace(IMAGE.x, extents=(2, 3, 6, 9))), {1: 256, 2: 256, 3: 256}, kept)
 except Refused as e:
     print(len(asked), e)
 """

@@ -13,7 +13,10 @@ OK, INVALID_VALUE, NOT_SUPPORTED = 0, 7, 15
 DTYPES = {0: "float32", 1: "float64", 2: "float16", 14: "bfloat16"}
 # attribute -> (name, C type), of operations, layouts and preferences
 OPERATION = {3: ("transa", ctypes.c_int32), 4: ("transb", ctypes.c_int32), 7: ("epilogue", ctypes.c_uint32),
-             8: ("bias", ctypes.c_void_p)}
+             8: ("bias", ctypes.c_void_p), 11: ("aux", ctypes.c_void_p), 12: ("aux_ld", ctypes.c_int64)}
+# cublasLtEpilogue_t, as its header names them; 256: the sums of A's rows go where a bias is
+RELU, GELU, DRELU, DGELU = (2, 6, 130, 134), (32, 36, 160, 164), (136,), (192,)
+EPILOGUES = (1, 4, 256, *RELU, *GELU, *DRELU, *DGELU)
 LAYOUT = {5: ("batch", ctypes.c_int32), 6: ("offset", ctypes.c_int64)}
 PREFERENCE = {1: ("workspace", ctypes.c_uint64), 5: ("a", ctypes.c_uint32), 6: ("b", ctypes.c_uint32),
               7: ("c", ctypes.c_uint32), 8: ("d", ctypes.c_uint32)}
@@ -35,6 +38,8 @@ class FakeCublasLt:
     def __init__(self, driver):
         self.driver, self.alive, self.numbers, self.refuse = driver, {}, 100, False
         self.asked = self.called = 0
+        self.unknown = ()                              # epilogues for which there is no algorithm
+        self.epilogues = []                            # of the calls that ran
         self.cublasLtGetStatusName = Function(lambda status: b"CUBLAS_STATUS_%d" % status)
 
     def _made(self, out, **facts):
@@ -49,7 +54,7 @@ class FakeCublasLt:
 
     def cublasLtMatmulDescCreate(self, out, compute, scale):
         return self._made(out, kind="operation", compute=compute, scale=DTYPES[scale], transa=0, transb=0, epilogue=1,
-                          bias=None)
+                          bias=None, aux=None, aux_ld=0)
 
     def cublasLtMatrixLayoutCreate(self, out, dtype, rows, columns, leading):
         assert [type(x) for x in (rows, columns, leading)] == [ctypes.c_uint64, ctypes.c_uint64, ctypes.c_int64]
@@ -93,7 +98,11 @@ class FakeCublasLt:
         assert len({x["batch"] for x in (a, b, c, d)}) == 1 and a["dtype"] == b["dtype"] and c["dtype"] == d["dtype"]
         wide = d["dtype"] == "float64"
         assert d["dtype"] == o["scale"] == ("float64" if wide else "float32") and (a["dtype"] == "float64") == wide
-        assert o["compute"] in ((70,) if wide else (68, 77)) and o["epilogue"] in (1, 2, 4, 6)
+        assert o["compute"] in ((70,) if wide else (68, 77)) and o["epilogue"] in EPILOGUES
+        if o["epilogue"] & 128:
+            bits = o["epilogue"] in (*RELU, *DRELU)
+            assert o["aux_ld"] >= d["rows"] and o["aux_ld"] % (128 if bits else 8) == 0 and d["batch"] == 1
+            assert o["aux"] % 16 == 0
         return o, a, b, c, d
 
     def cublasLtMatmulAlgoGetHeuristic(self, handle, operation, a, b, c, d, preference, wanted, found, count):
@@ -101,7 +110,7 @@ class FakeCublasLt:
         assert self.driver.capturing is None, "asked while a stream is captured"
         self.asked += 1
         facts = self._checked(operation, (a, b, c, d))
-        if self.refuse:
+        if self.refuse or facts[0]["epilogue"] in self.unknown:
             return NOT_SUPPORTED
         limits = dict(self.alive[preference.value])
         limits["bias"] = facts[0]["bias"] and facts[0]["bias"] & -facts[0]["bias"]
@@ -155,9 +164,36 @@ class FakeCublasLt:
         out = scales[0] * np.matmul(left, right)
         if scales[1]:
             out = out + scales[1] * self._matrix(at[2], c)
-        if o["epilogue"] & 4:
+        e = o["epilogue"]
+        self.epilogues.append(e)
+        if e & 4:
             out = out + self.driver.sim.view(o["bias"], d["dtype"])[:d["rows"], None]
-        self._matrix(at[3], d)[...] = np.maximum(out, 0) if o["epilogue"] & 2 else out
+        if e == 256:
+            self.driver.sim.view(o["bias"], d["dtype"])[:d["rows"]] = left.sum(axis=(0, 2))
+        if e in (*RELU, *DRELU) and e & 128:           # a bit for each element, a column's begin at a multiple of 128
+            mask = self.driver.sim.view(o["aux"], "uint8")[:d["columns"] * o["aux_ld"] // 8]
+            assert len(mask) == d["columns"] * o["aux_ld"] // 8, "a mask ends beyond its memory"
+            mask = mask.reshape(d["columns"], o["aux_ld"] // 8)
+            if e in RELU:
+                mask[...] = 0
+            for j in range(d["columns"]):
+                for i in range(d["rows"]):
+                    if e in DRELU:
+                        out[0, i, j] = out[0, i, j] if mask[j, i // 8] >> i % 8 & 1 else 0
+                    elif out[0, i, j] > 0:
+                        mask[j, i // 8] |= 1 << i % 8
+        if e in (*GELU, *DGELU):
+            x = out
+            if e & 128:
+                aux = self._matrix(o["aux"], {**d, "leading": o["aux_ld"]})
+                if e in GELU:
+                    aux[...] = out
+                else:
+                    x = aux.copy()
+            t = np.tanh(0.7978845608028654 * (x + 0.044715 * x * x * x))
+            slope = 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * 0.7978845608028654 * (1 + 3 * 0.044715 * x * x)
+            out = out * slope if e in DGELU else 0.5 * x * (1 + t)
+        self._matrix(at[3], d)[...] = np.maximum(out, 0) if e in RELU else out
 
     @staticmethod
     def _wide(x, layout, o):

@@ -10,14 +10,17 @@ import itertools
 import numpy as np
 
 OK, BAD_PARAM, NOT_SUPPORTED = 0, 2000, 3000
-KINDS = {1: "convolution", 2: "engine", 3: "config", 4: "heuristic", 5: "plan", 10: "forward", 11: "gradient",
-         15: "graph", 16: "pack", 17: "tensor"}
-TYPES = {0: ctypes.c_void_p, 1: ctypes.c_int, 3: ctypes.c_int64, 4: ctypes.c_float, 6: ctypes.c_void_p, 7: ctypes.c_int,
-         8: ctypes.c_int, 11: ctypes.c_int, 15: ctypes.c_void_p}
+KINDS = {0: "pointwise", 1: "convolution", 2: "engine", 3: "config", 4: "heuristic", 5: "plan", 10: "forward",
+         11: "gradient", 13: "node", 15: "graph", 16: "pack", 17: "tensor"}
+TYPES = {0: ctypes.c_void_p, 1: ctypes.c_int, 2: ctypes.c_bool, 3: ctypes.c_int64, 4: ctypes.c_float,
+         6: ctypes.c_void_p, 7: ctypes.c_int, 8: ctypes.c_int, 10: ctypes.c_int, 11: ctypes.c_int, 14: ctypes.c_int,
+         15: ctypes.c_void_p}
 # attribute -> (name, type, number of elements or None)
 ATTRIBUTES = {
     "tensor": {900: ("alignment", 3, 1), 901: ("type", 1, 1), 902: ("extents", 3, None), 903: ("strides", 3, None),
-               906: ("id", 3, 1)},
+               906: ("id", 3, 1), 907: ("virtual", 2, 1)},
+    "pointwise": {0: ("mode", 14, 1), 1: ("type", 1, 1), 2: ("nan", 10, 1)},
+    "node": {750: ("pointwise", 15, 1), 751: ("x", 15, 1), 752: ("b", 15, 1), 753: ("y", 15, 1)},
     "convolution": {100: ("type", 1, 1), 101: ("mode", 7, 1), 102: ("dilations", 3, None), 103: ("steps", 3, None),
                     104: ("post", 3, None), 105: ("pre", 3, None), 106: ("rank", 3, 1)},
     "forward": {700: ("alpha", 4, 1), 701: ("beta", 4, 1), 702: ("convolution", 15, 1), 703: ("w", 15, 1),
@@ -29,6 +32,7 @@ ATTRIBUTES = {
     "plan": {400: ("handle", 0, 1), 401: ("config", 15, 1)},
     "pack": {1000: ("ids", 3, None), 1001: ("pointers", 6, None), 1003: ("workspace", 6, 1)},
     "engine": {}, "config": {}}
+OPTIONAL = {"virtual", "nan", "b"}
 # engines in the order in which they are offered: (notes, bytes of memory); the first ones must not be taken
 ENGINES = [((4,), 0), ((0, 5), 0), ((2,), 0), ((1,), 0), ((), 1 << 40), ((5,), 64)]
 
@@ -41,6 +45,8 @@ class FakeCudnn:
         self.driver, self.alive, self.numbers, self.refuse, self.stream = driver, {}, 5000, False, None
         self.planned = self.called = 0
         self.taken = []                                # notes of the engines that were executed
+        self.chains = []                               # for each of them, modes of what followed the convolution
+        self.alone = False                             # whether it has no engine for more than a convolution
         self.cudnnGetErrorString = Function(lambda status: b"CUDNN_STATUS_%d" % status)
 
     def cudnnCreate(self, out):
@@ -72,9 +78,10 @@ class FakeCudnn:
 
     def cudnnBackendFinalize(self, what):
         d = self.alive[what.value]
-        missing = {n for n, _, _ in ATTRIBUTES[d["kind"]].values()} - d.keys()
+        missing = {n for n, _, _ in ATTRIBUTES[d["kind"]].values()} - d.keys() - OPTIONAL
         assert not missing, f"{d['kind']} lacks {missing}"
-        for x in d.get("operations", []) + [d[k] for k in ("x", "w", "y", "convolution", "graph") if k in d]:
+        for x in d.get("operations", []) + [d[k] for k in ("x", "w", "y", "b", "convolution", "pointwise", "graph")
+                                          if k in d]:
             assert self.alive[x]["finished"]
         if d["kind"] == "tensor" and min(*d["extents"], *d["strides"]) < 1:
             return BAD_PARAM
@@ -105,7 +112,9 @@ class FakeCudnn:
         d, out = self.alive[what.value], array._obj
         assert room.value == len(out) and out._type_ is TYPES[kind]
         if (d["kind"], attribute) == ("heuristic", 202):
-            engines = [] if self.refuse else [None, *range(len(ENGINES))] if d["mode"] == 3 else [len(ENGINES) - 1]
+            chained = len(self.alive[d["graph"]]["operations"]) > 1
+            engines = [None, *range(len(ENGINES))] if d["mode"] == 3 else [len(ENGINES) - 1]
+            engines = [] if self.refuse or self.alone and chained else engines
             for x, engine in zip(out, engines):
                 self.alive[x].update(kind="config", engine=engine, graph=d["graph"])
             count._obj.value = len(engines)
@@ -123,12 +132,17 @@ class FakeCudnn:
     def cudnnBackendExecute(self, handle, plan, pack):
         pack, plan = dict(self.alive[pack.value]), self.alive[plan.value]
         config = self.alive[plan["config"]]
-        operation, = self.alive[config["graph"]]["operations"]
-        d = self.alive[operation]
-        tensors = {k: self.alive[d[k]] for k in "xwy"}
+        d, *nodes = (self.alive[x] for x in self.alive[config["graph"]]["operations"])
         at = dict(zip(pack["ids"], pack["pointers"]))
-        places = {k: at[t["id"]] for k, t in tensors.items()}
-        assert all(places[k] % t["alignment"] == 0 for k, t in tensors.items()), "less aligned than was promised"
+        tensors = {k: self.alive[d[k]] for k in "xwy"}
+        chain = [(self.alive[x["pointwise"]], {k: self.alive[x[k]] for k in "xyb" if k in x}) for x in nodes]
+        for t in {t["id"]: t for ts in (tensors, *(ts for _, ts in chain)) for t in ts.values()}.values():
+            assert t.get("virtual", False) == (t["id"] not in at), "a tensor is either in memory or handed on"
+            assert t.get("virtual") or at[t["id"]] % t["alignment"] == 0, "less aligned than was promised"
+        last = tensors["y"]
+        for _, ts in chain:
+            assert ts["x"] is last and ts["y"]["extents"] == last["extents"] and last.get("virtual")
+            last = ts["y"]
         lane = next(i for i, s in enumerate(h for h, (kind, _) in self.driver.alive.items() if kind == "stream")
                     if s == self.stream)
         assert pack["workspace"] == self.library.memory + lane * self.library.size, "memory of another lane"
@@ -138,28 +152,37 @@ class FakeCudnn:
 
         def run():
             self.called += 1
-            self._compute(d["kind"] == "gradient", tensors, places, self.alive[d["convolution"]])
+            self._compute(d["kind"] == "gradient", tensors, at, self.alive[d["convolution"]], chain)
             self.driver.sim.view(pack["workspace"], "uint8")[:self.library.size] = 0xEE
         self.driver._capture(self.stream, run)
         return OK
 
-    def _compute(self, gradient, tensors, places, c):
-        def array(k):
-            t = tensors[k]
-            flat = self.driver.sim.view(places[k], ("float32", "float64")[t["type"]])
+    def _compute(self, gradient, tensors, at, c, chain):
+        def array(t):
+            if t.get("virtual"):
+                return np.empty(t["extents"], ("float32", "float64")[t["type"]])
+            flat = self.driver.sim.view(at[t["id"]], ("float32", "float64")[t["type"]])
             assert sum((e - 1) * s for e, s in zip(t["extents"], t["strides"])) < len(flat), "ends beyond its memory"
             return np.lib.stride_tricks.as_strided(flat, t["extents"], [s * flat.itemsize for s in t["strides"]])
-        x, w, y = array("x"), array("w"), array("y")
+        x, w, y = (array(tensors[k]) for k in "xwy")
         made = np.zeros((w if gradient else y).shape, x.dtype)
         for p in itertools.product(*map(range, y.shape[2:])):
             for r in itertools.product(*map(range, w.shape[2:])):
-                at = tuple(i * s + j * d for i, s, j, d in zip(p, c["steps"], r, c["dilations"]))
-                image = x[(slice(None), slice(None), *at)]
+                place = tuple(i * s + j * d for i, s, j, d in zip(p, c["steps"], r, c["dilations"]))
+                image = x[(slice(None), slice(None), *place)]
                 if gradient:
                     made[(slice(None), slice(None), *r)] += y[(slice(None), slice(None), *p)].T @ image
                 else:
                     made[(slice(None), slice(None), *p)] += image @ w[(slice(None), slice(None), *r)].T
-        (w if gradient else y)[...] = made
+        self.chains.append([p["mode"] for p, _ in chain])
+        if not chain:
+            (w if gradient else y)[...] = made
+        for pointwise, ts in chain:
+            assert pointwise["mode"] in (0, 100) and ("b" in ts) == (pointwise["mode"] == 0)
+            assert pointwise["mode"] == 0 or pointwise["nan"] == 1
+            made = made + array(ts["b"]) if "b" in ts else np.maximum(made, 0)
+            if ts is chain[-1][1]:
+                array(ts["y"])[...] = made
 
 
 def installed(driver, device, workspace=512):

@@ -105,7 +105,7 @@ CASES = {
     "float64": (lambda x, w: dot(x, w), [(n, 4), (4, 5)], Product(3, 5, 4, 1, "float64", Matrix(4, 1), Matrix(5, 1),
                                                                    Matrix(5, 1))),
     "dense": (layer, [(n, 4), (4, 5), (5,)], Product(3, 5, 4, 1, "float32", Matrix(4, 1), Matrix(5, 1), Matrix(5, 1),
-                                                      bias=True, relu=True)),
+                                                      bias=True, activation="relu")),
     "recurrent": (lambda x, w, y: ew.add(y, dot(x, w)), [(n, 4), (4, 5), (n, 5)],
                   Product(3, 5, 4, 1, "float32", Matrix(4, 1), Matrix(5, 1), Matrix(5, 1), added=Matrix(5, 1))),
     "both": (lambda x, w, b, y: ew.add(ew.add(y, dot(x, w)), b), [(n, 4), (4, 5), (5,), (n, 5)],
@@ -147,7 +147,7 @@ def test_a_column_at_a_time_is_no_bias(lent):
     x, w, b = ins = inputs((n, 4), (4, 5), (n, 1))
     exe = run(Graph((*ins,), (layer(x, w, b),)), values(ins, n=3), lent)
     (product, around), = products(exe, n=3)
-    assert (product.bias, product.relu, around) == (False, False, 1)
+    assert (product.bias, product.activation, around) == (False, "", 1)
 
 
 @pytest.mark.parametrize("behind", [ew.tanh, ew.sigmoid, lambda r: ew.mul(r, 2.0), lambda r: ew.max(r, 1.0),
@@ -156,7 +156,7 @@ def test_what_no_library_does_with_a_result_is_a_kernel_behind(behind, lent):
     x, w, b = ins = inputs((n, 4), (4, 5), (5,))
     exe = run(Graph((*ins,), (behind(ew.add(dot(x, w), b)),)), values(ins, n=3), lent)
     (product, around), = products(exe, n=3)
-    assert (product.bias, product.relu, around) == (False, False, 1)
+    assert (product.bias, product.activation, around) == (False, "", 1)
 
 
 def test_relu_keeps_what_is_not_a_number(lent):
@@ -232,6 +232,61 @@ def test_random_convolutions_and_their_gradients(seed, convolving):
     y = [ew.relu, ew.tanh, ew.neg, lambda v: v][seed % 4](y)
     grads = gradients(sum_(ew.square(y)), [x, w])
     run(Graph((*ins,), (y, *grads)), values(ins, seed), convolving)
+
+
+ENDINGS = {"bias": (True, False, ""), "relu": (False, False, "relu"), "bias and relu": (True, False, "relu"),
+           "added": (False, True, ""), "all": (True, True, "relu")}
+
+
+def ended(kind, convolving):
+    """A convolution with something done with its sums, compared; what the library was asked for, and maps around it."""
+    bias, added, relu = ENDINGS[kind]
+    x, w, b, z = inputs((2, 6, 7, 3), (3, 2, 3, 4), (4,), (2, 4, 6, 4))
+    y = convolution(x, w, (1, 1), (1, 1))
+    y = ew.add(y, z) if added else y
+    y = ew.add(y, b) if bias else y
+    ins = (x, w, *([b] if bias else []), *([z] if added else []))
+    exe = run(Graph(ins, (ew.relu(y) if relu else y,)), values(ins), convolving)
+    (ask, around), = products(exe)
+    return exe, ask, around
+
+
+@pytest.mark.parametrize("kind", ENDINGS)
+def test_what_is_done_with_a_convolutions_sums(kind, convolving):
+    _, ask, around = ended(kind, convolving)
+    assert (ask.bias, ask.added is not None, ask.activation) == ENDINGS[kind] and around == 1
+    assert str(ask).endswith("".join(f" + {x}" for x in ("added" if ask.added else "", "bias" if ask.bias else "",
+                                                         ask.activation) if x))
+    library = convolving.libraries[Convolution]
+    if SIMULATED and hasattr(library, "functions"):
+        assert library.functions.chains == [[0] * (ask.added is not None) + [0] * ask.bias + [100] * (
+            ask.activation == "relu")]
+
+
+@pytest.mark.skipif(not SIMULATED, reason="the library in Python can be told to refuse")
+def test_a_convolution_alone_where_there_is_no_engine_for_more(convolving):
+    library = convolving.libraries[Convolution]
+    if not hasattr(library, "functions"):
+        pytest.skip("numpy's model refuses nothing")
+    library.functions.alone = True
+    exe, _, _ = ended("all", convolving)
+    call, = (c for c in exe.calls.plan({}).found.values())
+    assert call.match.ask.plain and call.match.epilogue is not None and library.functions.chains == [[]]
+    alive = {k: v["kind"] for k, v in library.functions.alive.items()}
+    ended("all", convolving)
+    again = {k: v["kind"] for k, v in library.functions.alive.items()}
+    assert [*alive.values()].count("tensor") == [*again.values()].count("tensor"), "what was refused is given back"
+
+
+def test_other_endings_are_kernels_behind(convolving):
+    """A bias along another axis, what is added twice, another activation."""
+    x, w, b, z = inputs((2, 6, 7, 3), (3, 2, 3, 4), (6, 1), (2, 4, 6, 4))
+    y = convolution(x, w, (1, 1), (1, 1))
+    for out, ins in ((ew.add(y, b), (x, w, b)), (ew.add(ew.add(y, z), ew.mul(z, 2.0)), (x, w, z)),
+                     (ew.tanh(ew.add(y, z)), (x, w, z)), (ew.add(ew.relu(y), z), (x, w, z))):
+        exe = run(Graph(ins, (out,)), values(ins), convolving)
+        (ask, around), = products(exe)
+        assert ask.plain and around == 2
 
 
 @pytest.mark.parametrize("layout", ["channels_last", "channels_first"])
@@ -393,7 +448,8 @@ def test_what_the_library_refuses_is_graphks_and_told(lent, monkeypatch):
         raise library.Refused("not today")
     monkeypatch.setattr(lent.libraries[Product], "ask", refuse)
     run(graph, values(ins, n=3), lent)
-    assert said[-1] == (f"dot_add_relu: graphk's kernel: {name} refused 3x4 by 4x5 float32 + bias + relu: not today")
+    assert said[-2:] == [f"dot_add_relu: by itself: {name} refused 3x4 by 4x5 float32 + bias + relu: not today",
+                         f"dot_add_relu: graphk's kernel: {name} refused 3x4 by 4x5 float32: not today"]
 
 
 @pytest.mark.skipif(not SIMULATED, reason="reads the simulator's books")

@@ -135,6 +135,62 @@ for n in (3, 70, 5):
 """
 
 
+def test_graphs_of_several_models_are_numbered(folder):
+    (folder / "several.py").write_text("""
+from keras.layers import Dense
+from keras.models import Sequential
+import numpy as np
+for name in ("one", "other"):
+    Sequential([Dense(2, input_shape=(5,), name=name)]).predict(np.zeros((3, 5)))
+""")
+    def told(*words):
+        run = graphk(*words, "several.py", cwd=folder)
+        assert run.returncode == 0, run.stderr
+        return run.stdout
+    names = [line.split()[0] for line in told("memory").splitlines()[1:3]]
+    assert names == ["predict_function.1", "predict_function.2"]
+    assert len(told("memory", "--phase", "predict.2").splitlines()) == 3
+    assert "layer other" in (text := told("dump", "--out", "-", "--after", "captured", "--phase", "predict.2"))
+    assert "layer one" not in text and "one, other" in told("kernel").splitlines()[1]
+    assert "layers one, " in (text := told("kernel", "one")) and "predict.1, step 0" in text and "predict.2" in text
+    assert told("cost", "--phase", "predict").count(" FLOP,") == 2
+    for words in (("cost",), ("memory",)):
+        run = graphk(*words, "--phase", "predict.3", "several.py", cwd=folder)
+        assert run.returncode == 2 and "found predict.1, predict.2" in run.stderr
+    assert graphk("cost", "--phase", "predict.x", "several.py", cwd=folder).returncode == 2
+
+
+def test_a_trace_lies_where_it_was_asked_for(folder):
+    """Though the script went elsewhere."""
+    (folder / "elsewhere").mkdir()
+    (folder / "goes.py").write_text("""
+import os
+import numpy as np
+os.chdir("elsewhere")
+from keras.layers import Dense
+from keras.models import Sequential
+Sequential([Dense(2, input_shape=(5,))]).predict(np.zeros((3, 5)))
+""")
+    run = graphk("profile", "--trace", "trace.json", "goes.py", cwd=folder)
+    assert run.returncode == 0 and "open trace.json in" in run.stderr, run.stderr
+    assert (folder / "trace.json").exists() and not list((folder / "elsewhere").iterdir())
+
+
+def test_output_that_cannot_be_written(folder):
+    """A terminal without some characters gets their numbers; a full disk is a line."""
+    (folder / "many.py").write_text("""
+from keras.layers import Dense
+from keras.models import Sequential
+import numpy as np
+Sequential([Dense(4, input_shape=(4,)) for _ in range(6)]).predict(np.zeros((2, 4)))
+""")
+    run = graphk("kernel", "many.py", cwd=folder, PYTHONIOENCODING="ascii")
+    assert run.returncode == 0 and "\\u2026 (6)" in run.stdout, run.stderr
+    with open("/dev/full", "w") as full:
+        run = subprocess.run([sys.executable, "-m", "graphk", "cache"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert run.returncode == 2 and run.stderr == "graphk cache: the output cannot be written: No space left on device\n"
+
+
 def test_memory_of_a_scripts_graphs(folder):
     """At the largest of its sizes; the workspace of its kernels counts."""
     (folder / "memory.py").write_text(MEMORY)

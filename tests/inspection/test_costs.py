@@ -1,6 +1,7 @@
 """What kernels compute and move, by layer; the roofline; tables, traces, the cache's list."""
 import doctest
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from graphk import backend as K
 from graphk import inspection
-from graphk.inspection import cached, tables
+from graphk.inspection import arena, cached, tables
 from graphk.inspection.cli import main
 from graphk.inspection.costs import OUTSIDE, by_layer, step_costs
 from graphk.inspection.roofline import Machine, machine
@@ -233,3 +234,36 @@ def test_cache_says_what_it_holds_and_what_it_removed(tmp_path, monkeypatch, cap
         assert cache.held() == []
     finally:
         cache.forget()
+
+
+def test_a_profile_says_so_where_its_steps_take_more_than_the_call():
+    x = K.placeholder(shape=(None, 4))
+    found, = inspection.profile(K.function([x], [K.softmax(x)]))
+    took = found.lines[0].time or 1e-6
+    quiet, loaded = (replace(found, call=took * k, lines=(replace(found.lines[0], time=took),)) for k in (1.0, 0.5))
+    late = replace(found, call=0.052, lines=(replace(found.lines[0], time=0.0004),))
+    assert "note: the call took 130 times its steps" in late.time_text(None).splitlines()[-1]
+    assert "note:" not in quiet.time_text(None)
+    assert "note: the steps add up to 2.00 times the call" in loaded.time_text(None).splitlines()[-1]
+
+
+def test_summary_and_memory_count_all_that_a_call_needs(monkeypatch):
+    monkeypatch.setattr("graphk.inspection.arena.private_bytes", lambda groups: 4096)
+    model = Sequential([Conv2D(4, 3, input_shape=(6, 6, 2)), Conv2D(4, 3)])
+    found = inspection.summary(model)
+    subject, = subjects_of(model)
+    for row in found.memory:
+        env = dims_for(subject.program, row.batch)
+        plan = arena.plan(subject.program, env, arena.beside(subject, env))
+        assert plan.outside["groups of rows"] and sum(row.bytes) == plan.bytes + sum(plan.outside.values())
+    assert "groups of rows" in str(found) and "4.1 kB" in str(inspection.memory(model))
+
+
+def test_several_models_have_numbers_and_unknown_sizes_are_refused():
+    models = [Sequential([Dense(2, input_shape=(3,))]) for _ in range(2)]
+    assert [g.title for g in inspection.cost(models)] == ["predict.1", "predict.2"]
+    for ask in (inspection.cost, inspection.memory, inspection.profile):
+        with pytest.raises(ValueError, match="predict: no graph has a size steps; there are n"):
+            ask(models[0], dims={"steps": 4})
+    with pytest.raises(ValueError, match="batches is empty"):
+        inspection.export(models[0], "nowhere", batches=[])

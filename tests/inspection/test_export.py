@@ -36,6 +36,13 @@ def two_ends():
     return Model([a, b], [Dense(2, name="first")(both), Lambda(lambda t: K.argmax(t, axis=-1), name="double")(both)])
 
 
+def names_of_c():
+    """Inputs and outputs that are called like each other, like what C has and like what the driver has."""
+    a, b, c, d = ends = [Input((2,), name=name) for name in ("argc", "t-1", "t1", "stdin")]
+    return Model(ends, [Dense(3, name="o-1")(add([a, b, c, d])), Dense(2, name="o_1")(b), Dense(1, name="run_0")(c),
+                        Dense(1, name="NULL")(d), Dense(1, name="net")(a)])
+
+
 def open_length():
     return Sequential([LSTM(5, input_shape=(None, 3))])
 
@@ -59,7 +66,7 @@ def inputs_for(model, batch, steps=16):
 
 @NEEDS_CC
 @pytest.mark.parametrize("make, batch", [(dense, 1), (dense, 5), (convolutions, 2), (recurrent, 3), (two_ends, 2),
-                                         (open_length, 4)])
+                                         (open_length, 4), (names_of_c, 2)])
 def test_the_example_computes_what_predict_does(make, batch, tmp_path):
     model = make()
     for layer in model.layers:                                        # no weight stays at 0 or 1
@@ -73,6 +80,16 @@ def test_the_example_computes_what_predict_does(make, batch, tmp_path):
     for w in want:
         got, out = np.frombuffer(out[:w.nbytes], w.dtype).reshape(w.shape), out[w.nbytes:]
         np.testing.assert_allclose(got, w, rtol=1e-5, atol=1e-6)
+
+
+@NEEDS_CC
+def test_the_example_says_how_it_is_used(tmp_path):
+    export(dense(), tmp_path / "net", name="net")
+    with pytest.raises(subprocess.CalledProcessError) as short:
+        run_example(tmp_path / "net", "net", [])
+    assert short.value.returncode == 3 and b"standard input ended before its" in short.value.stderr
+    done = subprocess.run([str(tmp_path / "net" / "example"), "inputs.bin"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and "usage: " in done.stderr and "inputs.bin: unexpected" in done.stderr
 
 
 MAIN = """

@@ -1,7 +1,8 @@
 """`GRAPHK_LOG`: one line an event, nothing while it is unset."""
 import pytest
 
-from graphk.inspection.live import TOPICS, Log, topics
+from graphk.frontend.config import LOG_TOPICS as TOPICS, log_topics
+from graphk.inspection.live import Log
 from graphk.passes.pipeline import PASSES
 from graphk.runtime import library
 from tests.inspection.test_cli import graphk
@@ -63,7 +64,8 @@ def test_nothing_unless_asked(folder):
 
 def test_unknown_names_are_refused(folder):
     with pytest.raises(ValueError, match="'fusing' is unknown; expected some of passes,fusion,recompile,cache,"):
-        topics("passes, fusing")
-    assert topics(" passes ,cache,") == {"passes", "cache"}
-    run = graphk("run", "script.py", cwd=folder, GRAPHK_LOG="all")
+        log_topics("passes, fusing")
+    assert log_topics(" passes ,cache,") == {"passes", "cache"}
+    (folder / "nothing.py").write_text("import graphk\n")                         # refused before anything is compiled
+    run = graphk("run", "nothing.py", cwd=folder, GRAPHK_LOG="all")
     assert run.returncode == 1 and run.stderr.splitlines()[-1].startswith("ValueError: GRAPHK_LOG='all': 'all' is ")

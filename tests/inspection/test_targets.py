@@ -64,9 +64,9 @@ def test_memory_of_another_processor_is_that_of_its_executable(model):
 def test_memory_and_summary_of_a_gpu_have_neither_workspace_nor_panels(file, model):
     here, there = (str(inspection.memory(model, 300, phase="train", target=t)).splitlines() for t in ("scalar", "cuda"))
     cells = [[c.strip() for c in lines[1].split("  ") if c.strip()] for lines in (here, there)]
-    assert cells[0][2:4] == cells[1][2:4] and cells[0][6:] == cells[1][6:] and cells[1][4:6] == ["0 B", "0 B"]
+    assert cells[0][2:4] == cells[1][2:4] and cells[0][7:] == cells[1][7:] and cells[1][4:7] == ["0 B"] * 3
     assert graphk("memory", "--batch", "300", "--phase", "train", "--target", "cuda", file)[1].splitlines() == there
-    assert {m.bytes[1:3] for m in inspection.summary(model, target="cuda").memory} == {(0, 0)}
+    assert {m.bytes[1:4] for m in inspection.summary(model, target="cuda").memory} == {(0, 0, 0)}
     assert inspection.summary(model, target="cuda").layers == inspection.summary(model).layers
 
 

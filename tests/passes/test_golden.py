@@ -101,9 +101,35 @@ def kernels_of(name: str) -> list[tuple[str, str]]:
     ("a sum that all elements wait for", ["chunks", "map"]),
     ("a transposed operand", ["map", "map"]),
     ("a row value in a longer loop", ["map", "map"]),
+    ("what a gradient needs, computed again", ["tile", "tile", "tile"]),
 ])
 def test_what_becomes_one_kernel(name, schedules):
     assert [kind for _, kind in kernels_of(name)] == schedules
+
+
+def test_what_is_computed_again_is_not_stored():
+    """The product and the first result are, tanh between them is not."""
+    program = run_passes(parse_graph(cases("fuse.gk")["what a gradient needs, computed again"])).program
+    stored = [sum(p.role == "out" for p in s.kernel.params) for s in flat_steps(program.steps)]
+    assert stored == [2, 1, 1]
+
+
+@pytest.mark.parametrize("count", [2, 20])
+def test_a_long_way_is_not_taken_twice(count):
+    """Twenty operations to a value of which two kernels need the result: it is stored."""
+    chain = "".join(f"  %a{i + 1} = sin(%a{i})\n" for i in range(count))
+    graph = parse_graph(f"""graph g(%x: f32[n,4], %w: f32[4,5], %v: f32[5,6]) {{
+  %a0 = dot(%x, %w; contract=((1,), (0,)), batch=((), ()))
+{chain}  %b = mul(%a0, %a{count})
+  %c = dot(%b, %v; contract=((1,), (0,)), batch=((), ()))
+  %d = dot(%c, %v; contract=((1,), (1,)), batch=((), ()))
+  %e = mul(%d, %a{count})
+  %f = mul(%e, %a0)
+  return %f
+}}
+""")
+    first, *_ = flat_steps(run_passes(graph).program.steps)
+    assert sum(p.role == "out" for p in first.kernel.params) == (2 if count == 2 else 3)
 
 
 def test_every_fusion_case_is_named():

@@ -363,7 +363,8 @@ class Network(NetworkConfig, Subclassed, ShownModel):
         for node in self._running_order():
             layer = node.outbound_layer
             args = [table[id(x)] for x in node.input_tensors]
-            with origin(layer=layer.name), naming(layer.name, partial(layer._called_on, [a for a, _ in args])):
+            with origin(layer=self.name), origin(layer=layer.name), naming(
+                    layer.name, partial(layer._called_on, [a for a, _ in args])):
                 outs, out_masks = _call_layer(
                     layer, [a for a, _ in args], [m for _, m in args], node.arguments, training
                 )

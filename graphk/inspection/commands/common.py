@@ -35,7 +35,8 @@ def subject_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--script", metavar="FILE", help="a Python script, whatever its name ends in; it gets what follows "
                                                     "behind --")
     p.add_argument("--weights", metavar="FILE", help="weights for a model file that has none: HDF5 or .safetensors")
-    p.add_argument("--phase", choices=PHASES, help="only this graph (a file without an optimizer has predict alone)")
+    p.add_argument("--phase", type=_phase, metavar="{train,test,predict}", help="only this graph (a file without an "
+                   "optimizer has predict alone); of a script with several models predict.2, as the tables name them")
     p.add_argument("--batch", type=_positive, default=32, metavar="N", help="samples of a call (32)")
     p.add_argument("--dim", action="append", default=[], metavar="NAME=N",
                    help="the value of another open size, such as a number of time steps")
@@ -71,6 +72,14 @@ def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
         if text.endswith(".py") and not text.startswith("-") and argv[i - 1] not in ("--script", "--out", "-o"):
             return list(argv[:i + 1]), list(argv[i + 1:])
     return list(argv), []
+
+
+def _phase(text: str) -> str:
+    name, dot, number = text.partition(".")
+    if name not in PHASES or dot and not number.isdigit():
+        raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (choose from {', '.join(map(repr, PHASES))}, or "
+                                         "one with a number, such as 'predict.2')")
+    return text
 
 
 def _positive(text: str) -> int:
@@ -197,7 +206,8 @@ def _of_script(args: argparse.Namespace) -> list[Subject]:
     except SystemExit as e:
         if e.code not in (None, 0):
             raise
-    return collector.found
+    from graphk.inspection.subjects import numbered
+    return numbered(collector.found)
 
 
 __all__ = ["CommandError", "Collector", "PHASES", "called", "is_script", "model_of", "observed", "run_it",

@@ -86,4 +86,4 @@ def _said(rows: list[object], out: str) -> str:
     if not rows:
         return ("graphk dump: the script compiled no graph (graphs are compiled by the first call of fit, evaluate, "
                 "predict or a K.function, and not with GRAPHK_EXECUTOR=interp)")
-    return f"graphk dump: {len(rows)} graphs in {out}, open {out}/index.html"
+    return f"graphk dump: {len(rows)} graph{'s' * (len(rows) != 1)} in {out}, open {out}/index.html"

@@ -39,7 +39,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         made = export(model_of(args), args.out, name=name, batches=[int(b) for b in batches],
                       dims={k: int(v) for k, v in dims.items()}, cpu=args.cpu, triple=args.triple, compiler=args.cc)
-    except (ValueError, RuntimeError, OSError) as e:
+    except OSError as e:
+        raise CommandError(f"-o {args.out}: {e.strerror}; expected a folder that can be made") from e
+    except (ValueError, RuntimeError) as e:
         raise CommandError(str(e)) from e
     print(made)
     return 0

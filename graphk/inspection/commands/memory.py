@@ -24,7 +24,7 @@ def arguments(p: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the table."""
     from graphk.inspection.usage import Usage
-    usage = Usage(shown(args))
+    usage = Usage(shown(args), args.phase)
     if is_script(args):
         return _script(args, usage)
     called = [(s, sizes(args, s)) for s in subjects(args)]
@@ -40,6 +40,10 @@ def _script(args: argparse.Namespace, usage: Usage) -> int:
     finally:
         if usage.ran:
             print(usage.text(args.slots))
+    from graphk.inspection.subjects import numbered
+    if not usage.ran and usage.seen and args.phase:
+        found = ", ".join(s.title for s in numbered(usage.seen))
+        raise CommandError(f"the script ran no graph of the phase {args.phase}: found {found}")
     if not usage.ran:
         raise CommandError("the script ran no compiled graph: graphs are compiled by the first call of fit, evaluate, "
                            "predict or a K.function")

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from graphk.inspection.commands.common import CommandError, called, subject_arguments, top_argument
@@ -23,12 +24,13 @@ def arguments(p: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the tables, and write the trace."""
     from graphk.inspection.costing import Profile, graph_costs
+    path = args.trace and os.path.abspath(args.trace)                      # a script may change the directory
     try:
         found = Profile(graph_costs(s, env, timed=True) for s, env in called(args))
         print(found.text(args.top))
         if args.trace:
-            print(f"graphk profile: open {found.trace(args.trace)} in chrome://tracing or ui.perfetto.dev",
-                  file=sys.stderr)
+            found.trace(path)
+            print(f"graphk profile: open {args.trace} in chrome://tracing or ui.perfetto.dev", file=sys.stderr)
     except (OSError, ValueError) as e:
         raise CommandError(str(e)) from e
     return 0

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from typing import Any, Sequence
 
 from graphk.inspection.commands.common import CommandError, is_script, model_of, run_it, shown, subject_arguments
 
@@ -14,11 +16,13 @@ DESCRIPTION = ("A table of the layers of a model file, or of each model that a s
 def arguments(p: argparse.ArgumentParser) -> None:
     """What it takes."""
     subject_arguments(p)
+    p.add_argument("--layer", metavar="NAME", help="one layer instead: what it is made with, what it reads and who "
+                   "reads it, and its weights' shapes and values; of a model inside, MODEL/LAYER")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the tables."""
-    if not is_script(args) and not args.weights and (weights := _weights_of(args.file)):
+    if not is_script(args) and not args.weights and not args.layer and (weights := _weights_of(args.file)):
         print(weights)
         return 0
     from graphk.inspection.layers import summary
@@ -31,10 +35,30 @@ def run(args: argparse.Namespace) -> int:
     show = shown(args)
     models = _of_script(args) if is_script(args) else [model_of(args)]
     try:
+        if args.layer:
+            print(_card(models, args.layer))
+            if not is_script(args) and args.file.lower().endswith((".json", ".yaml", ".yml")) and not args.weights:
+                print(f"graphk summary: note: {args.file} holds no weights; their values are first ones, drawn now "
+                      "(--weights FILE gives others)", file=sys.stderr)
+            return 0
         print("\n\n".join(str(summary(m, args.batch, dims, args.phase, show)) for m in models))
     except (RuntimeError, ValueError) as e:
         raise CommandError(str(e)) from e
     return 0
+
+
+def _card(models: Sequence[Any], name: str) -> str:
+    """Of the models that have such a layer; ValueError where none has."""
+    from graphk.inspection.layer_card import layer_card
+    cards, failure = [], None
+    for m in models:
+        try:
+            cards.append(str(layer_card(m, name)))
+        except ValueError as e:
+            failure = failure or e
+    if not cards and failure:
+        raise failure
+    return "\n\n".join(dict.fromkeys(cards))
 
 
 def _weights_of(path: str) -> str:
@@ -46,7 +70,7 @@ def _weights_of(path: str) -> str:
         return ""
 
 
-def _of_script(args: argparse.Namespace) -> list[object]:
+def _of_script(args: argparse.Namespace) -> list[Any]:
     from graphk.inspection.layers import Models
     from graphk.runtime.observed import OBSERVERS
     models = Models()

@@ -1,7 +1,8 @@
 """What all tests share: golden files, and the option that writes them anew.
 
 `golden(path, text)` compares text with a file beside the test; `pytest --update-golden` writes the file instead, and
-the change is then read in the diff like any other.  The configuration is the default one, whatever the home holds.
+the change is then read in the diff like any other.  The configuration is the default one on the CPU, whatever the
+home holds.
 """
 import atexit
 import difflib
@@ -14,6 +15,7 @@ import pytest
 
 os.environ.pop("GRAPHK_FLAGS", None)
 os.environ["GRAPHK_HOME"] = tempfile.mkdtemp(prefix="graphk-tests-")      # compiled kernels stay where they are
+Path(os.environ["GRAPHK_HOME"], "graphk.json").write_text('{"device": "cpu"}')          # also where there is a GPU
 atexit.register(shutil.rmtree, os.environ["GRAPHK_HOME"], ignore_errors=True)
 
 

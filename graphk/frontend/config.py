@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 FILE = "graphk.json"
 DEFAULTS: dict[str, Any] = {"floatx": "float32", "epsilon": 1e-7, "backend": "tensorflow",
-                            "image_data_format": "channels_last", "device": "cpu", "keras_semantics": "2.2",
-                            "tf32": False}
+                            "image_data_format": "channels_last", "device": "auto", "keras_semantics": "2.2",
+                            "tf32": False, "nccl": True}
 # `backend` is only what K.backend() answers: what graphk computes is what Keras on TensorFlow computes.
 LOG_TOPICS = ("passes", "fusion", "recompile", "cache", "library")       # of GRAPHK_LOG
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -56,8 +56,8 @@ def _checked(given: Mapping[str, Any], source: str) -> dict[str, Any]:
 
 
 def _value(name: str, value: Any, source: str) -> Any:
-    if name == "device":
-        return device_name(value, source)
+    if name == "device":                               # `frontend/automatic.py` says what `auto` is
+        return "auto" if str(value).strip().lower() == "auto" else device_name(value, source, "'auto', ")
     if isinstance(DEFAULTS[name], bool):
         return _switch(name, value, source)
     if name in CHOICES:
@@ -75,8 +75,9 @@ def _switch(name: str, value: Any, source: str) -> bool:
     return text == "true"
 
 
-def device_name(value: Any, source: str) -> str:
-    """A device's name in one spelling: `cpu`, `gpu:0`, `simulator` (CUDA kernels without a GPU) or `simulator:1`."""
+def device_name(value: Any, source: str, also: str = "") -> str:
+    """A device's name in one spelling: `cpu`, `gpu:0`, `simulator` (CUDA kernels without a GPU) or `simulator:1`.
+    also: what else the error says is allowed."""
     text = str(value).strip().lower()
     if text in ("cpu", "simulator"):
         return text
@@ -85,8 +86,8 @@ def device_name(value: Any, source: str) -> str:
         return f"simulator:{int(found[1])}" if int(found[1]) else "simulator"
     found = re.fullmatch(r"(?:gpu|cuda):?(\d*)", text)
     if found is None:
-        raise ValueError(f"{source}: unknown value of device: {value!r}. Expected 'cpu', 'gpu', or the number of a "
-                         "GPU, such as 'gpu:1'.")
+        raise ValueError(f"{source}: unknown value of device: {value!r}. Expected {also}'cpu', 'gpu', or the number "
+                         "of a GPU, such as 'gpu:1'.")
     return f"gpu:{int(found[1] or 0)}"
 
 

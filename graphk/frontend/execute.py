@@ -5,7 +5,8 @@ run in.  Out: a callable from arrays to arrays.  What always holds: all reads of
 writes, and writes go into the variables' own arrays, never replace them.
 
 The environment variable `GRAPHK_EXECUTOR` chooses what runs it: `cpu` (the default: compiled kernels) or
-`interp` (the numpy interpreter, the oracle); the setting `device` may name a GPU instead of the CPU.
+`interp` (the numpy interpreter, the oracle); the setting `device` may name a GPU instead of the CPU, or leave it to
+`automatic.py`.
 `GRAPHK_DUMP=directory` writes every compiled graph's stages there; `GRAPHK_LOG=passes,fusion,recompile,cache,library`
 tells on standard error what the compiler does, as it does it.
 """
@@ -17,7 +18,7 @@ from typing import Mapping, Sequence
 
 import numpy as np
 
-from graphk.frontend import config, scopes
+from graphk.frontend import automatic, config, scopes
 from graphk.frontend.printing import Executable, marked, show, with_outputs
 from graphk.frontend.tensor import Variable
 from graphk.ir.interp import run_full
@@ -47,14 +48,19 @@ def _executor() -> str:
     return chosen
 
 
+def runs_compiled() -> bool:
+    """Whether what is called now is compiled, and does not run in the interpreter."""
+    return _executor() != "interp"
+
+
 def on_host(graph: Graph, device: str | None) -> bool:
     """Whether a graph that is compiled now, for the device that is named or else set, reads the host's memory alone."""
-    return _executor() == "interp" or (device or config.get("device")) == "cpu" and not _in_parts(graph, device)
+    return _executor() == "interp" or (device or automatic.chosen()) == "cpu" and not _in_parts(graph, device)
 
 
 def on_device(graph: Graph, device: str | None) -> bool:
     """Whether all of it runs on one device that is not the host."""
-    return _executor() != "interp" and (device or config.get("device")) != "cpu" and not _in_parts(graph, device)
+    return _executor() != "interp" and (device or automatic.chosen()) != "cpu" and not _in_parts(graph, device)
 
 
 def _in_parts(graph: Graph, device: str | None) -> bool:
@@ -69,7 +75,12 @@ def _compiled(graph: Graph, arrays: dict[Node, np.ndarray], phase: int, named: s
     chosen = _executor()
     if chosen == "interp":
         return _interpreted(graph, arrays, phase)
-    device = named or config.get("device")
+    for variable, module in (("GRAPHK_DUMP", "dumping"), ("GRAPHK_LOG", "live")):
+        if os.environ.get(variable):
+            _observe(module)
+    if os.environ.get("GRAPHK_LOG"):
+        automatic.tell()
+    device = named or automatic.chosen()
     if _in_parts(graph, named):
         from graphk.passes.place import parts_of
         from graphk.runtime.placed import Placed
@@ -78,20 +89,14 @@ def _compiled(graph: Graph, arrays: dict[Node, np.ndarray], phase: int, named: s
         return Placed(graph, parts, runs, arrays)
     if device != "cpu":
         from graphk.runtime.gpu import compile_graph as compile_for_gpu
-        if os.environ.get("GRAPHK_LOG"):
-            _observe("live")
         return compile_for_gpu(graph, arrays, phase, device, config.get("tf32"))
     from graphk.runtime.compile import compile_graph as compile_for_cpu
-    if os.environ.get("GRAPHK_DUMP"):
-        _observe("dumping")
-    if os.environ.get("GRAPHK_LOG"):
-        _observe("live")
     return compile_for_cpu(graph, arrays, phase)
 
 
 def _observe(module: str) -> None:
     """What is compiled from now on is shown as the environment asks (inspection is loaded for nothing else)."""
-    from graphk.runtime.compile import OBSERVERS
+    from graphk.runtime.observed import OBSERVERS
     observer = importlib.import_module(f"graphk.inspection.{module}").observer_from_environment()
     if observer not in OBSERVERS:
         OBSERVERS.append(observer)

@@ -133,8 +133,8 @@ class Function(ShownFunction):
         if found is None:
             graph = with_random_step(self._graph, key)
             variables = {n: variable_of(n) for n in graph.variables()}
-            self._on_host = execute.on_host(graph, self.device)
             found = self._executables[key] = execute.compile_graph(graph, variables, key, self.device)
+            self._on_host = execute.on_host(graph, self.device)
         return found
 
     # ---------------------------------------------------------------- calling
@@ -159,12 +159,29 @@ class Function(ShownFunction):
 
     def run(self, inputs: Sequence[Any], phase: int = 0) -> list[np.ndarray]:
         """The outputs for `inputs` (without the phase), in one learning phase."""
+        return self.run_checked(self._as_seen(inputs), phase)
+
+    def _as_seen(self, inputs: Sequence[Any]) -> Sequence[Any]:
+        """`check(inputs)`, where inputs like these were not seen before."""
         key = signature(inputs)
         if key is None or key not in self._seen:
             inputs = self.check(inputs)
             if key is not None and len(self._seen) < SEEN_LIMIT and signature(inputs) == key:
                 self._seen.add(key)
-        return self.run_checked(inputs, phase)
+        return inputs
+
+    def overlaps(self, phase: int) -> bool:
+        """Whether `start` comes back while a device computes."""
+        return CHECKED[0] is None and self._results.direct and execute.on_device(self._graph, self.device) \
+            and hasattr(self.executable(phase), "start")           # what prints on its way has no start
+
+    def start(self, inputs: Sequence[Any], phase: int) -> Callable[[], list[np.ndarray]]:
+        """Begin what `run` does, where `overlaps`; what comes back waits for the outputs.  `inputs` are read now."""
+        inputs = self._as_seen(inputs)
+        if self._bounds:
+            check_bounds(self._bounds, inputs)
+        exe: Any = self.executable(phase)
+        return exe.start(inputs)
 
     def run_checked(self, inputs: Sequence[Any], phase: int) -> list[np.ndarray]:
         """`run` of arrays with dtypes and shapes in `_seen`: only values are looked at."""

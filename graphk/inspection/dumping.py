@@ -15,11 +15,12 @@ from html import escape
 from pathlib import Path
 from typing import Any, Callable, Sequence
 
+from graphk.codegen import cuda_compile
 from graphk.inspection import arena, forms
 from graphk.inspection.facts import PassTable, pass_rows, step_rows
 from graphk.inspection.listing import block_listing, distinct_kernels
 from graphk.inspection.page import Page, graph_text, write_whole
-from graphk.inspection.subjects import PHASES, Subject, dims_for, without_folders
+from graphk.inspection.subjects import PHASES, Subject, dims_for, subject_of, without_folders
 from graphk.ir.node import Graph
 from graphk.ir.text import print_graph
 from graphk.passes.pipeline import PASSES, Record
@@ -119,7 +120,8 @@ class Folder:
             if not self.options.kernels:
                 continue
             if view.cuda:
-                self.write(f"{stem}.ptx", view.ptx())
+                if s.gpu is None or cuda_compile.available():          # a simulated GPU needs no PTX
+                    self.write(f"{stem}.ptx", view.ptx())
                 continue
             made = view.listing()
             self.write(f"{stem}.ll", made.ir)
@@ -133,7 +135,7 @@ class Folder:
 
 
 class Recorder:
-    """Writes a folder for each graph that is compiled while it is registered in `graphk.runtime.compile.OBSERVERS`."""
+    """Writes a folder for each graph that is compiled while it is registered in `graphk.runtime.observed.OBSERVERS`."""
 
     def __init__(self, directory: str | os.PathLike[str], options: Options = Options()):
         self.directory, self.options = Path(directory), options
@@ -177,7 +179,7 @@ class Compilation:
         self.folder.stage(record.name, record.after)
 
     def finished(self, executable: Any) -> None:
-        subject = self.recorder.options.show(Subject(self.name, self.phase, executable))
+        subject = self.recorder.options.show(subject_of(self.name, self.phase, executable))
         self.folder.finish(subject)
         program = subject.program
         self.recorder.done(self.folder, f"{self.name}, {self.phase} phase",

@@ -1,13 +1,15 @@
 """What `graphk doctor` says of GPUs: each piece that running on one needs, and the line that brings a missing one.
 
 In: this machine's driver and installed packages.  Out: findings.  What always holds: a missing GPU is no problem unless
-the setting `device` asks for one; a piece of the wrong CUDA version is named with the one that the driver supports.
+the setting `device` asks for one; what `auto` means here is told with the reason; a piece of the wrong CUDA version is
+named with the one that the driver supports.
 """
 from __future__ import annotations
 
 import ctypes
 import importlib.metadata
 import importlib.util
+import warnings
 from typing import Any, Protocol
 
 
@@ -57,6 +59,12 @@ def gpu(out: Says) -> None:
         bindings = _version("cuda-bindings")
         if bindings and 1000 * int(bindings.split(".")[0]) > driver // 1000 * 1000:
             missing.append(f"a cuda-bindings that the driver supports: {bindings} is newer than CUDA {driver // 1000}")
+    binding = _version("nccl4py")
+    if binding:
+        out.say("", f"nccl4py {binding}, through which NCCL adds up over several GPUs")
+    elif len(devices) > 1:
+        out.say("", "not installed, so that the first GPU or the host adds up over several: NCCL: pip install "
+                    f"'graphk[{'nccl12' if extra == 'cuda12' else 'nccl'}]'")
     if missing:
         out.say("", f"missing for GPU code: {'; '.join(missing)}. Install: pip install 'graphk[{extra}]'")
     if slower and (devices or found):
@@ -69,6 +77,21 @@ def gpu(out: Says) -> None:
                          f"pip install 'graphk[{extra}]', or set") + " device=cpu")
         else:
             _self_test(out, wanted)
+    if wanted == "auto":
+        _automatic(out, bool(devices) and not missing)
+
+
+def _automatic(out: Says, complete: bool) -> None:
+    """What the setting `auto` means here.  complete: a GPU and all packages are there."""
+    from graphk.frontend import automatic
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")                # the reason is told below
+        name, why = automatic.found()
+    out.say("", f"device=auto is {name} here: {why}")
+    if name != "cpu":
+        _self_test(out, name)
+    elif complete:
+        out.fault(f"a GPU and its packages are there, but the setting device=auto means the CPU: {why}")
 
 
 def _version(package: str) -> str:

@@ -78,10 +78,10 @@ class Compiling:
         if "fusion" in self.log.chosen:
             for note in executable.result.notes:
                 say("fusion", f"{self.title}: {note}")
-        if "cache" in self.log.chosen:
+        if "cache" in self.log.chosen and isinstance(executable, driver.Executable):
             self._kernels(executable)
         if "recompile" in self.log.chosen:
-            kernels = len(executable.kernels)
+            kernels = len({s.kernel for s in flat_steps(executable.program.steps)})
             say("recompile", f"{self.title}: compiled, {len(flat_steps(executable.program.steps))} kernel calls, "
                              f"{kernels} kernels, {(time.perf_counter() - self.start) * 1e3:.0f} ms")
 

@@ -182,11 +182,12 @@ def _subjects(function: Any, phase: int | None) -> list[Subject]:
     shown = "" if phase is None else PHASES[phase]
     runs = getattr(executable, "runs", None)
     if runs is None:
-        return [_subject(function.name, shown, executable)]
-    return [_subject(f"{function.name}, part {i} of {len(runs)}", shown, run) for i, run in enumerate(runs, 1)]
+        return [subject_of(function.name, shown, executable)]
+    return [subject_of(f"{function.name}, part {i} of {len(runs)}", shown, run) for i, run in enumerate(runs, 1)]
 
 
-def _subject(name: str, phase: str, executable: Any) -> Subject:
+def subject_of(name: str, phase: str, executable: Any) -> Subject:
+    """An executable of whichever device; RuntimeError for the interpreter's."""
     if hasattr(executable, "device"):
         capability = getattr(executable.device, "capability", CAPABILITY)
         on_cpu = Executable(executable.result, executable.variables)
@@ -242,5 +243,4 @@ def without_folders(text: str) -> str:
 
 
 __all__ = ["CAPABILITY", "PHASES", "Subject", "batch_symbols", "dims_for", "matching", "numbered", "of_phase",
-           "sized", "subjects_of",
-           "value", "without_folders"]
+           "sized", "subject_of", "subjects_of", "value", "without_folders"]

@@ -12,16 +12,15 @@ from typing import Any, Callable, Sequence
 
 from graphk.inspection import arena
 from graphk.inspection.facts import human
-from graphk.inspection.subjects import Subject, matching, numbered
+from graphk.inspection.subjects import Subject, matching, numbered, subject_of
 from graphk.ir.node import Graph
-from graphk.runtime.compile import Executable
 
 HEAD = ("graph", "sizes", "arena", "saved by sharing", "groups of rows", "workspace", "packed weights", "variables",
         "inputs, outputs")
 
 
 class Usage:
-    """Sees every compilation while it is registered in `graphk.runtime.compile.OBSERVERS`."""
+    """Sees every compilation while it is registered in `graphk.runtime.observed.OBSERVERS`."""
 
     def __init__(self, show: Callable[[Subject], Subject] = lambda s: s, phase: str | None = None) -> None:
         """show: makes of each subject what is told, such as the same for another target; phase: of these alone."""
@@ -38,13 +37,13 @@ class Usage:
     def failed(self, error: BaseException) -> None:
         """Nor of what did not become an executable."""
 
-    def finished(self, executable: Executable) -> None:
-        self.seen.append(self.show(Subject(executable.program.name, "", executable)))
+    def finished(self, executable: Any) -> None:
+        self.seen.append(self.show(subject_of(executable.program.name, "", executable)))
 
     @property
     def ran(self) -> bool:
         """Whether any has been called."""
-        return any(s.executable.sizes for s in self.chosen())
+        return any(_sizes(s) for s in self.chosen())
 
     def chosen(self) -> list[Subject]:
         """Those of the phase, with numbers where several are called alike."""
@@ -52,8 +51,7 @@ class Usage:
 
     def text(self, slots: bool = False) -> str:
         """The table, behind it the peak of this process; slots: and who lies where in each arena."""
-        called = [(s, max(s.executable.sizes, key=lambda env: _total(s, env))) for s in self.chosen()
-                  if s.executable.sizes]
+        called = [(s, max(_sizes(s), key=lambda env: _total(s, env))) for s in self.chosen() if _sizes(s)]
         unit = 1 if sys.platform == "darwin" else 1024
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
         return f"{self.table(called, slots)}\npeak of the process {human(peak, 'B')}"
@@ -65,6 +63,11 @@ class Usage:
         widths = [max(len(r[i]) for r in rows) for i in range(len(HEAD))]
         lines = ["  ".join([*map(str.ljust, r[:2], widths), *map(str.rjust, r[2:], widths[2:])]) for r in rows]
         return "\n".join([*lines, *(f"\n{arena.text(s, env)}" for s, env in called if slots)])
+
+
+def _sizes(s: Subject) -> list[dict[str, int]]:
+    """The dims of the calls that were made."""
+    return (s.gpu or s.executable).sizes
 
 
 def _plan(s: Subject, env: dict[str, int]) -> arena.Arena:

@@ -22,11 +22,12 @@ from graphk.ir.node import Graph, Node
 from graphk.ir.program import AnyStep, Buffer, RowBlock, Step, flat_steps
 from graphk.ir.row_loops import row_bytes
 from graphk.ir.types import ITEMSIZE
-from graphk.passes.pipeline import Result, run_passes
+from graphk.passes.pipeline import Result
 from graphk.runtime.bind import Binder, Bound, scratch_bytes, threads_for
 from graphk.runtime.calls import Calls
 from graphk.runtime.executor import Executor, default_executor, native_job, pack_externs
 from graphk.runtime.groups import Groups, groups
+from graphk.runtime.observed import observed
 from graphk.runtime.panels import pack_job, packable, writes_variables
 from graphk.runtime.writes import Writes, new_number
 
@@ -304,31 +305,9 @@ def compile_graph(graph: Graph, variables: Mapping[Node, np.ndarray], phase: int
     """
     # Every program needs it: on a first start it is compiled while the passes run.
     cache.prefetch(native_job)
-    if OBSERVERS:
-        return _observed(graph, variables, phase, observer, verify)
-    return Executable(run_passes(graph, phase, verify, observer), variables)
+    return observed(graph, phase, lambda result: Executable(result, variables), observer, verify)
 
 
-# Asked before each compilation for something with `passed(record)`, `finished(executable)` and `failed(error)`.
-OBSERVERS: list[Callable[[Graph, int], Any]] = []
 # Called with an executable and the dims that it was just bound for.
 BOUND: list[Callable[[Executable, Mapping[str, int]], None]] = []
 
-
-def _observed(graph: Graph, variables: Mapping[Node, np.ndarray], phase: int, observer: Callable[[Any], None] | None,
-              verify: bool) -> Executable:
-    """`compile_graph`, watched; running the executable costs nothing more."""
-    watchers = [start(graph, phase) for start in OBSERVERS]
-
-    def passed(record: Any) -> None:
-        for see in [*([observer] if observer else []), *(w.passed for w in watchers)]:
-            see(record)
-    try:
-        executable = Executable(run_passes(graph, phase, verify, passed), variables)
-    except BaseException as error:
-        for w in watchers:
-            w.failed(error)
-        raise
-    for w in watchers:
-        w.finished(executable)
-    return executable

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Callable, Sequence
 
 import numpy as np
 
-from graphk.codegen.cuda import CudaSource
 from graphk.runtime.library import Library, Run
 
 if TYPE_CHECKING:
+    from graphk.codegen.cuda import CudaSource
     from graphk.runtime.library_rnn import RecurrentLibrary
 
 LANES = 4                         # of work that may run at the same time
@@ -84,14 +84,29 @@ class Rehearsal(Work):
         pass
 
 
+class Recording:
+    """Work that can be had again: `start` begins it behind all that the device was told to do before, and `wait` until
+    it is done; a call does both."""
+
+    def __init__(self, start: Callable[[], None], wait: Callable[[], None]):
+        self.start, self.wait = start, wait
+
+    def __call__(self) -> None:
+        self.start()
+        self.wait()
+
+
 class Device(ABC):
     """One device.
 
     `threads` and `tile` are the extents of its kernels' blocks; `libraries` are its vendor's, by what they compute.
+    For libraries that use several devices: its `number`, and the handle of the `stream` in which recordings run.
     """
     name: str
     threads: int
     tile: int
+    number: int
+    stream: int
 
     def __init__(self) -> None:
         self.lock = threading.RLock()              # held by whoever uses staging memory or replays
@@ -116,7 +131,7 @@ class Device(ABC):
 
     @abstractmethod
     def upload(self, address: int, array: np.ndarray) -> None:
-        """Copy an array to the device, and wait."""
+        """Copy an array to the device, after all that was started, and wait."""
 
     @abstractmethod
     def download(self, array: np.ndarray, address: int) -> None:
@@ -139,8 +154,19 @@ class Device(ABC):
         """Functions to launch, one for each launch of a source."""
 
     @abstractmethod
-    def record(self, work: Callable[[Work], None]) -> Callable[[], None]:
-        """Let `work` record; what comes back replays it all, and waits until it is done."""
+    def record(self, work: Callable[[Work], None], before: Callable[[Work], None] | None = None,
+               behind: Callable[[Work], None] | None = None) -> Recording:
+        """Let `work` record.  before: what need not wait for earlier recordings; behind: what later ones need not wait
+        for.  Each is done in the order of the recordings; whoever gives them sees to it that memory is not used twice
+        at a time."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Wait until all that was started is done."""
+
+    @abstractmethod
+    def enter(self) -> None:
+        """Have this thread's calls of the vendor's libraries mean this device."""
 
 
 # ------------------------------------------------------------------ by name
@@ -170,4 +196,5 @@ def gpu_count() -> int:
         return 0
 
 
-__all__ = ["Device", "DeviceError", "LANES", "OutOfDeviceMemory", "Rehearsal", "Work", "device", "gpu_count"]
+__all__ = ["Device", "DeviceError", "LANES", "OutOfDeviceMemory", "Recording", "Rehearsal", "Work", "device",
+           "gpu_count"]

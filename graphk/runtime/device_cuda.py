@@ -15,7 +15,7 @@ import numpy as np
 
 from graphk.codegen import cuda_compile
 from graphk.codegen.cuda import THREADS, TILE, CudaSource
-from graphk.runtime.device import LANES, Device, DeviceError, OutOfDeviceMemory, Work
+from graphk.runtime.device import LANES, Device, DeviceError, OutOfDeviceMemory, Recording, Work
 from graphk.runtime.library import Convolution, Product, Run, find_library
 from graphk.runtime.library_cublas import CublasLt
 from graphk.runtime.library_cudnn import Cudnn
@@ -28,6 +28,8 @@ ADVICE = {
                                           "those of the version before, `pip install graphk[cuda12]`.",
     "CUDA_ERROR_NO_DEVICE": "No GPU is visible: look at `nvidia-smi` and CUDA_VISIBLE_DEVICES.",
     "CUDA_ERROR_INVALID_DEVICE": "There is no GPU of this number: look at `nvidia-smi` and CUDA_VISIBLE_DEVICES.",
+    "CUDA_ERROR_NOT_INITIALIZED": "A process that was forked from one that uses the GPU cannot use it: start it anew "
+                                  "(multiprocessing's method `spawn`), or let it run with device=cpu.",
     "CUDA_ERROR_ILLEGAL_ADDRESS": "The GPU cannot be used by this process any more. Please report this, with the "
                                   "output of `python -m graphk doctor`.",
 }
@@ -72,9 +74,9 @@ class Driver:
 class CudaWork(Work):
     """Work while a stream is captured."""
 
-    def __init__(self, device: CudaDevice):
+    def __init__(self, device: CudaDevice, streams: Sequence[Any]):
         self.device, self.driver = device, device.driver
-        self.streams = device.streams
+        self.streams = streams
         self.at = 0
         self.forked = {0}
 
@@ -132,13 +134,15 @@ class CudaDevice(Device):
             kinds.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, kinds.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR))
         self.capability = major, minor
         self.context = self.driver.cuDevicePrimaryCtxRetain(handle)
-        self._enter()
-        self.streams = [self.driver.cuStreamCreate(module.CUstream_flags.CU_STREAM_NON_BLOCKING) for _ in range(LANES)]
+        self.enter()
+        *self.streams, copies, results = [self.driver.cuStreamCreate(module.CUstream_flags.CU_STREAM_NON_BLOCKING)
+                                          for _ in range(LANES + 2)]
+        self.ends = [copies, results]              # of what comes before recorded work, and what is behind it
+        self.stream = int(self.streams[0])
         self._events: list[Any] = []
         self._modules: list[Any] = []
 
-    def _enter(self) -> None:
-        """Contexts are per thread."""
+    def enter(self) -> None:
         self.driver.cuCtxSetCurrent(self.context)
 
     def event(self) -> Any:
@@ -147,24 +151,24 @@ class CudaDevice(Device):
 
     # -------------------------------------------------------------- memory
     def allocate(self, nbytes: int) -> int:
-        self._enter()
+        self.enter()
         error, *address = self.module.cuMemAlloc(max(nbytes, 1))
         if error == self.module.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
             raise OutOfDeviceMemory(self.name, nbytes, *self.room())
         return int(self.driver.check("cuMemAlloc", (error, *address)))
 
     def free(self, address: int) -> None:
-        self._enter()
+        self.enter()
         self.driver.cuMemFree(address)
 
     def room(self) -> tuple[int, int]:
-        self._enter()
+        self.enter()
         free, total = self.driver.cuMemGetInfo()
         return int(free), int(total)
 
     def staging(self, nbytes: int) -> np.ndarray:
         """Pinned memory, which copies without a stop on the way."""
-        self._enter()
+        self.enter()
         address = int(self.driver.cuMemHostAlloc(max(nbytes, 1), 0))
         memory = (ctypes.c_uint8 * max(nbytes, 1)).from_address(address)
         weakref.finalize(memory, self._free_staging, address).atexit = False      # the process takes it along
@@ -172,30 +176,32 @@ class CudaDevice(Device):
         return array[:nbytes]
 
     def _free_staging(self, address: int) -> None:
-        self._enter()
+        self.enter()
         self.driver.cuMemFreeHost(address)
 
     def upload(self, address: int, array: np.ndarray) -> None:
         array = np.ascontiguousarray(array)
         if array.nbytes:
-            self._enter()
+            self.enter()
+            self.driver.cuCtxSynchronize()                              # plain copies do not wait for graphk's streams
             self.driver.cuMemcpyHtoD(address, array.ctypes.data, array.nbytes)
             self.driver.cuCtxSynchronize()                              # a small copy returns before it has arrived
 
     def download(self, array: np.ndarray, address: int) -> None:
         if array.nbytes:
-            self._enter()
+            self.enter()
+            self.driver.cuCtxSynchronize()
             self.driver.cuMemcpyDtoH(array.ctypes.data, address, array.nbytes)
 
     def holds(self, address: int) -> bool:
-        self._enter()
+        self.enter()
         kind = self.module.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
         error, number = self.module.cuPointerGetAttribute(kind, address)
         return int(error) == 0 and int(number) == self.number
 
     def copy(self, address: int, source: int, nbytes: int) -> None:
         if nbytes:
-            self._enter()
+            self.enter()
             self.driver.cuCtxSynchronize()                              # who wrote it has streams of its own
             self.driver.cuMemcpyDtoD(address, source, nbytes)
             self.driver.cuCtxSynchronize()
@@ -204,14 +210,16 @@ class CudaDevice(Device):
         if not isinstance(other, CudaDevice):
             return False
         if nbytes:
-            self._enter()
+            for device in (other, self):
+                device.enter()
+                self.driver.cuCtxSynchronize()
             self.driver.cuMemcpyPeer(address, self.context, source, other.context, nbytes)
             self.driver.cuCtxSynchronize()
         return True
 
     # -------------------------------------------------------------- kernels
     def load(self, source: CudaSource) -> list[object]:
-        self._enter()
+        self.enter()
         out: list[object] = []
         texts = self._compile(source, self.capability)
         for launch in source.launches:
@@ -224,12 +232,42 @@ class CudaDevice(Device):
         return out
 
     # -------------------------------------------------------------- recordings
-    def record(self, work: Callable[[Work], None]) -> Callable[[], None]:
-        self._enter()
-        driver, first = self.driver, self.streams[0]
+    def record(self, work: Callable[[Work], None], before: Callable[[Work], None] | None = None,
+               behind: Callable[[Work], None] | None = None) -> Recording:
+        self.enter()
+        driver = self.driver
+        # What comes before, the work and what is behind it have a stream each, in which each waits for the one before.
+        parts = [(what, streams) for what, streams in ((before, self.ends[:1]), (work, self.streams),
+                                                       (behind, self.ends[1:])) if what is not None]
+        ready = [self._captured(what, streams) for what, streams in parts]
+        first = [streams[0] for _, streams in parts]
+        done = [driver.cuEventCreate(self.module.CUevent_flags.CU_EVENT_DISABLE_TIMING) for _ in parts[1:] and parts]
+
+        def start() -> None:
+            self.enter()
+            for i, graph in enumerate(ready):
+                if i:
+                    driver.cuStreamWaitEvent(first[i], done[i - 1], 0)
+                driver.cuGraphLaunch(graph, first[i])
+                if done:
+                    driver.cuEventRecord(done[i], first[i])
+
+        def wait() -> None:
+            self.enter()
+            if done:
+                driver.cuEventSynchronize(done[-1])
+            else:
+                driver.cuStreamSynchronize(first[0])
+        recording = Recording(start, wait)
+        weakref.finalize(recording, self._forget, ready, done).atexit = False
+        return recording
+
+    def _captured(self, work: Callable[[Work], None], streams: Sequence[Any]) -> Any:
+        """What replays work that is recorded on streams."""
+        driver, first = self.driver, streams[0]
         # Relaxed: a library may load its kernels when it is first asked for them.
         driver.cuStreamBeginCapture(first, self.module.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED)
-        recorder = CudaWork(self)
+        recorder = CudaWork(self, streams)
         try:
             work(recorder)
             recorder.join()
@@ -245,17 +283,19 @@ class CudaDevice(Device):
         driver.cuGraphDestroy(graph)
         for event in events:
             driver.cuEventDestroy(event)
+        return ready
 
-        def replay() -> None:
-            self._enter()
-            driver.cuGraphLaunch(ready, first)
-            driver.cuStreamSynchronize(first)
-        weakref.finalize(replay, self._forget, ready).atexit = False
-        return replay
+    def finish(self) -> None:
+        self.enter()
+        self.driver.cuCtxSynchronize()
 
-    def _forget(self, ready: Any) -> None:
-        self._enter()
-        self.driver.cuGraphExecDestroy(ready)
+    def _forget(self, ready: list[Any], events: list[Any]) -> None:
+        self.enter()
+        for graph in ready:
+            self.driver.cuGraphExecDestroy(graph)
+        for event in events:
+            self.driver.cuEventDestroy(event)
+        events.clear()                             # in a cycle, who waits for them may be collected later
 
 
 def open_device(number: int) -> CudaDevice:

@@ -8,7 +8,7 @@ buffer that needs most and a size that fits.
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -19,14 +19,16 @@ from graphk.ir.loop import Kernel
 from graphk.ir.node import Graph, Node
 from graphk.ir.program import ALIGN, AnyStep, Buffer, Step, flat_steps
 from graphk.ir.types import ITEMSIZE
-from graphk.passes.pipeline import Result, run_passes
+from graphk.passes.pipeline import Result
 from graphk.runtime.calls import Calls
-from graphk.runtime.device import LANES, Device, DeviceError, OutOfDeviceMemory, Rehearsal, Work, device
+from graphk.runtime.device import (LANES, Device, DeviceError, OutOfDeviceMemory, Recording, Rehearsal, Work,
+                                   device)
 from graphk.runtime.exchange import DeviceArray
 from graphk.runtime.library_rnn import RecurrentSteps
 from graphk.runtime.library_steps import Chosen, LibrarySteps
-from graphk.runtime.mirrors import mirror_of
-from graphk.runtime.writes import note_write
+from graphk.runtime.mirrors import Mirror, mirror_of, writing
+from graphk.runtime.observed import observed
+from graphk.runtime.overlap import Overlap
 
 KEPT = 16                         # recordings, of as many batch sizes
 
@@ -37,7 +39,7 @@ class Recorded:
     __slots__ = ("inputs", "outputs", "replay")
 
     def __init__(self, inputs: list[np.ndarray | int], outputs: list[np.ndarray | DeviceArray],
-                 replay: Callable[[], None]):
+                 replay: Recording):
         self.inputs, self.outputs, self.replay = inputs, outputs, replay
 
 
@@ -55,29 +57,61 @@ class GpuExecutable(Calls):
         self.functions: dict[Kernel, list[Any]] = {k: on.load(s) for k, s in self.sources.items()}
         roots = root_of(self.program)
         used = set().union(*(a | b for a, b in (touched(s, roots) for s in self.program.steps)), set())
-        self._written = {b.name for b in self.program.buffers if b.place == "variable"
-                         and any(b.name in touched(s, roots)[1] for s in self.program.steps)}
+        written = set().union(*(touched(s, roots)[1] for s in self.program.steps), set())
+        # The host's arrays of the variables that a call writes.
+        self.written = [self._array(b) for b in self.program.buffers if b.place == "variable" and b.name in written]
+        self.writes = [(a, [on]) for a in self.written]
         self._fixed = [b for b in self.program.buffers if b.place in ("variable", "const") and b.name in used]
+        self._mirrors: list[Mirror | None] = []    # of `_fixed`; they last as long as the arrays
         self._consts: dict[str, int] = {}
         self._memory = 0
         self._nbytes = -1
-        self._busy = False
+        self.busy = False
         self._recorded: dict[tuple[int, ...], Recorded] = {}
         self.kept: frozenset[int] = frozenset()    # outputs that stay on the device, until the next call
+        self.overlap = Overlap(on)                 # a part of it, which refers to it only while it is called
 
     # -------------------------------------------------------------- calling
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
+        with self.device.lock:
+            recorded, arrays = self.ready(inputs)
+            inside, self.busy = self.busy, True
+            try:
+                self.stage(recorded, arrays)
+                with writing(self.writes):
+                    recorded.replay.start()
+                recorded.replay.wait()
+                return results(recorded)
+            finally:
+                self.busy = inside
+
+    def start(self, inputs: Sequence[Any]) -> Callable[[], list[Any]]:
+        """Begin a call: what comes back waits for its outputs.  The next one may be begun meanwhile; its inputs then
+        travel while this one computes.  They are read at once, and variables written in the order of the calls."""
+        return self.overlap.start(self, inputs)
+
+    def ready(self, inputs: Sequence[Any]) -> tuple[Recorded, list[Any]]:
+        """What a call will replay, and its inputs, once variables are up to date."""
         arrays = [self.fit(b, a) for b, a in zip(self.inputs, inputs, strict=True)]
         env = self.dims_of(arrays)
-        with self.device.lock:
-            for b in self._fixed:
-                self._bring(b)
-            recorded = self._recording(env, [isinstance(a, DeviceArray) for a in arrays])
-            inside, self._busy = self._busy, True
-            try:
-                return self._run(recorded, arrays)
-            finally:
-                self._busy = inside
+        self.bring()
+        return self._recording(env, [self._where_it_is(a) for a in arrays]), arrays
+
+    def _where_it_is(self, a: Any) -> int:
+        """0 for an array on the host, 1 for one that is copied on the device or to it, and the address of one that this
+        device has computed: it is read in place."""
+        if not isinstance(a, DeviceArray):
+            return 0
+        return a.address if a.owner is self.device else 1
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        """While a call uses the staging memory of a recording: a signal's handler that calls must find another."""
+        inside, self.busy = self.busy, True
+        try:
+            yield
+        finally:
+            self.busy = inside
 
     def fit(self, b: Buffer, a: Any) -> Any:
         """As on the CPU; arrays in this device's memory stay there."""
@@ -90,26 +124,31 @@ class GpuExecutable(Calls):
                             f"{where}; expected {b.type} there, or an array on the host")
         return a
 
-    def _run(self, recorded: Recorded, arrays: list[Any]) -> list[Any]:
+    def stage(self, recorded: Recorded, arrays: Sequence[Any]) -> None:
+        """Hand inputs over."""
         for a, staged in zip(arrays, recorded.inputs):
-            if isinstance(staged, int):
-                self._take(staged, a)
-            else:
+            if not isinstance(staged, int):
                 staged[...] = a
-        if self._written:
-            note_write()
-        recorded.replay()
-        for b in self._fixed:
-            if b.name in self._written:
-                mirror_of(self._array(b), self.device).wrote()
-        return [staged if isinstance(staged, DeviceArray) else staged.copy() for staged in recorded.outputs]
+            elif staged != a.address:
+                self._take(staged, a)
 
     def _take(self, address: int, a: DeviceArray) -> None:
         """Copy an input that is on this device, or on another of its kind."""
-        if not isinstance(a.owner, Device) or a.owner is self.device:
+        if not isinstance(a.owner, Device):
             self.device.copy(address, a.address, a.nbytes)
         elif not self.device.fetch(address, a.owner, a.address, a.nbytes):
             raise DeviceError(f"there is no way from {a.owner.name} to {self.device.name} but through the host")
+
+    def bring(self) -> None:
+        """Have all variables and constants on the device."""
+        if len(self._mirrors) < len(self._fixed):                    # the first time
+            for b in self._fixed:
+                self._bring(b)
+            self._mirrors = [mirror_of(self._array(b), self.device) if b.place == "variable" else None
+                             for b in self._fixed]
+        for b, mirror in zip(self._fixed, self._mirrors):
+            if mirror is not None and mirror.stale:
+                self._bring(b)
 
     def _array(self, b: Buffer) -> np.ndarray:
         assert b.node is not None
@@ -131,6 +170,12 @@ class GpuExecutable(Calls):
                                     f"{len(kept)} variables and constants of {sum(kept):,} bytes in all,") from None
 
     # -------------------------------------------------------------- memory
+    @property
+    def sizes(self) -> list[dict[str, int]]:
+        """The dims of calls that are recorded, earliest first."""
+        keys = dict.fromkeys(key[:len(self._where)] for key in (*self._recorded, *self.overlap.recorded))
+        return [dict(zip(self._where, key)) for key in keys]
+
     def _extents(self) -> tuple[Dim, ...]:
         """Bytes of the arena, then of each input and output."""
         return (self.program.arena, *(b.nbytes for b in (*self.inputs, *self.outputs)))
@@ -160,12 +205,14 @@ class GpuExecutable(Calls):
 
     def __del__(self) -> None:
         with contextlib.suppress(AttributeError, TypeError, DeviceError):      # half made, or at the process's end
+            self.overlap.forget()
+            self.release()
             for address in self._consts.values():
                 self.device.free(address)
-            self.release()
 
     def release(self) -> None:
         """Give the arena back; the next call takes one again."""
+        self.overlap.release()
         self._recorded.clear()
         if self._nbytes >= 0:
             self.device.free(self._memory)
@@ -196,26 +243,32 @@ class GpuExecutable(Calls):
         return out
 
     # -------------------------------------------------------------- recording
-    def _recording(self, env: Mapping[str, int], there: Sequence[bool]) -> Recorded:
-        """The recording for sizes, and for which inputs are in the device's memory already."""
+    def _recording(self, env: Mapping[str, int], there: Sequence[int]) -> Recorded:
+        """The recording for sizes, and for where inputs are (`_where_it_is`)."""
         key = (*env.values(), *there)
         found = self._recorded.get(key)
-        if found is not None and not self._busy:
+        if found is not None and not self.busy:
             return found
-        starts, nbytes = self._places(env)
-        memory = self._reserve(nbytes, env)
-        self.layers.prepare(env)
-        made = self._record(env, [memory + s for s in starts], there)
-        if not self._busy:                         # a signal's handler calls, and must not take the other's staging
+        made = self.record(env, self.addresses(env), there)
+        if not self.busy:                         # a signal's handler calls, and must not take the other's staging
             if len(self._recorded) >= KEPT:
                 self._recorded.clear()
             self._recorded[key] = made
         return made
 
-    def _record(self, env: Mapping[str, int], starts: list[int], there: Sequence[bool]) -> Recorded:
+    def addresses(self, env: Mapping[str, int]) -> list[int]:
+        """Where the executable's memory holds what (see `_places`)."""
+        starts, nbytes = self._places(env)
+        memory = self._reserve(nbytes, env)
+        return [memory + s for s in starts]
+
+    def record(self, env: Mapping[str, int], starts: list[int], there: Sequence[int], apart: bool = False) -> Recorded:
+        """A recording with what lies at `starts`.  apart: the copies of its ends may run beside other recordings."""
         staged = {b: self._staging(b, env) for b, here in zip(self.inputs, there) if not here}
         downloads = {b: self._staging(b, env) for i, b in enumerate(self.outputs) if i not in self.kept}
         at = self._addresses(env, starts)
+        at.update((b.name, here) for b, here in zip(self.inputs, there) if here > 1)
+        self.layers.prepare(env)
         if self.calls is not None:
             self.calls.tell(env)
             asking = True
@@ -224,29 +277,38 @@ class GpuExecutable(Calls):
                 Enqueued(self, env, at, Rehearsal(), starts[-1]).steps(self.program.steps)
                 asking = self.calls.settle()
 
-        def work(w: Work) -> None:
+        def before(w: Work) -> None:
             for b, array in staged.items():
                 w.upload(at[b.name], array)
-            w.join()
+
+        def work(w: Work) -> None:
             Enqueued(self, env, at, w, starts[-1]).steps(self.program.steps)
-            w.join()
+
+        def behind(w: Work) -> None:
             for b, array in downloads.items():
                 w.download(array, at[b.name])
+
+        def whole(w: Work) -> None:
+            before(w)
+            w.join()
+            work(w)
+            w.join()
+            behind(w)
         inputs = [staged[b] if b in staged else at[b.name] for b in self.inputs]
         outputs = [downloads[b] if b in downloads else DeviceArray(
             at[b.name], compile_dims(b.type.shape)(env), np.dtype(b.type.dtype), self.device) for b in self.outputs]
-        return Recorded(inputs, outputs, self.device.record(work))
+        return Recorded(inputs, outputs, self.device.record(work, before, behind) if apart else
+                        self.device.record(whole))
 
     def pieces(self, env: Mapping[str, int], times: int) -> list[Callable[[], None]]:
         """For measuring, after a call with these dims: recordings of nothing, and of each of the program's steps so
         many times, one after the other."""
-        starts, _ = self._places(env)
-        memory = self._memory
-        at = self._addresses(env, [memory + s for s in starts])
+        starts = self.addresses(env)
+        at = self._addresses(env, starts)
 
         def only(s: AnyStep | None) -> Callable[[], None]:
             def work(w: Work) -> None:
-                enqueued = Enqueued(self, env, at, w, memory + starts[-1])
+                enqueued = Enqueued(self, env, at, w, starts[-1])
                 for _ in range(times if s else 0):
                     enqueued.steps([s] if s else [])
                     w.join()
@@ -340,6 +402,38 @@ class Enqueued:
             self.work.launch(function, evaluate(launch.blocks, env), launch.threads, args)
 
 
+def results(recorded: Recorded) -> list[Any]:
+    """The outputs of a call that is done."""
+    return [staged if isinstance(staged, DeviceArray) else staged.copy() for staged in recorded.outputs]
+
+
+def together(runs: Sequence[GpuExecutable], inputs: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """The outputs of calls at the same time, each on a device of its own.  What several of them write they write alike:
+    afterwards all have the newest values."""
+    with contextlib.ExitStack() as held:
+        for lock in sorted({run.device.name: run.device.lock for run in runs}.items()):
+            held.enter_context(lock[1])
+        ready = [run.ready(given) for run, given in zip(runs, inputs, strict=True)]
+        for run, (recorded, arrays) in zip(runs, ready):
+            held.enter_context(run.taken())
+            run.stage(recorded, arrays)
+        with writing(_writers(runs)):
+            for recorded, _ in ready:
+                recorded.replay.start()
+        for recorded, _ in ready:
+            recorded.replay.wait()
+        return [results(recorded) for recorded, _ in ready]
+
+
+def _writers(runs: Sequence[GpuExecutable]) -> list[tuple[np.ndarray, list[Device]]]:
+    """The variables that calls write, and the devices that do."""
+    out: dict[int, tuple[np.ndarray, list[Device]]] = {}
+    for run in runs:
+        for a in run.written:
+            out.setdefault(id(a), (a, []))[1].append(run.device)
+    return list(out.values())
+
+
 def compile_graph(graph: Graph, variables: Mapping[Node, np.ndarray], phase: int, name: str,
                   tf32: bool = False) -> GpuExecutable:
     """An executable for `graph` in one learning phase (1 train, 0 test), on the device of a name.
@@ -349,7 +443,7 @@ def compile_graph(graph: Graph, variables: Mapping[Node, np.ndarray], phase: int
     on = device(name)
     library = on.recurrent
     refuses = None if library is None else lambda form: library.refusal(form, tf32)
-    return GpuExecutable(run_passes(graph, phase, refuses=refuses), variables, on, tf32)
+    return observed(graph, phase, lambda result: GpuExecutable(result, variables, on, tf32), refuses=refuses)
 
 
-__all__ = ["GpuExecutable", "compile_graph"]
+__all__ = ["GpuExecutable", "compile_graph", "together"]

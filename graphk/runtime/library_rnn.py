@@ -118,6 +118,7 @@ class RecurrentSteps:
             raise DeviceError(f"{program.name} calls a library for recurrent layers, which {device.name} does not "
                               "have; compile its graph for this device")
         self.loaded: dict[str, tuple[CudaSource, list[Any]]] = {}
+        self._told: set[tuple[int, ...]] = set()
 
     @property
     def library(self) -> RecurrentLibrary:
@@ -161,8 +162,10 @@ class RecurrentSteps:
             if text not in self.loaded:
                 source = print_cuda(_small(text), self.device.threads, self.device.tile)
                 self.loaded[text] = source, self.device.load(source)
-        for line in self.lines(env):
-            tell(line)
+        if tuple(env.values()) not in self._told:
+            self._told.add(tuple(env.values()))
+            for line in self.lines(env):
+                tell(line)
 
     def lines(self, env: Mapping[str, int]) -> list[str]:
         """For each recurrent layer what computes it: a line of text."""

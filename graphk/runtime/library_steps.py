@@ -32,6 +32,7 @@ class LibrarySteps:
         self._found: dict[Any, Chosen | str] = {}
         self._plans: dict[tuple[int, ...], Plan] = {}
         self._refused: set[Any] = set()
+        self._told: set[tuple[int, ...]] = set()
         self._alone: frozenset[int] = frozenset()  # steps (by identity) whose call must be plain
         self._unwilling: set[int] = set()          # those of them that are not in plans yet
 
@@ -140,9 +141,11 @@ class LibrarySteps:
                         self.loaded[kernel] = source, self.device.load(source)
 
     def tell(self, env: Mapping[str, int]) -> None:
-        """What was chosen, for who watches."""
-        for line in self.lines(env):
-            tell(line)
+        """What was chosen for sizes, once, for who watches."""
+        if tuple(env.values()) not in self._told:
+            self._told.add(tuple(env.values()))
+            for line in self.lines(env):
+                tell(line)
 
     def record(self, step: Step, call: Chosen, env: Mapping[str, int], at: Mapping[str, int], scratch: int,
                work: Work) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import weakref
-from typing import TYPE_CHECKING, Iterable, Iterator
+from typing import TYPE_CHECKING, Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -43,11 +43,23 @@ class Mirror:
                 self.device.upload(self.address, current(host))
             self.stale = False
 
-    def wrote(self) -> None:
-        """The device has written the memory: all other copies are out of date."""
-        host = self._host()
-        for other in mirrored.get(id(host), ()):
-            other.stale, other.newest = other is not self, other is self
+
+def wrote(host: np.ndarray, devices: Sequence[Device]) -> None:
+    """Devices write their memory, all the same, from here on: other copies are out of date.  Each is up to date now."""
+    for m in mirrored.get(id(host), ()):
+        m.stale, m.newest = m.device not in devices, m.device is devices[0]
+
+
+@contextlib.contextmanager
+def writing(written: Collection[tuple[np.ndarray, Sequence[Device]]]) -> Iterator[None]:
+    """While a call is started that writes variables on devices, all of which have their newest values."""
+    if written:
+        writes.note_write()
+    for host, devices in written:          # before: whoever interrupts it finds what is on the devices, in any case
+        wrote(host, devices)
+    yield
+    for host, devices in written:          # again: another thread may have taken what was there before for the newest
+        wrote(host, devices)
 
 
 def mirror_of(host: np.ndarray, device: Device) -> Mirror:
@@ -100,4 +112,4 @@ def _host_wrote(host: np.ndarray) -> None:
 
 writes.WATCHERS.append(_host_wrote)
 
-__all__ = ["Mirror", "among_devices", "current", "mirror_of", "mirrored"]
+__all__ = ["Mirror", "among_devices", "current", "mirror_of", "mirrored", "writing", "wrote"]

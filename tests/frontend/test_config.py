@@ -30,7 +30,7 @@ def test_a_missing_file_is_written_with_the_defaults_and_kept(home):
     file = home / "graphk.json"
     assert json.loads(file.read_text()) == config.DEFAULTS == {
         "floatx": "float32", "epsilon": 1e-7, "backend": "tensorflow", "image_data_format": "channels_last",
-        "device": "cpu", "keras_semantics": "2.2", "tf32": False}
+        "device": "auto", "keras_semantics": "2.2", "tf32": False, "nccl": True}
     assert [p.name for p in home.iterdir()] == ["graphk.json"]
     file.write_text('{"floatx": "float64"}')
     assert config.load() == {**config.DEFAULTS, "floatx": "float64"} and file.read_text() == '{"floatx": "float64"}'
@@ -40,8 +40,9 @@ def test_the_file_says_what_holds_and_flags_win(home, monkeypatch):
     (home / "graphk.json").write_text(json.dumps({
         "floatx": "float64", "epsilon": 1e-5, "backend": "tensorflow", "image_data_format": "channels_first",
         "keras_semantics": "2.3"}))
-    assert config.load() == {"floatx": "float64", "epsilon": 1e-5, "backend": "tensorflow", "device": "cpu",
-                             "image_data_format": "channels_first", "keras_semantics": "2.3", "tf32": False}
+    assert config.load() == {"floatx": "float64", "epsilon": 1e-5, "backend": "tensorflow", "device": "auto",
+                             "image_data_format": "channels_first", "keras_semantics": "2.3", "tf32": False,
+                             "nccl": True}
     got = flags(monkeypatch, " device=cpu, floatX=float16,epsilon=1e-4 , keras_semantics=2.2,")
     assert (got["floatx"], got["epsilon"], got["keras_semantics"]) == ("float16", 1e-4, "2.2")
     assert got["image_data_format"] == "channels_first"
@@ -63,7 +64,7 @@ def test_flags_are_not_written_to_the_file(home, monkeypatch):
     ("epsilon=-1", "unknown value of epsilon: -1.0. Expected a number that is not negative"),
     ("floatX", "'floatX' has no value. Expected name=value"),
     ("backend=theano", "unknown value of backend: 'theano'. Expected one of 'tensorflow', 'graphk'"),
-    ("device=tpu", "unknown value of device: 'tpu'. Expected 'cpu', 'gpu', or the number of a GPU"),
+    ("device=tpu", "unknown value of device: 'tpu'. Expected 'auto', 'cpu', 'gpu', or the number of a GPU"),
     ("device=gpu:x", "unknown value of device: 'gpu:x'")])
 def test_what_flags_refuse(home, monkeypatch, text, message):
     with pytest.raises(ValueError, match=message):
@@ -71,7 +72,7 @@ def test_what_flags_refuse(home, monkeypatch, text, message):
 
 
 @pytest.mark.parametrize("text, name", [("cpu", "cpu"), ("gpu", "gpu:0"), ("GPU:1", "gpu:1"), ("cuda", "gpu:0"),
-                                        ("cuda1", "gpu:1"), ("simulator", "simulator")])
+                                        ("cuda1", "gpu:1"), ("simulator", "simulator"), ("Auto", "auto")])
 def test_devices_have_one_spelling(home, monkeypatch, text, name):
     assert flags(monkeypatch, "device=" + text)["device"] == name
 

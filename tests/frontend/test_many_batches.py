@@ -1,4 +1,6 @@
 """`predict` of many small batches: one native call runs several, and each is computed as if it came alone."""
+import gc
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,13 @@ from graphk.runtime.compile import BATCHES, Executable
 
 def numbers(*shape):
     return np.random.default_rng(sum(shape)).standard_normal(shape).astype("float32")
+
+
+@pytest.fixture(autouse=True)
+def no_devices():
+    """What tests of devices have left is gone: while there is any, batches run one after another."""
+    K.clear_session()
+    gc.collect()
 
 
 @pytest.fixture

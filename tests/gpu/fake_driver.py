@@ -59,7 +59,7 @@ class Node:
     """Something captured, and what it waits for."""
 
     def __init__(self, run, after):
-        self.run, self.after = run, after
+        self.run, self.after, self.running = run, after, False
 
 
 class FakeDriver:
@@ -75,6 +75,8 @@ class FakeDriver:
         self.capturing = None                          # while a stream is captured: its nodes
         self.context = None
         self.launched = 0
+        self.begun = []                                # launches that are not done yet
+        self.calls = []                                # what was asked of streams, by name
 
     def _handle(self, kind, thing):
         assert self.context == "primary", "no context is current"
@@ -111,6 +113,7 @@ class FakeDriver:
 
     def cuCtxSynchronize(self):
         assert self.capturing is None, "nobody waits for what is being captured"
+        self._until(list(self.begun), self.begun)
         return CUresult.CUDA_SUCCESS,
 
     def cuMemAlloc(self, nbytes):
@@ -176,7 +179,7 @@ class FakeDriver:
     # streams, events, capture
     def cuStreamCreate(self, flags):
         assert flags == CUstream_flags.CU_STREAM_NON_BLOCKING
-        return CUresult.CUDA_SUCCESS, self._handle("stream", {"last": [], "in": False})
+        return CUresult.CUDA_SUCCESS, self._handle("stream", {"last": [], "in": False, "tail": []})
 
     def cuEventCreate(self, flags):
         return CUresult.CUDA_SUCCESS, self._handle("event", {"node": None})
@@ -187,14 +190,20 @@ class FakeDriver:
 
     def cuEventRecord(self, event, stream):
         s = self._of(stream, "stream")
-        assert s["in"], "an event of a stream that is not captured"
-        self._of(event, "event")["node"] = list(s["last"])
+        if s["in"]:
+            self._of(event, "event")["node"] = list(s["last"])
+        else:
+            self._of(event, "event")["tail"] = list(s["tail"])
         return CUresult.CUDA_SUCCESS,
 
     def cuStreamWaitEvent(self, stream, event, flags):
+        s = self._of(stream, "stream")
+        if "tail" in self._of(event, "event"):
+            assert not s["in"]
+            s["tail"] = [*s["tail"], *self._of(event, "event")["tail"]]
+            return CUresult.CUDA_SUCCESS,
         after = self._of(event, "event")["node"]
         assert after is not None, "the event was not recorded"
-        s = self._of(stream, "stream")
         s["last"], s["in"] = [*s["last"], *after], True
         return CUresult.CUDA_SUCCESS,
 
@@ -268,15 +277,31 @@ class FakeDriver:
         return CUresult.CUDA_SUCCESS,
 
     def cuGraphLaunch(self, ready, stream):
-        left, done = list(self._of(ready, "ready")), set()
-        while left:
-            node = self.random.choice([x for x in left if all(a in done for a in x.after)])
-            node.run()
-            done.add(node)
-            left.remove(node)
+        nodes, s = list(self._of(ready, "ready")), self._of(stream, "stream")
+        s["tail"] = [Node(lambda: self._until(nodes, list(nodes)), s["tail"])]
+        self.begun += s["tail"]
+        self.calls.append(("launch", stream))
         return CUresult.CUDA_SUCCESS,
 
+    def _until(self, wanted, left):
+        """Run what is left, in any order that it allows, until what is wanted is done."""
+        while any(x in left for x in wanted):
+            todo = [x for x in left if not x.running and not any(a in left for a in x.after)]
+            if not todo:                               # inside of what runs: something is given back meanwhile
+                return
+            node = self.random.choice(todo)
+            node.running = True
+            node.run()
+            node.running = False
+            left.remove(node)
+
     def cuStreamSynchronize(self, stream):
-        self._of(stream, "stream")
         assert self.capturing is None, "nobody waits for what is being captured"
+        self.calls.append(("wait", stream))
+        self._until(self._of(stream, "stream")["tail"], self.begun)
+        return CUresult.CUDA_SUCCESS,
+
+    def cuEventSynchronize(self, event):
+        self.calls.append(("wait", event))
+        self._until(self._of(event, "event").get("tail", []), self.begun)
         return CUresult.CUDA_SUCCESS,

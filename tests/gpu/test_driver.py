@@ -11,7 +11,7 @@ from graphk.runtime.device import DeviceError, OutOfDeviceMemory
 from graphk.runtime.device_sim import SimDevice
 from graphk.runtime.exchange import DeviceArray
 from graphk.runtime.gpu import GpuExecutable
-from graphk.runtime.mirrors import current, mirror_of
+from graphk.runtime.mirrors import current, mirror_of, wrote
 from tests.gpu.conftest import CAPABILITY, PTX, SIMULATED, ptx_device
 from tests.programs import mlp_train, scan_graph, values_for
 
@@ -60,7 +60,7 @@ def test_inputs_in_its_memory():
     exe = GpuExecutable(run_passes(graph, phase=1), {k: a.copy() for k, a in state.items()}, device)
     arrays = values_for([i.t for i in graph.inputs], {"n": 3})
     want, _ = run_full(graph, arrays, state, 1)
-    device._enter()
+    device.enter()
     there = [DeviceArray(device.allocate(a.nbytes), a.shape, a.dtype, None) for a in arrays]
     for d, a in zip(there, arrays):
         device.upload(d.address, a)
@@ -76,7 +76,7 @@ def test_a_variable_goes_from_one_device_to_another():
     other = device_cuda.CudaDevice(driver, 1, one._compile)
     value = np.arange(4, dtype="float32")
     mirror_of(value, one).refresh()
-    mirror_of(value, one).wrote()
+    wrote(value, [one])
     before = driver.sim.uploads, driver.sim.downloads
     mirror_of(value, other).refresh()
     assert (driver.sim.uploads, driver.sim.downloads) == before

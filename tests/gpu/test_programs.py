@@ -143,7 +143,8 @@ def test_memory_is_given_back(device):
 
 
 @pytest.mark.skipif(not SIMULATED, reason="interrupts the simulator")
-def test_a_call_inside_a_call_keeps_its_hands_off_the_others_arrays(device, monkeypatch):
+@pytest.mark.parametrize("call", [lambda exe, x: exe([x]), lambda exe, x: exe.start([x])()], ids=["plain", "begun"])
+def test_a_call_inside_a_call_keeps_its_hands_off_the_others_arrays(device, monkeypatch, call):
     """As a signal's handler makes one, between the copy of the inputs and the kernels."""
     array, result, w = scaled([1, 2])
     exe = GpuExecutable(result, {w: array}, device)
@@ -153,9 +154,9 @@ def test_a_call_inside_a_call_keeps_its_hands_off_the_others_arrays(device, monk
     def interrupted():
         if not seen:
             seen.append(None)
-            seen[0] = exe([np.full((2, 2), 5, "float32")])[0]
-    monkeypatch.setattr("graphk.runtime.gpu.note_write", interrupted)
-    out, = exe([np.ones((2, 2), "float32")])
+            seen[0] = call(exe, np.full((2, 2), 5, "float32"))[0]
+    monkeypatch.setattr("graphk.runtime.writes.note_write", interrupted)
+    out, = call(exe, np.ones((2, 2), "float32"))
     assert seen[0].tolist() == [[10, 15], [10, 15]] and out.tolist() == [[3, 4], [3, 4]]
     assert current(array).tolist() == [4, 5]
 

@@ -242,7 +242,7 @@ def test_doctor_says_what_the_configuration_is(tmp_path, monkeypatch, capsys):
     doctor.doctor()
     out = capsys.readouterr().out
     assert f"{tmp_path}/graphk.json, and over it GRAPHK_FLAGS=keras_semantics=2.3" in out
-    assert "backend tensorflow, image_data_format channels_last, device cpu, keras_semantics 2.3" in out
+    assert "backend tensorflow, image_data_format channels_last, device auto, keras_semantics 2.3" in out
     (tmp_path / "graphk.json").write_text("{")
     assert doctor.doctor() == 1
     assert "BROKEN: configuration: ValueError: The configuration file" in capsys.readouterr().out

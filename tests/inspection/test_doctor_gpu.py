@@ -82,6 +82,14 @@ def test_packages_newer_than_the_driver(monkeypatch):
            "'graphk[cuda12]'" in text
 
 
+@pytest.mark.parametrize("driver, extra", [(13000, "nccl"), (12040, "nccl12")])
+def test_nccl_is_named_where_there_are_several_gpus(monkeypatch, driver, extra):
+    text, broken = found(monkeypatch, ["H", "H"], driver, {})
+    assert f"adds up over several: NCCL: pip install 'graphk[{extra}]'" in text and not broken
+    assert "NCCL" not in found(monkeypatch, ["H"], driver, {})[0]
+    assert "nccl4py 0.6.0, through which NCCL" in found(monkeypatch, ["H", "H"], driver, {"nccl4py": "0.6.0"})[0]
+
+
 def test_a_gpu_asked_for_where_there_is_none(monkeypatch):
     _, broken = found(monkeypatch, [], 0, ALL, "gpu:0")
     assert broken == ["the setting device=gpu:0 asks for a GPU, but no NVIDIA driver answers; install the driver "

@@ -13,7 +13,7 @@ from graphk.inspection.dumping import Options, Recorder
 from graphk.inspection.subjects import subjects_of
 from graphk.ir.text import parse_graph, print_graph
 from graphk.passes.pipeline import PASSES
-from graphk.runtime import compile as runtime
+from graphk.runtime import compile as runtime, observed
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
@@ -122,7 +122,7 @@ def test_a_failing_pass_leaves_what_came_before(tmp_path, monkeypatch):
     x = K.placeholder(shape=(None, 3))
     f = K.function([x], [x * 5])
     recorder = Recorder(tmp_path, Options(("text",)))
-    monkeypatch.setattr(runtime, "OBSERVERS", [recorder])
+    monkeypatch.setattr(observed, "OBSERVERS", [recorder])
 
     def fails(*_args, **_named):
         raise RuntimeError("no machine code today")

@@ -23,7 +23,7 @@ from graphk.ir.types import TensorType
 from graphk.ir.verify import VerifyError, verify_program
 from graphk.models import Sequential
 from graphk.passes.pipeline import run_passes
-from graphk.runtime import compile as driver
+from graphk.runtime import observed
 from graphk.runtime.bind import Binder
 from graphk.runtime.compile import Executable
 from tests.runtime.test_fuzz import check
@@ -185,7 +185,7 @@ def test_networks_keep_their_bits(seed, executors, monkeypatch, request):
     class Watch:
         passed = failed = staticmethod(lambda what: None)
         finished = staticmethod(made.append)
-    monkeypatch.setattr(driver, "OBSERVERS", [lambda graph, phase: Watch()])
+    monkeypatch.setattr(observed, "OBSERVERS", [lambda graph, phase: Watch()])
     x, y = normal(seed, 6, *model.input_shape[1:]), normal(seed + 1, 6, 3)
     model.predict_on_batch(x)
     model.train_on_batch(x, y)

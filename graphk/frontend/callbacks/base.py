@@ -8,7 +8,9 @@ from __future__ import annotations
 import time
 import warnings
 from collections import deque
-from typing import Any, Iterable, Iterator, Sequence
+from typing import Any, Callable, Iterable, Iterator, Sequence, TypeVar
+
+_F = TypeVar("_F", bound=Callable[..., None])
 
 
 class Callback:
@@ -84,6 +86,16 @@ class Callback:
         """After a batch of a prediction; `logs` has its outputs."""
 
 
+# What a callback may do at a batch without knowing which others have begun: nothing, or what `patient` marks.
+_PATIENT = {f for name, f in vars(Callback).items() if "batch" in name}
+
+
+def patient(method: _F) -> _F:
+    """A method of a callback at a batch, that only keeps what it is told."""
+    _PATIENT.add(method)
+    return method
+
+
 _NEWER = {"on_batch_begin": "on_train_batch_begin", "on_batch_end": "on_train_batch_end"}
 
 
@@ -130,6 +142,16 @@ class CallbackList:
             yield batch, logs
             tell("batch_end", i, logs)
         tell("end", {})
+
+    def can_wait(self, phase: str) -> bool:
+        """Whether all callbacks may be told of a batch of a phase (train, test or predict) when the next one has begun:
+        none acts on a batch, but for those that only keep what they are told."""
+        if type(self) is not CallbackList:
+            return False
+        names = [f"on_{phase}_batch_{when}" for when in ("begin", "end")]
+        names += ["on_batch_begin", "on_batch_end"] if phase == "train" else []
+        return all(getattr(getattr(c, name, Callback.on_batch_end), "__func__", getattr(c, name, Callback.on_batch_end))
+                   in _PATIENT for c in self.callbacks for name in names)
 
     def _timed(self, method: str, batch: int, logs: Any) -> None:
         """Call all, and warn if that usually takes long, also beside the batch itself."""

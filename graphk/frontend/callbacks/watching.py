@@ -9,7 +9,7 @@ from typing import Any, Iterable
 
 import numpy as np
 
-from graphk.frontend.callbacks.base import Callback
+from graphk.frontend.callbacks.base import Callback, patient
 from graphk.frontend.showing import shown
 from graphk.frontend.utils.generic_utils import Progbar
 from graphk.frontend.utils.optional import need
@@ -27,6 +27,7 @@ class BaseLogger(Callback):
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.seen, self.totals = 0, {}
 
+    @patient
     def on_batch_end(self, batch: int, logs: Any = None) -> None:
         logs = logs or {}
         size = logs.get("size", 0)
@@ -74,6 +75,7 @@ class ProgbarLogger(Callback):
             self.progbar = Progbar(self.target, verbose=self.verbose, stateful_metrics=self.stateful_metrics)
         self.seen = 0
 
+    @patient
     def on_batch_end(self, batch: int, logs: Any = None) -> None:
         logs = logs or {}
         self.seen += 1 if self.use_steps else logs.get("size", 0)

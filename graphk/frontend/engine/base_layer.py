@@ -77,9 +77,9 @@ class InputSpec:
 @functools.lru_cache(maxsize=1)
 def _begin() -> None:
     """Who makes a first layer will run a network soon: on a new machine, compilers start while it is built."""
-    from graphk.frontend import config
-    if os.environ.get("GRAPHK_EXECUTOR", "cpu") != "cpu" or config.get("device") != "cpu":
-        return                                         # nothing will be compiled for this processor
+    from graphk.frontend import automatic
+    if os.environ.get("GRAPHK_EXECUTOR", "cpu") != "cpu" or automatic.possible():
+        return                                         # nothing will be compiled for this processor, or perhaps so
     from graphk.codegen import cache, objects
 
     def native_part() -> objects.Job:

@@ -6,9 +6,12 @@ every copy instead of waiting for each other.
 """
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import TYPE_CHECKING, Any, Sequence
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from graphk.runtime.nccl import Clique
 
 
 class DistributedError(RuntimeError):
@@ -40,6 +43,15 @@ class Reducer:
     def gather(self, value: Any) -> list[Any]:
         """A small value of every copy, by rank."""
         return [value]
+
+    def clique(self, device: str) -> Clique | None:
+        """What adds up arrays in the memory of this copy's GPU with those of the others; None where `total` does."""
+        return None
+
+    def total_there(self, what: str, clique: Clique, arrays: Sequence[Any]) -> None:
+        """`total` of arrays in the memory of GPUs, in place."""
+        self.agree(what)
+        clique.total([arrays])
 
 
 ALONE = Reducer()

@@ -8,6 +8,9 @@ gradients of the whole batch's loss.  Batch normalization sees a slice, and keep
 A step has three parts.  `Replicas` compute a slice each: its outputs, what it adds to the loss (`split_loss.py`) and to
 the gradients, and of the updates all that depends on data but not on the sum of gradients.  The sums are taken over
 slices, then over processes.  An ordinary `Function` of these values makes all updates.
+
+Gradients of different GPUs do not pass through the host: NCCL (`runtime/nccl.py`) adds them up where they lie, and each
+GPU makes all updates on its own copy of the variables; or the first GPU takes and adds them, and updates alone.
 """
 from __future__ import annotations
 
@@ -15,14 +18,18 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from graphk.frontend import backend as K
+from graphk.frontend import automatic, backend as K, config
 from graphk.frontend.backend.random_ops import counters_among
 from graphk.frontend.engine import split_loss
 from graphk.frontend.engine.reducers import ALONE, DistributedError, Reducer, total_of
-from graphk.frontend.function import Function, combine_updates
+from graphk.frontend.execute import runs_compiled
+from graphk.frontend.function import CHECKED, Function, combine_updates
 from graphk.frontend.printing import reached
 from graphk.frontend.tensor import Tensor, variable_of
 from graphk.ir.node import Node, topological
+from graphk.runtime import nccl
+from graphk.runtime.device import device as device_named
+from graphk.runtime.exchange import DeviceArray
 
 
 class Replicas:
@@ -63,17 +70,17 @@ class Replicas:
         if self._pool is None or len(parts) == 1:
             found = [compute(on) for on in parts]
         else:
-            for i, _ in parts:                                 # one after another: the compiler is not for threads
-                self._compile(self.functions[self.devices[i]])
+            self.compile()
             found = list(self._pool.map(compute, parts))
         weights = [(part.stop - part.start) / max(rows, 1) for _, part in parts]
         return [_combined(kind, values, weights) for kind, values in zip(self.kinds, zip(*found))]
 
-    def _compile(self, function: Function) -> None:
-        """The executable of a function, whose outputs for each slice stay on its device."""
-        executable: Any = function.executable(self.phase)
-        if hasattr(executable, "kept"):
-            executable.kept = frozenset(i for i, kind in enumerate(self.kinds) if kind == "each")
+    def compile(self) -> None:
+        """Make all executables, one after another: the compiler is not for threads."""
+        for function in self.functions.values():
+            executable: Any = function.executable(self.phase)
+            if hasattr(executable, "kept"):                    # outputs for each slice stay on its device
+                executable.kept = frozenset(i for i, kind in enumerate(self.kinds) if kind == "each")
 
 
 def slices_of(rows: int, count: int) -> list[tuple[int, slice]]:
@@ -107,10 +114,12 @@ class SplitFunction:
                  train: bool = True):
         self.model, self.reducer, self.phase = model, reducer, int(train)
         self.name = "train_function" if train else "test_function"
-        # Gradients of GPUs go to the first one, which adds them up; others are added up on the host.
-        self._apart = len(devices) if len(set(devices)) == len(devices) > 1 and "cpu" not in devices \
-            and reducer.size == 1 else 0
         self._several, self._named, self._checked = len(devices) > 1, "", False
+        self._joint = self._by_nccl(devices)
+        self._clique: nccl.Clique | None = None
+        # Else gradients of GPUs go to the first one, which adds them up; others are added up on the host.
+        self._apart = len(devices) if len(set(devices)) == len(devices) > 1 and "cpu" not in devices \
+            and reducer.size == 1 and not self._joint else 0
         feeds = model._all_feeds()
         self._feeds = len(feeds)
         self.factor = K.placeholder(shape=(sum(fn is not None for fn in model.loss_functions),), name="factors")
@@ -128,13 +137,37 @@ class SplitFunction:
         self._grads_at = slice(1 + len(judged), 1 + len(judged) + len(self._local))
         self.replicas = Replicas(
             f"{self.name}_of_slice", feeds, [self.factor, self.share],
-            [(self.loss, "add"), *zip(judged, kinds), *((g, "each" if self._apart else "add") for g in self._local),
+            [(self.loss, "add"), *zip(judged, kinds),
+             *((g, "each" if self._apart or self._joint else "add") for g in self._local),
              *((x, "mean") for x in handed)], self.phase, devices, model._mixed.dtype)
         pairs = [(variable_of(n), Tensor(v)) for n, v in updates]
         pairs += [K.update(c, c + 1) for c in self.replicas.counters if all(c is not v for v, _ in pairs)]
-        self.update = Function([*self._summed, *handed], [], pairs, name=f"{self.name}_update", device=devices[0]) \
-            if pairs else None
+        self.updates = [Function([*self._summed, *handed], [], pairs, name=f"{self.name}_update", device=d)
+                        for d in (devices if self._joint else devices[:1]) if pairs]
         self.judge = self._made_judge(judged, feeds) if judged and self._several else None
+
+    def _by_nccl(self, devices: Sequence[str | None]) -> bool:
+        """Whether NCCL adds up over devices of this process."""
+        if not self.phase or len(devices) == 1 or not runs_compiled():
+            return False
+        why = nccl.lacking([str(d) for d in devices]) if config.get("nccl") else "the setting nccl is false"
+        if self.reducer.size > 1:
+            why = "several devices in each of several processes"
+        names = ", ".join(map(str, devices))
+        nccl.tell(f"{names}: {f'without NCCL ({why})' if why else 'NCCL'}")
+        return not why
+
+    def _join(self) -> None:
+        """Before the first step: find who adds up gradients in the memory of GPUs."""
+        if self._joint:
+            self._clique = nccl.Clique.within([device_named(str(d)) for d in self.replicas.devices])
+        elif self.reducer.size > 1 and not self._several and self._local and runs_compiled():
+            runs = [f.executable(self.phase) for f in (*self.replicas.functions.values(), *self.updates)]
+            self._clique = self.reducer.clique(automatic.chosen() if _on_gpus(runs) else "cpu")
+            if self._clique is not None:
+                self.replicas.kinds[self._grads_at] = ["each"] * len(self._local)
+        if self._clique is not None:
+            self.replicas.compile()
 
     def _exchange(self, loss: Tensor, params: Sequence[Any]) -> list[Any]:
         """In place of the gradients of a loss, inputs that take their sums."""
@@ -179,30 +212,56 @@ class SplitFunction:
         what = self._what()
         totals, = total_of(self.reducer, what, [np.append(self._amounts.run(arrays, phase)[0], float(rows))])
         self._check_weights(what)
+        if not self._checked:
+            self._join()
+            self._checked = True
         factors = np.asarray(split_loss.factors(self.model, totals[:-1]), K.floatx())
 
         def more(own: int) -> list[np.ndarray]:
             return [factors, np.asarray(own / totals[-1], K.floatx())]
         found = self.replicas.run(arrays, more, rows, self.reducer.rank, self.reducer.size)
-        grads = found[self._grads_at]
-        if self._apart:                                        # a batch of few rows has fewer slices than devices
-            sums = [x for g, each in zip(self._local, grads) for x in (
-                *each, *[np.zeros(K.int_shape(g), K.dtype(g))] * (self._apart - len(each)))]
-        else:
-            sums = total_of(self.reducer, f"the gradients of {what}", grads)
+        sums = self._sums(found[self._grads_at], f"the gradients of {what}")
         judged = found[self._judge_at]
         if self.judge is not None:                             # before the update: metrics may read weights
             judged = [found[0], *self.judge.run([*judged, *(arrays[i] for i in self._others)], phase)]
         elif self._several:
             judged = [found[0]]
-        if self.update is not None:
-            self.update.run([*sums, *found[self._grads_at.stop:]], self.phase)
+        self._update([[*own, *found[self._grads_at.stop:]] for own in sums])
         return judged
+
+    def _sums(self, grads: Sequence[Any], what: str) -> list[list[Any]]:
+        """What the update takes of gradients; for each device its own where NCCL adds up."""
+        if self._apart:                                        # a batch of few rows has fewer slices than devices
+            return [[x for g, each in zip(self._local, grads) for x in (
+                *each, *[np.zeros(K.int_shape(g), K.dtype(g))] * (self._apart - len(each)))]]
+        if self._clique is None:
+            return [total_of(self.reducer, what, grads)]
+        if not grads:
+            return [[]] * len(self.replicas.devices)
+        if len(grads[0]) < len(self._clique.devices) or not isinstance(grads[0][0], DeviceArray):
+            # Devices without a slice have nothing to add; a graph that prints hands all over to the host.
+            return [[sum(map(_on_host, each)) for each in grads]] * len(self.replicas.devices)
+        own = [list(each) for each in zip(*grads)]
+        if self._joint:
+            self._clique.total(own)
+        else:
+            self.reducer.total_there(what, self._clique, own[0])
+        return own
+
+    def _update(self, given: Sequence[Sequence[Any]]) -> None:
+        """Make the updates on every device, or on the first one, from which others take variables as they need them."""
+        runs: list[Any] = [f.executable(self.phase) for f in self.updates]
+        if len(runs) > 1 and CHECKED[0] is None and _on_gpus(runs):
+            from graphk.runtime.gpu import together
+            together(runs, [f.check(own) for f, own in zip(self.updates, given)])
+        elif runs:
+            self.updates[0].run(given[0], self.phase)
 
     @property
     def parts(self) -> list[Function]:
         """The compiled functions of a step, in the order in which they run."""
-        return [f for f in (self._amounts, *self.replicas.functions.values(), self.update, self.judge) if f is not None]
+        return [f for f in (self._amounts, *self.replicas.functions.values(), *self.updates[:1], self.judge)
+                if f is not None]
 
     def _what(self) -> str:
         """What tells this step from those of other models."""
@@ -223,7 +282,6 @@ class SplitFunction:
                 raise DistributedError(
                     f"The weight `{w.name}` has not the same values on all ranks (sums by rank: {list(values)}). "
                     "Pass graphk.distributed.callbacks.BroadcastGlobalVariablesCallback(0) to fit.")
-        self._checked = True
 
     def check_ranges(self, inputs: Sequence[Any]) -> None:
         """ValueError if row or class numbers among `inputs` (which may be a whole data set) are out of range."""
@@ -265,6 +323,21 @@ class SplitPrediction:
     def many(self, inputs: Sequence[Any], size: int) -> tuple[list[np.ndarray], int]:
         """No batches at once: see `Function.many`."""
         return [], 0
+
+
+def _on_gpus(runs: Sequence[Any]) -> bool:
+    """Whether each executable is one of a single device."""
+    from graphk.runtime.gpu import GpuExecutable
+    return all(isinstance(run, GpuExecutable) for run in runs)
+
+
+def _on_host(x: Any) -> np.ndarray:
+    """An array that may lie on a device."""
+    if not isinstance(x, DeviceArray):
+        return np.asarray(x)
+    out = np.empty(x.shape, x.dtype)
+    x.owner.download(out, x.address)
+    return out
 
 
 def _kind(x: Tensor) -> str:

@@ -347,15 +347,25 @@ class Model(TrainingSetup, Network):
             if ones is not None and self._consistent_at == flag_changes():  # like one seen before: needs no checks
                 return _scalars(self.train_function.run((x, y, ones), 1))
         given = x, y
-        x, y, w = self._standardize_user_data(x, y, sample_weight, class_weight)
-        self._check_targets(y, "train_on_batch()")
-        check_not_empty(x, self._feed_input_names, "train_on_batch")
-        self._make_train_function()
+        x, y, w = self._train_inputs(x, y, sample_weight, class_weight)
         out = _scalars(self.train_function.run([*x, *y, *w], 1))
         if plain and len(x) == len(y) == len(w) == 1 and x[0] is given[0] and y[0] is given[1] \
                 and len(self._plain_weights) < SEEN_LIMIT:
             self._plain_weights[(x[0].dtype, x[0].shape, y[0].dtype, y[0].shape)] = w[0]
         return out
+
+    def _train_inputs(self, x: Any, y: Any, sample_weight: Any, class_weight: Any
+                      ) -> tuple[list[Any], list[Any], list[Any]]:
+        """What `train_function`, which is made where there is none, takes for a batch."""
+        x, y, w = self._standardize_user_data(x, y, sample_weight, class_weight)
+        self._check_targets(y, "train_on_batch()")
+        check_not_empty(x, self._feed_input_names, "train_on_batch")
+        self._make_train_function()
+        return x, y, w
+
+    def _keeps_method(self, method: str) -> bool:
+        """Whether a method is this class's, so that what it does may be done otherwise."""
+        return getattr(getattr(self, method), "__func__", None) is vars(Model)[method]
 
     def test_on_batch(self, x: Any, y: Any, sample_weight: Any = None, reset_metrics: bool = STREAMING) -> Any:
         """The loss, or [loss, metrics…], of one batch."""

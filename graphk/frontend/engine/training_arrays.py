@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from functools import partial
-from typing import Any, Callable, Iterator, Sequence
+from typing import Any, Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -64,15 +64,42 @@ def fit_loop(model: Any, ins: list[Any], val_ins: list[Any] | None, epochs: rang
 def _epoch(model: Any, f: Any, names: Sequence[str], batches: Iterator[Any], logger: Any) -> float:
     """Train for one epoch; the loss of the last batch.  What a callback compiles is for the next `fit`."""
     logs: dict[str, Any] = {}
-    for i, size, batch in batches:
+    late = overlapping(f, 1, logger, "train")
+    for i, size, batch in ahead(f, 1, batches, lambda: model.stop_training) if late else batches:
         logs = {"batch": i, "size": size}
         logger.on_batch_begin(i, logs)
-        for n, o in zip(names, f.run(batch(), 1)):
+        for n, o in zip(names, batch() if late else f.run(batch(), 1)):
             logs[n] = o[()]
         logger.on_batch_end(i, logs)
-        if model.stop_training:
+        if model.stop_training and not late:
             break
     return float(logs.get(names[0], 0.))
+
+
+def overlapping(f: Any, phase: int, logger: Any, name: str) -> bool:
+    """Whether `ahead` is of use: a device computes, and no callback acts on a batch before the next one has begun."""
+    return logger.can_wait(name) and hasattr(f, "overlaps") and f.overlaps(phase)
+
+
+def ahead(f: Any, phase: int, batches: Iterable[tuple[Any, Any, Callable[[], list[Any]]]],
+          stopped: Callable[[], bool] = lambda: False) -> Iterator[tuple[Any, Any, Callable[[], list[Any]]]]:
+    """For each batch, until somebody wants to stop, what waits for its outputs: the next one is handed to the device
+    before."""
+    waiting = None
+    for i, size, batch in batches:
+        try:
+            begun = f.start(batch(), phase)
+        except Exception:
+            if waiting:
+                yield waiting                          # what came before is told first
+            raise
+        if waiting:
+            yield waiting
+        waiting = i, size, begun
+        if stopped():
+            break
+    if waiting:
+        yield waiting
 
 
 def _batches(ins: list[Any], samples: int | None, batch_size: int | None, steps: int | None, shuffle: Any
@@ -108,6 +135,14 @@ def take(a: Any, ids: np.ndarray) -> Any:
         return np.asarray(a[ids[order].tolist()])[np.argsort(order)]
 
 
+def _maybe_ahead(f: Any, batches: Sequence[tuple[int, int]], rows: Callable[[int, int], list[Any]], logger: Any,
+                 name: str) -> Iterable[Any]:
+    """Batches of the test phase; with what waits for the outputs of each where they overlap."""
+    if not overlapping(f, 0, logger, name):
+        return batches
+    return ahead(f, 0, ((start, stop, partial(rows, start, stop)) for start, stop in batches))
+
+
 def test_loop(model: Any, ins: list[Any], *, batch_size: int | None, verbose: int = 0, steps: int | None = None,
               unpack: bool = True, callbacks: Any = None) -> Any:
     """Loss and metrics over the arrays `ins`, batches weighted by size; metrics with state: their last value."""
@@ -119,8 +154,12 @@ def test_loop(model: Any, ins: list[Any], *, batch_size: int | None, verbose: in
     batches = [(i, i + 1) for i in range(steps)] if steps is not None else make_batches(samples, batch_size)
     weight = 0
     sizes = [1 if steps is not None else stop - start for start, stop in batches]
-    for (start, stop), logs in told(model, callbacks).around("test", batches, sizes):
-        out = model.test_function.run(ins if steps is not None else [a[start:stop] for a in ins], 0)
+    f, logger = model.test_function, told(model, callbacks)
+
+    def rows(start: int, stop: int) -> list[Any]:
+        return ins if steps is not None else [a[start:stop] for a in ins]
+    for (start, stop, *begun), logs in logger.around("test", _maybe_ahead(f, batches, rows, logger, "test"), sizes):
+        out = begun[0]() if begun else f.run(rows(start, stop), 0)
         logs.update((n, o[()]) for n, o in zip(model.metrics_names, out))
         for i, o in enumerate(out):
             totals[i] = float(o) if i in stateful else totals[i] + float(o) * (stop - start)
@@ -150,8 +189,13 @@ def predict_loop(
     if len(batches) > 1 and batch_size and not (verbose or callbacks):
         outs, done = f.many(ins, batch_size)
         batches = [b for b in batches if b[0] >= done]
-    for (start, stop), logs in logger.around("predict", batches, [stop - start for start, stop in batches]):
-        got = logs["outputs"] = f.run([a[start:stop] for a in ins], 0)
+
+    def rows(start: int, stop: int) -> list[Any]:
+        return [a[start:stop] for a in ins]
+    sizes = [stop - start for start, stop in batches]
+    for (start, stop, *begun), logs in logger.around("predict", _maybe_ahead(f, batches, rows, logger, "predict"),
+                                                     sizes):
+        got = logs["outputs"] = begun[0]() if begun else f.run(rows(start, stop), 0)
         if start == 0 and stop == samples:
             outs = list(got)
         else:

@@ -129,6 +129,10 @@ def fit_generator(model: Any, generator: Any, steps_per_epoch: float | None = No
         model._need_compile("training/testing")
 
         def train(logger: Any) -> bool:
+            model._make_train_function()
+            f = model.train_function
+            if model._keeps_method("train_on_batch") and training_arrays.overlapping(f, 1, logger, "train"):
+                return _train_ahead(model, steps, following, class_weight, logger, sizes)
             for step in range(steps):
                 sizes[-1] = _train_step(model, step, following(), class_weight, logger)
                 if model.stop_training:
@@ -167,6 +171,44 @@ def _train_step(model: Any, step: int, item: Any, class_weight: Any, logger: Any
     logs.update(zip(model.metrics_names, values))
     logger.on_batch_end(step, logs)
     return logs["size"]
+
+
+def _train_ahead(model: Any, steps: int, following: Callable[[], Any], class_weight: Any, logger: Any,
+                 sizes: list[int]) -> bool:
+    """Steps, each begun before the one before is waited for; whether all were made."""
+    def inputs(x: Any, y: Any, w: Any) -> Any:
+        return model._train_inputs(x, y, w, class_weight)
+    step = -1
+    try:
+        for step, size, outputs in _ahead(model.train_function, 1, steps, following, inputs,
+                                          lambda: model.stop_training):
+            logs: dict[str, Any] = {"batch": step, "size": size[0]}
+            logger.on_batch_begin(step, logs)
+            logs.update((n, o[()]) for n, o in zip(model.metrics_names, outputs()))
+            logger.on_batch_end(step, logs)
+            sizes[-1] = size[0]
+    except _EndedError as e:
+        raise StopIteration(*e.args) from None
+    return step + 1 == steps
+
+
+class _EndedError(Exception):
+    """A generator that ended, told by another one."""
+
+
+def _ahead(f: Any, phase: int, steps: int, following: Callable[[], Any], inputs: Callable[..., Any],
+           stopped: Callable[[], bool] = lambda: False) -> Iterator[tuple[int, list[int], Callable[[], list[Any]]]]:
+    """For each step, the size of its batch (in a list) and what waits for its outputs; see `training_arrays.ahead`."""
+    def batch(size: list[int]) -> list[Any]:
+        try:
+            x, y, w = _unpack(following())
+        except StopIteration as e:
+            raise _EndedError(*e.args) from None
+        size.append(_size(x))
+        return [a for part in inputs(x, y, w) for a in part]
+    sizes: list[list[int]] = [[] for _ in range(steps)]
+    drawn = ((step, size, partial(batch, size)) for step, size in enumerate(sizes))
+    return training_arrays.ahead(f, phase, drawn, stopped)
 
 
 def _evaluate(model: Any, following: Callable[[], Any], steps: int, callbacks: Any = None, verbose: int = 0

@@ -166,7 +166,7 @@ def _of_model(model: Any) -> list[Subject]:
 
 
 class Collector:
-    """Keeps what is compiled while it is registered in `graphk.runtime.compile.OBSERVERS`."""
+    """Keeps what is compiled while it is registered in `graphk.runtime.observed.OBSERVERS`."""
 
     def __init__(self) -> None:
         self.found: list[Subject] = []
@@ -183,14 +183,14 @@ class Collector:
         """What did not compile is told by the script."""
 
     def finished(self, executable: Any) -> None:
-        from graphk.inspection.subjects import PHASES, Subject
-        self.found.append(Subject(executable.program.name, PHASES[self._phase], executable))
+        from graphk.inspection.subjects import PHASES, subject_of
+        self.found.append(subject_of(executable.program.name, PHASES[self._phase], executable))
 
 
 @contextlib.contextmanager
 def observed(observer: Any) -> Iterator[None]:
     """Have an observer see what is compiled meanwhile."""
-    from graphk.runtime.compile import OBSERVERS
+    from graphk.runtime.observed import OBSERVERS
     OBSERVERS.append(observer)
     try:
         yield

@@ -72,7 +72,7 @@ def _weights_of(path: str) -> str:
 
 def _of_script(args: argparse.Namespace) -> list[Any]:
     from graphk.inspection.layers import Models
-    from graphk.runtime.compile import OBSERVERS
+    from graphk.runtime.observed import OBSERVERS
     models = Models()
     OBSERVERS.append(models)
     try:

@@ -59,9 +59,21 @@ def cell(module_name: str, name: str, value: object) -> str:
     return f"{text} **{note}**" if note else text
 
 
+def beside_keras() -> str:
+    """The section of TensorFlow's names."""
+    from graphk.frontend.tf import NAMES
+    again = {f"{k}.{n}" for k in ("math", "linalg", "dtypes", "random") for n in NAMES}
+    names = sorted((n for n in NAMES if n not in again and not n.startswith("compat.")), key=lambda n: (n.count("."), n))
+    return (f"\n## tensorflow\n\n{len(names)} names beside `tensorflow.keras`, as `K.tf`, and as `import tensorflow` where "
+            "`install_as_keras(tensorflow=True)` or\n`graphk run --tensorflow` is used. Those of TensorFlow 2 mean what "
+            "they mean there; `tensorflow.compat.v1` is there, too, and modules such as\n`tensorflow.math` have "
+            "functions of the same names. `name=` is taken and names nothing.\n\n"
+            + ", ".join(f"`{n}`" for n in names) + ".\n")
+
+
 def page() -> str:
     """The whole page."""
-    return HEAD + "".join(table(name) for name in MODULES if members(name))
+    return HEAD + "".join(table(name) for name in MODULES if members(name)) + beside_keras()
 
 
 if __name__ == "__main__":

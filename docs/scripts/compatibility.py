@@ -64,9 +64,9 @@ def beside_keras() -> str:
     from graphk.frontend.tf import NAMES
     again = {f"{k}.{n}" for k in ("math", "linalg", "dtypes", "random") for n in NAMES}
     names = sorted((n for n in NAMES if n not in again and not n.startswith("compat.")), key=lambda n: (n.count("."), n))
-    return (f"\n## tensorflow\n\n{len(names)} names beside `tensorflow.keras`, as `K.tf`, and as `import tensorflow` where "
-            "`install_as_keras(tensorflow=True)` or\n`graphk run --tensorflow` is used. Those of TensorFlow 2 mean what "
-            "they mean there; `tensorflow.compat.v1` is there, too, and modules such as\n`tensorflow.math` have "
+    return (f"\n## tensorflow\n\n{len(names)} names beside `tensorflow.keras`: as `K.tf`, and as `import tensorflow` "
+            "after `install_as_keras(tensorflow=True)`\nand in `graphk run --tensorflow`. What versions define in two ways "
+            "is TensorFlow 2's; `tensorflow.compat.v1` is there, too.\nModules such as `tensorflow.math` have "
             "functions of the same names. `name=` is taken and names nothing.\n\n"
             + ", ".join(f"`{n}`" for n in names) + ".\n")
 

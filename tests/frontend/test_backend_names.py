@@ -31,7 +31,7 @@ def test_k_by_the_names_that_scripts_import_it(monkeypatch):
 
 
 @pytest.mark.parametrize("name,message", [
-    ("set_session", "no sessions to configure. Remove the call"), ("dev", "CNTK's device"),
+    ("dev", "CNTK's device"),
     ("th_sparse_module", "Theano's module of sparse matrices. Use K.is_sparse"), ("pattern_broadcast", "Theano"),
     ("squere", "no `squere`: .* Did you mean `square`"), ("placeholders", "Did you mean `placeholder`")])
 def test_names_that_k_lacks_say_what_to_use(name, message):

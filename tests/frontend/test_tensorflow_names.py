@@ -212,9 +212,24 @@ def test_a_seed_for_what_has_none():
         graphk.frontend.seeds.set_seed(None)
 
 
+# ------------------------------------------------------------------ sessions
+def test_a_script_that_sets_a_session_up():
+    config = tf.ConfigProto(allow_soft_placement=True)
+    config.gpu_options.allow_growth = True
+    with pytest.warns(UserWarning, match="have no effect: .*allow_growth=True.* GRAPHK_NUM_THREADS"):
+        session = tf.Session(config=config)
+    K.set_session(session)
+    assert session is K.get_session() is tf.compat.v1.get_default_session()
+    x = K.placeholder((None,))
+    with tf.get_default_graph().as_default(), tf.Session() as run, run.as_default():
+        assert run.run(x * 2, {x: [1., 2.]}).tolist() == [2., 4.] and (K.constant(1.) + 2).eval(session=run) == 3.
+
+
 # ------------------------------------------------------------------ what is not there
 @pytest.mark.parametrize("call,message", [
-    (lambda: tf.Session(), "`tensorflow.Session` is TensorFlow's own"),
+    (lambda: tf.data, "`tensorflow.data` is TensorFlow's own"),
+    (lambda: tf.Session("grpc://other:2222"), "on this machine; received target='grpc://other:2222'"),
+    (lambda: K.set_session(object()), "K.set_session takes the session that K.get_session"),
     (lambda: tf.nn.top_k, "`tensorflow.nn.top_k` is TensorFlow's own"),
     (lambda: tf.where(K.constant([True])), "lists places, whose number is known only when it runs"),
     (lambda: tf.where(K.constant([True, False], dtype="bool"), K.ones((2, 2)), K.zeros((2, 2))),

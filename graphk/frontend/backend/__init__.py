@@ -59,7 +59,6 @@ for _module in (common, control, conv_ops, creation, ctc, math_ops, nn_ops, rand
 
 # What scripts reach for through K that belongs to the library below Keras, and what does it here.
 _ELSEWHERE = {
-    "set_session": "hands Keras a TensorFlow session; graphk has no sessions to configure. Remove the call",
     "dev": "is CNTK's device. Remove what uses it: graphk runs on the CPU",
     "C": "is CNTK itself, without which graphk runs. Write it with functions of K",
     "T": "is Theano's module of tensors, without which graphk runs. Write it with functions of K",

@@ -68,9 +68,9 @@ def beside_keras() -> str:
 ## tensorflow
 
 {len(names)} names beside `tensorflow.keras`: as `K.tf`, and as `import tensorflow` after
-`install_as_keras(tensorflow=True)` and in `graphk run --tensorflow`. What versions define in two ways is TensorFlow 2's;
+`install_as_keras(tensorflow=True)` and in `graphk run --tensorflow`. Where versions differ, TensorFlow 2 holds;
 `tensorflow.compat.v1` is there, too. Modules such as `tensorflow.math` have functions of the same names. `name=` is
-taken and names nothing. There is one session and one graph; settings of sessions have no effect, which a warning says.
+taken and names nothing. There is one session and one graph; their settings have no effect, which a warning says.
 
 """
     return head + ", ".join(f"`{n}`" for n in names) + ".\n"

@@ -44,6 +44,10 @@ class _NoTensorFlow(ModuleType):
     __path__: list[str] = []
     __version__ = "2.0.0"                              # whose Keras was 2.2.4
 
+    def __init__(self, name: str):
+        super().__init__(name, self.__doc__)
+        self.__file__ = __file__                       # Python tells it where a name cannot be imported
+
     def __getattr__(self, name: str) -> Any:
         if name in ("keras", "python") and name not in self.__name__:
             return importlib.import_module(f"{self.__name__}.{name}")

@@ -253,7 +253,12 @@ def test_import_tensorflow_gives_the_same(monkeypatch):
         imported = importlib.import_module("tensorflow")
         assert imported.where is tf.where and imported.nn.relu is importlib.import_module("tensorflow.nn").relu
         assert importlib.import_module("tensorflow.compat.v1").to_float is tf.to_float
+        from_inside = importlib.import_module("tensorflow.python.ops.math_ops")
+        assert from_inside.erf is tf.erf and importlib.import_module("tensorflow.python.ops").nn_ops.relu is tf.nn.relu
+        assert not hasattr(from_inside, "erfc") and not hasattr(importlib.import_module("tensorflow.python"), "eager")
         assert imported.keras.backend is K and not hasattr(imported, "contrib")
+        with pytest.raises(ImportError, match=r"'top_k' from 'tensorflow.nn' \(.*compat.py\)"):
+            from tensorflow.nn import top_k  # noqa: F401
         with pytest.raises(ModuleNotFoundError, match="tensorflow.contrib"):
             importlib.import_module("tensorflow.contrib")
     finally:

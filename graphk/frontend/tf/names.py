@@ -10,6 +10,9 @@ import functools
 from typing import Any, Callable
 
 NAMES: dict[str, Any] = {}
+# Modules inside TensorFlow that libraries of layers import, and what comes before the public names of what is in them.
+_INSIDE = {"array_ops": "", "math_ops": "", "random_ops": "", "clip_ops": "", "control_flow_ops": "", "state_ops": "",
+           "functional_ops": "", "nn_ops": "nn.", "nn_impl": "nn.", "nn": "nn.", "image_ops": "image."}
 
 
 def named(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -26,14 +29,18 @@ def named(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 def find(path: str) -> Any:
     """What stands behind `tensorflow.<path>`; KeyError if nothing does, or only a module."""
-    for other in ("compat.v1.", "compat.v2."):
-        if path.startswith(other) and path not in NAMES:
-            path = path.removeprefix(other)
-    return NAMES[path]
+    if path in NAMES:
+        return NAMES[path]
+    inside, _, name = path.removeprefix("python.ops.").partition(".")
+    if path.startswith("python.ops.") and inside in _INSIDE:
+        return NAMES[_INSIDE[inside] + name]
+    return NAMES[path.removeprefix("compat.v1.").removeprefix("compat.v2.")]
 
 
 def is_module(path: str) -> bool:
     """Whether names lie below `tensorflow.<path>`."""
+    if path.startswith("python.ops"):
+        return path.removeprefix("python.ops").lstrip(".") in ("", *_INSIDE)
     return path in ("compat", "compat.v1", "compat.v2") or any(n.startswith(f"{path}.") for n in NAMES)
 
 

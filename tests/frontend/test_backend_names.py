@@ -40,6 +40,16 @@ def test_names_that_k_lacks_say_what_to_use(name, message):
         getattr(K, name)
 
 
+def test_optimizers_of_keras_2_3_are_marked_symbolic():
+    class Mine(graphk.optimizers.SGD):
+        @K.symbolic
+        def get_updates(self, loss, params):
+            return super().get_updates(loss, params)
+    model = graphk.models.Sequential([graphk.layers.Dense(1, input_dim=2)])
+    model.compile(Mine(), "mse")
+    assert np.isfinite(model.train_on_batch(np.ones((2, 2)), np.ones((2, 1))))
+
+
 def test_dtypes_by_name():
     assert K.dtype(K.cast(K.constant([1.5]), K.float64)) == "float64"
     assert K.dtype(K.variable(1., dtype=K.float16)) == K.float16

@@ -73,6 +73,15 @@ def set_session(session: Any) -> None:
                         f"{session!r:.80}. graphk runs no sessions of TensorFlow's.")
 
 
+def symbolic(func: Any) -> Any:
+    """Keras 2.3's decorator of functions that build graphs, `get_updates` of optimizers among them: here all do.
+
+    >>> K.symbolic(len) is len
+    True
+    """
+    return func
+
+
 def manual_variable_initialization(value: bool) -> None:
     """Accepted for scripts that set it: a graphk variable has its first value from the start, whatever `value` is.
 
@@ -90,4 +99,4 @@ def _get_available_gpus() -> list[str]:
     return [f"/device:GPU:{i}" for i in range(gpu_count())]
 
 
-__all__ = ["get_session", "set_session", "manual_variable_initialization"]
+__all__ = ["get_session", "set_session", "symbolic", "manual_variable_initialization"]

@@ -1,6 +1,5 @@
 """All layers, as `keras.layers`; see `graphk.frontend.layers`."""
-import importlib
-from typing import Any
+import importlib as _importlib
 
 from graphk.frontend.layers import *                        # noqa: F401,F403
 from graphk.frontend.layers import deserialize, serialize   # noqa: F401
@@ -27,8 +26,8 @@ _HANDED_ON = {"K": "graphk.backend", "np": "numpy", "warnings": "warnings", "cop
               "constraints": "graphk.constraints"}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """What Keras 2's modules of layers import for themselves, which its `keras.layers` handed on to who asked."""
     if name in _HANDED_ON:
-        return importlib.import_module(_HANDED_ON[name])
+        return _importlib.import_module(_HANDED_ON[name])
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -113,6 +113,14 @@ def test_a_bias_gradient_is_summed_by_the_product_that_reads_it(lent):  # noqa: 
     assert exe.calls.lines({})[0].endswith(f"+ columns' sums, for {call.follow[0].kernel.label}")
 
 
+@pytest.mark.parametrize("shape", [(3, 1), (5,), (3, 5)])
+def test_what_an_outer_loop_reads_for_sums_is_known_inside(shape, lent):  # noqa: F811
+    x, g, v = ins = inputs((7, 4), (7, 3, 5), shape)
+    graph = Graph(tuple(ins), (dot(x, g, contract=((0,), (0,))), ew.mul(sum_(g, (0,)), v)))
+    call, = asked(run(graph, values(ins), lent))
+    assert call.match.ask.totals
+
+
 @pytest.mark.parametrize("case", ["rows", "squares", "other", "left", "float64"])
 def test_other_sums_are_not_the_products(case, lent):  # noqa: F811
     x, g, h = ins = inputs((5, 5), (5, 5), (5, 5), dtype="float64" if case == "float64" else "float32")

@@ -194,18 +194,20 @@ def test_gelus_slope_by_itself(lent):  # noqa: F811
 @pytest.mark.skipif(not SIMULATED, reason="reads the simulator's books")
 @pytest.mark.parametrize("between, shared", [
     ("y", False),                                     # y is written again: the bits are of what it was
+    ("elsewhere", False),                             # another part of the same array is read than was written
     ("z", True)])
 def test_bits_are_of_the_last_who_wrote(between, shared, monkeypatch):
     from graphk.ir.parse_loop import parse_program
     from graphk.runtime.device_sim import SimDevice
     from graphk.runtime.library_sim import NumpyLibrary
     monkeypatch.setattr(library_match, "LONG", 1)
+    further, between = ("+5", "z") if between == "elsewhere" else ("", between)
     text = f"""
-program main() arena 256 {{
+program main() arena 384 {{
   buffer %x: f32[3,4] input 0
   buffer %w: f32[4,5] input 1
-  buffer %y: f32[3,5] arena+0
-  buffer %z: f32[3,5] arena+128
+  buffer %y: f32[4,5] arena+0
+  buffer %z: f32[4,5] arena+128
   buffer %g: f32[3,5] output 0
   kernel dot_relu(p0: f32 in, p1: f32 in, p2: f32 out; s0, s1, s2) schedule tile(i0, i1, i2) {{
     for i0 in s0 {{
@@ -222,7 +224,7 @@ program main() arena 256 {{
     }}
   }}
   kernel other(p0: f32 out; ) schedule serial() {{
-    for i in 15 {{
+    for i in 20 {{
       p0[i] = 1.0:f32
     }}
   }}
@@ -235,7 +237,7 @@ program main() arena 256 {{
           t1 = p1[i2*s1+i1]
           r0 <- mul(t0, t1)
         }}
-        t2 = p2[i0*s1+i1]
+        t2 = p2[i0*s1+i1{further}]
         t3 = gt(t2, 0.0:f32)
         t4 = select(t3, r0, 0.0:f32)
         p3[i0*s1+i1] = t4

@@ -103,6 +103,16 @@ def test_bits_of_a_layer_that_two_read(lent):  # noqa: F811
     assert [c.match.ask.slope for c in calls].count(True) in (0, 2)
 
 
+def test_a_gradient_above_0_has_no_bits_of_its_own(lent):  # noqa: F811
+    """A product that read bits writes none: what is kept where its results are above 0 reads these."""
+    x, w, v, u = ins = inputs((3, 4), (4, 5), (5, 6), (5, 6))
+    y = ew.relu(dot(x, w))
+    first = ew.select(ew.gt(y, 0.0), dot(dot(y, v), u, contract=((1,), (1,))), 0.0)
+    second = ew.select(ew.gt(first, 0.0), dot(dot(first, u), v, contract=((1,), (1,))), 0.0)
+    exe = run(Graph(tuple(ins), (y, first, second)), values(ins), lent)
+    assert [c.match.ask.slope for c in asked(exe)].count(True) == 1
+
+
 # ------------------------------------------------------------------ sums of columns
 def test_a_bias_gradient_is_summed_by_the_product_that_reads_it(lent):  # noqa: F811
     x, g = ins = inputs((7, 4), (7, 5))
@@ -119,6 +129,14 @@ def test_what_an_outer_loop_reads_for_sums_is_known_inside(shape, lent):  # noqa
     graph = Graph(tuple(ins), (dot(x, g, contract=((0,), (0,))), ew.mul(sum_(g, (0,)), v)))
     call, = asked(run(graph, values(ins), lent))
     assert call.match.ask.totals
+
+
+def test_sums_that_wait_for_others_are_not_the_products(lent):  # noqa: F811
+    """What the sums are multiplied by is computed of the product: behind it, and before them."""
+    x, g = ins = inputs((7, 4), (7, 5))
+    d = dot(x, g, contract=((0,), (0,)))
+    exe = run(Graph(tuple(ins), (d, ew.mul(sum_(g, (0,)), sum_(ew.tanh(d))))), values(ins), lent)
+    assert not any(c.totals >= 0 for c in asked(exe))
 
 
 @pytest.mark.parametrize("case", ["rows", "squares", "other", "left", "float64"])

@@ -74,7 +74,9 @@ class MpiReducer(Reducer):
     def _joined(self, name: str) -> nccl.Clique | None:
         """NCCL's, if each rank has a GPU of its own, and NCCL; by agreement, as whoever joined alone would wait."""
         self.agree("a comparison of what adds up gradients")
-        found = self.gather((_lacking(name), platform.node(), name))
+        lacking = _lacking(name)
+        # Not by names: where each rank sees one GPU alone, as schedulers of clusters have it, all of them are gpu:0.
+        found = self.gather((lacking, platform.node(), lacking or device_named(name).place))
         why = next((f"rank {i}: {text}" for i, (text, _, _) in enumerate(found) if text), "")
         if not why and len({place[1:] for place in found}) < self.size:
             why = "two ranks share a GPU"

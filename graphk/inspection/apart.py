@@ -62,7 +62,7 @@ class Fused:
     roots: set[Node] = field(default_factory=set)
     generated: set[Node] = field(default_factory=set)
     inside: dict[Node, Node | None] = field(default_factory=dict)       # node -> the loop around it
-    repeated: set[Node] = field(default_factory=set)
+    holders: dict[Node, list[Group]] = field(default_factory=dict)      # several of a value that is computed again
 
     def add(self, graph: Graph, loop: Node | None = None, prefix: str = "") -> None:
         """Fuse `graph` and then the bodies in it."""
@@ -78,7 +78,9 @@ class Fused:
         self.notes += fuser.notes
         self.roots |= fuser.roots
         self.generated |= fuser.generated
-        self.repeated |= fuser.repeated
+        for group in {id(g): g for g in fuser.home.values()}.values():
+            for n in group.nodes:
+                self.holders.setdefault(n, []).append(group)
         for n, readers in fuser.uses.items():
             self.uses.setdefault(n, []).extend(readers)
         for n, bodies in graph.bodies:
@@ -97,9 +99,14 @@ class Fused:
         layer = origin_of(n).layer
         return f"%{self.names[n]} {n.op.name}" + (f" of {layer}" if layer else "")
 
-    def kernel(self, n: Node) -> str:
-        """The kernel of a node that has one."""
-        group = self.home[n]
+    def common(self, n: Node, other: Node) -> Group | None:
+        """A group that computes both."""
+        theirs = self.holders.get(other, [])
+        return next((g for g in self.holders.get(n, []) if g in theirs), None)
+
+    def kernel(self, n: Node, group: Group | None = None) -> str:
+        """A kernel of a node that has one: that of a group, or the first."""
+        group = group or self.holders[n][0]
         return f"`{self.labels.get(id(group), '?')}` ({group.domain.kind}, {len(group.nodes)} nodes, loops over " \
                f"{group.domain.extents()})"
 
@@ -116,7 +123,7 @@ class Fused:
     # -------------------------------------------------------------- decisions
     def joined(self, n: Node, members: Iterable[Node]) -> Iterator[str]:
         """The rules by which `n` came to the kernel of `members`."""
-        others = set(members)
+        others = set(members) - {n}                        # of a note's members it is one itself
         for note in self.notes:
             if note.node is n and note.fused and others.intersection((note.other, *note.members)):
                 yield f"%{self.names[n]} joined %{self.names[note.other]} ({note.other.op.name}): {note.reason}"
@@ -147,12 +154,11 @@ class Fused:
 
     def edge(self, n: Node, reader: Node) -> tuple[list[str], list[str]]:
         """Lines and reasons for a value that passes between kernels (or within one)."""
-        if n in self.home and self.home.get(reader) is self.home[n]:
-            rules = list(self.joined(n, self.home[n].nodes)) or list(self.joined(reader, self.home[n].nodes))
+        group = self.common(n, reader)
+        if group is not None:
+            rules = list(self.joined(n, group.nodes)) or list(self.joined(reader, group.nodes))
             return [f"joined: {r}" for r in rules or ["they were united by a reader that they share"]], rules
         reasons = self.refusals(n, reader)
-        if n in self.repeated:
-            reasons = ["it is an index map: each contraction that reads it has it inside"]
         lines = [f"apart: {r}" for r in reasons] or [f"never considered: {self.unconsidered(n, reader)}"]
         if isinstance(n.type, TensorType) and n not in self.generated and n.op.kind != "leaf":
             lines.append(f"so it is stored: {self.stored(n)}")
@@ -191,7 +197,8 @@ def find(subject: Subject, fused: Fused, name: str) -> list[Node]:
     leaves = [n for n in fused.names if n.attr("name") == name and n.op.kind == "leaf"]
     kernels = {shown: k.label for k, shown in kernel_names(subject.program.steps).items()}
     label = kernels.get(name, name)
-    found = below or leaves or nodes or [n for n, g in fused.home.items() if fused.labels.get(id(g)) == label]
+    found = below or leaves or nodes or [n for n, groups in fused.holders.items()
+                                        if label in {fused.labels.get(id(g)) for g in groups}]
     if found:
         return found
     layers = list(dict.fromkeys(layer for n in fused.names if (layer := origin_of(n).layer)))
@@ -213,8 +220,8 @@ def why(subject: Subject, a: str, b: str, batch: int = 32) -> Answer:
     fused = Fused(dims_for(subject.program, batch))
     fused.add(record.before)
     first, second = (find(subject, fused, x) for x in (a, b))
-    homes = {id(fused.home[n]): n for n in first if n in fused.home}
-    shared = [n for n in second if n in fused.home and id(fused.home[n]) in homes]
+    groups = [{id(g): g for n in nodes for g in fused.holders.get(n, ())} for nodes in (first, second)]
+    shared = [g for key, g in groups[1].items() if key in groups[0]]
     if shared:
         return _together(subject, fused, (a, first), (b, second), shared)
     path = _path(fused, first, second)
@@ -223,31 +230,27 @@ def why(subject: Subject, a: str, b: str, batch: int = 32) -> Answer:
 
 
 def _together(subject: Subject, fused: Fused, a: tuple[str, list[Node]], b: tuple[str, list[Node]],
-              shared: list[Node]) -> Answer:
+              shared: list[Group]) -> Answer:
     """They share a kernel, perhaps not wholly."""
     lines: list[str] = []
     reasons: list[str] = []
-    for group in _groups(fused, shared):
-        mine = [n for n in a[1] if fused.home.get(n) is group]
-        theirs = [n for n in b[1] if fused.home.get(n) is group]
-        lines.append(f"in one kernel: {fused.kernel(theirs[0])}")
+    for group in shared:
+        mine = [n for n in a[1] if group in fused.holders.get(n, ())]
+        theirs = [n for n in b[1] if group in fused.holders.get(n, ())]
+        lines.append(f"in one kernel: {fused.kernel(theirs[0], group)}")
         lines += [f"  of {a[0]}: {fused.show(n)}" for n in mine[:LISTED]]
         lines += [f"  of {b[0]}: {fused.show(n)}" for n in theirs[:LISTED]]
         rules = [r for n in dict.fromkeys([*mine, *theirs]) for r in fused.joined(n, group.nodes)]
         lines += [f"  joined: {r}" for r in rules[:LISTED]]
         reasons += rules
     edges = [(n, u) for one, other in ((a[1], set(b[1])), (b[1], set(a[1]))) for n in one for u in fused.uses[n]
-             if u in other and fused.home.get(n) is not fused.home.get(u)]
+             if u in other and fused.common(n, u) is None]
     for n, u in edges[:LISTED]:
         lines.append(f"but between {fused.short(n)} and {fused.short(u)}:")
         more, why_not = fused.edge(n, u)
         lines += ["  " + x for x in more]
         reasons += why_not
     return Answer(f"{subject.title}: {a[0]} and {b[0]} share a kernel", True, tuple(lines), tuple(reasons))
-
-
-def _groups(fused: Fused, nodes: list[Node]) -> list[Group]:
-    return list({id(fused.home[n]): fused.home[n] for n in nodes}.values())
 
 
 def _path(fused: Fused, first: list[Node], second: list[Node]) -> list[tuple[Node, Node]]:
@@ -272,13 +275,13 @@ def _path(fused: Fused, first: list[Node], second: list[Node]) -> list[tuple[Nod
 
 def _along(fused: Fused, path: list[tuple[Node, Node]]) -> tuple[list[str], list[str]]:
     """What is decided along a path: each edge, and the first that parts kernels in full."""
-    crossing = [(n, u) for n, u in path if n not in fused.home or fused.home.get(u) is not fused.home[n]]
+    crossing = [(n, u) for n, u in path if fused.common(n, u) is None]
     lines: list[str] = []
     if len(path) > 1:
         lines.append(f"they are not neighbours: {len(path)} steps lie between, {len(crossing)} of them from kernel to "
                      "kernel")
         shown = [path[0][0], *(u for _, u in path)]
-        lines += [f"  {fused.short(n)}{f', in {fused.kernel(n)}' if n in fused.home else ''}" for n in shown[:LISTED]]
+        lines += [f"  {fused.short(n)}{f', in {fused.kernel(n)}' if n in fused.holders else ''}" for n in shown[:LISTED]]
         lines += [f"  … {len(shown) - LISTED} more"] * (len(shown) > LISTED)
     refused = [e for e in crossing if fused.refusals(*e)]
     reasons: list[str] = []
@@ -310,7 +313,7 @@ def _unrelated(fused: Fused, first: list[Node], second: list[Node]) -> tuple[lis
             more = fused.refusals(n, a) + fused.refusals(n, b)
             lines += [f"both kernels read {fused.show(n)}", *(f"  apart: {r}" for r in dict.fromkeys(more))]
             reasons += more
-    lines += [f"{fused.short(x)} is in {fused.kernel(x)}" if x in fused.home else fused.unconsidered(x, x)
+    lines += [f"{fused.short(x)} is in {fused.kernel(x)}" if x in fused.holders else fused.unconsidered(x, x)
               for x in (a, b)]
     return lines, reasons
 

@@ -99,10 +99,12 @@ class Recording:
 class Device(ABC):
     """One device.
 
-    `threads` and `tile` are the extents of its kernels' blocks; `libraries` are its vendor's, by what they compute.
-    For libraries that use several devices: its `number`, and the handle of the `stream` in which recordings run.
+    `place` is where it is in its machine, by whatever name it goes in a process: no two have the same.  `threads` and
+    `tile` are the extents of its kernels' blocks; `libraries` are its vendor's, by what they compute.  For libraries
+    that use several devices: its `number`, and the handle of the `stream` in which recordings run.
     """
     name: str
+    place: str
     threads: int
     tile: int
     number: int

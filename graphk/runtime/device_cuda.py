@@ -130,9 +130,12 @@ class CudaDevice(Device):
         model = bytes(self.driver.cuDeviceGetName(128, handle)).split(b"\0")[0].decode()
         self.name = f"gpu:{number} ({model})"
         kinds = module.CUdevice_attribute
-        major, minor = (int(self.driver.cuDeviceGetAttribute(kind, handle)) for kind in (
-            kinds.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, kinds.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR))
+        major, minor, *place = (int(self.driver.cuDeviceGetAttribute(kind, handle)) for kind in (
+            kinds.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, kinds.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
+            kinds.CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID, kinds.CU_DEVICE_ATTRIBUTE_PCI_BUS_ID,
+            kinds.CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID))
         self.capability = major, minor
+        self.place = "PCI {:04x}:{:02x}:{:02x}".format(*place)
         self.context = self.driver.cuDevicePrimaryCtxRetain(handle)
         self.enter()
         *self.streams, copies, results = [self.driver.cuStreamCreate(module.CUstream_flags.CU_STREAM_NON_BLOCKING)

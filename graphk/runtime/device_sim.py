@@ -86,6 +86,7 @@ class SimDevice(Device):
                  name: str = "simulator"):
         super().__init__()
         self.name, self.threads, self.tile, self.nbytes = name, threads, tile, nbytes
+        self.place = name
         self.number, self.stream = int(name.partition(":")[2] or 0), 0
         self.begun: list[Begun] = []
         self.random = random.Random(0)

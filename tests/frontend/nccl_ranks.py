@@ -51,6 +51,13 @@ def one_gpu(folder, fake):
     steps(folder, fake)
 
 
+def one_seen(folder, fake):
+    """Each rank sees a GPU of its own alone, so that all call it by the same name."""
+    config.put("device", "simulator")
+    named("simulator").place = f"slot {hvd.rank()}"
+    steps(folder, fake)
+
+
 def no_library(folder, fake):
     """A rank whose binding does not load."""
     if hvd.rank() == 1:

@@ -167,6 +167,16 @@ def test_a_finite_generator():
     queue.stop()
 
 
+def test_a_train_on_batch_of_ones_own_needs_no_train_function():
+    class Own(Sequential):
+        def train_on_batch(self, x, y, **kwargs):
+            return self.test_on_batch(x, y)
+    m = Own([L.Dense(2, input_shape=(3,))])
+    m.compile("sgd", lambda y, p: K.cast(K.argmax(p), "float32") + 1)      # which has no gradient
+    found = m.fit_generator(iter([(np.ones((2, 3)), np.ones((2, 2)))] * 2), 2, verbose=0, workers=0)
+    assert found.history["loss"][0] >= 1 and m.train_function is None
+
+
 def test_a_generator_stays_usable_after_training():
     source, m = loop(), line()
     for _ in range(3):

@@ -243,7 +243,7 @@ def test_arrays_that_differ_are_refused(fake):
 # ------------------------------------------------------------------ processes
 @pytest.mark.skipif(MPIRUN is None, reason=REASON)
 @pytest.mark.parametrize("case, words", [
-    ("train", ()), ("one_without", ()), ("one_gpu", ()),
+    ("train", ()), ("one_without", ()), ("one_gpu", ()), ("one_seen", ()),
     ("no_library", ["process 1: NCCL's binding cannot be loaded", "DistributedError"]),
     ("fails", ["graphk.distributed, rank 1: NCCL failed to join 2 processes: NCCLError", "nccl=false"]),
     ("counts", ["rank 0: a training step of weights float32[4, 2]", "rank 1: a training step of weights float32[4, 3"]),
@@ -266,6 +266,7 @@ def test_processes(tmp_path, case, words):
         np.testing.assert_array_equal(found[0][f"w{i}"], found[1][f"w{i}"])
         np.testing.assert_allclose(found[0][f"w{i}"], want, rtol=1e-4, atol=1e-6)
     sums, told = {"train": (3, "sums over devices: NCCL, 2 processes"),
+                  "one_seen": (3, "sums over devices: NCCL, 2 processes"),
                   "one_without": (0, "through the host (rank 1: NCCL's binding is not installed"),
                   "one_gpu": (0, "through the host (two ranks share a GPU)")}[case]
     assert [int(f["sums"]) for f in found] == [sums] * 2 and done.stderr.count(told) == 2

@@ -26,6 +26,9 @@ class CUresult(enum.IntEnum):
 class CUdevice_attribute(enum.IntEnum):
     CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR = 75
     CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR = 76
+    CU_DEVICE_ATTRIBUTE_PCI_BUS_ID = 33
+    CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID = 34
+    CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID = 50
 
 
 class CUpointer_attribute(enum.IntEnum):

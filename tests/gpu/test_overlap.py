@@ -303,6 +303,15 @@ def test_who_can_wait():
         assert not CallbackList([*own, other]).can_wait("train") and CallbackList([*own, other]).can_wait("test")
     assert not CallbackList([Looks()]).can_wait("test") and not MyList(own).can_wait("train")
 
+    class NoHash:
+        __hash__ = None
+
+        def __call__(self, batch, logs=None):
+            pass
+    put = Callback()
+    put.on_batch_end = NoHash()
+    assert not CallbackList([put]).can_wait("train") and CallbackList([put]).can_wait("test")
+
 
 def test_on_the_cpu_nothing_overlaps(monkeypatch):
     begun = counted(monkeypatch)

@@ -227,6 +227,18 @@ def test_why_apart_with_rule_and_numbers():
     assert "so it is stored: f32[" in str(answer) and "240 B" in str(answer)
 
 
+def test_why_of_a_value_that_is_computed_again():
+    x, w = K.placeholder((None, 4)), K.variable(np.ones(4))
+    d = x - w
+    f = K.function([x], [d / K.sum(d)])
+    for other, label in (("%1", "sub_sum"), ("%2", "sub_div")):
+        answer, = inspection.why(f, "%0", other)
+        assert answer.together and f"in one kernel: `{label}`" in str(answer) and "stored:" not in str(answer)
+        assert len(answer.reasons) == 1 and "computed again, of what is stored anyway" in answer.reasons[0]
+    assert not inspection.why(f, "%1", "%2")[0].together
+    assert all(inspection.why(f, label, "%0")[0].together for label in ("sub_sum", "sub_div"))
+
+
 def test_why_of_a_long_chain():
     def chain(x):
         for i in range(LONGEST + 8):

@@ -87,12 +87,13 @@ class Callback:
 
 
 # What a callback may do at a batch without knowing which others have begun: nothing, or what `patient` marks.
-_PATIENT = {f for name, f in vars(Callback).items() if "batch" in name}
+# By their ids: what programs put in place of a method may have no hash.
+_PATIENT = {id(f): f for name, f in vars(Callback).items() if "batch" in name}
 
 
 def patient(method: _F) -> _F:
     """A method of a callback at a batch, that only keeps what it is told."""
-    _PATIENT.add(method)
+    _PATIENT[id(method)] = method
     return method
 
 
@@ -150,8 +151,8 @@ class CallbackList:
             return False
         names = [f"on_{phase}_batch_{when}" for when in ("begin", "end")]
         names += ["on_batch_begin", "on_batch_end"] if phase == "train" else []
-        return all(getattr(getattr(c, name, Callback.on_batch_end), "__func__", getattr(c, name, Callback.on_batch_end))
-                   in _PATIENT for c in self.callbacks for name in names)
+        called = [getattr(c, name, Callback.on_batch_end) for c in self.callbacks for name in names]
+        return all(id(getattr(method, "__func__", method)) in _PATIENT for method in called)
 
     def _timed(self, method: str, batch: int, logs: Any) -> None:
         """Call all, and warn if that usually takes long, also beside the batch itself."""

@@ -129,10 +129,10 @@ def fit_generator(model: Any, generator: Any, steps_per_epoch: float | None = No
         model._need_compile("training/testing")
 
         def train(logger: Any) -> bool:
-            model._make_train_function()
-            f = model.train_function
-            if model._keeps_method("train_on_batch") and training_arrays.overlapping(f, 1, logger, "train"):
-                return _train_ahead(model, steps, following, class_weight, logger, sizes)
+            if model._keeps_method("train_on_batch"):              # else it may have no use for a train function
+                model._make_train_function()
+                if training_arrays.overlapping(model.train_function, 1, logger, "train"):
+                    return _train_ahead(model, steps, following, class_weight, logger, sizes)
             for step in range(steps):
                 sizes[-1] = _train_step(model, step, following(), class_weight, logger)
                 if model.stop_training:

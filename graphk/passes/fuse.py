@@ -122,6 +122,8 @@ class Fuser:
         why = domain.place(node, consumers)
         if not why and outside:
             why = domain.unwritten(node)
+        if not why and node.op.name == "dot":
+            why = self._unstorable(domain, group.nodes)
         if not why and node in domain.prologue:
             why = self._no_prologue(node, outside)
         elif not why:

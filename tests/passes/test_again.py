@@ -10,12 +10,14 @@ from graphk.ir.effects import may_overwrite, root_of
 from graphk.ir.interp import run_full
 from graphk.ir.node import Graph
 from graphk.ir.ops import elementwise as ew
+from graphk.ir.ops.contract import dot
 from graphk.ir.ops.leaves import new_input
 from graphk.ir.ops.reduce import max_, sum_
 from graphk.ir.ops.window import windows
 from graphk.ir.text import parse_program
 from graphk.ir.types import TensorType
 from graphk.passes.autodiff import gradients
+from graphk.passes.domain import analyze
 from graphk.runtime.compile import compile_graph
 
 n = sym("n")
@@ -88,3 +90,12 @@ program p() arena 256 {{
 }}
 """)
     assert may_overwrite(program.steps[0], "a", "b", root_of(program)) == may
+
+
+def test_a_products_kernel_stores_whole_results_alone():
+    """A number for each row would be stored again for each result."""
+    x, v, row = inputs((4, 6), (6, 3), (4, 1))
+    product, few = dot(x, v), ew.neg(row)
+    y = ew.add(product, few)
+    assert not analyze([y, few]).unwritten(few)
+    assert "contraction" in analyze([y, few, product]).unwritten(few)

@@ -281,7 +281,8 @@ def _along(fused: Fused, path: list[tuple[Node, Node]]) -> tuple[list[str], list
         lines.append(f"they are not neighbours: {len(path)} steps lie between, {len(crossing)} of them from kernel to "
                      "kernel")
         shown = [path[0][0], *(u for _, u in path)]
-        lines += [f"  {fused.short(n)}{f', in {fused.kernel(n)}' if n in fused.holders else ''}" for n in shown[:LISTED]]
+        lines += [f"  {fused.short(n)}{f', in {fused.kernel(n)}' if n in fused.holders else ''}"
+                  for n in shown[:LISTED]]
         lines += [f"  … {len(shown) - LISTED} more"] * (len(shown) > LISTED)
     refused = [e for e in crossing if fused.refusals(*e)]
     reasons: list[str] = []

@@ -29,7 +29,7 @@ what can be imported. A name of Keras's that is not listed is not there, and ask
 
 What differs everywhere:
 
-- There is no TensorFlow, Theano or CNTK: `K` has no sessions, and takes no symbolic tensors of theirs.
+- There is no TensorFlow, Theano or CNTK: `K` takes no symbolic tensors and no sessions of theirs.
 - Nothing runs eagerly. What runs is the compiled graph.
 - Tensors are dense. Sparse matrices may be fed; each batch is written out.
 - float16 is computed in float32; `compile(mixed_precision=…, loss_scale=…)` is graphk's own (see [GPUs](cuda.md)).
@@ -59,9 +59,26 @@ def cell(module_name: str, name: str, value: object) -> str:
     return f"{text} **{note}**" if note else text
 
 
+def beside_keras() -> str:
+    """The section of TensorFlow's names."""
+    from graphk.frontend.tf import NAMES
+    again = {f"{k}.{n}" for k in ("math", "linalg", "dtypes", "random") for n in NAMES}
+    names = sorted({n for n in NAMES if not n.startswith("compat.")} - again, key=lambda n: (n.count("."), n))
+    head = f"""
+## tensorflow
+
+{len(names)} names beside `tensorflow.keras`: as `K.tf`, and as `import tensorflow` after
+`install_as_keras(tensorflow=True)` and in `graphk run --tensorflow`. Where versions differ, TensorFlow 2 holds;
+`tensorflow.compat.v1` is there, too. Modules such as `tensorflow.math` have functions of the same names. `name=` is
+taken and names nothing. There is one session and one graph; their settings have no effect, which a warning says.
+
+"""
+    return head + ", ".join(f"`{n}`" for n in names) + ".\n"
+
+
 def page() -> str:
     """The whole page."""
-    return HEAD + "".join(table(name) for name in MODULES if members(name))
+    return HEAD + "".join(table(name) for name in MODULES if members(name)) + beside_keras()
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ from graphk.frontend.engine.network_config import KERAS_VERSION
 
 REAL = "graphk"
 _FOLDER = Path(__file__).parent.parent              # the folders `as_…` there hold the names for spawned processes
-_OWN = "TensorFlow's own: graphk stands for tensorflow.keras alone. Write it with functions of keras.backend."
+_OWN = ("TensorFlow's own: graphk stands for tensorflow.keras, and for functions that scripts use beside it. Write it "
+        "with these, or with functions of keras.backend.")
 _OF_TENSORFLOW = ("tensorflow.keras", "tensorflow.python.keras")
 
 
@@ -38,14 +39,26 @@ class _Face(ModuleType):
 
 
 class _NoTensorFlow(ModuleType):
-    """`tensorflow`, of which only `keras` is here."""
+    """`tensorflow`, of which `keras` is here, and what `graphk.frontend.tf` lists."""
 
     __path__: list[str] = []
     __version__ = "2.0.0"                              # whose Keras was 2.2.4
 
+    def __init__(self, name: str):
+        super().__init__(name, self.__doc__)
+        self.__file__ = __file__                       # Python tells it where a name cannot be imported
+
     def __getattr__(self, name: str) -> Any:
         if name in ("keras", "python") and name not in self.__name__:
             return importlib.import_module(f"{self.__name__}.{name}")
+        path = f"{self.__name__}.{name}".partition(".")[2]
+        from graphk.frontend import tf
+        if tf.is_module(path):
+            return _NoTensorFlow(f"{self.__name__}.{name}")
+        try:
+            return tf.find(path)
+        except KeyError:
+            pass
         raise AttributeError(f"`{self.__name__}.{name}` is {_OWN}")
 
 
@@ -76,6 +89,9 @@ class _Finder(importlib.abc.MetaPathFinder):
             if any(a.startswith(f"{fullname}.") for a in self.aliases):
                 return _spec(fullname, _NoTensorFlow(fullname))
             if any("." in a and fullname.startswith(a.split(".")[0] + ".") for a in self.aliases):
+                from graphk.frontend import tf
+                if tf.is_module(fullname.partition(".")[2]):
+                    return _spec(fullname, _NoTensorFlow(fullname))
                 raise ModuleNotFoundError(f"No module named '{fullname}': {_OWN}", name=fullname)
             return None
         if fullname == alias:
@@ -92,6 +108,11 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 def _spec(fullname: str, module: ModuleType) -> importlib.machinery.ModuleSpec:
     return importlib.machinery.ModuleSpec(fullname, _Loader(module), is_package=hasattr(module, "__path__"))
+
+
+def tensorflow_names() -> ModuleType:
+    """What `K.tf` is: what graphk has of TensorFlow, whether `import tensorflow` finds it or not."""
+    return _NoTensorFlow("tensorflow")
 
 
 def install_as_keras(tensorflow: bool = False) -> None:
@@ -118,4 +139,4 @@ def install_as_keras(tensorflow: bool = False) -> None:
             sys.path.insert(1, path)                   # spawned processes get this path, but not this finder
 
 
-__all__ = ["install_as_keras"]
+__all__ = ["install_as_keras", "tensorflow_names"]

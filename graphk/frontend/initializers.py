@@ -11,6 +11,7 @@ from typing import Any, Callable, Sequence
 
 import numpy as np
 
+from graphk.frontend import seeds
 from graphk.frontend.backend.common import floatx
 from graphk.frontend.utils.families import Family
 from graphk.frontend.utils.generic_utils import config_of
@@ -28,7 +29,7 @@ Fill = Callable[[np.ndarray], None]
 
 def _rng(seed: Any) -> np.random.Generator:
     """A generator for `seed`; for None one that the global numpy seed determines."""
-    return np.random.Generator(np.random.SFC64(np.random.randint(10 ** 9) if seed is None else seed))
+    return np.random.Generator(np.random.SFC64(seeds.drawn(10 ** 9) if seed is None else seed))
 
 
 def _drawn(dtype: str) -> Any:

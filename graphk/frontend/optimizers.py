@@ -42,7 +42,7 @@ class Optimizer:
     def __init__(self, **kwargs: Any):
         for k in kwargs:
             if k not in _CLIPPING:
-                known = keywords(type(self)) | {*_CLIPPING, "learning_rate"}
+                known = (keywords(type(self)) | {*_CLIPPING, "learning_rate"}) - {k}
                 raise TypeError(f"Unexpected keyword argument passed to optimizer: {k} (in {type(self).__name__})"
                                 + advice(k, known, "arguments"))
             self._check_number(k, kwargs[k] or 0)

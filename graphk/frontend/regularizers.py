@@ -39,21 +39,21 @@ class L1L2(Regularizer):
         for name, factor in (("l1", l1), ("l2", l2)):
             if not isinstance(factor, (int, float, np.number, np.ndarray)):
                 raise TypeError(f"The factor `{name}` of a regularizer must be a number; received {factor!r:.200}.")
-        self.l1, self.l2 = float(l1), float(l2)
+        self.l1, self.l2 = K.cast_to_floatx(l1), K.cast_to_floatx(l2)          # arrays, whose dtype optimizers ask for
 
     def __call__(self, x: Any) -> Any:
         total: Any = 0.
         if self.l1:
-            total = total + K.sum(K.abs(x)) * self.l1
+            total = total + K.sum(K.abs(x)) * float(self.l1)
         if self.l2:
-            total = total + K.sum(K.square(x)) * self.l2
+            total = total + K.sum(K.square(x)) * float(self.l2)
         if isinstance(total, Tensor):
             total.adds_up = True                       # of a batch, it is the sum of its slices' penalties
         return total
 
     def get_config(self) -> dict[str, Any]:
         """The two factors."""
-        return {"l1": self.l1, "l2": self.l2}
+        return {"l1": float(self.l1), "l2": float(self.l2)}
 
 
 def l1(l: float = 0.01) -> L1L2:

@@ -332,6 +332,8 @@ def as_shape(shape: Any) -> tuple[Dim, ...]:
         raise TypeError(f"a shape was expected, received {shape!r}; pass a tuple of sizes or K.shape(x)")
     if isinstance(shape, (int, np.integer)):
         return (int(shape),)
+    if isinstance(shape, np.ndarray) and shape.dtype.kind == "f" and (shape == np.round(shape)).all():
+        shape = shape.astype("int64")                  # np.ones(k) with sizes written into it, which TensorFlow takes
     if not hasattr(shape, "__iter__") or isinstance(shape, str):
         raise TypeError(f"a shape was expected, received {shape!r:.80}; pass a tuple of sizes or K.shape(x)")
     return tuple(as_dim(d) for d in shape)

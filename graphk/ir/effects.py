@@ -96,7 +96,7 @@ def may_overwrite(step: Step, read: str, written: str, roots: dict[str, str]) ->
              for e in expressions(s.expr) if isinstance(e, Load) and e.buffer in ins]
     if len(set(map(str, stores))) != 1 or any(d != stores[0] for d in reads):
         return False
-    return _reads_before_store(k.body, ins, next(iter(outs)))
+    return _reads_before_store(k.body, ins, next(iter(outs))) and _stored_once(k.body, next(iter(outs)))
 
 
 def _tile_operands(k: Kernel) -> set[str]:
@@ -115,6 +115,19 @@ def _reads_before_store(body: tuple[Stmt, ...], ins: set[str], out: str) -> bool
                 isinstance(e, Load) and e.buffer in ins for e in expressions(s.expr)):
             return False
         stored = stored or (isinstance(s, Store) and s.buffer == out)
+    return True
+
+
+def _stored_once(body: tuple[Stmt, ...], out: str, again: frozenset[str] = frozenset()) -> bool:
+    """Whether no loop comes back to an element of `out` that it stored: its next trip would read what is new there.
+
+    again: the axes of the loops around `body` that have several trips.
+    """
+    for s in body:
+        if isinstance(s, Store) and s.buffer == out and again - symbols(s.index):
+            return False
+        if isinstance(s, Loop) and not _stored_once(s.body, out, again if s.extent == 1 else again | {s.axis}):
+            return False
     return True
 
 

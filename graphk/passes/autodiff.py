@@ -28,8 +28,9 @@ def gradients(loss: Node, wrt: Sequence[Node], seed: Node | None = None) -> list
     return backward([loss], [seed if seed is not None else ones_like(loss)], wrt)
 
 
-def backward(outputs: Sequence[Node], seeds: Sequence[Node | None], wrt: Sequence[Node]) -> list[Node | None]:
-    """Gradients of sum(output · seed) with respect to each node of `wrt`."""
+def backward(outputs: Sequence[Node], seeds: Sequence[Node | None], wrt: Sequence[Node], stops: Sequence[Node] = ()
+             ) -> list[Node | None]:
+    """Gradients of sum(output · seed) with respect to each node of `wrt`; none passes a node of `stops`."""
     grads: dict[Node, Node] = {}
     parts: dict[Node, dict[int, Node]] = {}                  # of nodes with several results
     for o, s in zip(outputs, seeds):
@@ -37,7 +38,7 @@ def backward(outputs: Sequence[Node], seeds: Sequence[Node | None], wrt: Sequenc
             _accumulate(grads, o, s)
     needed = _on_path(outputs, wrt)
     for node in reversed(topological(outputs)):
-        if node not in needed:
+        if node not in needed or node in stops:
             continue
         with origin(like=node, rule=""):
             if node.op.name == "scan":

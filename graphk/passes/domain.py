@@ -113,11 +113,14 @@ class Domain:
         return why
 
     def unwritten(self, node: Node) -> str:
-        """Why no store of `node` might run: a loop around it that it does not vary along may be empty; else ''."""
+        """Why a store of `node` might not run, or run several times: a loop around it that it does not vary along may
+        be empty, and a contraction's epilogue runs for each of its results; else ''."""
         if self.has_reduce:                                     # what varies along kept axes is stored in their loops
             return ""
         for a in self.order:
             d = self.extent[a]
+            if a not in self.maps[node] and self.dot is not None:
+                return f"it is stored, and a contraction's kernel would store it for each of {self.extents()}"
             if a not in self.maps[node] and not (isinstance(d, int) and d > 0):
                 return f"it is stored, and a loop over {self.extents()} may be empty where {node.t} is not"
         return ""

@@ -26,6 +26,8 @@ from graphk.passes.domain import CHEAP, GENERATORS, MOVERS, REDUCERS, Domain, an
 
 AGAIN = 3                        # cheap operations, at most, that take the place of a stored value
 DEAR = 12                        # operations of any kind, where nothing more is read for them
+EQUALITIES = ("eq", "ne")
+EXACT = frozenset(("neg", "abs", "sign", "max", "min", "relu", "cast", "select", "stop_gradient"))       # no rounding
 LONGEST = 128                    # nodes of a kernel: of more, compiling takes longer than fusion ever gives back
 
 
@@ -83,8 +85,9 @@ class Fuser:
             if node in self.generated and not self._needs_storage(node):
                 continue
             self._visit(node)
+        compared = compared_nodes(self.order)
         for node in self.order:
-            if node in self.home and node not in self.repeated and node not in self.roots:
+            if node in self.home and node not in self.repeated and node not in self.roots and node not in compared:
                 self._compute_again(node)
         return self._rebuild()
 
@@ -123,6 +126,7 @@ class Fuser:
             why = self._no_prologue(node, outside)
         elif not why:
             why = self._parts_rows(node, consumers)
+        why = why or self._wavers([node], group.nodes, domain)
         if not why and self._cyclic([*group.nodes, node]):
             why = "the group would depend on itself through another kernel"
         if why:
@@ -198,7 +202,7 @@ class Fuser:
             why = domain.place(n, consumers) if consumers else domain.seed(n)
             if why:
                 return self._refuse(node, first, f"its readers do not share a loop nest: {why}", nodes)
-        if why := self._unstorable(domain, placed):
+        if why := self._unstorable(domain, placed) or self._wavers(nodes, nodes, domain):
             return self._refuse(node, first, why, nodes)
         if self._cyclic(nodes):
             return self._refuse(node, first, "its readers depend on each other through another kernel", nodes)
@@ -215,6 +219,26 @@ class Fuser:
                 why = "it is stored for others anyway" if n in domain.prologue else domain.unwritten(n)
                 if why:
                     return why
+        return ""
+
+    def _wavers(self, added: Sequence[Node], nodes: Sequence[Node], domain: Domain) -> str:
+        """Why a group with reductions cannot compute one of `added`; '' if it can.  It computes them in each of its
+        loops, where a multiplication and an addition may be one operation or two."""
+        if not domain.has_reduce or not any(n.op.name in EQUALITIES for n in nodes):
+            return ""
+        inside = set(nodes)
+        for node in added:
+            if node.op.kind != "elementwise" or node.op.name in EXACT or not node.dtype.startswith("float"):
+                continue
+            stack, seen = [node], {node}
+            while stack:
+                for u in self.uses[stack.pop()]:
+                    if u in inside and u not in seen:
+                        seen.add(u)
+                        stack += [u] if is_pointwise(u) else []
+            names = {n.op.name for n in seen}
+            if names & set(EQUALITIES) and names & {"reduce_max", "reduce_min"}:
+                return "what is the largest of numbers is compared with them: they are stored, computed once"
         return ""
 
     def _cyclic(self, nodes: list[Node]) -> bool:
@@ -323,7 +347,7 @@ class Fuser:
 
     def _stored(self, node: Node) -> bool:
         """Whether a value is in memory whatever becomes of others."""
-        if node in self.roots or node in self.kept or node not in self.home:
+        if node in self.roots or node in self.kept or (node not in self.home and node not in self.repeated):
             return True
         return node not in self.repeated and any(
             self.home.get(u) is not self.home[node] and u not in self.generated for u in self.uses[node])
@@ -431,6 +455,19 @@ def generated_nodes(order: tuple[Node, ...]) -> set[Node]:
         if (n.op.name in GENERATORS and not (n.op.name == "const" and n.t.size != 1)) or (
                 n.inputs and isinstance(n.type, TensorType) and is_pointwise(n) and all(i in out for i in n.inputs)):
             out.add(n)
+    return out
+
+
+def compared_nodes(order: tuple[Node, ...]) -> set[Node]:
+    """Floats that something asks whether they are equal, or that pointwise operations lead from there.
+
+    A multiplication may be fused with an addition in one kernel and not in another: the largest number of a row, say,
+    must be compared with the very numbers among which it was found.
+    """
+    out: set[Node] = set()
+    for n in reversed(order):
+        if n.op.name in EQUALITIES or (n in out and is_pointwise(n)):
+            out.update(i for i in n.inputs if isinstance(i.type, TensorType) and i.dtype.startswith("float"))
     return out
 
 

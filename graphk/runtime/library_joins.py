@@ -116,7 +116,9 @@ def sums_of(kernel: Kernel) -> Sums | None:
     """The parts of a kernel that does nothing but sums over some axes of one array, None of another."""
     body: tuple[Stmt, ...] = tuple(s for s in kernel.body if not isinstance(s, Let))
     results: list[Loop] = []
+    between: tuple[Let, ...] = ()                  # of outer loops: what they compute is read inside of the innermost
     while len(body) == 1 and isinstance(body[0], Loop):
+        between += tuple(s for s in results[-1].body if isinstance(s, Let)) if results else ()
         results.append(body[0])
         body = tuple(s for s in body[0].body if not isinstance(s, Let))
     accs, loops = [s for s in body if isinstance(s, Acc)], [s for s in body if isinstance(s, Loop)]
@@ -132,7 +134,7 @@ def sums_of(kernel: Kernel) -> Sums | None:
     if not isinstance(let, Let) or not isinstance(update, Update) or not isinstance(let.expr, Load) or (
             update.expr != Ref(let.name, let.expr.dtype)):
         return None
-    rest = tuple(s for s in results[-1].body if s is not accs[0] and s is not loops[0])
+    rest = between + tuple(s for s in results[-1].body if s is not accs[0] and s is not loops[0])
     outer = tuple(s for s in kernel.body if isinstance(s, Let))
     return Sums(kernel, outer, tuple(results), tuple(sums), accs[0], let.expr, rest)
 

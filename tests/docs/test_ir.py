@@ -29,4 +29,5 @@ def test_words_that_are_no_symbols():
 
 def test_schedules():
     listed = set(re.findall(r"`(\w+)\([\w, ]*\)`", PAGE.split("A schedule is one of")[1].split("```")[0]))
-    assert listed == {"map", "rows", "columns", "chunks", "tile", "blocks", "winograd2", "winograd4", "serial"}
+    assert listed == {"map", "rows", "columns", "chunks", "tile", "blocks", "winograd2", "winograd4", "serial",
+                      "library"}

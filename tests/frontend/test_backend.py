@@ -374,3 +374,11 @@ def test_logsumexp_of_infinities():
     np.testing.assert_allclose(got, [-np.inf, np.inf, 1000 + np.log(2)], rtol=1e-6)
     np.testing.assert_allclose(grad[2], [0.5, 0.5])
     assert not np.isnan(grad).any()
+
+
+def test_shapes_in_arrays_of_whole_floats():
+    shape = np.ones(3)
+    shape[1] = -1
+    assert K.reshape(K.placeholder((None, 2)), shape).shape == (1, None, 1)
+    with pytest.raises(TypeError, match="expected a size"):
+        K.reshape(K.ones((3, 2)), np.array([2.5, 2.5]))

@@ -31,13 +31,23 @@ def test_k_by_the_names_that_scripts_import_it(monkeypatch):
 
 
 @pytest.mark.parametrize("name,message", [
-    ("tf", "TensorFlow itself"), ("set_session", "no sessions to configure. Remove the call"), ("dev", "CNTK's device"),
+    ("dev", "CNTK's device"),
     ("th_sparse_module", "Theano's module of sparse matrices. Use K.is_sparse"), ("pattern_broadcast", "Theano"),
     ("squere", "no `squere`: .* Did you mean `square`"), ("placeholders", "Did you mean `placeholder`")])
 def test_names_that_k_lacks_say_what_to_use(name, message):
     assert not hasattr(K, name) and not hasattr(tensorflow_backend, name)
     with pytest.raises(AttributeError, match=message):
         getattr(K, name)
+
+
+def test_optimizers_of_keras_2_3_are_marked_symbolic():
+    class Mine(graphk.optimizers.SGD):
+        @K.symbolic
+        def get_updates(self, loss, params):
+            return super().get_updates(loss, params)
+    model = graphk.models.Sequential([graphk.layers.Dense(1, input_dim=2)])
+    model.compile(Mine(), "mse")
+    assert np.isfinite(model.train_on_batch(np.ones((2, 2)), np.ones((2, 1))))
 
 
 def test_dtypes_by_name():

@@ -200,7 +200,9 @@ def test_constraints_and_regularizers():
     np.testing.assert_allclose(
         K.eval(regularizers.l1_l2(0.1, 0.2)(k)), 0.1 * np.abs(w).sum() + 0.2 * (w**2).sum(), rtol=1e-6
     )
-    assert regularizers.get("l2").get_config() == {"l1": 0., "l2": 0.01}
+    l2 = regularizers.get("l2")
+    assert l2.get_config() == {"l1": 0., "l2": np.float32(.01).item()}, "factors are of floatX, as files of Keras's show"
+    assert (l2.l2.dtype, l2.l2.shape) == ("float32", ())
 
 
 def test_metrics():

@@ -19,6 +19,13 @@ def test_a_public_module_is_the_one_that_is_used(name):
     assert module is importlib.import_module(f"graphk.{name}") is importlib.import_module(f"graphk.frontend.{name}")
 
 
+def test_layers_hand_on_what_keras_imported_there():
+    from graphk.layers import K, np, warnings
+    assert K is importlib.import_module("graphk.backend") and np.__name__ == "numpy" and warnings.__name__ == "warnings"
+    with pytest.raises(ImportError, match="cannot import name 'sys' from 'graphk.layers'"):
+        from graphk.layers import sys  # noqa: F401
+
+
 def test_keras_1_names_of_modules():
     assert importlib.import_module("graphk.objectives") is graphk.losses
     assert importlib.import_module("graphk.backend.tensorflow_backend") is K

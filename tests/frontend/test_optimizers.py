@@ -143,3 +143,11 @@ def test_mistakes():
     for value in (None, "fast"):
         with pytest.raises(TypeError, match=f"Adam: `lr` must be a number; received {value!r}"):
             optimizers.Adam(lr=value)
+
+
+def test_an_argument_passed_on_is_not_advised_itself():
+    class Mine(optimizers.SGD):
+        def __init__(self, label=None, **kwargs):
+            super().__init__(label=label, **kwargs)
+    with pytest.raises(TypeError, match="passed to optimizer: label .*Known arguments"):
+        Mine()

@@ -98,6 +98,15 @@ for batch in (2, 3, 2):
     want.update(updates)
     for a, b in zip(exe(arrays), outs, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+begun = []
+for seed in range(3):                                  # calls that are begun before the ones before are done
+    arrays = values_for([i.t for i in graph.inputs], {"n": 3}, seed=seed)
+    outs, updates = run_full(graph, arrays, want, 1)
+    want.update(updates)
+    begun.append((exe.start(arrays), outs))
+for wait, outs in begun:
+    for a, b in zip(wait(), outs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 for k in v.values():
     np.testing.assert_allclose(current(mine[k]), want[k], rtol=1e-4, atol=1e-5)
 there = [DeviceArray(opened.allocate(a.nbytes), a.shape, a.dtype, None) for a in arrays]
@@ -112,7 +121,7 @@ try:
     opened.allocate(1 << 40)
 except OutOfDeviceMemory as e:
     print(e)
-del outs, updates, want, state, a, b
+del outs, updates, want, state, a, b, begun, wait
 def work(w):
     raise KeyboardInterrupt
 try:

@@ -103,6 +103,16 @@ def test_bits_of_a_layer_that_two_read(lent):  # noqa: F811
     assert [c.match.ask.slope for c in calls].count(True) in (0, 2)
 
 
+def test_a_gradient_above_0_has_no_bits_of_its_own(lent):  # noqa: F811
+    """A product that read bits writes none: what is kept where its results are above 0 reads these."""
+    x, w, v, u = ins = inputs((3, 4), (4, 5), (5, 6), (5, 6))
+    y = ew.relu(dot(x, w))
+    first = ew.select(ew.gt(y, 0.0), dot(dot(y, v), u, contract=((1,), (1,))), 0.0)
+    second = ew.select(ew.gt(first, 0.0), dot(dot(first, u), v, contract=((1,), (1,))), 0.0)
+    exe = run(Graph(tuple(ins), (y, first, second)), values(ins), lent)
+    assert [c.match.ask.slope for c in asked(exe)].count(True) == 1
+
+
 # ------------------------------------------------------------------ sums of columns
 def test_a_bias_gradient_is_summed_by_the_product_that_reads_it(lent):  # noqa: F811
     x, g = ins = inputs((7, 4), (7, 5))
@@ -111,6 +121,22 @@ def test_a_bias_gradient_is_summed_by_the_product_that_reads_it(lent):  # noqa: 
     call, = asked(exe)
     assert call.match.ask.totals and call.follow is not None
     assert exe.calls.lines({})[0].endswith(f"+ columns' sums, for {call.follow[0].kernel.label}")
+
+
+@pytest.mark.parametrize("shape", [(3, 1), (5,), (3, 5)])
+def test_what_an_outer_loop_reads_for_sums_is_known_inside(shape, lent):  # noqa: F811
+    x, g, v = ins = inputs((7, 4), (7, 3, 5), shape)
+    graph = Graph(tuple(ins), (dot(x, g, contract=((0,), (0,))), ew.mul(sum_(g, (0,)), v)))
+    call, = asked(run(graph, values(ins), lent))
+    assert call.match.ask.totals
+
+
+def test_sums_that_wait_for_others_are_not_the_products(lent):  # noqa: F811
+    """What the sums are multiplied by is computed of the product: behind it, and before them."""
+    x, g = ins = inputs((7, 4), (7, 5))
+    d = dot(x, g, contract=((0,), (0,)))
+    exe = run(Graph(tuple(ins), (d, ew.mul(sum_(g, (0,)), sum_(ew.tanh(d))))), values(ins), lent)
+    assert not any(c.totals >= 0 for c in asked(exe))
 
 
 @pytest.mark.parametrize("case", ["rows", "squares", "other", "left", "float64"])
@@ -186,18 +212,20 @@ def test_gelus_slope_by_itself(lent):  # noqa: F811
 @pytest.mark.skipif(not SIMULATED, reason="reads the simulator's books")
 @pytest.mark.parametrize("between, shared", [
     ("y", False),                                     # y is written again: the bits are of what it was
+    ("elsewhere", False),                             # another part of the same array is read than was written
     ("z", True)])
 def test_bits_are_of_the_last_who_wrote(between, shared, monkeypatch):
     from graphk.ir.parse_loop import parse_program
     from graphk.runtime.device_sim import SimDevice
     from graphk.runtime.library_sim import NumpyLibrary
     monkeypatch.setattr(library_match, "LONG", 1)
+    further, between = ("+5", "z") if between == "elsewhere" else ("", between)
     text = f"""
-program main() arena 256 {{
+program main() arena 384 {{
   buffer %x: f32[3,4] input 0
   buffer %w: f32[4,5] input 1
-  buffer %y: f32[3,5] arena+0
-  buffer %z: f32[3,5] arena+128
+  buffer %y: f32[4,5] arena+0
+  buffer %z: f32[4,5] arena+128
   buffer %g: f32[3,5] output 0
   kernel dot_relu(p0: f32 in, p1: f32 in, p2: f32 out; s0, s1, s2) schedule tile(i0, i1, i2) {{
     for i0 in s0 {{
@@ -214,7 +242,7 @@ program main() arena 256 {{
     }}
   }}
   kernel other(p0: f32 out; ) schedule serial() {{
-    for i in 15 {{
+    for i in 20 {{
       p0[i] = 1.0:f32
     }}
   }}
@@ -227,7 +255,7 @@ program main() arena 256 {{
           t1 = p1[i2*s1+i1]
           r0 <- mul(t0, t1)
         }}
-        t2 = p2[i0*s1+i1]
+        t2 = p2[i0*s1+i1{further}]
         t3 = gt(t2, 0.0:f32)
         t4 = select(t3, r0, 0.0:f32)
         p3[i0*s1+i1] = t4

@@ -89,7 +89,7 @@ from tensorflow.keras import layers, models
 from tensorflow.python.keras.layers import Dense
 print(tf.keras.models.Sequential is models.Sequential, Dense is layers.Dense, tf.keras.__version__)
 try:
-    tf.Session()
+    tf.data
 except AttributeError as e:
     print(e)
 try:
@@ -108,7 +108,7 @@ def test_spawned_processes_find_graphk_too(folder):
 def test_tensorflows_keras_on_request(folder):
     (folder / "tf.py").write_text(OF_TENSORFLOW)
     run = graphk("run", "--tensorflow", "tf.py", cwd=folder)
-    assert run.stdout.startswith("True True 2.2.4-tf\n`tensorflow.Session` is TensorFlow's own"), run.stderr
+    assert run.stdout.startswith("True True 2.2.4-tf\n`tensorflow.data` is TensorFlow's own"), run.stderr
     assert "No module named 'tensorflow.contrib': TensorFlow's own: graphk stands for" in run.stdout, run.stderr
 
 

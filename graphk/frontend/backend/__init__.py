@@ -59,8 +59,6 @@ for _module in (common, control, conv_ops, creation, ctc, math_ops, nn_ops, rand
 
 # What scripts reach for through K that belongs to the library below Keras, and what does it here.
 _ELSEWHERE = {
-    "tf": "is TensorFlow itself, without which graphk runs. Write it with functions of K",
-    "set_session": "hands Keras a TensorFlow session; graphk has no sessions to configure. Remove the call",
     "dev": "is CNTK's device. Remove what uses it: graphk runs on the CPU",
     "C": "is CNTK itself, without which graphk runs. Write it with functions of K",
     "T": "is Theano's module of tensors, without which graphk runs. Write it with functions of K",
@@ -71,6 +69,9 @@ _ELSEWHERE = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "tf":
+        from graphk.frontend.compat import tensorflow_names
+        return tensorflow_names()
     if name in _ELSEWHERE:
         raise AttributeError(f"`K.{name}` {_ELSEWHERE[name]}.")
     if name.startswith("__"):

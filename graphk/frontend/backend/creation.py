@@ -13,6 +13,7 @@ from typing import Any, Iterator, Sequence
 
 import numpy as np
 
+from graphk.frontend import seeds
 from graphk.frontend.backend.common import computed_dtype, floatx
 from graphk.frontend.backend.values import eval
 from graphk.frontend.numpy_calls import numbers
@@ -268,7 +269,7 @@ def random_normal_variable(shape: Any, mean: float, scale: float, dtype: str | N
 
 def numpy_rng(seed: int | None) -> np.random.RandomState:
     """A generator for `seed`; for None one that the global numpy seed determines."""
-    return np.random.RandomState(np.random.randint(10 ** 9) if seed is None else seed)
+    return np.random.RandomState(seeds.drawn(10 ** 9) if seed is None else seed)
 
 
 # ------------------------------------------------------------------ what a tensor is

@@ -14,6 +14,7 @@ from typing import Any, Iterable, Iterator
 
 import numpy as np
 
+from graphk.frontend import seeds
 from graphk.frontend.backend.common import computed_dtype, floatx
 from graphk.frontend.tensor import Tensor, Variable, as_shape, variable_of
 from graphk.ir.dims import Dim
@@ -90,7 +91,7 @@ def _kind(dtype: Any) -> str:
 
 
 def _seed(seed: int | None) -> int:
-    return int(np.random.randint(2 ** 31 - 1)) if seed is None else int(seed)
+    return seeds.drawn(2 ** 31 - 1) if seed is None else int(seed)
 
 
 def random_uniform(shape: Any, minval: Any = 0.0, maxval: Any = 1.0, dtype: str | None = None,

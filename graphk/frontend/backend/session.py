@@ -39,6 +39,16 @@ class Session:
         """Forget what was compiled."""
         self._functions.clear()
 
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        self.close()
+
+    def as_default(self) -> "Session":
+        """A context in which this is the session, which it is anyway."""
+        return self
+
 
 _session = Session()
 
@@ -51,6 +61,25 @@ def get_session() -> Session:
     6.0
     """
     return _session
+
+
+def set_session(session: Any) -> None:
+    """Accepted for scripts that hand Keras the session they configured, `K.tf.Session()`; TypeError for others.
+
+    >>> K.set_session(K.get_session())
+    """
+    if not isinstance(session, Session):
+        raise TypeError(f"K.set_session takes the session that K.get_session() and K.tf.Session() return; received "
+                        f"{session!r:.80}. graphk runs no sessions of TensorFlow's.")
+
+
+def symbolic(func: Any) -> Any:
+    """Keras 2.3's decorator of functions that build graphs, `get_updates` of optimizers among them: here all do.
+
+    >>> K.symbolic(len) is len
+    True
+    """
+    return func
 
 
 def manual_variable_initialization(value: bool) -> None:
@@ -70,4 +99,4 @@ def _get_available_gpus() -> list[str]:
     return [f"/device:GPU:{i}" for i in range(gpu_count())]
 
 
-__all__ = ["get_session", "manual_variable_initialization"]
+__all__ = ["get_session", "set_session", "symbolic", "manual_variable_initialization"]

@@ -53,7 +53,7 @@ def reshape(x: Tensor, shape: Any) -> Tensor:
     >>> K.reshape(K.placeholder((None, 4, 5)), (-1, 20)).shape
     (None, 20)
     """
-    if not isinstance(shape, Tensor):
+    if not isinstance(shape, (Tensor, np.ndarray)):
         shape = [-1 if d is None else d for d in shape] if hasattr(shape, "__iter__") else shape
     return Tensor(sh.reshape(node_of(x), shape=as_shape(shape)))
 

@@ -71,10 +71,11 @@ def _tried() -> tuple[str, str]:
     """A GPU on which a kernel has run, or the CPU."""
     from graphk.runtime.device_cuda import Driver, find_driver
     try:
-        name = f"gpu:{share % int(Driver(find_driver()).cuDeviceGetCount())}"
+        count = int(Driver(find_driver()).cuDeviceGetCount())
+        if not count:
+            return "cpu", "no GPU is visible"
+        name = f"gpu:{share % count}"
         _try(name)
-    except ZeroDivisionError:
-        return "cpu", "no GPU is visible"
     except Exception as e:  # noqa: BLE001 - what drivers, compilers and packages raise differs by version
         if "CUDA_ERROR_NO_DEVICE" in str(e):
             return "cpu", "no GPU is visible"

@@ -335,7 +335,7 @@ class Fuser:
         """Collect the operations that a value takes, itself first, and what they read; False where they are too many
         or dear."""
         cheap = node.op.name in CHEAP and node.op.name != "div" if most == AGAIN else node.op.kind == "elementwise"
-        if not cheap or not is_pointwise(node) or len(chain) == most:
+        if not cheap or not is_pointwise(node) or len(chain) == most or _jumps(node):
             return False
         chain.append(node)
         for i in node.inputs:
@@ -471,6 +471,13 @@ def compared_nodes(order: tuple[Node, ...]) -> set[Node]:
         if n.op.name in EQUALITIES or (n in out and is_pointwise(n)):
             out.update(i for i in n.inputs if isinstance(i.type, TensorType) and i.dtype.startswith("float"))
     return out
+
+
+def _jumps(node: Node) -> bool:
+    """Whether the last bit of a float may decide between two results that are far apart: kernels that compute it, each
+    with a multiplication and an addition fused or not, might not agree."""
+    whole = not node.dtype.startswith("float") and any(i.dtype.startswith("float") for i in node.inputs)
+    return whole or node.op.name in ("floor", "ceil", "round", "sign", "floordiv", "mod", "round_bf16")
 
 
 def _fewer(a: Node, b: Node) -> bool:

@@ -14,10 +14,12 @@ from graphk.ir.ops.contract import dot
 from graphk.ir.ops.leaves import new_input
 from graphk.ir.ops.reduce import max_, sum_
 from graphk.ir.ops.window import windows
+from graphk.ir.program import flat_steps
 from graphk.ir.text import parse_program
 from graphk.ir.types import TensorType
 from graphk.passes.autodiff import gradients
 from graphk.passes.domain import analyze
+from graphk.passes.pipeline import run_passes
 from graphk.runtime.compile import compile_graph
 
 n = sym("n")
@@ -99,3 +101,16 @@ def test_a_products_kernel_stores_whole_results_alone():
     y = ew.add(product, few)
     assert not analyze([y, few]).unwritten(few)
     assert "contraction" in analyze([y, few, product]).unwritten(few)
+
+
+@pytest.mark.parametrize("op, arrays", [(ew.tanh, 2), (ew.floor, 3)])
+def test_what_jumps_is_stored(op, arrays):
+    """The last bit of a product must not decide in one kernel for 2 and in another for 3."""
+    x, w, v = ins = inputs((n, 4), (4, 5), (5, 6))
+    z = dot(x, w)
+    t = op(z)
+    back = dot(dot(ew.mul(z, t), v), v, contract=((1,), (1,)))
+    graph = Graph(tuple(ins), (ew.mul(back, ew.mul(z, ew.square(t))),))
+    first, *_ = flat_steps(run_passes(graph).program.steps)
+    assert sum(p.role == "out" for p in first.kernel.params) == arrays
+    close(graph, 7)

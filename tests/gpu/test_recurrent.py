@@ -27,7 +27,7 @@ from graphk.runtime.library import Convolution, Product, Refused
 from graphk.runtime.library_rnn import Recurrent
 from graphk.runtime.library_sim_rnn import NumpyRecurrent
 from graphk.runtime.mirrors import current
-from tests.gpu.conftest import SIMULATED
+from tests.gpu.conftest import PTX, SIMULATED
 from tests.passes.test_recurrent import LAYERS, arrays_for, filled, graph_of
 
 
@@ -182,6 +182,13 @@ def history(kind):
     return losses, model.predict(x, batch_size=2), model.get_weights()
 
 
+def numpy_on(device):
+    """The library in numpy, on a simulated GPU's memory."""
+    if PTX:
+        pytest.skip("the library in numpy works on the memory of the simulator")
+    return NumpyRecurrent(device.view)
+
+
 @pytest.mark.parametrize("kind", MODELS)
 def test_models_train_as_on_the_cpu_and_as_without_the_library(kind, device, monkeypatch, request):
     want = history(kind)
@@ -189,7 +196,7 @@ def test_models_train_as_on_the_cpu_and_as_without_the_library(kind, device, mon
     runs = [history(kind)]
     monkeypatch.delenv("GRAPHK_EXECUTOR")
     request.getfixturevalue("on_device")
-    told = NumpyRecurrent(device.view) if SIMULATED else device.recurrent
+    told = numpy_on(device) if SIMULATED else device.recurrent
     for there in (told, None):
         monkeypatch.setattr(device, "recurrent", there)
         runs.append(history(kind))
@@ -252,7 +259,7 @@ def test_a_program_for_a_library_needs_it(device):
 @pytest.mark.skipif(not SIMULATED, reason="looks at what the simulator's library was asked for")
 @pytest.mark.parametrize("on", [False, True])
 def test_the_setting_tf32_holds_for_layers(on, on_device, monkeypatch):
-    told = NumpyRecurrent(on_device.view)
+    told = numpy_on(on_device)
     monkeypatch.setattr(on_device, "recurrent", told)
     before = config.get("tf32")
     config.put("tf32", on)
@@ -266,7 +273,7 @@ def test_the_setting_tf32_holds_for_layers(on, on_device, monkeypatch):
 @pytest.mark.skipif(not SIMULATED, reason="counts what the simulator's library was asked for")
 def test_mixed_precision_keeps_graphks_steps(on_device, monkeypatch):
     """Which round what they multiply: a library's layer would not."""
-    told = NumpyRecurrent(on_device.view)
+    told = numpy_on(on_device)
     monkeypatch.setattr(on_device, "recurrent", told)
     model = Sequential([L.LSTM(3, recurrent_activation="sigmoid", input_shape=(4, 2)), L.Dense(1)])
     model.compile("sgd", "mse", mixed_precision="bfloat16")
@@ -282,7 +289,7 @@ def test_what_is_shown_of_a_layer(on_device, monkeypatch):
     """Costs of its products, no code; where the processor is shown, the loop that it would run."""
     from graphk.inspection import cost, kernel, memory, profile
     if SIMULATED:
-        monkeypatch.setattr(on_device, "recurrent", NumpyRecurrent(on_device.view))
+        monkeypatch.setattr(on_device, "recurrent", numpy_on(on_device))
     elif on_device.recurrent is None:
         pytest.skip("cuDNN is not installed")
     model = Sequential([L.LSTM(4, recurrent_activation="sigmoid", input_shape=(3, 5), name="steps"), L.Dense(2)])
@@ -329,7 +336,7 @@ def test_layers_on_several_devices(monkeypatch):
     told = []
     for name in ("simulator", "simulator:1"):
         on = named(name)
-        told.append(NumpyRecurrent(on.view))
+        told.append(numpy_on(on))
         monkeypatch.setattr(on, "recurrent", told[-1])
     np.testing.assert_allclose(losses("simulator", "simulator:1"), want, rtol=1e-4)
     assert all(any(w.gradient for w in t.asked) for t in told)

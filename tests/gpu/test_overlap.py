@@ -13,10 +13,12 @@ from graphk.runtime.device import OutOfDeviceMemory
 from graphk.runtime.device_sim import SimDevice
 from graphk.runtime.gpu import GpuExecutable
 from graphk.runtime.mirrors import current
-from tests.gpu.conftest import SIMULATED
+from tests.gpu.conftest import PTX, SIMULATED
 from tests.gpu.test_driver import made as on_fake_driver
 from tests.gpu.test_models import MODELS, data, model
 from tests.programs import mlp_train, values_for
+
+pytestmark = pytest.mark.skipif(PTX, reason="whole fits, which take minutes on PTX in Python")
 
 simulated = pytest.mark.skipif(not SIMULATED, reason="looks into the simulator")
 

@@ -130,12 +130,14 @@ class GraphCosts:
 
 
 def _unlikely(call: float, steps: float) -> list[str]:
-    """A note where a call and its steps, timed one by one, do not fit together."""
-    if steps > MORE * call:
+    """A note where a call and its steps, timed one by one, do not fit together.  Either may be 0: what starting a step
+    costs is taken off its time."""
+    if steps > MORE * call > 0:
         return [f"note: the steps add up to {steps / call:.2f} times the call. Each was timed by itself, and something "
                 "else ran on this machine meanwhile, or a call finds more in the caches; on a quiet machine ask again"]
     if call > LATE * steps and call - steps > WAITED:
-        return [f"note: the call took {call / steps:.0f} times its steps: its threads waited for cores that something "
+        times = f"{call / steps:.0f} times its steps" if steps else f"{micro(call)}, and its steps no time"
+        return [f"note: the call took {times}: its threads waited for cores that something "
                 "else ran on; on a quiet machine ask again, or give it fewer threads (GRAPHK_NUM_THREADS)"]
     return []
 

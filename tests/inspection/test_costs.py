@@ -245,6 +245,9 @@ def test_a_profile_says_so_where_its_steps_take_more_than_the_call():
     assert "note: the call took 130 times its steps" in late.time_text(None).splitlines()[-1]
     assert "note:" not in quiet.time_text(None)
     assert "note: the steps add up to 2.00 times the call" in loaded.time_text(None).splitlines()[-1]
+    nothing = replace(found, call=0.052, lines=(replace(found.lines[0], time=0.0),))
+    assert "note: the call took 52 ms, and its steps no time: " in nothing.time_text(None).splitlines()[-1]
+    assert "note:" not in replace(nothing, call=0.0).time_text(None)
 
 
 def test_summary_and_memory_count_all_that_a_call_needs(monkeypatch):

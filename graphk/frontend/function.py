@@ -9,6 +9,8 @@ counters.
 from __future__ import annotations
 
 import re
+from copy import copy
+from dataclasses import replace
 from typing import Any, Callable, Mapping, Sequence, ValuesView
 
 import numpy as np
@@ -90,6 +92,7 @@ class Function(ShownFunction):
         self._check_inputs_are_enough()
         self._executables: dict[int, execute.Executable] = {}
         self._seen: set[tuple[Any, ...]] = set()
+        self._shorter: dict[int, Function | None] = {}
         self._bounds, self._cuts = bounds_of(self._graph), cuts_of(self._graph)
 
     # ---------------------------------------------------------------- building
@@ -148,8 +151,23 @@ class Function(ShownFunction):
         if self._phase_at is not None and len(inputs) > self._phase_at:
             phase = self._chosen_phase(inputs[self._phase_at])
             inputs = [*inputs[:self._phase_at], *inputs[self._phase_at + 1:]]
-        out = self.run(inputs, phase)
+        taking = self._of_first(len(inputs)) if len(inputs) < len(self._names) else None
+        out = (taking or self).run(inputs, phase)
         return out[0] if self._single else out
+
+    def _of_first(self, many: int) -> "Function | None":
+        """The function of its first `many` inputs (without the phase), None where it needs another one: a list of
+        values may end before inputs that nothing is computed from (`_standardize_user_data(x)` gives no targets)."""
+        if many not in self._shorter:
+            graph = replace(self._graph, inputs=self._graph.inputs[:many])
+            found = None
+            if set(graph.nodes()).isdisjoint(self._graph.inputs[many:]):
+                found = copy(self)
+                found._graph, found._names, found._shorter = graph, self._names[:many], {}
+                found._bounds, found._cuts = bounds_of(graph), cuts_of(graph)
+                found._executables, found._seen = {}, set()
+            self._shorter[many] = found
+        return self._shorter[many]
 
     def _chosen_phase(self, given: Any) -> int:
         if not _is_flag(given):

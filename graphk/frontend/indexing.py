@@ -119,6 +119,8 @@ def element(x: Tensor, index: Any) -> Node:
     sizes: list[Dim] = []
     steps: list[int] = []
     final: list[Dim] = []
+    start: Dim
+    size: Dim
     later: list[tuple[int, Node, Dim | None]] = []               # axes that are looked up: begin, and how many
     for item in items:
         if item is None:

@@ -137,7 +137,7 @@ class Lowering:
         out = self.of[node] = self.new(node.t)
         x = node.inputs[0]
         if x.ndim and all(s == 1 for s in node.attr("steps")):
-            self.emit(_pad_kernel(node), (self.buffer_of(x), out), node, "pad", cost=2 * node.t.size)
+            self.emit(pad_kernel(node), (self.buffer_of(x), out), node, "pad", cost=2 * node.t.size)
             return
         self.clear(out, node)
         dims: dict[str, Dim] = {}
@@ -316,7 +316,7 @@ def _concat_kernel(node: Node) -> Built:
     return finish("concat", params, (Loop("a0", sym("e0"), tuple(loops)),), dims)
 
 
-def _pad_kernel(node: Node) -> Built:
+def pad_kernel(node: Node) -> Built:
     """Zeros around a tensor, each element written once: rows of the result in parallel, contiguous pieces of a row.
 
     A row is the last padded axis with all behind it; rows outside the operand have a first piece alone.
@@ -437,4 +437,4 @@ def _output(low: Lowering, node: Node, index: int) -> None:
     low.copy(name, out, node, "copy")
 
 
-__all__ = ["lower", "step_cost"]
+__all__ = ["lower", "pad_kernel", "step_cost"]

@@ -24,6 +24,7 @@ from graphk.runtime.calls import Calls
 from graphk.runtime.device import (LANES, Device, DeviceError, OutOfDeviceMemory, Recording, Rehearsal, Work,
                                    device)
 from graphk.runtime.exchange import DeviceArray
+from graphk.runtime.library import Convolution
 from graphk.runtime.library_rnn import RecurrentSteps
 from graphk.runtime.library_steps import Chosen, LibrarySteps
 from graphk.runtime.mirrors import Mirror, mirror_of, writing
@@ -443,7 +444,8 @@ def compile_graph(graph: Graph, variables: Mapping[Node, np.ndarray], phase: int
     on = device(name)
     library = on.recurrent
     refuses = None if library is None else lambda form: library.refusal(form, tf32)
-    return observed(graph, phase, lambda result: GpuExecutable(result, variables, on, tf32), refuses=refuses)
+    return observed(graph, phase, lambda result: GpuExecutable(result, variables, on, tf32), refuses=refuses,
+                    convolves=Convolution in on.libraries)
 
 
 __all__ = ["GpuExecutable", "compile_graph", "together"]

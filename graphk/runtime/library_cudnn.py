@@ -137,7 +137,8 @@ class Cudnn(Library):
         what = make(CONVOLUTION, (COMPUTE_TYPE, DATA_TYPE, [TYPES[c.dtype]]),
                     (MODE, CONVOLUTION_MODE, [CROSS_CORRELATION]), (RANK, INT64, [rank]),
                     (DILATIONS, INT64, c.dilations), (STEPS, INT64, c.steps),
-                    (PRE_PADDINGS, INT64, [0] * rank), (POST_PADDINGS, INT64, [0] * rank))
+                    *((name, INT64, [pair[i] for pair in c.paddings or [(0, 0)] * rank])
+                      for i, name in enumerate((PRE_PADDINGS, POST_PADDINGS))))
         names = ((FILTER_X, FILTER_DW, FILTER_DY, FILTER_CONVOLUTION, FILTER_ALPHA, FILTER_BETA) if c.gradient else
                  (FORWARD_X, FORWARD_W, FORWARD_Y, FORWARD_CONVOLUTION, FORWARD_ALPHA, FORWARD_BETA))
         refers = [(name, DESCRIPTOR, [part.value]) for name, part in zip(names, (*tensors, what))]

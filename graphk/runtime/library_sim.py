@@ -88,7 +88,7 @@ def convolve(view: View, c: Convolution, at: Places) -> None:
             raise IndexError(f"{x} reaches beyond its memory")
         return np.lib.stride_tricks.as_strided(flat, x.extents, [s * flat.itemsize for s in x.strides])
     out, other = (c.w, c.y) if c.gradient else (c.y, c.w)
-    x = tensor(at.left, c.x)
+    x = np.pad(tensor(at.left, c.x), [(0, 0), (0, 0), *(c.paddings or [(0, 0)] * len(c.steps))])
     moved = [s * n for s, n in zip(x.strides[2:], c.steps)], [s * n for s, n in zip(x.strides[2:], c.dilations)]
     places, window = c.y.extents[2:], c.w.extents[2:]
     if any((p - 1) * s + (r - 1) * d >= e for p, s, r, d, e in zip(places, c.steps, window, c.dilations, x.shape[2:])):

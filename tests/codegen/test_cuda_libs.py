@@ -138,6 +138,8 @@ def random_convolution(seed):
     rank = int(rng.choice([2, 2, 3]))
     window, steps, dilations, places = (tuple(int(v) for v in rng.integers(1, top, rank)) for top in (4, 3, 3, 4))
     extents = [(p - 1) * s + (k - 1) * d + 1 for p, s, k, d in zip(places, steps, window, dilations)]
+    pads = tuple((int(b) % e, int(a) % (e - int(b) % e)) for e, (b, a) in zip(extents, rng.integers(0, 3, (rank, 2))))
+    extents = [e - b - a for e, (b, a) in zip(extents, pads)]
     n, c, f = (int(v) for v in rng.integers(1, 4, 3))
     last = bool(rng.integers(2))
 
@@ -150,7 +152,7 @@ def random_convolution(seed):
         return Tensor(sizes, tuple(strides))
     dtype = str(rng.choice(["float32", "float64"]))
     asked = Convolution(tensor(n, c, extents, int(rng.integers(2))), tensor(f, c, window, 0), tensor(n, f, places, 0),
-                        steps, dilations, dtype, bool(rng.integers(2)))
+                        steps, dilations, dtype, bool(rng.integers(2)), paddings=pads if any(map(any, pads)) else ())
     if not asked.gradient:
         z = tensor(n, f, places, 0)
         asked = replace(asked, bias=bool(rng.integers(2)), added=z if rng.integers(2) else None,

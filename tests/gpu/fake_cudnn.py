@@ -47,6 +47,7 @@ class FakeCudnn:
         self.taken = []                                # notes of the engines that were executed
         self.chains = []                               # for each of them, modes of what followed the convolution
         self.alone = False                             # whether it has no engine for more than a convolution
+        self.even = self.tight = False                 # no engine for zeros more on one side; for any zeros around
         self.cudnnGetErrorString = Function(lambda status: b"CUDNN_STATUS_%d" % status)
 
     def cudnnCreate(self, out):
@@ -100,13 +101,13 @@ class FakeCudnn:
         x, w, y, c = (self.alive[d[k]] for k in ("x", "w", "y", "convolution"))
         rank = c["rank"]
         lists = [c[k] for k in ("dilations", "steps", "pre", "post")]
-        assert c["mode"] == 1 and x["type"] == w["type"] == y["type"] == c["type"] and set(c["pre"] + c["post"]) == {0}
+        assert c["mode"] == 1 and x["type"] == w["type"] == y["type"] == c["type"] and min(c["pre"] + c["post"]) >= 0
         if rank < 2 or any(len(v) != rank for v in lists) or any(len(t["extents"]) != rank + 2 for t in (x, w, y)):
             return False
         (n, channels, *image), (filters, inner, *window), (n2, out, *places) = (t["extents"] for t in (x, w, y))
         return (n, channels, filters) == (n2, inner, out) and places == [
-            (e - (r - 1) * dilation - 1) // step + 1 for e, r, dilation, step in
-            zip(image, window, c["dilations"], c["steps"])]
+            (e + before + after - (r - 1) * dilation - 1) // step + 1 for e, r, dilation, step, before, after in
+            zip(image, window, *lists)]
 
     def cudnnBackendGetAttribute(self, what, attribute, kind, room, count, array):
         d, out = self.alive[what.value], array._obj
@@ -114,7 +115,9 @@ class FakeCudnn:
         if (d["kind"], attribute) == ("heuristic", 202):
             chained = len(self.alive[d["graph"]]["operations"]) > 1
             engines = [None, *range(len(ENGINES))] if d["mode"] == 3 else [len(ENGINES) - 1]
-            engines = [] if self.refuse or self.alone and chained else engines
+            first = self.alive[self.alive[self.alive[d["graph"]]["operations"][0]]["convolution"]]
+            uneven = self.even and first["pre"] != first["post"] or self.tight and any(first["pre"] + first["post"])
+            engines = [] if self.refuse or self.alone and chained or uneven else engines
             for x, engine in zip(out, engines):
                 self.alive[x].update(kind="config", engine=engine, graph=d["graph"])
             count._obj.value = len(engines)
@@ -168,7 +171,10 @@ class FakeCudnn:
         made = np.zeros((w if gradient else y).shape, x.dtype)
         for p in itertools.product(*map(range, y.shape[2:])):
             for r in itertools.product(*map(range, w.shape[2:])):
-                place = tuple(i * s + j * d for i, s, j, d in zip(p, c["steps"], r, c["dilations"]))
+                place = tuple(i * s + j * d - before for i, s, j, d, before in zip(
+                    p, c["steps"], r, c["dilations"], c["pre"]))
+                if any(not 0 <= at < extent for at, extent in zip(place, x.shape[2:])):
+                    continue                           # zeros around the image
                 image = x[(slice(None), slice(None), *place)]
                 if gradient:
                     made[(slice(None), slice(None), *r)] += y[(slice(None), slice(None), *p)].T @ image

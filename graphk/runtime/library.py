@@ -102,6 +102,7 @@ class Convolution:
     """`y[n, f, p…] = activation?(sum of x[n, c, p*step + r*dilation - before…] * w[f, c, r…] + added? + bias?[f])`, the
     sum over c and r…, with zeros around x.
 
+    dtype: of the operands; sums, bias, what is added and the result are float32 (float64 for float64).
     x: (batch, channels, places…), w: (filters, channels, window…), y: (batch, filters, places…).  bias: a number for
     each filter, side by side.  added: a tensor like y.  activation: "" or "relu".  gradient: it is w that is computed,
     from x and y: `w[f, c, r…] = sum of x[…] * y[n, f, p…]` over n and p….  paddings: how many zeros there are before
@@ -123,7 +124,7 @@ class Convolution:
     @property
     def result(self) -> str:
         """The dtype of sums and results."""
-        return self.dtype
+        return "float32" if self.dtype in NARROW else self.dtype
 
     @property
     def plain(self) -> bool:

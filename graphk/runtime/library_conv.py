@@ -24,7 +24,7 @@ from graphk.ir.types import ITEMSIZE, TensorType
 from graphk.passes.lower import pad_kernel
 from graphk.passes.schedule import schedule_kernel
 from graphk.runtime import library_match
-from graphk.runtime.library import Convolution, Refused, Tensor
+from graphk.runtime.library import NARROW, Convolution, Refused, Tensor
 from graphk.runtime.library_ending import Ending
 from graphk.runtime.library_match import Match, Nest, Numbers, Pack, Source, Strides, behind, exact_in_tf32, with_rest
 
@@ -53,11 +53,12 @@ class Image:
 
 
 def match_convolution(nest: Nest, sizes: Mapping[str, int], narrow: tuple[str, str] = ("", ""),
-                      tf32: bool = False, plain: bool = False, apart: bool = False) -> Match:
+                      tf32: bool = False, plain: bool = False, apart: bool = False, wide: bool = False) -> Match:
     """The convolution that a nest is at these sizes; raises `Refused` with the reason.
 
-    Images are read where they lie, as float32; what was rounded to a narrow type (`narrow`) is exact as tf32.  plain:
-    whether nothing may be done with a sum.  apart: whether zeros around the image are not for the library.
+    Images are read where they lie; if both operands were rounded to one narrow type (`narrow`), they are written as
+    such, but not if `wide`: tf32 holds them exactly, too.  plain: whether nothing may be done with a sum.  apart:
+    whether zeros around the image are not for the library.
     """
     numbers = Numbers(nest, sizes, tf32 or exact_in_tf32(narrow))
     if numbers.depth < library_match.LONG:
@@ -65,17 +66,20 @@ def match_convolution(nest: Nest, sizes: Mapping[str, int], narrow: tuple[str, s
     if numbers.batch:
         raise Refused("there are several convolutions in one")
     reasons: dict[str, None] = {}
+    attempts: list[_Attempt] = []
     for side in (0, 1):
         try:
-            attempt = _Attempt(numbers, side)
+            attempts.append(_Attempt(numbers, side))
         except Refused as e:
             reasons[str(e)] = None
-            continue
-        for alone in (False, True):
-            try:
-                return attempt.match(alone, plain, apart)
-            except Refused as e:
-                reasons[str(e)] = None
+    kind = narrow[0] if narrow[0] == narrow[1] and not wide else ""
+    for dtype in (kind, nest.acc.dtype) if kind else (nest.acc.dtype,):
+        for attempt in attempts:
+            for alone in (False, True):
+                try:
+                    return attempt.match(alone, plain, apart, dtype)
+                except Refused as e:
+                    reasons[str(e)] = None
     raise Refused("; ".join(reasons))
 
 
@@ -180,8 +184,9 @@ class _Attempt:
         return Axis(result, summed, places, base, step, dilation)
 
     # -------------------------------------------------------------- the call
-    def match(self, alone: bool, plain: bool, apart: bool) -> Match:
-        """The call, with the second operand packed where it does not lie as the library wants it.
+    def match(self, alone: bool, plain: bool, apart: bool, dtype: str) -> Match:
+        """The call, with the second operand packed where it does not lie as the library wants it, and both where they
+        are to be of a narrow `dtype`.
 
         alone: what is done with the result is a kernel of its own; plain: the library must not do it.  apart: a kernel
         writes the image with what is around it.
@@ -201,32 +206,32 @@ class _Attempt:
         self.last = not channels or self.strides[channels[-1]] < min(a.stride for a in axes)
         x = self.tensor((batch, channels), [(self.whole(a, gradient), a.stride) for a in axes], self.strides)
         summed, shown = ([a.summed for a in axes], [a.result for a in axes])
-        read, source, packs = self.read((batch, self.filters) if gradient else (self.filters, channels), summed)
+        read, source, packs = self.read((batch, self.filters) if gradient else (self.filters, channels), summed, dtype)
         groups = (self.filters, channels) if gradient else (batch, self.filters)
         made, target, epilogue, room = self.made(groups, shown, ending)
         bias, added, tensor = self.extras(groups, shown, ending)
-        dtype = self.nest.acc.dtype
         image, around = self.first, tuple(self.around(a, gradient) for a in axes) + ((0, 0),) * len(rest)
         if not any(map(any, around)):
             around = ()
-        if around and apart:
-            x, pack = self.written(x, around)
-            image, around, packs = Source(""), (), (pack, *packs)
+        if dtype in NARROW or around and apart:
+            x, pack = self.written(x, around if apart else (), dtype)
+            image, around, packs = Source(""), () if apart else around, (pack, *packs)
         ask = Convolution(x, made if gradient else read, read if gradient else made,
                           of_sum if gradient else of_result, of_result if gradient else of_sum, dtype, gradient,
                           n.tf32 and dtype == "float32", bias is not None, tensor,
                           ending.activation if ending is not None else "", around)
         return Match(ask, image, source, target, bias, added, packs=packs, epilogue=epilogue, room=room)
 
-    def written(self, x: Tensor, around: Sequence[tuple[int, int]]) -> tuple[Tensor, Pack]:
-        """An image with the zeros around it, and the kernel that writes it."""
+    def written(self, x: Tensor, around: Sequence[tuple[int, int]], dtype: str) -> tuple[Tensor, Pack]:
+        """An image of a type, with zeros around it, and the kernel that writes it."""
         order = sorted(range(len(x.extents)), key=lambda d: (-x.strides[d], x.extents[d] == 1))
-        extents, pairs = [x.extents[d] for d in order], [((0, 0), (0, 0), *around)[d] for d in order]
+        pairs = [((0, 0), (0, 0), *(around or [(0, 0)] * len(order)))[d] for d in order]
+        extents = [x.extents[d] for d in order]
         if any(x.extents[d] > 1 and x.strides[d] != prod(extents[i + 1:]) for i, d in enumerate(order)):
-            raise Refused("an image has gaps, and zeros around it")
-        dtype, whole = self.nest.acc.dtype, [e + sum(pair) for e, pair in zip(extents, pairs)]
-        built = pad_kernel(pad(fresh_input(TensorType(dtype, tuple(extents))), *zip(*pairs)))
-        pack = Pack(0, schedule_kernel(built.kernel), prod(whole) * ITEMSIZE[dtype],
+            raise Refused("an image that is to be written has gaps")
+        whole = [e + sum(pair) for e, pair in zip(extents, pairs)]
+        built = pad_kernel(pad(fresh_input(TensorType(self.nest.acc.dtype, tuple(extents))), *zip(*pairs)), dtype)
+        pack = Pack(0, schedule_kernel(built.kernel), prod(whole) * ITEMSIZE["float16" if dtype in NARROW else dtype],
                     (self.first, tuple(int(evaluate(d, {})) for d in built.sizes)))
         place = [order.index(d) for d in range(len(order))]
         return Tensor(tuple(whole[i] for i in place), tuple(prod(whole[i + 1:]) for i in place)), pack
@@ -282,16 +287,18 @@ class _Attempt:
         own = [a for a in axes if a]
         return (*groups[0], *own, *groups[1]) if self.last else (*groups[0], *groups[1], *own)
 
-    def read(self, groups: tuple[Sequence[str], Sequence[str]], axes: Sequence[str | None]
+    def read(self, groups: tuple[Sequence[str], Sequence[str]], axes: Sequence[str | None], dtype: str
              ) -> tuple[Tensor, Source, tuple[Pack, ...]]:
-        """The second operand: as it lies, if it lies without gaps, or packed."""
+        """The second operand: as it lies, if it lies without gaps and is of that type, or packed."""
         n, side = self.numbers, 1 - self.side
         order = self.order(groups, axes)
         dense = n.dense(order)
         load = self.nest.sides[side].load
-        if load is not None and all(n.strides(load.index)[a] == dense[a] for a in order):
+        if dtype == "bfloat16" and load is None:
+            raise Refused("an operand of bfloat16 is computed while it is read")
+        if load is not None and dtype not in NARROW and all(n.strides(load.index)[a] == dense[a] for a in order):
             return self.of_loops(groups, axes, dense), n.source(load), ()
-        pack = replace(n.packed(side, order, self.nest.acc.dtype), role=1)
+        pack = replace(n.packed(side, order, dtype), role=1)
         return self.of_loops(groups, axes, dense), Source(""), (pack,)
 
     def made(self, groups: tuple[Sequence[str], Sequence[str]], axes: Sequence[str | None], ending: Ending | None

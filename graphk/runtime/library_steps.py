@@ -8,7 +8,7 @@ on lane 0; everything is compiled, and chosen by the libraries, before a recordi
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Mapping, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 
 from graphk.codegen.cuda import CudaSource, print_cuda
 from graphk.ir.dims import compile_dims, evaluate
@@ -22,8 +22,18 @@ from graphk.runtime.library_conv import match_convolution
 from graphk.runtime.library_joins import ALIGN, Chosen, Plan, join
 from graphk.runtime.library_match import PACKED, RESULT, Match, Source, match_product, nest_of, rounded_to
 
-# What is done by kernels of graphk's where a library refused more: zeros around an image; what is done with sums; both.
-APART, PLAIN, LESS = 1, 2, range(4)
+# What a library that refused is asked for less: zeros around an image and what is done with sums are kernels of
+# graphk's, and (the last resort) operands of a convolution that were rounded to 16 bits stay float32.
+APART, PLAIN, WIDE = 1, 2, 4
+
+
+def less_than(less: int, ask: Product | Convolution) -> int:
+    """The next of such sums to ask for where `ask`, of the sum `less`, was refused; the same one if there is none."""
+    if isinstance(ask, Convolution) and ask.paddings:
+        return less | APART
+    if not ask.plain:
+        return less & WIDE | PLAIN
+    return WIDE if isinstance(ask, Convolution) and ask.dtype in NARROW else less
 
 
 class LibrarySteps:
@@ -65,6 +75,13 @@ class LibrarySteps:
             self._found[key] = self._choose(*key)
         return self._found[key]
 
+    def _ever(self, step: Step, env: Mapping[str, int]) -> Iterator[Chosen]:
+        """All calls that a step may come to be."""
+        less, then = -1, 0
+        while then > less and isinstance(found := self._find(step, env, then), Chosen):
+            yield found
+            less, then = then, less_than(then, found.match.ask)
+
     def _choose(self, kernel: Kernel, sizes: Sequence[int], narrow: tuple[str, str], less: int, signs: bool
                 ) -> Chosen | str:
         nest = nest_of(kernel)
@@ -72,9 +89,9 @@ class LibrarySteps:
             return "no contraction"
         numbers = dict(zip(kernel.sizes, sizes))
         reasons = []
-        plain, apart = bool(less & PLAIN), bool(less & APART)
+        plain, apart, wide = (bool(less & x) for x in (PLAIN, APART, WIDE))
         for kind, matched in ((Product, partial(match_product, signs=signs)),
-                              (Convolution, partial(match_convolution, apart=apart))):
+                              (Convolution, partial(match_convolution, apart=apart, wide=wide))):
             library = self.device.libraries.get(kind)
             try:
                 if library is not None:
@@ -106,7 +123,7 @@ class LibrarySteps:
 
     def scratch(self, env: Mapping[str, int]) -> int:
         """Bytes that the program's calls need besides the arena: what lasts, then what one after another uses."""
-        calls = [*self.plan(env).found.values(), *(self._find(s, env, x) for s in self._contractions() for x in LESS)]
+        calls = [*self.plan(env).found.values(), *(c for s in self._contractions() for c in self._ever(s, env))]
         most = self.plan(env).lasting + max((c.nbytes for c in calls if isinstance(c, Chosen)), default=0)
         return most + ALIGN if most else 0         # to begin at a multiple of it; each may be asked for less
 
@@ -182,10 +199,10 @@ class LibrarySteps:
             run = call.library.ask(ask, places)
         except Refused as e:
             less = self._less.get(id(step), 0)
-            around = isinstance(ask, Convolution) and ask.paddings
-            then = less + APART if around else less if ask.plain else PLAIN
+            then = less_than(less, ask)
             if (step, ask) not in self._refused:
-                instead = "graphk's kernel" if then == less else "padded before" if around else "by itself"
+                instead = "graphk's kernel" if then == less else {APART: "padded before", PLAIN: "by itself"}.get(
+                    then & ~less & ~WIDE, "as float32")
                 tell(f"{step.kernel.label}: {instead}: {call.library.name} refused {ask}: {e}")
             self._refused.add((step, ask))
             self._unwilling.update({id(step): then} if then > less else {})

@@ -150,6 +150,8 @@ class _Attempt:
         results, sums = [a for a in by if a in n.results], [a for a in by if a in n.sums]
         if len(results) > 1 or len(sums) > 1 or not by:
             raise Refused(f"zeros are around an axis that {len(by)} loops walk")
+        if evaluate(e.last, n.sizes) < 0:
+            raise Refused("there are zeros around an image that has no places")
         result, summed = (next(iter(loops), None) for loops in (results, sums))
         start = substitute(e.at, dict.fromkeys(n.extent, 0))
         extent, before = (int(evaluate(d, n.sizes)) for d in (e.last + 1, -start))

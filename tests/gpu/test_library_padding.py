@@ -19,8 +19,9 @@ from graphk.runtime import library, library_match
 from graphk.runtime.compile import Executable
 from graphk.runtime.gpu import GpuExecutable
 from graphk.runtime.library import Convolution, Tensor
+from graphk.runtime.library_sim import NumpyLibrary
 from tests.codegen.cuda_models import MODELS, train_step
-from tests.gpu.conftest import SIMULATED
+from tests.gpu.conftest import PTX, SIMULATED
 from tests.gpu.test_libraries import convolution, convolving, inputs, lent, products, run, values  # noqa: F401
 
 n = sym("n")
@@ -165,3 +166,29 @@ def test_a_short_sum_stays_graphks_with_its_zeros(convolving, monkeypatch):  # n
     exe = run(Graph((*ins,), (same(x, w, (1, 1), (1, 1)),)), values(ins, n=2), convolving)
     why, = products(exe, n=2)
     assert "27 contracted places are too few for a convolution" in why
+
+
+def test_open_extents(convolving):  # noqa: F811
+    """How many zeros there are depends on the image; a batch of no images, too."""
+    h, v = sym("h"), sym("v")
+    x, w = ins = inputs((n, h, v, 2), (3, 2, 2, 3))
+    y = ew.relu(same(x, w, (1, 0), (h - 2, 1), (2, 1)))
+    graph = Graph((*ins,), (y, *gradients(sum_(ew.square(y)), [x, w])))
+    for size in ({"n": 2, "h": 5, "v": 4}, {"n": 1, "h": 3, "v": 1}, {"n": 2, "h": 4, "v": 7}):
+        exe = run(graph, values(ins, **size), convolving)
+        first = next(f[0] for f in products(exe, **size) if isinstance(f, tuple) and isinstance(f[0], Convolution))
+        assert first.x.extents[2:] == (size["h"], size["v"]) and first.paddings[0][0] == 1
+    run(graph, values(ins, n=0, h=5, v=4), convolving)
+
+
+@pytest.mark.skipif(not SIMULATED or PTX, reason="looks at what the simulator's library was asked for")
+def test_models_on_a_device_with_a_library_pad_in_its_calls(on_device, monkeypatch):
+    asked = NumpyLibrary(on_device.view)
+    monkeypatch.setattr(on_device, "libraries", {Convolution: asked})
+    monkeypatch.setattr(library_match, "LONG", 1)
+    model = Sequential([Conv2D(3, 3, padding="same", input_shape=(4, 5, 2)), Flatten(), Dense(1)])
+    model.compile("sgd", "mse")
+    model.train_on_batch(np.ones((2, 4, 5, 2), "f"), np.ones((2, 1), "f"))
+    model.predict(np.ones((2, 4, 5, 2), "f"))
+    assert {c.gradient for c in asked.asked} == {False, True}
+    assert all(c.paddings == ((1, 1), (1, 1)) for c in asked.asked)

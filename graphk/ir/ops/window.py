@@ -164,7 +164,10 @@ def _operands(n: Node) -> tuple[Node, Node, int] | None:
         return None
     (g, w), ((over_g,), (over_w,)) = made.inputs, made.attr("contract")
     # the windows must come from g, the places (and what stands behind them) from w
-    return None if over_g != at or g.ndim != at + 1 or over_w < len(n.attr("axes")) else (g, w, over_w)
+    if g.ndim != at + 1 or over_w < len(n.attr("axes")):
+        return None
+    last = (*(a for a in range(g.ndim) if a != over_g), over_g)           # channels may come first
+    return (g if over_g == at else transpose(g, perm=last)), w, over_w
 
 
 def fold_in_parts(n: Node) -> Node | None:

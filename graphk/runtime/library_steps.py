@@ -8,7 +8,7 @@ on lane 0; everything is compiled, and chosen by the libraries, before a recordi
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Iterator, Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 from graphk.codegen.cuda import CudaSource, print_cuda
 from graphk.ir.dims import compile_dims, evaluate
@@ -75,13 +75,6 @@ class LibrarySteps:
             self._found[key] = self._choose(*key)
         return self._found[key]
 
-    def _ever(self, step: Step, env: Mapping[str, int]) -> Iterator[Chosen]:
-        """All calls that a step may come to be."""
-        less, then = -1, 0
-        while then > less and isinstance(found := self._find(step, env, then), Chosen):
-            yield found
-            less, then = then, less_than(then, found.match.ask)
-
     def _choose(self, kernel: Kernel, sizes: Sequence[int], narrow: tuple[str, str], less: int, signs: bool
                 ) -> Chosen | str:
         nest = nest_of(kernel)
@@ -123,9 +116,9 @@ class LibrarySteps:
 
     def scratch(self, env: Mapping[str, int]) -> int:
         """Bytes that the program's calls need besides the arena: what lasts, then what one after another uses."""
-        calls = [*self.plan(env).found.values(), *(c for s in self._contractions() for c in self._ever(s, env))]
-        most = self.plan(env).lasting + max((c.nbytes for c in calls if isinstance(c, Chosen)), default=0)
-        return most + ALIGN if most else 0         # to begin at a multiple of it; each may be asked for less
+        plan = self.plan(env)
+        most = plan.lasting + max((c.nbytes for c in plan.found.values() if isinstance(c, Chosen)), default=0)
+        return most + ALIGN if most else 0         # to begin at a multiple of it
 
     def _contractions(self) -> list[Step]:
         return [s for s in flat_steps(self.program.steps) if nest_of(s.kernel) is not None]

@@ -17,6 +17,7 @@ from graphk.passes.autodiff import gradients
 from graphk.passes.pipeline import run_passes
 from graphk.runtime import library, library_match
 from graphk.runtime.compile import Executable
+from graphk.runtime.device_sim import SimDevice
 from graphk.runtime.gpu import GpuExecutable
 from graphk.runtime.library import Convolution, Tensor
 from graphk.runtime.library_sim import NumpyLibrary
@@ -191,3 +192,32 @@ def test_models_on_a_device_with_a_library_pad_in_its_calls(on_device, monkeypat
     model.predict(np.ones((2, 4, 5, 2), "f"))
     assert {c.gradient for c in asked.asked} == {False, True}
     assert all(c.paddings == ((1, 1), (1, 1)) for c in asked.asked)
+
+
+@pytest.mark.skipif(not SIMULATED or PTX, reason="the library in numpy is told to refuse")
+@pytest.mark.parametrize("when", ["the first time", "at other addresses"])
+def test_memory_of_padded_images_is_taken_where_a_library_refuses(when, monkeypatch):
+    """Not before; a second pair of ends, which lie elsewhere, may be what it refuses."""
+    monkeypatch.setattr(library_match, "LONG", 1)
+    device, seen = SimDevice(), []
+
+    class Picky(NumpyLibrary):
+        def ask(self, what, at):
+            seen.append(at.left)
+            if isinstance(what, Convolution) and what.paddings and (when == "the first time" or at.left != seen[0]):
+                raise library.Refused("no zeros today")
+            return super().ask(what, at)
+    device.libraries = {Convolution: Picky(device.view)}
+    x, w = ins = inputs((n, 5, 6, 3), (3, 3, 3, 4))
+    graph = Graph((*ins,), (same(x, w, (1, 1), (1, 1)),))
+    arrays, filters = values(ins, n=4), 4 * 4 * 3 * 9
+    want, = run_full(graph, arrays, {}, 1)[0]
+    exe = GpuExecutable(run_passes(graph, phase=1, convolves=True), {}, device)
+    before, padded = exe.calls.scratch({"n": 4}), 4 * 4 * 7 * 8 * 3
+    assert filters < before < filters + 1024
+    if when == "at other addresses":
+        np.testing.assert_allclose(exe(arrays)[0], want, rtol=1e-4, atol=1e-4)
+        assert exe.calls.scratch({"n": 4}) == before
+    for got in (exe.start(arrays)()[0], exe.start(arrays)()[0], exe(arrays)[0]):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+    assert before + padded <= exe.calls.scratch({"n": 4}) < before + padded + 512

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import time
 from dataclasses import dataclass, field
-from typing import Any, Callable, Union
+from typing import Any, Callable, Mapping, Union
 
 from graphk.ir import verify
 from graphk.ir.node import Graph
@@ -90,11 +90,12 @@ class Record:
 
 @dataclass
 class Result:
-    """A compiled graph and how it came about."""
+    """A compiled graph and how it came about; device: what `run_passes` was told of one."""
     program: Program
     records: list[Record] = field(default_factory=list)
     notes: tuple[Note, ...] = ()
     loops: tuple[str, ...] = ()
+    device: Mapping[str, Any] = field(default_factory=dict)
 
 
 def run_passes(graph: Graph, phase: int = 0, verify_all: bool = True,
@@ -129,7 +130,7 @@ def _run_all(graph: Graph, state: State, verify_all: bool, observer: Callable[[R
             observer(records[-1])
         ir = new
     assert isinstance(ir, Program)
-    return Result(ir, records, state.notes, state.loops)
+    return Result(ir, records, state.notes, state.loops, {"refuses": state.refuses, "convolves": state.convolves})
 
 
 def check(ir: IR, after: str, ensured: tuple[verify.Rule, ...]) -> None:

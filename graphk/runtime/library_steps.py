@@ -22,13 +22,13 @@ from graphk.runtime.library_conv import match_convolution
 from graphk.runtime.library_joins import ALIGN, Chosen, Plan, join
 from graphk.runtime.library_match import PACKED, RESULT, Match, Source, match_product, nest_of, rounded_to
 
-# What a library that refused is asked for less: zeros around an image and what is done with sums are kernels of
-# graphk's, and (the last resort) operands of a convolution that were rounded to 16 bits stay float32.
+# What a library is not asked for, bit by bit: zeros around an image (a kernel before the call writes them); anything
+# done with sums (one behind it does); operands of a convolution as the 16 bits that they were rounded to.
 APART, PLAIN, WIDE = 1, 2, 4
 
 
 def less_than(less: int, ask: Product | Convolution) -> int:
-    """The next of such sums to ask for where `ask`, of the sum `less`, was refused; the same one if there is none."""
+    """The bits to try next where `ask`, of the bits `less`, was refused; the same if there is nothing left to try."""
     if isinstance(ask, Convolution) and ask.paddings:
         return less | APART
     if not ask.plain:
@@ -47,7 +47,7 @@ class LibrarySteps:
         self._plans: dict[tuple[int, ...], Plan] = {}
         self._refused: set[Any] = set()
         self._told: set[tuple[int, ...]] = set()
-        self._less: dict[int, int] = {}            # steps (by identity) that are asked for less, one of `LESS`
+        self._less: dict[int, int] = {}            # by step (identity): bits of what it is not asked for
         self._unwilling: dict[int, int] = {}       # those of them that are not in plans yet
 
     # -------------------------------------------------------------- choosing
@@ -168,7 +168,7 @@ class LibrarySteps:
                work: Work) -> bool:
         """Record a step's call; False, and nothing recorded, if the library refuses it.
 
-        What a library refuses is asked for less in later plans (see `LESS`).
+        What a library refuses is asked for with less in later plans (see `less_than`).
         """
         address = {p.name: at[b] for p, b in zip(step.kernel.params, step.buffers)}
         lasting = scratch + -scratch % ALIGN

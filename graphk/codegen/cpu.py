@@ -9,7 +9,7 @@ workspace's address and its elements per thread, and, where B can be packed befo
 """
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Sequence
 
@@ -22,9 +22,9 @@ from graphk.codegen.tile_winograd import Winograd, WinogradSpace
 from graphk.codegen.workspace import Workspace
 from graphk.ir.column_parts import used
 from graphk.ir.dims import Dim, symbols
-from graphk.ir.effects import contracted_loops, contraction_operands
-from graphk.ir.loop import (Acc, Expr, Index, Kernel, Let, Load, Loop, Ref, Stmt, Store, Update, coefficient,
-                            expressions, identity_of, walk, without)
+from graphk.ir.effects import contracted_loops, contraction_operands, padded
+from graphk.ir.loop import (Acc, Expr, Index, Kernel, Let, Load, Loop, Ref, Schedule, Stmt, Store, Update,
+                            coefficient, expressions, identity_of, walk, without)
 
 HORIZONTAL = {"add": "hsum", "mul": "hprod", "max": "hmax", "min": "hmin", "or": "hany", "and": "hall"}
 GRAIN = 64                        # elements: threads split a vectorized loop at multiples of this
@@ -263,5 +263,21 @@ class Printer(Spelling):
 
 @lru_cache(maxsize=2048)
 def print_kernel(kernel: Kernel) -> Source:
-    """The CPU source of a scheduled kernel."""
-    return Printer(kernel).run()
+    """The CPU source of a scheduled kernel.
+
+    A convolution that pads its image, which only programs for a device with a library have, is no product in tiles.
+    """
+    return Printer(_plain_loops(kernel) if _pads(kernel) else kernel).run()
+
+
+def _pads(kernel: Kernel) -> bool:
+    if kernel.schedule is None or not kernel.schedule.tiled:
+        return False
+    inner = [operands for s in walk(kernel.body) if isinstance(s, Loop) and (operands := contraction_operands(s))]
+    return any(padded(side) for operands in inner for side in operands)
+
+
+def _plain_loops(kernel: Kernel) -> Kernel:
+    first = next(s for s in kernel.body if isinstance(s, Loop))
+    last = [s for s in walk(kernel.body) if isinstance(s, Loop)][-1]
+    return replace(kernel, schedule=Schedule("rows", (first.axis, last.axis)))

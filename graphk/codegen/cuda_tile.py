@@ -14,7 +14,7 @@ from typing import Sequence
 from graphk.codegen.cuda_values import Printer, literal, total
 from graphk.codegen.emit import dim_code
 from graphk.ir.dims import Dim, dim_max, floordiv, product, symbols
-from graphk.ir.effects import Operand, contracted_loops, contraction_operands
+from graphk.ir.effects import Operand, contracted_loops, contraction_operands, padded
 from graphk.ir.loop import Acc, Let, Loop, Stmt, coefficient
 
 ENOUGH = 128                      # squares from which on the larger ones are used: about one for each multiprocessor
@@ -207,7 +207,9 @@ class Contraction:
 
 def _step(side: Operand, axis: str) -> Dim:
     """How far apart an operand's elements lie along an axis, 0 if that is not told by one load."""
-    return coefficient(side.load.index, axis) if side.load else 0
+    found = padded(side)
+    load = found.load if found else side.load
+    return coefficient(load.index, axis) if load else 0
 
 
 __all__ = ["Contraction", "SQUARES"]

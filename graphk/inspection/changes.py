@@ -76,7 +76,8 @@ class Stages:
         with replacements() as seen:
             def passed(record: Record) -> None:
                 self._keep(record, seen)
-            self.result = run_passes(subject.captured, int(subject.phase == "train"), observer=passed)
+            self.result = run_passes(subject.captured, int(subject.phase == "train"), observer=passed,
+                                     **subject.executable.result.device)
 
     def _keep(self, record: Record, seen: list[Replacement]) -> None:
         self.names.append(record.name)

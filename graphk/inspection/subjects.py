@@ -16,7 +16,7 @@ from graphk.codegen.other_cpu import cpu_target, runs_here
 from graphk.codegen.target import Target
 from graphk.ir.dims import Dim, DimExpr, evaluate, symbols
 from graphk.ir.node import Graph
-from graphk.ir.program import Program, flat_steps
+from graphk.ir.program import Program
 from graphk.passes.pipeline import Record, run_passes
 from graphk.runtime.compile import Executable
 
@@ -81,14 +81,14 @@ class Subject:
         for who runs it.
 
         Graphs, kernels' loops and the plan of memory are the same for all, but for recurrent layers that a device's
-        library computes: those are loops elsewhere.  ValueError for other names.
+        library computes, and images that it pads: those are loops elsewhere.  ValueError for other names.
         """
         if target is None:
             return self
         if target == "cuda":
             return replace(self, other=None, cuda=capability)
         executable = self.executable
-        if any(s.kernel.called for s in flat_steps(self.program.steps)):
+        if self.gpu is not None:
             executable = Executable(run_passes(self.captured, int(self.phase == "train")), executable.variables)
         return replace(self, executable=executable, other=None if target == "cpu" else cpu_target(target), cuda=None)
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Callable
 
-from graphk.ir.dims import Dim, symbols
-from graphk.ir.loop import Call, Expr, Index, Kernel, Let, Load, Loop, Ref, Stmt, Store, Update, expressions, walk
+from graphk.ir.dims import Dim, substitute, symbols
+from graphk.ir.loop import (Call, Expr, Index, Kernel, Let, Lit, Load, Loop, Ref, Stmt, Store, Update, coefficient,
+                            expressions, walk)
 from graphk.ir.program import AnyStep, Program, RowBlock, Step, flat_steps
 
 
@@ -152,6 +154,75 @@ class Operand:
         return {x.buffer for e in exprs for x in expressions(e) if isinstance(x, Load)}
 
 
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """An axis along which a padded operand is read: the index along it, which may lie beyond either end, its last
+    place, and elements from one place to the next."""
+    at: Dim
+    last: Dim
+    stride: Dim
+
+
+@dataclass(frozen=True, slots=True)
+class Padded:
+    """An operand that is read where it is, and 0 around it.
+
+    load: as if it went on around; first: the index where all loops and places along edges are 0.
+    """
+    load: Load
+    edges: tuple[Edge, ...]
+    first: Dim
+
+
+def padded(side: Operand) -> Padded | None:
+    """What `select(and(eq(place, near), …), x[… near …], 0)` reads, with each `near` its `place` as far as there are
+    elements (so do windows with padding read theirs); None for all else."""
+    named = {let.name: let.expr for let in side.lets}
+
+    def known(e: Expr) -> Expr:
+        while isinstance(e, Ref) and e.name in named:
+            e = named[e.name]
+        return e
+    top = known(side.expr)
+    if not isinstance(top, Call) or top.fn != "select" or known(top.args[2]) != Lit(0.0, top.dtype):
+        return None
+    load, tests, edges = known(top.args[1]), [known(top.args[0])], list[Edge]()
+    if not isinstance(load, Load):
+        return None
+    first, whole = load.index, load.index
+    while tests:
+        test = tests.pop(0)
+        if isinstance(test, Call) and test.fn == "and":
+            tests[:0] = map(known, test.args)
+            continue
+        found = _near(test, known) if isinstance(test, Call) and test.fn == "eq" else None
+        if found is None or found[0] not in symbols(load.index):
+            return None
+        near, at, last = found
+        try:
+            edges.append(Edge(at, last, coefficient(load.index, near)))
+        except ValueError:
+            return None
+        first, whole = substitute(first, {near: 0}), substitute(whole, {near: at})
+    if symbols(whole) & named.keys():                    # other places that are data
+        return None
+    return Padded(Load(load.buffer, whole, load.dtype), tuple(edges), first)
+
+
+def _near(test: Call, known: Callable[[Expr], Expr]) -> tuple[str, Dim, Dim] | None:
+    """Of `eq(place, near)`: the name of near, the place's index and the last one."""
+    place, near = test.args[0], known(test.args[1])
+    at = known(place)
+    if not isinstance(test.args[1], Ref) or not isinstance(at, Index) or not isinstance(near, Call) or (
+            near.fn != "max" or near.args[1] != Lit(0, near.dtype)):
+        return None
+    lower = known(near.args[0])
+    if not isinstance(lower, Call) or lower.fn != "min" or known(lower.args[0]) != at:
+        return None
+    last = known(lower.args[1])
+    return (test.args[1].name, at.index, last.index) if isinstance(last, Index) else None
+
+
 def contracted_loops(inner: Loop) -> list[Loop]:
     """The loops of a contraction inside its innermost loop of results: outermost first, [] if there is none."""
     out = [s for s in inner.body if isinstance(s, Loop)][:1]
@@ -188,5 +259,5 @@ def _operand(e: Expr, named: dict[str, Let]) -> Operand:
     return Operand(e, tuple(let for name, let in named.items() if name in want))
 
 
-__all__ = ["Operand", "contracted_loops", "contraction_operands", "lifetimes", "may_overwrite", "handed_on",
-           "root_of", "touched"]
+__all__ = ["Edge", "Operand", "Padded", "contracted_loops", "contraction_operands", "lifetimes", "may_overwrite",
+           "handed_on", "padded", "root_of", "touched"]

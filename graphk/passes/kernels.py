@@ -8,7 +8,7 @@ one loop; values that do not change along inner loops are computed outside of th
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, reduce
 from typing import Callable, Iterable
 
 from graphk.ir.dims import Dim, DimExpr, OpDim, SymDim, substitute, sym, symbols
@@ -190,7 +190,7 @@ class Builder:
             for d, a in enumerate(amap[idx_rank:], start=1):
                 index = index + (sym(self.axis(a)) * strides[d] if a is not None else 0)
         elif node.op.name == "windows":
-            index = self._window_index(node, amap, strides)
+            return self._window(node, amap, strides)
         else:
             for d, a in enumerate(amap):
                 here = sym(self.axis(a)) if a is not None else 0
@@ -201,19 +201,34 @@ class Builder:
                     index = index + (here * node.attr("steps")[d] + start) * strides[d]
         return self.let(Load(self.names[table], index, node.dtype), varying, depth)
 
-    def _window_index(self, node: Node, amap: AxisMap, strides: list[Dim]) -> Dim:
-        """Where an element of sliding windows lies in their operand."""
-        axes, behind = node.attr("axes"), node.attr("axes")[-1] + 1
+    def _window(self, node: Node, amap: AxisMap, strides: list[Dim]) -> Value:
+        """An element of sliding windows, 0 around their operand: there the edge is read (`effects.padded` knows it)."""
+        table, axes, behind = node.inputs[0], node.attr("axes"), node.attr("axes")[-1] + 1
         here: list[Dim] = [sym(self.axis(a)) if a is not None else 0 for a in amap]
         places = dict(zip(axes, here[behind:behind + len(axes)]))
         steps = {a: (s, d) for a, s, d in zip(axes, node.attr("strides"), node.attr("dilations"))}
+        around = {a: pair for a, pair in zip(axes, node.attr("padding", ())) if pair != (0, 0)}
+        varying = {a for a in amap if a is not None}
+        inside: list[Expr] = []
         out: Dim = 0
         for d, at in enumerate(here[:behind] + here[behind + len(axes):]):
             if d in places:
                 stride, dilation = steps[d]
                 at = at * stride + places[d] * dilation
+            if d in around:
+                own = {amap[d], amap[behind + axes.index(d)]} - {None}
+                place = self.let(Index(at - self.extra(around[d][0]), "int64"), own, 0)
+                last = Index(self.extra(table.shape[d] - 1), "int64")
+                near = self.let(call("max", call("min", place.expr, last), 0), own, 0)
+                assert isinstance(near.expr, Ref)
+                inside.append(call("eq", place.expr, near.expr))
+                at = sym(near.expr.name)
             out = out + at * strides[d]
-        return out
+        read = self.let(Load(self.names[table], out, node.dtype), varying, 0)
+        if not inside:
+            return read
+        test = reduce(partial(call, "and"), inside)
+        return self.let(call("select", test, read.expr, Lit(0.0, node.dtype)), varying, 0)
 
     def _moved_extent(self, node: Node, d: int, amap: AxisMap) -> Dim:
         """The extent of axis d of a moved operand: a loop's, where the loop runs along all of it."""

@@ -16,7 +16,7 @@ from graphk.ir.loop import (Call, Expr, Index, Kernel, Let, Lit, Load, Loop, Par
 from graphk.ir.node import Graph, Node, origin_of
 from graphk.ir.ops.recurrent import GATES, rnn, rnn_gradient
 from graphk.ir.program import AnyStep, Buffer, LoopStep, Program, Step
-from graphk.ir.types import ITEMSIZE, TensorType, TupleType
+from graphk.ir.types import FLOATS, ITEMSIZE, TensorType, TupleType
 from graphk.passes.fuse import Note
 from graphk.passes.kernels import Built, build, finish
 
@@ -137,7 +137,7 @@ class Lowering:
         out = self.of[node] = self.new(node.t)
         x = node.inputs[0]
         if x.ndim and all(s == 1 for s in node.attr("steps")):
-            self.emit(_pad_kernel(node), (self.buffer_of(x), out), node, "pad", cost=2 * node.t.size)
+            self.emit(pad_kernel(node), (self.buffer_of(x), out), node, "pad", cost=2 * node.t.size)
             return
         self.clear(out, node)
         dims: dict[str, Dim] = {}
@@ -316,10 +316,11 @@ def _concat_kernel(node: Node) -> Built:
     return finish("concat", params, (Loop("a0", sym("e0"), tuple(loops)),), dims)
 
 
-def _pad_kernel(node: Node) -> Built:
+def pad_kernel(node: Node, dtype: str = "") -> Built:
     """Zeros around a tensor, each element written once: rows of the result in parallel, contiguous pieces of a row.
 
-    A row is the last padded axis with all behind it; rows outside the operand have a first piece alone.
+    A row is the last padded axis with all behind it; rows outside the operand have a first piece alone.  dtype: what
+    float32 numbers are written as; of bfloat16 the upper halves of numbers whose lower ones are zero.
     """
     x, starts = node.inputs[0], node.attr("starts")
     last = max((d for d in range(x.ndim) if x.shape[d] != node.shape[d]), default=0)
@@ -346,13 +347,16 @@ def _pad_kernel(node: Node) -> Built:
             test = call("and", test, other)
         flag, one = (Let("t0", call("cast:int64", test)),), sym("t0")
     w, e, whole, o = (sym(s) for s in ("w", f"e{last}", f"x{last}", f"o{last}"))
-    zero = Lit(False if x.dtype == "bool" else 0.0 if x.t.is_float else 0, x.dtype)
-    start, v = row * whole * w, sym("v")
+    half, v = dtype == "bfloat16", sym("v")
+    kind = "int16" if half else dtype or x.dtype
+    read: Expr = Load("p0", (src * e * w + v) * 2 + 1 if half else src * e * w + v, "int16" if half else x.dtype)
+    read = Call("cast:float16", (read,), kind) if kind == "float16" else read
+    zero = Lit(False if kind == "bool" else 0.0 if kind in FLOATS else 0, kind)
+    start = row * whole * w
     body = (*flag, Loop("v", one * o * w + (1 - one) * whole * w, (Store("p1", start + v, zero),)),
-            Loop("v", one * e * w, (Let("t1", Load("p0", src * e * w + v, x.dtype)),
-                                    Store("p1", start + o * w + v, Ref("t1", x.dtype)))),
+            Loop("v", one * e * w, (Let("t1", read), Store("p1", start + o * w + v, Ref("t1", kind)))),
             Loop("v", one * (whole - o - e) * w, (Store("p1", start + (o + e) * w + v, zero),)))
-    params = [Param("p0", x.dtype, "in"), Param("p1", x.dtype, "out")]
+    params = [Param("p0", "int16" if half else x.dtype, "in"), Param("p1", kind, "out")]
     return finish("pad", params, (Loop("a0", below, body),), dims)
 
 
@@ -437,4 +441,4 @@ def _output(low: Lowering, node: Node, index: int) -> None:
     low.copy(name, out, node, "copy")
 
 
-__all__ = ["lower", "step_cost"]
+__all__ = ["lower", "pad_kernel", "step_cost"]

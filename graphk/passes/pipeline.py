@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import time
 from dataclasses import dataclass, field
-from typing import Any, Callable, Union
+from typing import Any, Callable, Mapping, Union
 
 from graphk.ir import verify
 from graphk.ir.node import Graph
@@ -19,6 +19,7 @@ from graphk.passes.decompose import decompose
 from graphk.passes.fuse import Note, fuse
 from graphk.passes.lower import lower
 from graphk.passes.memory import memory
+from graphk.passes.padding import padding
 from graphk.passes.recurrent import Refuses, recurrent
 from graphk.passes.scans import scans
 from graphk.passes.schedule import schedule
@@ -38,6 +39,7 @@ class State:
     notes: tuple[Note, ...] = ()
     refuses: Refuses | None = None           # why a library of the device does not take a recurrent layer
     loops: tuple[str, ...] = ()              # a line for each recurrent layer that is a loop nevertheless
+    convolves: bool = False                  # whether a library of the device computes convolutions
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ PASSES = (
     Pass("simplify2", lambda g, s: simplify(g, composites=False)),
     Pass("compact", lambda g, s: compact(g)),
     Pass("slices", lambda g, s: slices(g)),
+    Pass("padding", lambda g, s: padding(g) if s.convolves else g),
     Pass("fuse", _fuse),
     Pass("lower", lambda g, s: lower(g, s.notes)),
     Pass("schedule", lambda p, s: schedule(p)),
@@ -87,23 +90,26 @@ class Record:
 
 @dataclass
 class Result:
-    """A compiled graph and how it came about."""
+    """A compiled graph and how it came about; device: what `run_passes` was told of one."""
     program: Program
     records: list[Record] = field(default_factory=list)
     notes: tuple[Note, ...] = ()
     loops: tuple[str, ...] = ()
+    device: Mapping[str, Any] = field(default_factory=dict)
 
 
 def run_passes(graph: Graph, phase: int = 0, verify_all: bool = True,
-               observer: Callable[[Record], None] | None = None, refuses: Refuses | None = None) -> Result:
+               observer: Callable[[Record], None] | None = None, refuses: Refuses | None = None,
+               convolves: bool = False) -> Result:
     """All passes in order.
 
     refuses: says of a recurrent layer why the device's library does not compute it; None where there is no library.
+    convolves: whether the device has a library of convolutions, which pads images itself.
     """
     collecting = gc.isenabled()
     gc.disable()               # nearly all that passes make stays: looking for what does not takes a tenth of the time
     try:
-        return _run_all(graph, State(phase, refuses=refuses), verify_all, observer)
+        return _run_all(graph, State(phase, refuses=refuses, convolves=convolves), verify_all, observer)
     finally:
         if collecting:
             gc.enable()
@@ -124,7 +130,7 @@ def _run_all(graph: Graph, state: State, verify_all: bool, observer: Callable[[R
             observer(records[-1])
         ir = new
     assert isinstance(ir, Program)
-    return Result(ir, records, state.notes, state.loops)
+    return Result(ir, records, state.notes, state.loops, {"refuses": state.refuses, "convolves": state.convolves})
 
 
 def check(ir: IR, after: str, ensured: tuple[verify.Rule, ...]) -> None:

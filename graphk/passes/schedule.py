@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Mapping
 
 from graphk.ir.dims import Dim, DimExpr, dim_max, floordiv, substitute, sym, symbols
-from graphk.ir.effects import Operand, contracted_loops, contraction_operands, root_of
+from graphk.ir.effects import Operand, contracted_loops, contraction_operands, padded, root_of
 from graphk.ir.loop import (Acc, Kernel, Let, Load, Loop, Param, Ref, Schedule, Stmt, Store, Update,
                             coefficient, loads, walk)
 from graphk.ir.program import AnyStep, LoopStep, Program, Step
@@ -131,7 +131,7 @@ def tile_axes(kernel: Kernel) -> tuple[str, ...]:
     if parts is None or body[0].combine != "add" or body[0].dtype not in ("float32", "float64"):
         return ()
     m, n, k = axes[-2], axes[-1], loops[-1].axis
-    if len(loops) > 1 and parts[0].load is None:
+    if len(loops) > 1 and parts[0].load is None and padded(parts[0]) is None:
         return ()
     try:
         if not all(_is_side(side, own, k, other) for side, own, other in ((parts[0], m, n), (parts[1], n, m))):

@@ -24,6 +24,7 @@ from graphk.runtime.calls import Calls
 from graphk.runtime.device import (LANES, Device, DeviceError, OutOfDeviceMemory, Recording, Rehearsal, Work,
                                    device)
 from graphk.runtime.exchange import DeviceArray
+from graphk.runtime.library import Convolution
 from graphk.runtime.library_rnn import RecurrentSteps
 from graphk.runtime.library_steps import Chosen, LibrarySteps
 from graphk.runtime.mirrors import Mirror, mirror_of, writing
@@ -249,7 +250,9 @@ class GpuExecutable(Calls):
         found = self._recorded.get(key)
         if found is not None and not self.busy:
             return found
-        made = self.record(env, self.addresses(env), there)
+        made = None
+        while made is None:
+            made = self.record(env, self.addresses(env), there)
         if not self.busy:                         # a signal's handler calls, and must not take the other's staging
             if len(self._recorded) >= KEPT:
                 self._recorded.clear()
@@ -257,25 +260,35 @@ class GpuExecutable(Calls):
         return made
 
     def addresses(self, env: Mapping[str, int]) -> list[int]:
-        """Where the executable's memory holds what (see `_places`)."""
-        starts, nbytes = self._places(env)
-        memory = self._reserve(nbytes, env)
-        return [memory + s for s in starts]
+        """Where the executable's memory holds what (see `_places`), once libraries said what they compute in it."""
+        starts: list[int] = []
+        while not starts or self._asking(env, self._addresses(env, starts), starts[-1]):
+            offsets, nbytes = self._places(env)
+            memory = self._reserve(nbytes, env)
+            starts = [memory + at for at in offsets]
+        return starts
 
-    def record(self, env: Mapping[str, int], starts: list[int], there: Sequence[int], apart: bool = False) -> Recorded:
-        """A recording with what lies at `starts`.  apart: the copies of its ends may run beside other recordings."""
+    def _asking(self, env: Mapping[str, int], at: Mapping[str, int], scratch: int) -> bool:
+        """Have libraries choose how they compute; whether one refused, and is to be asked for less."""
+        self.layers.prepare(env)
+        if self.calls is None:
+            return False
+        self.calls.tell(env)
+        self.calls.prepare(env)
+        Enqueued(self, env, at, Rehearsal(), scratch).steps(self.program.steps)
+        return self.calls.settle()
+
+    def record(self, env: Mapping[str, int], starts: list[int], there: Sequence[int], apart: bool = False
+               ) -> Recorded | None:
+        """A recording with what lies at `starts`; None if libraries, asked at these addresses, turn out to need more
+        memory.  apart: the copies of its ends may run beside other recordings."""
         staged = {b: self._staging(b, env) for b, here in zip(self.inputs, there) if not here}
         downloads = {b: self._staging(b, env) for i, b in enumerate(self.outputs) if i not in self.kept}
         at = self._addresses(env, starts)
         at.update((b.name, here) for b, here in zip(self.inputs, there) if here > 1)
-        self.layers.prepare(env)
-        if self.calls is not None:
-            self.calls.tell(env)
-            asking = True
-            while asking:                          # libraries choose how; one that refuses is asked for less
-                self.calls.prepare(env)
-                Enqueued(self, env, at, Rehearsal(), starts[-1]).steps(self.program.steps)
-                asking = self.calls.settle()
+        while self._asking(env, at, starts[-1]):
+            if self._places(env)[1] > self._nbytes:
+                return None
 
         def before(w: Work) -> None:
             for b, array in staged.items():
@@ -443,7 +456,8 @@ def compile_graph(graph: Graph, variables: Mapping[Node, np.ndarray], phase: int
     on = device(name)
     library = on.recurrent
     refuses = None if library is None else lambda form: library.refusal(form, tf32)
-    return observed(graph, phase, lambda result: GpuExecutable(result, variables, on, tf32), refuses=refuses)
+    return observed(graph, phase, lambda result: GpuExecutable(result, variables, on, tf32), refuses=refuses,
+                    convolves=Convolution in on.libraries)
 
 
 __all__ = ["GpuExecutable", "compile_graph", "together"]

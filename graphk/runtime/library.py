@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Callable, Union
+from typing import Any, Callable, Sequence, Union
 
 Run = Callable[[Any, int], None]                   # (stream's handle, number of the lane)
 NARROW = ("float16", "bfloat16")                   # operands; what they give is float32
@@ -99,12 +99,14 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Convolution:
-    """`y[n, f, p…] = activation?(sum of x[n, c, p*step + r*dilation…] * w[f, c, r…] + added? + bias?[f])`, the sum over
-    c and r…, without padding.
+    """`y[n, f, p…] = activation?(sum of x[n, c, p*step + r*dilation - before…] * w[f, c, r…] + added? + bias?[f])`, the
+    sum over c and r…, with zeros around x.
 
+    dtype: of the operands; sums, bias, what is added and the result are float32 (float64 for float64).
     x: (batch, channels, places…), w: (filters, channels, window…), y: (batch, filters, places…).  bias: a number for
     each filter, side by side.  added: a tensor like y.  activation: "" or "relu".  gradient: it is w that is computed,
-    from x and y: `w[f, c, r…] = sum of x[…] * y[n, f, p…]` over n and p….
+    from x and y: `w[f, c, r…] = sum of x[…] * y[n, f, p…]` over n and p….  paddings: how many zeros there are before
+    and after x along each axis of places; () for none.
     """
     x: Tensor
     w: Tensor
@@ -117,11 +119,12 @@ class Convolution:
     bias: bool = False
     added: Tensor | None = None
     activation: str = ""
+    paddings: tuple[tuple[int, int], ...] = ()
 
     @property
     def result(self) -> str:
         """The dtype of sums and results."""
-        return self.dtype
+        return "float32" if self.dtype in NARROW else self.dtype
 
     @property
     def plain(self) -> bool:
@@ -129,12 +132,13 @@ class Convolution:
         return not (self.bias or self.added or self.activation)
 
     def __str__(self) -> str:
-        def by(numbers: tuple[int, ...]) -> str:
+        def by(numbers: Sequence[int | str]) -> str:
             return "x".join(map(str, numbers))
         return (f"{'gradient of the filters of a ' if self.gradient else ''}{by(self.w.extents[2:])} convolution of "
                 f"{by(self.x.extents)} with {self.w.extents[0]} filters, {self.dtype}"
                 + (f", steps {by(self.steps)}" if set(self.steps) != {1} else "")
                 + (f", dilated {by(self.dilations)}" if set(self.dilations) != {1} else "")
+                + (f", padded {by([b if b == a else f'{b}+{a}' for b, a in self.paddings])}" if self.paddings else "")
                 + (" as tf32" if self.tf32 else "") + (" + added" if self.added else "")
                 + (" + bias" if self.bias else "") + (f" + {self.activation}" if self.activation else ""))
 

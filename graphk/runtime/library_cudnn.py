@@ -15,7 +15,7 @@ from typing import Any, Callable, Mapping, Sequence
 from graphk.runtime.device import DeviceError
 from graphk.runtime.library import Ask, Convolution, Library, Places, Refused, Run, Tensor, aligned
 
-TYPES = {"float32": 0, "float64": 1}                                                 # cudnnDataType_t
+TYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 9}                     # cudnnDataType_t
 # cudnnBackendDescriptorType_t
 POINTWISE, POINTWISE_OPERATION = 0, 13
 CONVOLUTION, ENGINE, ENGINE_CONFIG, HEURISTIC, PLAN, FORWARD, FILTER_GRADIENT = 1, 2, 3, 4, 5, 10, 11
@@ -111,7 +111,8 @@ class Cudnn(Library):
             return parts[-1]
 
         def tensor(name: int, x: Tensor) -> Any:
-            parts.append(self.tensor(name, x, c.dtype, alignments.get(name, 0)))
+            operand = name in ((X, Y) if c.gradient else (X, W))
+            parts.append(self.tensor(name, x, c.dtype if operand else c.result, alignments.get(name, 0)))
             return parts[-1]
         ones, filters = [1] * len(c.steps), c.w.extents[0]
         bias = Tensor((1, filters, *ones), (filters, 1, *(filters if c.y.strides[1] == 1 else 1 for _ in ones)))
@@ -124,7 +125,7 @@ class Cudnn(Library):
         for (kind, name, x), result in zip(behind, names[1:]):
             of, made = made, tensor(result, c.y)
             what = make(POINTWISE, (POINTWISE_KIND, POINTWISE_MODE, [kind]),
-                        (POINTWISE_TYPE, DATA_TYPE, [TYPES[c.dtype]]),
+                        (POINTWISE_TYPE, DATA_TYPE, [TYPES[c.result]]),
                         *([(POINTWISE_NAN, NAN, [PROPAGATE_NAN])] if kind == RELU else []))
             refers = [(POINTWISE_OF, what), (POINTWISE_X, of), (POINTWISE_Y, made)]
             refers += [(POINTWISE_B, tensor(name, x))] if x is not None else []
@@ -134,10 +135,11 @@ class Cudnn(Library):
     def convolution(self, c: Convolution, tensors: Sequence[Any], make: Callable[..., Any]) -> Any:
         """The convolution as a node; tensors: x, w and y."""
         rank = len(c.steps)
-        what = make(CONVOLUTION, (COMPUTE_TYPE, DATA_TYPE, [TYPES[c.dtype]]),
+        what = make(CONVOLUTION, (COMPUTE_TYPE, DATA_TYPE, [TYPES[c.result]]),
                     (MODE, CONVOLUTION_MODE, [CROSS_CORRELATION]), (RANK, INT64, [rank]),
                     (DILATIONS, INT64, c.dilations), (STEPS, INT64, c.steps),
-                    (PRE_PADDINGS, INT64, [0] * rank), (POST_PADDINGS, INT64, [0] * rank))
+                    *((name, INT64, [pair[i] for pair in c.paddings or [(0, 0)] * rank])
+                      for i, name in enumerate((PRE_PADDINGS, POST_PADDINGS))))
         names = ((FILTER_X, FILTER_DW, FILTER_DY, FILTER_CONVOLUTION, FILTER_ALPHA, FILTER_BETA) if c.gradient else
                  (FORWARD_X, FORWARD_W, FORWARD_Y, FORWARD_CONVOLUTION, FORWARD_ALPHA, FORWARD_BETA))
         refers = [(name, DESCRIPTOR, [part.value]) for name, part in zip(names, (*tensors, what))]

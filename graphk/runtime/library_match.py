@@ -168,10 +168,14 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """A kernel that writes what the call reads as its left (0) or right (1) operand, and how many bytes."""
+    """A kernel that writes what the call reads as its left (0) or right (1) operand, and how many bytes.
+
+    image: what it reads as `p0`, and its own sizes, where it is no kernel over the step's loops (then it writes `p1`).
+    """
     role: int
     kernel: Kernel
     nbytes: int
+    image: tuple[Source, tuple[int, ...]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,13 +82,13 @@ def _bits(view: View, p: Product, at: Places, write: np.ndarray | None) -> np.nd
 
 def convolve(view: View, c: Convolution, at: Places) -> None:
     """A convolution, or the gradient of its filters."""
-    def tensor(address: int, x: Tensor) -> np.ndarray:
-        flat = view(address, c.dtype)
+    def tensor(address: int, x: Tensor, dtype: str = c.result) -> np.ndarray:
+        flat = view(address, "uint16" if dtype == "bfloat16" else dtype)
         if x.reach > len(flat):
             raise IndexError(f"{x} reaches beyond its memory")
         return np.lib.stride_tricks.as_strided(flat, x.extents, [s * flat.itemsize for s in x.strides])
     out, other = (c.w, c.y) if c.gradient else (c.y, c.w)
-    x = tensor(at.left, c.x)
+    x = np.pad(tensor(at.left, c.x, c.dtype), [(0, 0), (0, 0), *(c.paddings or [(0, 0)] * len(c.steps))])
     moved = [s * n for s, n in zip(x.strides[2:], c.steps)], [s * n for s, n in zip(x.strides[2:], c.dilations)]
     places, window = c.y.extents[2:], c.w.extents[2:]
     if any((p - 1) * s + (r - 1) * d >= e for p, s, r, d, e in zip(places, c.steps, window, c.dilations, x.shape[2:])):
@@ -97,7 +97,7 @@ def convolve(view: View, c: Convolution, at: Places) -> None:
                                                       (*x.strides[:2], *moved[0], *moved[1])), c)
     rank = len(places)
     of_places, of_window = [*range(2, 2 + rank)], [*range(2 + rank, 2 + 2 * rank)]
-    read = widened(tensor(at.right, other), c)
+    read = widened(tensor(at.right, other, c.dtype), c)
     if c.gradient:
         made = np.tensordot(read, windows, ([0, *of_places], [0, *of_places]))
     else:
@@ -105,7 +105,7 @@ def convolve(view: View, c: Convolution, at: Places) -> None:
     if c.added is not None:
         made = made + tensor(at.added, c.added)
     if c.bias:
-        made = made + view(at.bias, c.dtype)[:c.w.extents[0]].reshape(-1, *[1] * rank)
+        made = made + view(at.bias, c.result)[:c.w.extents[0]].reshape(-1, *[1] * rank)
     tensor(at.out, out)[...] = np.maximum(made, 0) if c.activation == "relu" else made
 
 

@@ -12,7 +12,7 @@ from typing import Any, Mapping, Sequence
 
 from graphk.codegen.cuda import CudaSource, print_cuda
 from graphk.ir.dims import compile_dims, evaluate
-from graphk.ir.effects import root_of
+from graphk.ir.effects import padded, root_of
 from graphk.ir.loop import Kernel, Let, Lit, Load, Ref, Store, walk
 from graphk.ir.program import Program, Step, flat_steps
 from graphk.ir.types import ITEMSIZE
@@ -21,6 +21,20 @@ from graphk.runtime.library import NARROW, Convolution, Library, Places, Product
 from graphk.runtime.library_conv import match_convolution
 from graphk.runtime.library_joins import ALIGN, Chosen, Plan, join
 from graphk.runtime.library_match import PACKED, RESULT, Match, Source, match_product, nest_of, rounded_to
+
+# What a library is not asked for, bit by bit: zeros around an image (a kernel before the call writes them); anything
+# done with sums (one behind it does); operands of a convolution as the 16 bits that they were rounded to.
+APART, PLAIN, WIDE = 1, 2, 4
+
+
+def less_than(less: int, ask: Product | Convolution) -> int:
+    """The bits to try next where `ask`, of the bits `less`, was refused; the same if there is nothing left to try."""
+    if isinstance(ask, Convolution) and ask.paddings:
+        return less | APART
+    if not ask.plain:
+        return less & WIDE | PLAIN
+    return WIDE if isinstance(ask, Convolution) and ask.dtype in NARROW else less
+
 
 class LibrarySteps:
     """The steps of one program that are products or convolutions."""
@@ -33,8 +47,8 @@ class LibrarySteps:
         self._plans: dict[tuple[int, ...], Plan] = {}
         self._refused: set[Any] = set()
         self._told: set[tuple[int, ...]] = set()
-        self._alone: frozenset[int] = frozenset()  # steps (by identity) whose call must be plain
-        self._unwilling: set[int] = set()          # those of them that are not in plans yet
+        self._less: dict[int, int] = {}            # by step (identity): bits of what it is not asked for
+        self._unwilling: dict[int, int] = {}       # those of them that are not in plans yet
 
     # -------------------------------------------------------------- choosing
     def call(self, step: Step, env: Mapping[str, int]) -> Chosen | str | Step:
@@ -43,33 +57,34 @@ class LibrarySteps:
 
     def plan(self, env: Mapping[str, int]) -> Plan:
         """All steps' calls, with what they do for each other."""
-        key = (*env.values(), len(self._alone))
+        key = (*env.values(), sum(self._less.values()))
         if key not in self._plans:
             alone = Plan({id(s): self.find(s, env) for s in self._contractions()})
-            self._plans[key] = join(alone, self.program, env, self._alone, lambda s: self.find(s, env, True))
+            self._plans[key] = join(alone, self.program, env, self._less.keys(), lambda s: self.find(s, env, True))
         return self._plans[key]
 
     def find(self, step: Step, env: Mapping[str, int], signs: bool = False) -> Chosen | str:
         """The call that a step is by itself, or why it is none; `signs`: if relu's bits are handed to it."""
-        return self._find(step, env, id(step) in self._alone, signs)
+        return self._find(step, env, self._less.get(id(step), 0), signs)
 
-    def _find(self, step: Step, env: Mapping[str, int], plain: bool, signs: bool = False) -> Chosen | str:
+    def _find(self, step: Step, env: Mapping[str, int], less: int, signs: bool = False) -> Chosen | str:
         sizes = compile_dims(step.sizes)(env)
         narrow = self._rounded(step)
-        key = step.kernel, sizes, narrow, plain, signs
+        key = step.kernel, sizes, narrow, less, signs
         if key not in self._found:
             self._found[key] = self._choose(*key)
         return self._found[key]
 
-    def _choose(self, kernel: Kernel, sizes: Sequence[int], narrow: tuple[str, str], plain: bool, signs: bool
+    def _choose(self, kernel: Kernel, sizes: Sequence[int], narrow: tuple[str, str], less: int, signs: bool
                 ) -> Chosen | str:
         nest = nest_of(kernel)
         if nest is None:
             return "no contraction"
         numbers = dict(zip(kernel.sizes, sizes))
         reasons = []
-        matchers: list[tuple[type, Any]] = [(Product, partial(match_product, signs=signs))]
-        for kind, matched in (*matchers, (Convolution, match_convolution)):
+        plain, apart, wide = (bool(less & x) for x in (PLAIN, APART, WIDE))
+        for kind, matched in ((Product, partial(match_product, signs=signs)),
+                              (Convolution, partial(match_convolution, apart=apart, wide=wide))):
             library = self.device.libraries.get(kind)
             try:
                 if library is not None:
@@ -95,14 +110,15 @@ class LibrarySteps:
         out = []
         for side in nest.sides:
             own = rounded_to(side.expr, {let.name: let.expr for let in side.lets})
-            out.append(own or (self.narrow.get(named[side.load.buffer], "") if side.load else ""))
+            load = around.load if (around := padded(side)) else side.load
+            out.append(own or (self.narrow.get(named[load.buffer], "") if load else ""))
         return out[0], out[1]
 
     def scratch(self, env: Mapping[str, int]) -> int:
         """Bytes that the program's calls need besides the arena: what lasts, then what one after another uses."""
-        calls = [*self.plan(env).found.values(), *(self._find(s, env, True) for s in self._contractions())]
-        most = self.plan(env).lasting + max((c.nbytes for c in calls if isinstance(c, Chosen)), default=0)
-        return most + ALIGN if most else 0         # to begin at a multiple of it; each call may have to be plain
+        plan = self.plan(env)
+        most = plan.lasting + max((c.nbytes for c in plan.found.values() if isinstance(c, Chosen)), default=0)
+        return most + ALIGN if most else 0         # to begin at a multiple of it
 
     def _contractions(self) -> list[Step]:
         return [s for s in flat_steps(self.program.steps) if nest_of(s.kernel) is not None]
@@ -125,9 +141,10 @@ class LibrarySteps:
 
     # -------------------------------------------------------------- recording
     def settle(self) -> bool:
-        """Take into plans what was refused with what is done with sums; whether there was anything new."""
-        before, self._alone = len(self._alone), self._alone | self._unwilling
-        return len(self._alone) > before
+        """Take into plans what must be asked for less; whether there was anything new."""
+        before = dict(self._less)
+        self._less.update(self._unwilling)
+        return self._less != before
 
     def prepare(self, env: Mapping[str, int]) -> None:
         """Compile what the calls need around them."""
@@ -151,7 +168,7 @@ class LibrarySteps:
                work: Work) -> bool:
         """Record a step's call; False, and nothing recorded, if the library refuses it.
 
-        What a library refuses with what is done with sums is a plain product or convolution in later plans.
+        What a library refuses is asked for with less in later plans (see `less_than`).
         """
         address = {p.name: at[b] for p, b in zip(step.kernel.params, step.buffers)}
         lasting = scratch + -scratch % ALIGN
@@ -174,15 +191,22 @@ class LibrarySteps:
                 raise Refused("the result overwrites what the slope is taken at")
             run = call.library.ask(ask, places)
         except Refused as e:
+            less = self._less.get(id(step), 0)
+            then = less_than(less, ask)
             if (step, ask) not in self._refused:
-                instead = "graphk's kernel" if ask.plain else "by itself"
+                instead = "graphk's kernel" if then == less else {APART: "padded before", PLAIN: "by itself"}.get(
+                    then & ~less & ~WIDE, "as float32")
                 tell(f"{step.kernel.label}: {instead}: {call.library.name} refused {ask}: {e}")
             self._refused.add((step, ask))
-            self._unwilling |= set() if ask.plain else {id(step)}
+            self._unwilling.update({id(step): then} if then > less else {})
             return False
         sizes = dict(zip(step.kernel.sizes, compile_dims(step.sizes)(env)))
         for pack in found.packs:
-            self._launch(pack.kernel, {**address, PACKED: packed[pack.role]}, sizes, work)
+            if pack.image is None:
+                self._launch(pack.kernel, {**address, PACKED: packed[pack.role]}, sizes, work)
+            else:
+                self._launch(pack.kernel, {"p0": of(pack.image[0]), "p1": packed[pack.role]},
+                             dict(zip(pack.kernel.sizes, pack.image[1])), work)
         work.call(run)
         if found.epilogue is not None:
             self._launch(found.epilogue, {**address, RESULT: places.out}, sizes, work)

@@ -92,6 +92,8 @@ class Overlap:
             moved = [self._memory + k * self._nbytes - starts[1] for k in (0, 1)]
             first, second = (exe.record(env, [starts[0], *(by + e for e in ends), *rest], [0] * len(exe.inputs), True)
                              for by in moved)
+            if first is None or second is None:    # the call by itself takes more memory
+                return None
             self.recorded[key] = first, second
         return self.recorded[key]
 

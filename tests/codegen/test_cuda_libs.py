@@ -138,6 +138,8 @@ def random_convolution(seed):
     rank = int(rng.choice([2, 2, 3]))
     window, steps, dilations, places = (tuple(int(v) for v in rng.integers(1, top, rank)) for top in (4, 3, 3, 4))
     extents = [(p - 1) * s + (k - 1) * d + 1 for p, s, k, d in zip(places, steps, window, dilations)]
+    pads = tuple((int(b) % e, int(a) % (e - int(b) % e)) for e, (b, a) in zip(extents, rng.integers(0, 3, (rank, 2))))
+    extents = [e - b - a for e, (b, a) in zip(extents, pads)]
     n, c, f = (int(v) for v in rng.integers(1, 4, 3))
     last = bool(rng.integers(2))
 
@@ -148,15 +150,22 @@ def random_convolution(seed):
             strides[d] = step
             step = step * sizes[d] + gap
         return Tensor(sizes, tuple(strides))
-    dtype = str(rng.choice(["float32", "float64"]))
+    dtype = str(rng.choice(["float32", "float64", "float16", "bfloat16"]))
     asked = Convolution(tensor(n, c, extents, int(rng.integers(2))), tensor(f, c, window, 0), tensor(n, f, places, 0),
-                        steps, dilations, dtype, bool(rng.integers(2)))
+                        steps, dilations, dtype, bool(rng.integers(2)), paddings=pads if any(map(any, pads)) else ())
     if not asked.gradient:
         z = tensor(n, f, places, 0)
         asked = replace(asked, bias=bool(rng.integers(2)), added=z if rng.integers(2) else None,
                         activation=str(rng.choice(["", "relu"])))
-    arrays = [rng.standard_normal(t.reach).astype(dtype) for t in (asked.x, asked.w, asked.y, asked.y)]
-    return asked, [*arrays, rng.standard_normal(f).astype(dtype)]
+    kinds = [dtype, asked.result, dtype] if asked.gradient else [dtype, dtype, asked.result]
+    arrays = [bits(rng.standard_normal(t.reach), kind) for t, kind in zip((asked.x, asked.w, asked.y, asked.y), [
+        *kinds, asked.result])]
+    return asked, [*arrays, rng.standard_normal(f).astype(asked.result)]
+
+
+def bits(a, dtype):
+    """Numbers of a type; of bfloat16 as it lies in memory."""
+    return (a.astype("f").view("uint32") >> 16).astype("uint16") if dtype == "bfloat16" else a.astype(dtype)
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -183,7 +192,7 @@ def test_a_convolution_is_what_cudnn_computes_from_its_tensors(seed):
         got = np.empty_like(want)
         device.download(got, address)
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
-    assert fake.called == 1 and fake.taken == [(0, 5) if asked.dtype == "float64" else (5,)]
+    assert fake.called == 1 and fake.taken == [(5,) if asked.dtype == "float32" else (0, 5)]
 
 
 def test_tensor_cores_only_for_tf32():
@@ -338,7 +347,7 @@ cudnn.functions.cudnnGetErrorString.restype = ctypes.c_char_p
 asked = [random_convolution(seed)[0] for seed in range(200)]
 kept = []
 for c in asked:
-    size = 4 if c.dtype == "float32" else 8
+    size = 8 if c.result == "float64" else 4
     cudnn.operations(c, {1: size * 2 ** (len(c.steps) % 3), 2: 256, 3: 16, 4: 16, 5: 16}, kept)
 try:
     cudnn.operations(replace(IMAGE, x=replace(IMAGE.x, extents=(2, 3, 6, 9))), {1: 256, 2: 256, 3: 256}, kept)

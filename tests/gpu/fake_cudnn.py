@@ -32,6 +32,7 @@ ATTRIBUTES = {
     "plan": {400: ("handle", 0, 1), 401: ("config", 15, 1)},
     "pack": {1000: ("ids", 3, None), 1001: ("pointers", 6, None), 1003: ("workspace", 6, 1)},
     "engine": {}, "config": {}}
+DTYPES = {0: "float32", 1: "float64", 2: "float16", 9: "bfloat16"}
 OPTIONAL = {"virtual", "nan", "b"}
 # engines in the order in which they are offered: (notes, bytes of memory); the first ones must not be taken
 ENGINES = [((4,), 0), ((0, 5), 0), ((2,), 0), ((1,), 0), ((), 1 << 40), ((5,), 64)]
@@ -47,6 +48,8 @@ class FakeCudnn:
         self.taken = []                                # notes of the engines that were executed
         self.chains = []                               # for each of them, modes of what followed the convolution
         self.alone = False                             # whether it has no engine for more than a convolution
+        self.even = self.tight = False                 # no engine for zeros more on one side; for any zeros around
+        self.wide = False                              # no engine for operands of 16 bits
         self.cudnnGetErrorString = Function(lambda status: b"CUDNN_STATUS_%d" % status)
 
     def cudnnCreate(self, out):
@@ -100,13 +103,16 @@ class FakeCudnn:
         x, w, y, c = (self.alive[d[k]] for k in ("x", "w", "y", "convolution"))
         rank = c["rank"]
         lists = [c[k] for k in ("dilations", "steps", "pre", "post")]
-        assert c["mode"] == 1 and x["type"] == w["type"] == y["type"] == c["type"] and set(c["pre"] + c["post"]) == {0}
+        operands, result = ((x, y), w) if d["kind"] == "gradient" else ((x, w), y)
+        assert c["mode"] == 1 and result["type"] == c["type"] in (0, 1) and min(c["pre"] + c["post"]) >= 0
+        assert len({t["type"] for t in operands}) == 1 and operands[0]["type"] in (c["type"], *((2, 9) if not c["type"]
+                                                                                                 else ()))
         if rank < 2 or any(len(v) != rank for v in lists) or any(len(t["extents"]) != rank + 2 for t in (x, w, y)):
             return False
         (n, channels, *image), (filters, inner, *window), (n2, out, *places) = (t["extents"] for t in (x, w, y))
         return (n, channels, filters) == (n2, inner, out) and places == [
-            (e - (r - 1) * dilation - 1) // step + 1 for e, r, dilation, step in
-            zip(image, window, c["dilations"], c["steps"])]
+            (e + before + after - (r - 1) * dilation - 1) // step + 1 for e, r, dilation, step, before, after in
+            zip(image, window, *lists)]
 
     def cudnnBackendGetAttribute(self, what, attribute, kind, room, count, array):
         d, out = self.alive[what.value], array._obj
@@ -114,7 +120,10 @@ class FakeCudnn:
         if (d["kind"], attribute) == ("heuristic", 202):
             chained = len(self.alive[d["graph"]]["operations"]) > 1
             engines = [None, *range(len(ENGINES))] if d["mode"] == 3 else [len(ENGINES) - 1]
-            engines = [] if self.refuse or self.alone and chained else engines
+            first = self.alive[self.alive[self.alive[d["graph"]]["operations"][0]]["convolution"]]
+            narrow = self.alive[self.alive[self.alive[d["graph"]]["operations"][0]]["x"]]["type"] in (2, 9)
+            uneven = self.even and first["pre"] != first["post"] or self.tight and any(first["pre"] + first["post"])
+            engines = [] if self.refuse or self.alone and chained or uneven or self.wide and narrow else engines
             for x, engine in zip(out, engines):
                 self.alive[x].update(kind="config", engine=engine, graph=d["graph"])
             count._obj.value = len(engines)
@@ -159,16 +168,23 @@ class FakeCudnn:
 
     def _compute(self, gradient, tensors, at, c, chain):
         def array(t):
+            dtype = DTYPES[t["type"]]
             if t.get("virtual"):
-                return np.empty(t["extents"], ("float32", "float64")[t["type"]])
-            flat = self.driver.sim.view(at[t["id"]], ("float32", "float64")[t["type"]])
+                return np.empty(t["extents"], dtype)
+            flat = self.driver.sim.view(at[t["id"]], "uint16" if dtype == "bfloat16" else dtype)
             assert sum((e - 1) * s for e, s in zip(t["extents"], t["strides"])) < len(flat), "ends beyond its memory"
-            return np.lib.stride_tricks.as_strided(flat, t["extents"], [s * flat.itemsize for s in t["strides"]])
+            made = np.lib.stride_tricks.as_strided(flat, t["extents"], [s * flat.itemsize for s in t["strides"]])
+            if dtype == "bfloat16":
+                return (made.astype("uint32") << 16).view("float32")
+            return made.astype("float32") if dtype == "float16" else made
         x, w, y = (array(tensors[k]) for k in "xwy")
         made = np.zeros((w if gradient else y).shape, x.dtype)
         for p in itertools.product(*map(range, y.shape[2:])):
             for r in itertools.product(*map(range, w.shape[2:])):
-                place = tuple(i * s + j * d for i, s, j, d in zip(p, c["steps"], r, c["dilations"]))
+                place = tuple(i * s + j * d - before for i, s, j, d, before in zip(
+                    p, c["steps"], r, c["dilations"], c["pre"]))
+                if any(not 0 <= at < extent for at, extent in zip(place, x.shape[2:])):
+                    continue                           # zeros around the image
                 image = x[(slice(None), slice(None), *place)]
                 if gradient:
                     made[(slice(None), slice(None), *r)] += y[(slice(None), slice(None), *p)].T @ image

@@ -5,14 +5,16 @@ import numpy as np
 import pytest
 
 import graphk
-from graphk.inspection import cost, dump, kernel, memory, profile, report, summary
+from graphk.inspection import cost, diff, dump, kernel, memory, profile, report, summary
 from graphk.inspection.cli import main
 from graphk.inspection.subjects import subjects_of
-from graphk.layers import Dense, Input
+from graphk.layers import Conv2D, Dense, Input
 from graphk.models import Model, Sequential
 from graphk.passes.pipeline import run_passes
 from graphk.runtime.gpu import GpuExecutable
-from tests.gpu.conftest import SIMULATED
+from graphk.runtime.library import Convolution
+from graphk.runtime.library_sim import NumpyLibrary
+from tests.gpu.conftest import PTX, SIMULATED
 from tests.programs import scan_graph, values_for
 
 
@@ -100,3 +102,14 @@ def test_recordings_for_measuring_run_one_after_another_and_are_given_back():
     del nothing, steps, replay, exe
     gc.collect()
     assert "ready" not in [kind for kind, _ in driver.alive.values()]
+
+
+@pytest.mark.skipif(not SIMULATED or PTX, reason="lends the simulator a library")
+def test_passes_are_shown_as_they_ran_for_the_device(on_device, monkeypatch):
+    """A library of convolutions pads images itself; on the processor they are padded by a kernel."""
+    monkeypatch.setattr(on_device, "libraries", {Convolution: NumpyLibrary(on_device.view)})
+    model = Sequential([Conv2D(3, 3, padding="same", input_shape=(5, 6, 2), name="seen")])
+    found = str(diff(model, "slices", "padding", phase="predict"))
+    assert "padding=((1, 1), (1, 1))" in found and "padding" in found
+    ours, cpu = (str(cost(model, phase="predict", **asked)) for asked in ({}, {"target": "cpu"}))
+    assert "pad " not in ours and "pad " in cpu

@@ -252,3 +252,63 @@ def test_buffers_of_rounded_numbers(first, second, third, want):
 def test_adding_to_a_buffer_rounds_nothing():
     text = ROUNDED.format(first="round_bf16(t0)", second="t0", third="").replace("p1[i0] = t0", "p1[i0] += t0")
     assert narrow_buffers(parse_program(text)) == {"a": "bfloat16"}
+
+
+# ------------------------------------------------------------------ zeros around an image
+# The same windows with a zero before and after each row of 6: 4 rows, (places, window) = (6, 3)
+AROUND = """
+program main() arena 0 {{
+  buffer %x: f32[200] input 0
+  buffer %w: f32[200] input 1
+  buffer %y: f32[60] output 0
+  kernel k(p0: f32 in, p1: f32 in, p2: f32 out; s0, s1, s2, s3, s4, s5) schedule tile(i1, i2, i4) {{
+    for i0 in s0 {{
+      for i1 in s1 {{
+        for i2 in s2 {{
+          acc r0: f32 = add
+          for i3 in s3 {{
+            for i4 in s4 {{
+              t0 = index[{at}]:i64
+              t1 = {near}
+              t2 = p0[i0*12+t1*2+i4]
+              t3 = {read}
+              t4 = p1[i3*10+i4*5+i2]
+              r0 <- mul(t3, t4)
+            }}
+          }}
+          p2[i0*30+i1*5+i2] = r0
+        }}
+      }}
+    }}
+  }}
+  step k(%x, %w, %y; 2, 6, 5, 3, 2, 5)
+}}
+"""
+AT, NEAR, READ = "i1+i3-1", "max(min(t0, index[s5]:i64), 0:i64)", "select(eq(t0, t1), t2, 0.0:f32)"
+
+
+def around(monkeypatch, at=AT, near=NEAR, read=READ):
+    return run(AROUND.format(at=at, near=near, read=read), monkeypatch, 60)
+
+
+def test_zeros_around_an_image_as_text(monkeypatch):
+    found = around(monkeypatch)
+    assert found.ask.paddings == ((1, 1), (0, 0)) and not any(p.image for p in found.packs)
+    assert found.ask.x.extents == (2, 2, 6, 1)
+
+
+@pytest.mark.parametrize("changed", [
+    {"read": "select(eq(t0, t1), t2, 1.0:f32)"},                # ones around it
+    {"read": "select(ne(t0, t1), t2, 0.0:f32)"}, {"read": "select(eq(t0, t1), 0.0:f32, t2)"},
+    {"read": "t2"},                                             # the edge goes on
+    {"near": "max(min(t0, index[s5]:i64), 1:i64)"}, {"near": "min(max(t0, 0:i64), index[s5]:i64)"},
+    {"near": "max(min(index[i1]:i64, index[s5]:i64), 0:i64)"},  # of another place
+    {"at": "i1*i3-1"}])
+def test_what_is_no_image_with_zeros_around_it(changed, monkeypatch):
+    assert isinstance(around(monkeypatch, **changed), str)
+
+
+def test_places_that_no_window_reaches_are_none_of_a_librarys(monkeypatch):
+    """Before the image, beyond what windows see behind it, and a place that moves with the batch."""
+    assert around(monkeypatch, at="i1+i3-2").ask.paddings == ((2, 0), (0, 0))
+    assert isinstance(around(monkeypatch, at="i1+i3+1"), str) and isinstance(around(monkeypatch, at="i0+i1+i3-1"), str)

@@ -86,10 +86,10 @@ def test_graphs_parse_back(by_variable):
 
 def test_json_and_dot_speak_of_the_same_nodes(by_variable):
     folder = by_variable / "001-train_function-any"
-    data = json.loads((folder / "11-fuse.json").read_text())
+    data = json.loads((folder / "12-fuse.json").read_text())
     fused = [n for n in data["nodes"] if n["op"] == "fusion"]
     assert fused and all(n["body"]["nodes"] for n in fused)
-    dot = (folder / "11-fuse.dot").read_text()
+    dot = (folder / "12-fuse.dot").read_text()
     assert dot.count("subgraph cluster_") == len(fused) and " -> " in dot
 
 
@@ -131,7 +131,7 @@ def test_a_failing_pass_leaves_what_came_before(tmp_path, monkeypatch):
         f([[[1.0, 2.0, 3.0]]])
     (folder,) = [p for p in tmp_path.iterdir() if p.is_dir()]
     assert "no machine code today" in (folder / "error.txt").read_text()
-    assert (folder / "14-memory.gk").exists() and "failed" in (tmp_path / "index.html").read_text()
+    assert (folder / "15-memory.gk").exists() and "failed" in (tmp_path / "index.html").read_text()
 
 
 def test_wrong_options_are_named():

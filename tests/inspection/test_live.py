@@ -36,7 +36,7 @@ def test_every_topic(folder):
     assert run.returncode == 0, run.stderr
     assert len(run.stderr.splitlines()) == sum(len(lines(run, t)) for t in TOPICS)
     assert len(lines(run, "passes")) == len(PASSES)
-    assert " fuse " in lines(run, "passes")[10] and lines(run, "passes")[10].endswith(" ms")
+    assert " fuse " in lines(run, "passes")[11] and lines(run, "passes")[11].endswith(" ms")
     assert any("dot " in line and "of only" in line and "fused: " in line for line in lines(run, "fusion"))
     compiled, first, second = lines(run, "recompile")
     assert "predict_function: compiled, 1 kernel calls, 1 kernels, " in compiled

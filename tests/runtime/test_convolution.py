@@ -140,9 +140,11 @@ def test_pooling_and_its_gradient(size, stride):
     agree(compile_graph(graph, {})(arrays), run_graph(graph, arrays))
 
 
+@pytest.mark.parametrize("first", [False, True])
 @pytest.mark.parametrize("seed", range(30))
-def test_transposed_convolutions(seed):
-    """Strides over and under the window's size, places left over, dilations, one to three axes, any weights."""
+def test_transposed_convolutions(seed, first):
+    """Strides over and under the window's size, places left over, dilations, one to three axes, any weights; channels
+    behind the places, or (`first`) before them."""
     rng = np.random.default_rng(seed)
     axes = tuple(range(1, 2 + int(rng.integers(3))))
     sizes, strides = (tuple(int(d) for d in rng.integers(1, 5, len(axes))) for _ in range(2))
@@ -151,9 +153,10 @@ def test_transposed_convolutions(seed):
     want = [(p - 1) * s + (k - 1) * d + 1 + more
             for p, s, k, d, more in zip(places.tolist(), strides, sizes, dilations, left)]
     channels, filters, turned = int(rng.integers(1, 6)), int(rng.integers(1, 4)), bool(rng.integers(2))
-    g = new_input(TensorType(F, (sym("n"), *places.tolist(), channels)), "g")
+    shape = (sym("n"), channels, *places.tolist()) if first else (sym("n"), *places.tolist(), channels)
+    g = new_input(TensorType(F, shape), "g")
     w = new_input(TensorType(F, (*sizes, *((channels, filters) if turned else (filters, channels)))), "w")
-    made = dot(g, w, contract=((g.ndim - 1,), (len(axes) + (not turned),)))
+    made = dot(g, w, contract=((1 if first else g.ndim - 1,), (len(axes) + (not turned),)))
     out = fold(made, shape=(sym("n"), *want, filters), axes=axes, sizes=sizes, strides=strides, dilations=dilations)
     graph = Graph((g, w), (relu(out), *gradients(sum_(mul(out, out)), [g, w])))
     arrays = arrays_for(graph, 3, seed)

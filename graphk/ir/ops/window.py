@@ -3,7 +3,8 @@
 In: a tensor, the axes that windows slide along, and for each the window's size, stride and dilation.  Out: a tensor
 in which each of those axes counts windows and, behind the last of them, one new axis each counts the places in a
 window.  What always holds: an element of `windows` is the element of its operand at window * stride + place *
-dilation, so a target reads it through an index map; `fold` is its transpose; padding is another op's work.
+dilation, so a target reads it through an index map; `fold` is its transpose.  Padding is another op's work, but where
+the pass `padding` made it an attribute: for each axis how many places before and after it are 0.
 """
 from __future__ import annotations
 
@@ -21,6 +22,7 @@ from graphk.ir.ops.shape import embed, pad, reshape, slice_op, transpose
 from graphk.ir.types import TensorType, require
 
 Ints = tuple[int, ...]
+Padding = tuple[tuple[Dim, Dim], ...]
 
 
 def window_count(length: Dim, size: int, stride: int, dilation: int) -> Dim:
@@ -28,15 +30,26 @@ def window_count(length: Dim, size: int, stride: int, dilation: int) -> Dim:
     return floordiv(length - (size - 1) * dilation - 1, stride) + 1
 
 
+def padded_shape(shape: tuple[Dim, ...], axes: Ints, padding: Padding) -> tuple[Dim, ...]:
+    """`shape` with zeros before and after it along axes."""
+    more = {a: before + after for a, (before, after) in zip(axes, padding)}
+    return tuple(d + more.get(i, 0) for i, d in enumerate(shape))
+
+
 def _prepare(x: NodeLike, axes: Sequence[int], sizes: Sequence[int], strides: Sequence[int] | None = None,
-             dilations: Sequence[int] | None = None) -> tuple[tuple[Node, ...], dict[str, Any]]:
+             dilations: Sequence[int] | None = None, padding: Sequence[tuple[Dim, Dim]] = ()
+             ) -> tuple[tuple[Node, ...], dict[str, Any]]:
     node = as_node(x)
     ones = (1,) * len(axes)
     return (node,), {"axes": tuple(int(a) % max(node.ndim, 1) for a in axes), "sizes": tuple(map(int, sizes)),
-                     "strides": tuple(map(int, strides or ones)), "dilations": tuple(map(int, dilations or ones))}
+                     "strides": tuple(map(int, strides or ones)), "dilations": tuple(map(int, dilations or ones)),
+                     **({"padding": tuple((a, b) for a, b in padding)} if padding else {})}
 
 
-def _infer(t: TensorType, axes: Ints, sizes: Ints, strides: Ints, dilations: Ints) -> TensorType:
+def _infer(t: TensorType, axes: Ints, sizes: Ints, strides: Ints, dilations: Ints, padding: Padding = ()) -> TensorType:
+    if padding and len(padding) != len(axes):
+        raise ValueError(f"windows of {t}: padding {padding}; expected a pair (before, after) for each of axes {axes}")
+    t = t.with_shape(padded_shape(t.shape, axes, padding))
     if not axes or list(axes) != sorted(set(axes)) or not len(axes) == len(sizes) == len(strides) == len(dilations):
         raise ValueError(f"windows of {t}: axes {axes} (ascending, each once) with sizes {sizes}, strides {strides} "
                          f"and dilations {dilations}, one of each per axis")
@@ -74,7 +87,10 @@ def _index(rank: int, shape: tuple[int, ...], axes: Ints, places: list[np.ndarra
     return tuple(out)
 
 
-def _ref(x: np.ndarray, axes: Ints, sizes: Ints, strides: Ints, dilations: Ints) -> np.ndarray:
+def _ref(x: np.ndarray, axes: Ints, sizes: Ints, strides: Ints, dilations: Ints,
+         padding: tuple[tuple[int, int], ...] = ()) -> np.ndarray:
+    around = dict(zip(axes, padding))
+    x = np.pad(x, [around.get(a, (0, 0)) for a in range(x.ndim)])
     shape = tuple(int(d) for d in _infer(TensorType(x.dtype.name, x.shape), axes, sizes, strides, dilations).shape)
     return x[_index(x.ndim, shape, axes, _places(shape, axes, sizes, strides, dilations))]
 
@@ -98,12 +114,23 @@ def _cases(rng: np.random.Generator) -> list[tuple[tuple[int, ...], dict[str, An
             ((1, 4, 4, 4, 2), {"axes": (1, 2, 3), "sizes": (2, 2, 2), "strides": (2, 2, 2), "dilations": (1, 1, 1)})]
 
 
+def _windows_vjp(g: Node, y: Node, x: Node, axes: Ints, sizes: Ints, strides: Ints, dilations: Ints,
+                 padding: Padding = ()) -> list[Node]:
+    whole = fold(g, shape=padded_shape(x.shape, axes, padding), axes=axes, sizes=sizes, strides=strides,
+                 dilations=dilations)
+    before = {a: b for a, (b, _) in zip(axes, padding)}
+    return [slice_op(whole, starts=tuple(before.get(a, 0) for a in range(x.ndim)), sizes=x.shape, steps=(1,) * x.ndim)
+            if padding else whole]
+
+
 windows: OpDef = register(OpDef(
-    "windows", "index_map", _infer, _ref,
-    lambda g, y, x, axes, sizes, strides, dilations: [
-        fold(g, shape=x.shape, axes=axes, sizes=sizes, strides=strides, dilations=dilations)],
+    "windows", "index_map", _infer, _ref, _windows_vjp,
     prepare=_prepare, doc="Windows that slide along axes; their places are new axes behind the last of these.",
-    samples=lambda rng: [([rng.standard_normal(s).astype("float32")], kw) for s, kw in _cases(rng)]))
+    samples=lambda rng: [([rng.standard_normal(s).astype("float32")], kw) for s, kw in (
+        *_cases(rng),
+        ((2, 5, 4, 2), {"axes": (1, 2), "sizes": (3, 2), "strides": (2, 1), "dilations": (1, 2),
+                        "padding": ((1, 2), (0, 1))}),
+        ((1, 3), {"axes": (1,), "sizes": (2,), "strides": (1,), "dilations": (4,), "padding": ((4, 3),)}))]))
 
 fold: OpDef = register(OpDef(
     "fold", "index_map", _fold_infer, _fold_ref,
@@ -137,7 +164,10 @@ def _operands(n: Node) -> tuple[Node, Node, int] | None:
         return None
     (g, w), ((over_g,), (over_w,)) = made.inputs, made.attr("contract")
     # the windows must come from g, the places (and what stands behind them) from w
-    return None if over_g != at or g.ndim != at + 1 or over_w < len(n.attr("axes")) else (g, w, over_w)
+    if g.ndim != at + 1 or over_w < len(n.attr("axes")):
+        return None
+    last = (*(a for a in range(g.ndim) if a != over_g), over_g)           # channels may come first
+    return (g if over_g == at else transpose(g, perm=last)), w, over_w
 
 
 def fold_in_parts(n: Node) -> Node | None:
@@ -225,4 +255,4 @@ def _padded(x: Node, before: Sequence[Dim], after: Sequence[Dim]) -> Node:
     return pad(x, before, after) if any(d != 0 for d in (*before, *after)) else x
 
 
-__all__ = ["fold", "fold_in_parts", "fold_of_filter", "fold_of_product", "window_count", "windows"]
+__all__ = ["fold", "fold_in_parts", "fold_of_filter", "fold_of_product", "padded_shape", "window_count", "windows"]

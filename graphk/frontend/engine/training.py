@@ -316,7 +316,7 @@ class Model(TrainingSetup, Network):
             size = 32 if batch_size is None else batch_size
             if (x.dtype, x.shape) in f._seen and 0 < len(x) <= size:
                 return unpack_singleton(f.run_checked((x,), 0))    # one batch, like one seen before
-            if (x.dtype, (size, *x.shape[1:])) in f._seen and not self.stateful and len(x) > size:
+            if (x.dtype, (size, *x.shape[1:])) in f._seen and not self.stateful and 0 < size < len(x):
                 outs = f.many((x,), size)                          # several of them
                 if outs:
                     return unpack_singleton(outs)

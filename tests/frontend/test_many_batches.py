@@ -155,3 +155,11 @@ def test_no_size_of_batches_is_refused_after_no_rows_too():
     for size in (0, -1):
         with pytest.raises(ValueError, match="must be a positive integer"):
             model.predict(x, batch_size=size)
+
+
+def test_no_arrays_are_no_batch_like_an_earlier_one():
+    image = layers.Input(tensor=K.constant(numbers(4, 3)))
+    model = Model(image, layers.Dense(2)(image))
+    assert model.predict([], steps=1).shape == (4, 2)
+    with pytest.raises(ValueError, match="you should specify the `steps` argument"):
+        model.predict([])

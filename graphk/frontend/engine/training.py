@@ -320,8 +320,8 @@ class Model(TrainingSetup, Network):
                 outs = f.many((x,), size)                          # several of them
                 if outs:
                     return unpack_singleton(outs)
-        elif f is not None and type(x) is list and not (verbose or callbacks) and steps is None and batch_size is None \
-                and signature(x) in f._seen and 0 < len(x[0]) <= 32:
+        elif f is not None and type(x) is list and x and not (verbose or callbacks) and steps is None \
+                and batch_size is None and signature(x) in f._seen and 0 < len(x[0]) <= 32:
             return unpack_singleton(f.run_checked(x, 0))
         if is_generator(x):
             return self.predict_generator(x, steps, verbose=verbose, callbacks=callbacks)

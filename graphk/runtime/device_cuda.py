@@ -15,6 +15,7 @@ import numpy as np
 
 from graphk.codegen import cuda_compile
 from graphk.codegen.cuda import THREADS, TILE, CudaSource
+from graphk.runtime import dlpack
 from graphk.runtime.device import LANES, Device, DeviceError, OutOfDeviceMemory, Recording, Work
 from graphk.runtime.library import Convolution, Product, Run, find_library
 from graphk.runtime.library_cublas import CublasLt
@@ -119,7 +120,7 @@ class CudaWork(Work):
 class CudaDevice(Device):
     """One GPU.  `module`: the driver's functions, each returning (error, results ...)."""
 
-    threads, tile = THREADS, TILE
+    threads, tile, kind = THREADS, TILE, dlpack.CUDA
 
     def __init__(self, module: Any, number: int,
                  compile_source: Callable[[CudaSource, tuple[int, int]], dict[str, str]] = cuda_compile.compile_ptx):
@@ -153,7 +154,7 @@ class CudaDevice(Device):
         return self._events[-1]
 
     # -------------------------------------------------------------- memory
-    def allocate(self, nbytes: int) -> int:
+    def allocate_once(self, nbytes: int) -> int:
         self.enter()
         error, *address = self.module.cuMemAlloc(max(nbytes, 1))
         if error == self.module.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
@@ -208,6 +209,20 @@ class CudaDevice(Device):
             self.driver.cuCtxSynchronize()                              # who wrote it has streams of its own
             self.driver.cuMemcpyDtoD(address, source, nbytes)
             self.driver.cuCtxSynchronize()
+
+    def move(self, address: int, source: int, nbytes: int) -> None:
+        if nbytes:
+            self.enter()
+            self.driver.cuMemcpyDtoDAsync(address, source, nbytes, self.streams[0])
+
+    def before(self, stream: int) -> None:
+        self.enter()
+        event = self.driver.cuEventCreate(self.module.CUevent_flags.CU_EVENT_DISABLE_TIMING)
+        try:
+            self.driver.cuEventRecord(event, self.streams[0])
+            self.driver.cuStreamWaitEvent(stream, event, 0)
+        finally:
+            self.driver.cuEventDestroy(event)          # which lasts as long as somebody waits for it
 
     def fetch(self, address: int, other: Device, source: int, nbytes: int) -> bool:
         if not isinstance(other, CudaDevice):

@@ -23,7 +23,7 @@ from graphk.passes.pipeline import Result
 from graphk.runtime.calls import Calls
 from graphk.runtime.device import (LANES, Device, DeviceError, OutOfDeviceMemory, Recording, Rehearsal, Work,
                                    device)
-from graphk.runtime.exchange import DeviceArray
+from graphk.runtime.exchange import DeviceArray, Resident
 from graphk.runtime.library_rnn import RecurrentSteps
 from graphk.runtime.library_steps import Chosen, LibrarySteps
 from graphk.runtime.mirrors import Mirror, mirror_of, writing
@@ -67,6 +67,8 @@ class GpuExecutable(Calls):
         self._memory = 0
         self._nbytes = -1
         self.busy = False
+        self._handing = False                      # while results wait in the executable's memory
+        self._ahead = False                        # whether a call may still read its staging memory
         self._recorded: dict[tuple[int, ...], Recorded] = {}
         self.kept: frozenset[int] = frozenset()    # outputs that stay on the device, until the next call
         self.overlap = Overlap(on)                 # a part of it, which refers to it only while it is called
@@ -85,17 +87,46 @@ class GpuExecutable(Calls):
             finally:
                 self.busy = inside
 
+    def staying(self, inputs: Sequence[Any]) -> list[Any]:
+        """A call whose outputs stay on the device, in memory of their own.  It comes back while the device computes."""
+        with self.device.lock:
+            recorded, arrays = self.ready(inputs, stay=True)
+            places: list[Any] = recorded.outputs
+            blocks = [None if i in self.kept else self.device.pool.take(o.nbytes) for i, o in enumerate(places)]
+            inside, self.busy = self.busy, True
+            try:
+                if self._ahead and not all(isinstance(staged, int) for staged in recorded.inputs):
+                    recorded.replay.wait()
+                self.stage(recorded, arrays)
+                self._handing = self._ahead = True
+                with writing(self.writes):
+                    recorded.replay.start()
+                for o, block in zip(places, blocks):
+                    if block is not None:
+                        self.device.move(block.address, o.address, o.nbytes)
+                if inside:                         # of another call: nobody keeps this recording
+                    recorded.replay.wait()
+            finally:
+                self.busy, self._handing = inside, False
+            return [o if block is None else Resident(block.address, o.shape, o.dtype, block)
+                    for o, block in zip(places, blocks)]
+
     def start(self, inputs: Sequence[Any]) -> Callable[[], list[Any]]:
         """Begin a call: what comes back waits for its outputs.  The next one may be begun meanwhile; its inputs then
         travel while this one computes.  They are read at once, and variables written in the order of the calls."""
         return self.overlap.start(self, inputs)
 
-    def ready(self, inputs: Sequence[Any]) -> tuple[Recorded, list[Any]]:
-        """What a call will replay, and its inputs, once variables are up to date."""
+    def ready(self, inputs: Sequence[Any], stay: bool = False) -> tuple[Recorded, list[Any]]:
+        """What a call will replay, and its inputs, once variables are up to date.  stay: outputs are not copied to the
+        host."""
+        if self._handing:
+            raise RuntimeError(f"{self.program.name} on {self.device.name} was called by a signal's handler while it "
+                               "hands on results that stay on the device: they would be lost. Call it when it has "
+                               "returned.")
         arrays = [self.fit(b, a) for b, a in zip(self.inputs, inputs, strict=True)]
         env = self.dims_of(arrays)
         self.bring()
-        return self._recording(env, [self._where_it_is(a) for a in arrays]), arrays
+        return self._recording(env, [self._where_it_is(a) for a in arrays], stay), arrays
 
     def _where_it_is(self, a: Any) -> int:
         """0 for an array on the host, 1 for one that is copied on the device or to it, and the address of one that this
@@ -117,7 +148,7 @@ class GpuExecutable(Calls):
         """As on the CPU; arrays in this device's memory stay there."""
         if not isinstance(a, DeviceArray):
             return super().fit(b, a)
-        ours = isinstance(a.owner, Device) or self.device.holds(a.address)
+        ours = isinstance(a, Resident) or isinstance(a.owner, Device) or not a.nbytes or self.device.holds(a.address)
         if a.dtype != b.type.dtype or a.ndim != len(b.type.shape) or not ours:
             where = "" if ours else f", in the memory of another device than {self.device.name}"
             raise TypeError(f"the input `{b.name}` of {self.program.name} is an array {a.dtype}{list(a.shape)} on a GPU"
@@ -134,10 +165,15 @@ class GpuExecutable(Calls):
 
     def _take(self, address: int, a: DeviceArray) -> None:
         """Copy an input that is on this device, or on another of its kind."""
-        if not isinstance(a.owner, Device):
+        there = a.device if isinstance(a, Resident) else a.owner
+        if there is self.device and not a.owner.shown:
+            self.device.move(address, a.address, a.nbytes)
+        elif not a.nbytes:
+            return
+        elif there is self.device or not isinstance(there, Device):    # others may have written it, in their streams
             self.device.copy(address, a.address, a.nbytes)
-        elif not self.device.fetch(address, a.owner, a.address, a.nbytes):
-            raise DeviceError(f"there is no way from {a.owner.name} to {self.device.name} but through the host")
+        elif not self.device.fetch(address, there, a.address, a.nbytes):
+            raise DeviceError(f"there is no way from {there.name} to {self.device.name} but through the host")
 
     def bring(self) -> None:
         """Have all variables and constants on the device."""
@@ -213,7 +249,7 @@ class GpuExecutable(Calls):
     def release(self) -> None:
         """Give the arena back; the next call takes one again."""
         self.overlap.release()
-        self._recorded.clear()
+        self._forget()
         if self._nbytes >= 0:
             self.device.free(self._memory)
         self._memory, self._nbytes = 0, -1
@@ -243,16 +279,23 @@ class GpuExecutable(Calls):
         return out
 
     # -------------------------------------------------------------- recording
-    def _recording(self, env: Mapping[str, int], there: Sequence[int]) -> Recorded:
-        """The recording for sizes, and for where inputs are (`_where_it_is`)."""
-        key = (*env.values(), *there)
+    def _forget(self) -> None:
+        """Drop recordings, whose staging memory nobody reads any more."""
+        if self._ahead:
+            self.device.finish()
+            self._ahead = False
+        self._recorded.clear()
+
+    def _recording(self, env: Mapping[str, int], there: Sequence[int], stay: bool = False) -> Recorded:
+        """The recording for sizes, for where inputs are (`_where_it_is`), and for whether outputs stay there."""
+        key = (*env.values(), *there, stay)
         found = self._recorded.get(key)
         if found is not None and not self.busy:
             return found
-        made = self.record(env, self.addresses(env), there)
+        made = self.record(env, self.addresses(env), there, stay=stay)
         if not self.busy:                         # a signal's handler calls, and must not take the other's staging
             if len(self._recorded) >= KEPT:
-                self._recorded.clear()
+                self._forget()
             self._recorded[key] = made
         return made
 
@@ -262,10 +305,12 @@ class GpuExecutable(Calls):
         memory = self._reserve(nbytes, env)
         return [memory + s for s in starts]
 
-    def record(self, env: Mapping[str, int], starts: list[int], there: Sequence[int], apart: bool = False) -> Recorded:
+    def record(self, env: Mapping[str, int], starts: list[int], there: Sequence[int], apart: bool = False,
+               stay: bool = False) -> Recorded:
         """A recording with what lies at `starts`.  apart: the copies of its ends may run beside other recordings."""
         staged = {b: self._staging(b, env) for b, here in zip(self.inputs, there) if not here}
-        downloads = {b: self._staging(b, env) for i, b in enumerate(self.outputs) if i not in self.kept}
+        downloads = {b: self._staging(b, env) for i, b in enumerate(self.outputs)
+                     if not stay and i not in self.kept}
         at = self._addresses(env, starts)
         at.update((b.name, here) for b, here in zip(self.inputs, there) if here > 1)
         self.layers.prepare(env)

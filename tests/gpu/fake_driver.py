@@ -20,6 +20,7 @@ class CUresult(enum.IntEnum):
     CUDA_SUCCESS = 0
     CUDA_ERROR_OUT_OF_MEMORY = 2
     CUDA_ERROR_INVALID_VALUE = 1
+    CUDA_ERROR_INVALID_HANDLE = 400
     CUDA_ERROR_UNSUPPORTED_PTX_VERSION = 222
 
 
@@ -74,7 +75,8 @@ class FakeDriver:
     def __init__(self, nbytes=1 << 30, seed=0):
         self.sim = SimDevice(nbytes=nbytes)
         self.random = random.Random(seed)
-        self.alive, self.handles, self.pinned = {}, 0, {}
+        self.alive, self.handles, self.pinned = {}, 0x100, {}
+        self.default = {number: ("stream", {"last": [], "in": False, "tail": []}) for number in (1, 2)}
         self.capturing = None                          # while a stream is captured: its nodes
         self.context = None
         self.launched = 0
@@ -88,8 +90,9 @@ class FakeDriver:
         return self.handles
 
     def _of(self, handle, kind):
-        assert self.alive[handle][0] == kind, (self.alive[handle], kind)
-        return self.alive[handle][1]
+        found = self.default.get(handle) or self.alive[handle]
+        assert found[0] == kind, (found, kind)
+        return found[1]
 
     # devices and memory
     def cuInit(self, flags):
@@ -138,6 +141,7 @@ class FakeDriver:
         return CUresult.CUDA_SUCCESS, ctypes.addressof(memory)
 
     def cuMemFreeHost(self, address):
+        assert not self.begun, "what was started may still read or write it"
         del self.pinned[address]
         return CUresult.CUDA_SUCCESS,
 
@@ -155,6 +159,11 @@ class FakeDriver:
 
     def cuMemcpyDtoD(self, address, source, nbytes):
         self.sim.copy(address, source, nbytes)
+        return CUresult.CUDA_SUCCESS,
+
+    def cuMemcpyDtoDAsync(self, address, source, nbytes, stream):
+        assert self.context == "primary" and nbytes > 0
+        self.enqueue(stream, lambda: self.sim.copy(address, source, nbytes))
         return CUresult.CUDA_SUCCESS,
 
     def cuMemcpyPeer(self, address, context, source, other, nbytes):
@@ -200,6 +209,8 @@ class FakeDriver:
         return CUresult.CUDA_SUCCESS,
 
     def cuStreamWaitEvent(self, stream, event, flags):
+        if stream not in self.alive and stream not in self.default:
+            return CUresult.CUDA_ERROR_INVALID_HANDLE,
         s = self._of(stream, "stream")
         if "tail" in self._of(event, "event"):
             assert not s["in"]
@@ -280,11 +291,17 @@ class FakeDriver:
         return CUresult.CUDA_SUCCESS,
 
     def cuGraphLaunch(self, ready, stream):
-        nodes, s = list(self._of(ready, "ready")), self._of(stream, "stream")
-        s["tail"] = [Node(lambda: self._until(nodes, list(nodes)), s["tail"])]
-        self.begun += s["tail"]
+        nodes = list(self._of(ready, "ready"))
+        self.enqueue(stream, lambda: self._until(nodes, list(nodes)))
         self.calls.append(("launch", stream))
         return CUresult.CUDA_SUCCESS,
+
+    def enqueue(self, stream, run):
+        """Something that a stream does, sooner or later, behind what it was told before."""
+        s = self._of(stream, "stream")
+        assert not s["in"]
+        s["tail"] = [Node(run, s["tail"])]
+        self.begun += s["tail"]
 
     def _until(self, wanted, left):
         """Run what is left, in any order that it allows, until what is wanted is done."""

@@ -307,8 +307,12 @@ class SplitPrediction:
         """`run`; the learning phase may stand at the end of `inputs`."""
         return self.run(inputs[:self._feeds])
 
-    def run(self, inputs: Sequence[Any], phase: int = 0) -> list[np.ndarray]:
+    def run(self, inputs: Sequence[Any], phase: int = 0, stay: bool = False) -> list[np.ndarray]:
         """The model's outputs."""
+        if stay:
+            raise ValueError("results='device' is for what one device computes; this model's batches are cut into "
+                             f"slices for {', '.join(map(str, self.replicas.devices))}. Ask the model that "
+                             "multi_gpu_model was given.")
         arrays = self.replicas.checked(inputs)
         found = self.replicas.run(arrays, lambda _: [], len(arrays[0]) if arrays else 1)
         if self.update is not None:

@@ -28,6 +28,7 @@ from graphk.frontend.printing import reached
 from graphk.frontend.tensor import Tensor, variable_of
 from graphk.ir.node import Node, topological
 from graphk.runtime import nccl
+from graphk.runtime.device import Device
 from graphk.runtime.device import device as device_named
 from graphk.runtime.exchange import DeviceArray
 
@@ -117,6 +118,7 @@ class SplitFunction:
         self._several, self._named, self._checked = len(devices) > 1, "", False
         self._joint = self._by_nccl(devices)
         self._clique: nccl.Clique | None = None
+        self._zeros: dict[Device, list[tuple[np.ndarray, DeviceArray]]] = {}
         # Else gradients of GPUs go to the first one, which adds them up; others are added up on the host.
         self._apart = len(devices) if len(set(devices)) == len(devices) > 1 and "cpu" not in devices \
             and reducer.size == 1 and not self._joint else 0
@@ -147,27 +149,29 @@ class SplitFunction:
         self.judge = self._made_judge(judged, feeds) if judged and self._several else None
 
     def _by_nccl(self, devices: Sequence[str | None]) -> bool:
-        """Whether NCCL adds up over devices of this process."""
+        """Whether NCCL may add up over devices of this process, and all of them make the updates."""
         if not self.phase or len(devices) == 1 or not runs_compiled():
             return False
         why = nccl.lacking([str(d) for d in devices]) if config.get("nccl") else "the setting nccl is false"
-        if self.reducer.size > 1:
-            why = "several devices in each of several processes"
-        names = ", ".join(map(str, devices))
-        nccl.tell(f"{names}: {f'without NCCL ({why})' if why else 'NCCL'}")
+        if self.reducer.size == 1:                             # else all processes will tell, when they know
+            nccl.tell(f"{', '.join(map(str, devices))}: {f'without NCCL ({why})' if why else 'NCCL'}")
         return not why
 
     def _join(self) -> None:
         """Before the first step: find who adds up gradients in the memory of GPUs."""
-        if self._joint:
-            self._clique = nccl.Clique.within([device_named(str(d)) for d in self.replicas.devices])
-        elif self.reducer.size > 1 and not self._several and self._local and runs_compiled():
-            runs = [f.executable(self.phase) for f in (*self.replicas.functions.values(), *self.updates)]
-            self._clique = self.reducer.clique(automatic.chosen() if _on_gpus(runs) else "cpu")
-            if self._clique is not None:
-                self.replicas.kinds[self._grads_at] = ["each"] * len(self._local)
-        if self._clique is not None:
-            self.replicas.compile()
+        several = self.reducer.size > 1 and bool(self._local) and runs_compiled()
+        if not self._joint and not several:
+            return
+        runs = [f.executable(self.phase) for f in (*self.replicas.functions.values(), *self.updates)]
+        names = [str(d or automatic.chosen()) for d in self.replicas.devices] if _on_gpus(runs) else ["cpu"]
+        if several:
+            self._clique = self.reducer.clique(names)
+        elif names != ["cpu"]:                                 # a graph that prints hands all over to the host
+            self._clique = nccl.Clique.within([device_named(n) for n in names])
+        self.replicas.kinds[self._grads_at] = ["add" if self._clique is None else "each"] * len(self._local)
+        if self._clique is None:
+            self.updates = self.updates[:1]
+        self.replicas.compile()
 
     def _exchange(self, loss: Tensor, params: Sequence[Any]) -> list[Any]:
         """In place of the gradients of a loss, inputs that take their sums."""
@@ -236,17 +240,22 @@ class SplitFunction:
                 *each, *[np.zeros(K.int_shape(g), K.dtype(g))] * (self._apart - len(each)))]]
         if self._clique is None:
             return [total_of(self.reducer, what, grads)]
-        if not grads:
-            return [[]] * len(self.replicas.devices)
-        if len(grads[0]) < len(self._clique.devices) or not isinstance(grads[0][0], DeviceArray):
-            # Devices without a slice have nothing to add; a graph that prints hands all over to the host.
-            return [[sum(map(_on_host, each)) for each in grads]] * len(self.replicas.devices)
-        own = [list(each) for each in zip(*grads)]
-        if self._joint:
-            self._clique.total(own)
-        else:
-            self.reducer.total_there(what, self._clique, own[0])
+        there = {own[0].owner: list(own) for own in zip(*grads)}
+        own = [there.get(d) or self._nothing(d) for d in self._clique.devices] if grads else [
+            [] for _ in self._clique.devices]
+        if grads:
+            self.reducer.total_there(what, self._clique, own)
         return own
+
+    def _nothing(self, device: Device) -> list[DeviceArray]:
+        """The gradients of a device that has no slice, as a batch has fewer rows than there are devices."""
+        if device not in self._zeros:
+            zeros = [np.zeros(K.int_shape(g), K.dtype(g)) for g in self._local]
+            pairs = [(z, device.pool.take(z.nbytes)) for z in zeros]
+            self._zeros[device] = [(z, DeviceArray(b.address, z.shape, z.dtype, device, b)) for z, b in pairs]
+        for zero, there in self._zeros[device]:
+            device.upload(there.address, zero)
+        return [there for _, there in self._zeros[device]]
 
     def _update(self, given: Sequence[Sequence[Any]]) -> None:
         """Make the updates on every device, or on the first one, from which others take variables as they need them."""
@@ -333,15 +342,6 @@ def _on_gpus(runs: Sequence[Any]) -> bool:
     """Whether each executable is one of a single device."""
     from graphk.runtime.gpu import GpuExecutable
     return all(isinstance(run, GpuExecutable) for run in runs)
-
-
-def _on_host(x: Any) -> np.ndarray:
-    """An array that may lie on a device."""
-    if not isinstance(x, DeviceArray):
-        return np.asarray(x)
-    out = np.empty(x.shape, x.dtype)
-    x.owner.download(out, x.address)
-    return out
 
 
 def _kind(x: Tensor) -> str:

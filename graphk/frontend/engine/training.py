@@ -371,10 +371,15 @@ class Model(TrainingSetup, Network):
         """The loss, or [loss, metrics…], of one batch."""
         if reset_metrics:
             self.reset_stateful_metrics()
-        x, y, w = self._standardize_user_data(x, y, sample_weight)
-        self._check_targets(y, "test_on_batch()")
-        self._make_test_function()
+        x, y, w = self._test_inputs(x, y, sample_weight)
         return _scalars(self.test_function.run([*x, *y, *w], 0))
+
+    def _test_inputs(self, x: Any, y: Any, sample_weight: Any) -> tuple[list[Any], list[Any], list[Any]]:
+        """What `test_function`, which is made where there is none, takes for a batch."""
+        parts = self._standardize_user_data(x, y, sample_weight)
+        self._check_targets(parts[1], "test_on_batch()")
+        self._make_test_function()
+        return parts
 
     def predict_on_batch(self, x: Any, *, results: str = "host") -> Any:
         """The outputs for one batch.  graphk's own: results: "device" leaves them on the GPU, as for `K.function`."""

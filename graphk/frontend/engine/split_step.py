@@ -14,7 +14,7 @@ GPU makes all updates on its own copy of the variables; or the first GPU takes a
 """
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Any, Callable, Sequence
 
 import numpy as np
 
@@ -58,22 +58,45 @@ class Replicas:
             ) -> list[Any]:
         """The outputs for `rows` rows.  more: what the slices are given besides, for a number of rows; rank, copies: of
         how many processes this is which, so that random numbers differ among them."""
+        slices = self._slices(arrays, more, rows, rank, copies)
+
+        def compute(on: tuple[Function, list[Any], int]) -> list[np.ndarray]:
+            return on[0].run(on[1], self.phase)
+        if self._pool is None or len(slices) == 1:
+            found = [compute(on) for on in slices]
+        else:
+            self.compile()
+            found = list(self._pool.map(compute, slices))
+        return self._combined(found, slices)
+
+    def overlaps(self) -> bool:
+        """Whether `start` comes back while devices compute."""
+        return all(f.overlaps(self.phase) for f in self.functions.values())
+
+    def start(self, arrays: Sequence[np.ndarray], more: Any, rows: int) -> Callable[[], list[Any]]:
+        """Begin what `run` does, where it `overlaps`; what comes back waits for the outputs.  `arrays` are read now."""
+        slices = self._slices(arrays, more, rows, 0, 1)
+        begun = [function.start(given, self.phase) for function, given, _ in slices]
+        return lambda: self._combined([wait() for wait in begun], slices)
+
+    def _slices(self, arrays: Sequence[np.ndarray], more: Any, rows: int, rank: int, copies: int
+                ) -> list[tuple[Function, list[Any], int]]:
+        """For each slice of a batch what computes it, what that is given, and the number of rows."""
         parts = slices_of(rows, len(self.devices))
         if len(parts) > 1:                                     # errors name rows of the batch, not of a slice
             next(iter(self.functions.values())).check_ranges(arrays)
         counts = [(int(c.array) * copies + rank) * len(self.devices) for c in self.counters]
-
-        def compute(on: tuple[int, slice]) -> list[np.ndarray]:
-            i, part = on
-            given = arrays if len(parts) == 1 else [a[part] for a in arrays]
+        out = []
+        for i, part in parts:
+            given, own = arrays if len(parts) == 1 else [a[part] for a in arrays], part.stop - part.start
             drawn = [np.asarray((c + i) & 0xFFFFFFFF, np.uint32) for c in counts]
-            return self.functions[self.devices[i]].run([*given, *more(part.stop - part.start), *drawn], self.phase)
-        if self._pool is None or len(parts) == 1:
-            found = [compute(on) for on in parts]
-        else:
-            self.compile()
-            found = list(self._pool.map(compute, parts))
-        weights = [(part.stop - part.start) / max(rows, 1) for _, part in parts]
+            out.append((self.functions[self.devices[i]], [*given, *more(own), *drawn], own))
+        return out
+
+    def _combined(self, found: Sequence[Sequence[Any]], slices: Sequence[tuple[Any, Any, int]]) -> list[Any]:
+        """The outputs of the batch, from those of its slices."""
+        rows = max(sum(own for *_, own in slices), 1)
+        weights = [own / rows for *_, own in slices]
         return [_combined(kind, values, weights) for kind, values in zip(self.kinds, zip(*found))]
 
     def compile(self) -> None:
@@ -128,6 +151,7 @@ class SplitFunction:
         self.share = K.placeholder(shape=(), name="share")
         self.loss = split_loss.slice_loss(model, self.factor, self.share)
         self._amounts = Function(feeds, split_loss.amounts(model), name=f"{self.name}_amounts", device="cpu")
+        self._others: list[int] = []                           # of what is fed, what metrics read besides
         self._local: list[Tensor] = []
         self._summed: list[Tensor] = []
         made = model._train_updates(self._exchange) if train else list(model.state_updates)
@@ -211,6 +235,26 @@ class SplitFunction:
 
     def run(self, inputs: Sequence[Any], phase: int) -> list[np.ndarray]:
         """One step: [loss, metrics ...] for arrays of inputs, targets and weights."""
+        what, arrays, more, rows = self._given(inputs, phase)
+        found = self.replicas.run(arrays, more, rows, self.reducer.rank, self.reducer.size)
+        sums = self._sums(found[self._grads_at], f"the gradients of {what}")
+        judged = self._outputs(found, [arrays[i] for i in self._others], phase)    # before updates of what metrics read
+        self._update([[*own, *found[self._grads_at.stop:]] for own in sums])
+        return judged
+
+    def overlaps(self, phase: int) -> bool:
+        """Whether `start` comes back while devices compute: nothing is updated that the next batch reads."""
+        return not self.phase and not self.updates and self.replicas.overlaps()
+
+    def start(self, inputs: Sequence[Any], phase: int) -> Callable[[], list[np.ndarray]]:
+        """Begin what `run` does, where `overlaps`; what comes back waits for the outputs.  `inputs` are read now."""
+        _, arrays, more, rows = self._given(inputs, phase)
+        others = [np.array(arrays[i]) for i in self._others]
+        begun = self.replicas.start(arrays, more, rows)
+        return lambda: self._outputs(begun(), others, phase)
+
+    def _given(self, inputs: Sequence[Any], phase: int) -> tuple[str, list[np.ndarray], Any, int]:
+        """What a step does, for messages; its arrays; what slices are given besides, for a number of rows; all rows."""
         arrays = self._amounts.check(inputs)
         rows = len(arrays[0]) if arrays else 1
         what = self._what()
@@ -223,15 +267,13 @@ class SplitFunction:
 
         def more(own: int) -> list[np.ndarray]:
             return [factors, np.asarray(own / totals[-1], K.floatx())]
-        found = self.replicas.run(arrays, more, rows, self.reducer.rank, self.reducer.size)
-        sums = self._sums(found[self._grads_at], f"the gradients of {what}")
-        judged = found[self._judge_at]
-        if self.judge is not None:                             # before the update: metrics may read weights
-            judged = [found[0], *self.judge.run([*judged, *(arrays[i] for i in self._others)], phase)]
-        elif self._several:
-            judged = [found[0]]
-        self._update([[*own, *found[self._grads_at.stop:]] for own in sums])
-        return judged
+        return what, arrays, more, rows
+
+    def _outputs(self, found: Sequence[Any], others: Sequence[np.ndarray], phase: int) -> list[np.ndarray]:
+        """[loss, metrics ...] from the outputs of slices and what is fed besides."""
+        if self.judge is not None:
+            return [found[0], *self.judge.run([*found[self._judge_at], *others], phase)]
+        return [found[0]] if self._several else list(found[self._judge_at])
 
     def _sums(self, grads: Sequence[Any], what: str) -> list[list[Any]]:
         """What the update takes of gradients; for each device its own where NCCL adds up."""
@@ -327,6 +369,15 @@ class SplitPrediction:
         if self.update is not None:
             self.update.run(found[self._outputs:], phase)
         return found[:self._outputs]
+
+    def overlaps(self, phase: int) -> bool:
+        """Whether `start` comes back while devices compute: nothing is updated that the next batch reads."""
+        return self.update is None and self.replicas.overlaps()
+
+    def start(self, inputs: Sequence[Any], phase: int) -> Callable[[], list[np.ndarray]]:
+        """Begin what `run` does, where `overlaps`; what comes back waits for the outputs.  `inputs` are read now."""
+        arrays = self.replicas.checked(inputs)
+        return self.replicas.start(arrays, lambda _: [], len(arrays[0]) if arrays else 1)
 
     @property
     def parts(self) -> list[Function]:

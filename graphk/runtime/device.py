@@ -6,9 +6,10 @@ missing (driver, packages, memory) is named by the error, with what to do.
 """
 from __future__ import annotations
 
+import contextlib
 import threading
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Callable, Sequence
+from typing import TYPE_CHECKING, Callable, ContextManager, Sequence
 
 import numpy as np
 
@@ -190,6 +191,11 @@ class Device(ABC):
     @abstractmethod
     def enter(self) -> None:
         """Have this thread's calls of the vendor's libraries mean this device."""
+
+    def visit(self) -> ContextManager[None]:
+        """`enter`, and have them mean what they meant before when it is over: for what runs inside of other libraries'
+        code, such as the end of an object that nobody refers to any more."""
+        return contextlib.nullcontext()
 
 
 # ------------------------------------------------------------------ by name

@@ -6,10 +6,11 @@ the graph; each failure names the call, the driver's word for it, and what to do
 """
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import re
 import weakref
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -149,6 +150,14 @@ class CudaDevice(Device):
     def enter(self) -> None:
         self.driver.cuCtxSetCurrent(self.context)
 
+    @contextlib.contextmanager
+    def visit(self) -> Iterator[None]:
+        self.driver.cuCtxPushCurrent(self.context)
+        try:
+            yield
+        finally:
+            self.driver.cuCtxPopCurrent()
+
     def event(self) -> Any:
         self._events.append(self.driver.cuEventCreate(self.module.CUevent_flags.CU_EVENT_DISABLE_TIMING))
         return self._events[-1]
@@ -162,8 +171,8 @@ class CudaDevice(Device):
         return int(self.driver.check("cuMemAlloc", (error, *address)))
 
     def free(self, address: int) -> None:
-        self.enter()
-        self.driver.cuMemFree(address)
+        with self.visit():
+            self.driver.cuMemFree(address)
 
     def room(self) -> tuple[int, int]:
         self.enter()
@@ -180,8 +189,8 @@ class CudaDevice(Device):
         return array[:nbytes]
 
     def _free_staging(self, address: int) -> None:
-        self.enter()
-        self.driver.cuMemFreeHost(address)
+        with self.visit():
+            self.driver.cuMemFreeHost(address)
 
     def upload(self, address: int, array: np.ndarray) -> None:
         array = np.ascontiguousarray(array)
@@ -308,11 +317,11 @@ class CudaDevice(Device):
         self.driver.cuCtxSynchronize()
 
     def _forget(self, ready: list[Any], events: list[Any]) -> None:
-        self.enter()
-        for graph in ready:
-            self.driver.cuGraphExecDestroy(graph)
-        for event in events:
-            self.driver.cuEventDestroy(event)
+        with self.visit():
+            for graph in ready:
+                self.driver.cuGraphExecDestroy(graph)
+            for event in events:
+                self.driver.cuEventDestroy(event)
         events.clear()                             # in a cycle, who waits for them may be collected later
 
 

@@ -91,7 +91,7 @@ class Resident(DeviceArray):
         if copy is False:
             raise ValueError(f"{self!r} is no array of the host's without a copy")
         out = np.empty(self.shape, self.dtype)
-        with self.device.lock:
+        with self.device.lock, self.device.visit():
             self.device.download(out, self.address)
         return out if dtype is None else out.astype(dtype, copy=False)
 
@@ -101,7 +101,7 @@ class Resident(DeviceArray):
         if device.kind != dlpack.CUDA:
             raise AttributeError(f"{self!r} is in no memory of CUDA's")
         self.owner.shown = True
-        with device.lock:
+        with device.lock, device.visit():
             device.finish()                            # torch, for one, does not look at `stream`
         return {"version": 3, "shape": self.shape, "typestr": self.dtype.str, "strides": None,
                 "data": (self.address if self.size else 0, self.read_only), "stream": device.stream}
@@ -131,7 +131,7 @@ class Resident(DeviceArray):
         if stream == -1:
             return
         try:
-            with self.device.lock:
+            with self.device.lock, self.device.visit():
                 self.device.before(1 if stream is None else stream)
         except RuntimeError as e:
             raise BufferError(f"{self!r} was asked for in the stream {stream}, which is none of that GPU's, or was "

@@ -241,10 +241,11 @@ class GpuExecutable(Calls):
 
     def __del__(self) -> None:
         with contextlib.suppress(AttributeError, TypeError, DeviceError):      # half made, or at the process's end
-            self.overlap.forget()
-            self.release()
-            for address in self._consts.values():
-                self.device.free(address)
+            with self.device.visit():
+                self.overlap.forget()
+                self.release()
+                for address in self._consts.values():
+                    self.device.free(address)
 
     def release(self) -> None:
         """Give the arena back; the next call takes one again."""

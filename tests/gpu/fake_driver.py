@@ -78,7 +78,7 @@ class FakeDriver:
         self.alive, self.handles, self.pinned = {}, 0x100, {}
         self.default = {number: ("stream", {"last": [], "in": False, "tail": []}) for number in (1, 2)}
         self.capturing = None                          # while a stream is captured: its nodes
-        self.context = None
+        self.context, self.below = None, []            # this thread's, and those to go back to
         self.launched = 0
         self.begun = []                                # launches that are not done yet
         self.calls = []                                # what was asked of streams, by name
@@ -116,6 +116,15 @@ class FakeDriver:
     def cuCtxSetCurrent(self, context):
         self.context = context
         return CUresult.CUDA_SUCCESS,
+
+    def cuCtxPushCurrent(self, context):
+        self.below.append(self.context)
+        self.context = context
+        return CUresult.CUDA_SUCCESS,
+
+    def cuCtxPopCurrent(self):
+        context, self.context = self.context, self.below.pop()
+        return CUresult.CUDA_SUCCESS, context
 
     def cuCtxSynchronize(self):
         assert self.capturing is None, "nobody waits for what is being captured"

@@ -87,6 +87,22 @@ def test_cudas_interface():
     assert there[1:].__cuda_array_interface__["data"][0] == there.address + 12
 
 
+def test_other_libraries_keep_their_context():
+    driver, device, there = on_driver(X)
+    stream, exe = driver.cuStreamCreate(1)[1], driver.exe
+    driver.context = "theirs"
+    seen = dlpack.read(there.__dlpack__(stream=stream))
+    told, here = there.__cuda_array_interface__, np.asarray(there)
+    assert driver.context == "theirs" and told["data"][0] == seen.ctypes.data
+    np.testing.assert_array_equal(here, X * 2)
+    with pytest.raises(BufferError):
+        there.__dlpack__(stream=12345)
+    del there, seen, exe, driver.exe
+    gc.collect()
+    assert device.pool.clear() and not driver.pinned and not driver.sim.memory
+    assert driver.context == "theirs" and not driver.below
+
+
 def test_streams_that_are_none():
     driver, device, there = on_driver(X)
     for wrong in (0, -2, "1", 1.5, True):

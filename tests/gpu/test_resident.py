@@ -1,5 +1,8 @@
 """Results that stay on a device: whose memory they are in, and who reads them when."""
 import gc
+import itertools
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -263,6 +266,55 @@ def test_what_nobody_uses_is_given_back_where_it_is_much(monkeypatch):
     assert len(device.memory) == 3
     blocks.pop()
     assert not device.memory
+
+
+def test_threads_never_share_memory(monkeypatch):
+    monkeypatch.setattr(pool, "KEPT", 4096)
+    lock, interval, held = threading.Lock(), sys.getswitchinterval(), []
+    live, wrong, given, addresses = set(), [], set(), itertools.count()
+
+    class Addresses:
+        """A device's, for any number of threads."""
+
+        def allocate(self, nbytes):
+            given.add(address := next(addresses))
+            return address
+
+        def free(self, address):
+            given.remove(address)                              # KeyError where it was given back before
+
+        def finish(self):
+            pass
+    blocks = pool.Pool(Addresses())
+
+    def work(seed):
+        random, mine = np.random.RandomState(seed), []
+        held.append(mine)
+        for _ in range(300):
+            block = blocks.take(int(random.choice([100, 1000, 3000])))
+            block.shown = bool(random.rand() < .3)
+            with lock:
+                wrong.extend([block.address] if block.address in live else [])
+                live.add(block.address)
+            mine.append(block)
+            if len(mine) > 3:
+                i = int(random.randint(len(mine)))
+                with lock:
+                    live.remove(mine[i].address)
+                del block, mine[i]
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    try:
+        sys.setswitchinterval(1e-6)
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert not wrong and next(addresses) < 4 * 300             # some were used again
+    del held[:]
+    blocks.clear()
+    assert not given
 
 
 def test_memory_that_is_kept_makes_room():

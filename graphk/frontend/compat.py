@@ -1,8 +1,9 @@
 """`import keras` gives graphk; `import tensorflow.keras` too, where that is asked for.
 
 In: a call of `install_as_keras()`.  Out: every `keras.x` is the module `graphk.x`, the same object; `keras` itself is a
-face of graphk with Keras's version, which programs ask for.  What always holds: a Keras or TensorFlow that was imported
-already is never replaced; processes that this one spawns find the same.
+face of graphk with Keras's version, which programs ask for; classes that are reached so say that they are of
+`keras.layers.core` and the like, by which other programs know them.  What always holds: a Keras or TensorFlow that was
+imported already is never replaced; processes that this one spawns find the same.
 """
 from __future__ import annotations
 
@@ -12,9 +13,10 @@ import importlib.machinery
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 from graphk.frontend.engine.network_config import KERAS_VERSION
+from graphk.frontend.utils.origin import is_own, module_of, renamed
 
 REAL = "graphk"
 _FOLDER = Path(__file__).parent.parent              # the folders `as_…` there hold the names for spawned processes
@@ -32,7 +34,12 @@ class _Face(ModuleType):
         self.__version__, self.__path__, self.__all__ = version, list(real.__path__), list(real.__all__)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(sys.modules[REAL], name)
+        found = getattr(sys.modules[REAL], name)
+        if isinstance(found, ModuleType):
+            return importlib.import_module(f"{self.__name__}.{name}")
+        if isinstance(found, type):
+            _call_classes(self.__name__, f"{self.__name__}.models", {name: found})
+        return found
 
     def __dir__(self) -> list[str]:
         return dir(sys.modules[REAL])
@@ -98,12 +105,29 @@ class _Finder(importlib.abc.MetaPathFinder):
             return _spec(fullname, _Face(fullname, KERAS_VERSION + ("-tf" if "." in alias else "")))
         real = REAL + fullname[len(alias):]
         try:
-            return _spec(fullname, importlib.import_module(real))
+            module = importlib.import_module(real)
+            _call_classes(alias, fullname, vars(module))
+            return _spec(fullname, module)
         except ModuleNotFoundError as e:
             if e.name != real:
                 raise
             raise ModuleNotFoundError(f"No module named '{fullname}': graphk stands for {alias} here and has no "
                                       f"`{real}`", name=fullname) from None
+
+
+def _call_classes(alias: str, fullname: str, names: Mapping[str, Any]) -> None:
+    """Name graphk's classes among `names` after the module that has them in Keras, or after `fullname`."""
+    root = "tensorflow.python.keras" if alias == "tensorflow.keras" else alias
+    for name, cls in list(names.items()):
+        if not isinstance(cls, type) or cls.__name__ != name or not is_own(cls):
+            continue
+        place = module_of(cls).removeprefix(REAL).removeprefix(".frontend")
+        try:
+            there = getattr(importlib.import_module(REAL + place), name, None) is cls
+        except ModuleNotFoundError:
+            there = False
+        if there or place.startswith(fullname[len(alias):]):
+            renamed(cls, root + (place if there else fullname[len(alias):]))
 
 
 def _spec(fullname: str, module: ModuleType) -> importlib.machinery.ModuleSpec:

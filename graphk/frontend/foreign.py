@@ -64,6 +64,17 @@ class Foreign:
         """The same."""
         return self.shape
 
+    def set_shape(self, shape: Any) -> None:
+        """Sizes that the program knows: a tuple with None for axes to be left as they are.  An open axis takes
+        the size, which calls then check; ValueError where a known size is another one."""
+        from graphk.ir.ops.shape import reshape
+        sizes, mine = tuple(shape), self.shape
+        if len(sizes) != len(mine) or any(None not in (a, b) and int(a) != b for a, b in zip(sizes, mine)):
+            raise ValueError(f"set_shape({sizes}): the tensor `{self.name}` has the shape {mine}")
+        wanted = tuple(d if size is None else int(size) for d, size in zip(self.node.shape, sizes))
+        if wanted != self.node.shape:
+            self.node = reshape(self.node, shape=wanted)
+
     @property
     def op(self) -> Operation:
         """What computed the tensor."""

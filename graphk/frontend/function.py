@@ -9,6 +9,8 @@ counters.
 from __future__ import annotations
 
 import re
+from copy import copy
+from dataclasses import replace
 from typing import Any, Callable, Mapping, Sequence, ValuesView
 
 import numpy as np
@@ -94,6 +96,7 @@ class Function(ShownFunction):
         self._check_inputs_are_enough()
         self._executables: dict[int, execute.Executable] = {}
         self._seen: set[tuple[Any, ...]] = set()
+        self._shorter: dict[int, Function | None] = {}
         self._bounds, self._cuts = bounds_of(self._graph), cuts_of(self._graph)
 
     # ---------------------------------------------------------------- building
@@ -152,8 +155,23 @@ class Function(ShownFunction):
         if self._phase_at is not None and len(inputs) > self._phase_at:
             phase = self._chosen_phase(inputs[self._phase_at])
             inputs = [*inputs[:self._phase_at], *inputs[self._phase_at + 1:]]
-        out = self.run(inputs, phase, self._stay)
+        taking = self._of_first(len(inputs)) if len(inputs) < len(self._names) else None
+        out = (taking or self).run(inputs, phase, self._stay)
         return out[0] if self._single else out
+
+    def _of_first(self, many: int) -> "Function | None":
+        """The function of its first `many` inputs (without the phase), None where it needs another one: a list of
+        values may end before inputs that nothing is computed from (`_standardize_user_data(x)` gives no targets)."""
+        if many not in self._shorter:
+            graph = replace(self._graph, inputs=self._graph.inputs[:many])
+            found = None
+            if set(graph.nodes()).isdisjoint(self._graph.inputs[many:]):
+                found = copy(self)
+                found._graph, found._names, found._shorter = graph, self._names[:many], {}
+                found._bounds, found._cuts = bounds_of(graph), cuts_of(graph)
+                found._executables, found._seen = {}, set()
+            self._shorter[many] = found
+        return self._shorter[many]
 
     def _chosen_phase(self, given: Any) -> int:
         if not _is_flag(given):
@@ -209,28 +227,29 @@ class Function(ShownFunction):
         with among_devices(arrays.values(), [arrays[v] for v, _ in graph.updates]):
             return run(inputs) if check is None else check(self, run, inputs, phase)
 
-    def many(self, inputs: Sequence[Any], size: int) -> tuple[list[np.ndarray], int]:
-        """In the test phase, the outputs for the first rows of `inputs` in batches of `size`, and how many rows: those
-        that need no step of Python between batches (0: one batch takes long, or is not of rows alone)."""
+    def many(self, inputs: Sequence[Any], size: int) -> list[np.ndarray]:
+        """In the test phase, the outputs for all rows of `inputs` in batches of `size`, most of which need no step of
+        Python between them; empty where that cannot be (one batch takes long, or is not of rows alone)."""
         exe: Any = self.executable(0)
-        batches = getattr(exe, "batches", 1)              # the interpreter runs one after another
+        most = getattr(exe, "batches", 1)                 # the interpreter runs one after another
         outs: list[np.ndarray] = []
-        if batches == 1 or CHECKED[0] is not None or mirrored or not self._results.direct or not all(
+        if most == 1 or CHECKED[0] is not None or mirrored or not self._results.direct or not all(
                 type(a) is np.ndarray for a in inputs) or self._cuts_rows():
-            return [], 0
-        done, step, samples = 0, size * batches, len(inputs[0])
-        while done + step <= samples:
-            arrays = self.check([a[done:done + step] for a in inputs])
+            return []
+        at, samples = 0, len(inputs[0])
+        while at < samples:
+            times = max(min(most, (samples - at) // size), 1)
+            part = self._as_seen([a[at:at + times * size] for a in inputs])
             if self._bounds:
-                check_bounds(self._bounds, arrays)
-            got = exe.repeat(arrays)
-            if got is None:
-                break
+                check_bounds(self._bounds, part)
+            got = exe.repeat(part, times) if times > 1 else self.run_checked(part, 0)
+            if got is None or at == 0 and times * size >= samples:
+                return got or []                          # none: the first call has the most batches of all
             outs = outs or [np.empty((samples, *o.shape[1:]), o.dtype) for o in got]
             for whole, o in zip(outs, got):
-                whole[done:done + step] = o
-            done += step
-        return outs, done
+                whole[at:at + len(o)] = o
+            at += times * size
+        return outs
 
     def _cuts_rows(self) -> bool:
         """Whether a slice that a call must check depends on the number of rows, which is that of one batch."""

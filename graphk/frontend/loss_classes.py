@@ -17,8 +17,17 @@ class Reduction:
     """What becomes of the losses of the samples."""
     NONE, SUM, SUM_OVER_BATCH_SIZE = "none", "sum", "sum_over_batch_size"
 
+    @classmethod
+    def all(cls) -> tuple[str, ...]:
+        """All of them."""
+        return cls.NONE, cls.SUM, cls.SUM_OVER_BATCH_SIZE
 
-REDUCTIONS = (Reduction.NONE, Reduction.SUM, Reduction.SUM_OVER_BATCH_SIZE)
+    @classmethod
+    def validate(cls, key: str) -> None:
+        """ValueError if `key` is none of them."""
+        if key not in cls.all():
+            raise ValueError(f"The `reduction` of a loss is one of {', '.join(map(repr, cls.all()))}; received "
+                             f"{key!r}.")
 
 
 def widened(w: Any, rank: int) -> Any:
@@ -35,9 +44,7 @@ class Loss:
     """
 
     def __init__(self, reduction: str = Reduction.SUM_OVER_BATCH_SIZE, name: str | None = None):
-        if reduction not in REDUCTIONS:
-            raise ValueError(f"The `reduction` of a loss is one of {', '.join(map(repr, REDUCTIONS))}; received "
-                             f"{reduction!r}.")
+        Reduction.validate(reduction)
         self.reduction, self.name = reduction, name
 
     def call(self, y_true: Any, y_pred: Any) -> Tensor:
@@ -66,6 +73,16 @@ class Loss:
     def from_config(cls, config: dict[str, Any]) -> "Loss":
         """A loss from `get_config()`."""
         return cls(**config_of(cls, config))
+
+
+def compute_weighted_loss(losses: Any, sample_weight: Any = None, reduction: str = Reduction.SUM_OVER_BATCH_SIZE,
+                          name: str | None = None) -> Tensor:
+    """Losses of samples, weighted and reduced.
+
+    >>> K.eval(compute_weighted_loss(K.constant([1., 3.]), [1., 2.], "sum")).item()
+    7.0
+    """
+    return Loss(reduction, name).reduced(losses if isinstance(losses, Tensor) else K.constant(losses), sample_weight)
 
 
 class LossFunctionWrapper(Loss):

@@ -189,7 +189,8 @@ class Tensor(Foreign):
     __hash__ = object.__hash__
 
     def __getitem__(self, index: Any) -> "Tensor":
-        return Tensor(_getitem(self, index))
+        from graphk.frontend.indexing import element
+        return Tensor(element(self, index))
 
 
 class ShapeTensor(Tensor):
@@ -337,81 +338,6 @@ def as_shape(shape: Any) -> tuple[Dim, ...]:
     if not hasattr(shape, "__iter__") or isinstance(shape, str):
         raise TypeError(f"a shape was expected, received {shape!r:.80}; pass a tuple of sizes or K.shape(x)")
     return tuple(as_dim(d) for d in shape)
-
-
-# ------------------------------------------------------------------ indexing
-def _clamp(at: Any, d: Dim, default: Dim, up: bool) -> Dim:
-    """A slice bound as a position in [0, d] (counting down: [-1, d-1])."""
-    if at is None:
-        return default
-    at = as_dim(at)
-    if isinstance(at, int) and isinstance(d, int):
-        at = at + d if at < 0 else at
-        return max(0, min(at, d)) if up else max(-1, min(at, d - 1))
-    if isinstance(at, int) and at < 0:                           # an open axis is not expected to be empty
-        return d - 1 if at == -1 else dim_max(d + at, 0 if up else -1)
-    if at == 0 or at == d:
-        return at
-    limit = d if up else d - 1
-    return at + limit - dim_max(at, limit)                       # min(at, limit)
-
-
-def _slice_axis(s: slice, d: Dim) -> tuple[Dim, Dim, int]:
-    step = 1 if s.step is None else int(s.step)
-    if step == 0:
-        raise ValueError("slice step cannot be zero")
-    up = step > 0
-    first = 0 if s.start is None else s.start
-    fixed = isinstance(first, int) and isinstance(s.stop, int)
-    if up and fixed and not isinstance(d, int) and first >= 0 and s.stop == first + 1:
-        return first, 1, step                                    # `x[:, :1]`: an open axis is not expected to be empty
-    start = _clamp(s.start, d, 0 if up else d - 1, up)
-    stop = _clamp(s.stop, d, d if up else -1, up)
-    span = stop - start if up else start - stop
-    size = floordiv(span + (abs(step) - 1), abs(step))
-    return start, max(size, 0) if isinstance(size, int) else size, step
-
-
-def _getitem(x: Tensor, index: Any) -> Node:
-    items = list(index) if isinstance(index, tuple) else [index]
-    used = sum(1 for i in items if i is not None and i is not Ellipsis)
-    ndim = x.ndim
-    if used > ndim:
-        raise IndexError(f"too many indices for the tensor `{x.name}` of shape {x.shape}: received {used}, "
-                         f"expected at most {ndim}")
-    at = next((i for i, v in enumerate(items) if v is Ellipsis), len(items))
-    items[at:at + 1] = [slice(None)] * (ndim - used)
-    starts: list[Dim] = []
-    sizes: list[Dim] = []
-    steps: list[int] = []
-    final: list[Dim] = []
-    for item in items:
-        if item is None:
-            final.append(1)
-            continue
-        d = x.node.shape[len(starts)]
-        if isinstance(item, slice):
-            start, size, step = _slice_axis(item, d)
-            final.append(size)
-        else:
-            start, size, step = _int_index(x, item, d, len(starts)), 1, 1
-        starts.append(start)
-        sizes.append(size)
-        steps.append(step)
-    node = x.node
-    if tuple(sizes) != node.shape or any(starts) or any(s != 1 for s in steps):
-        node = sh.slice_op(node, starts=tuple(starts), sizes=tuple(sizes), steps=tuple(steps))
-    return node if node.shape == tuple(final) else sh.reshape(node, shape=tuple(final))
-
-
-def _int_index(x: Tensor, item: Any, d: Dim, axis: int) -> Dim:
-    if not isinstance(item, (int, np.integer, DimExpr, Tensor)) or isinstance(item, (bool, np.bool_)):
-        raise TypeError(f"cannot index the tensor `{x.name}` with {item!r}: expected ints, slices, None or ...; "
-                        f"use K.gather for index lists")
-    at = as_dim(item)
-    if isinstance(at, int) and isinstance(d, int) and not -d <= at < d:
-        raise IndexError(f"index {at} is out of range for axis {axis} of the tensor `{x.name}` of shape {x.shape}")
-    return d + at if isinstance(at, int) and at < 0 else at
 
 
 # ------------------------------------------------------------------ variables

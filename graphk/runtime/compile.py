@@ -32,7 +32,7 @@ from graphk.runtime.panels import pack_job, packable, writes_variables
 from graphk.runtime.writes import Writes, new_number
 
 
-BATCHES = 16                     # that one native call runs, of small programs
+BATCHES = 16                     # that one native call runs at most, of small programs
 LONG_COST = 200_000_000          # scalar operations (about 20 ms on one thread) of a call that runs several batches
 
 
@@ -146,18 +146,18 @@ class Executable(Calls):
             row_bytes(b, sym(rows))) for b in ends)
         return rows if alone else ""
 
-    def repeat(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray] | None:
-        """The outputs for `batches` batches that follow each other in `inputs`, each computed by itself, in one native
-        call; None where that would take long: a call cannot be interrupted."""
+    def repeat(self, inputs: Sequence[np.ndarray], times: int) -> list[np.ndarray] | None:
+        """The outputs for so many batches (at most `batches`) that follow each other in `inputs`, each computed by
+        itself, in one native call; None where that would take long: a call cannot be interrupted."""
         arrays = [self.fit(b, a) for b, a in zip(self.inputs, inputs)]
-        env = self.dims_of([a[:len(a) // self.batches] for a in arrays])           # guards are asked of one batch
-        if self._cost(env) * self.batches > LONG_COST:
+        env = self.dims_of([a[:len(a) // times] for a in arrays])                  # guards are asked of one batch
+        if self._cost(env) * times > LONG_COST:
             return None
-        key = tuple(env.values())
+        key = (times, *env.values())
         with self.executor.lock:
             bound = self._repeated.get(key)
             if bound is None:
-                bound = Binder(self, env).whole(self._rows, self.batches)
+                bound = Binder(self, env).whole(self._rows, times)
                 if len(self._repeated) >= 64:
                     self._repeated.clear()
                 self._repeated[key] = bound
@@ -165,7 +165,7 @@ class Executable(Calls):
             externs = pack_externs([*arrays, *outs])
             bound.refresh(self.executor)
             if self.executor.run(bound.address, ctypes.addressof(externs), bound.threads):
-                raise ValueError(f"{self.batches} batches of {self.program.name} do not fit: received shapes "
+                raise ValueError(f"{times} batches of {self.program.name} do not fit: received shapes "
                                  f"{[a.shape for a in arrays]}")
             return outs
 

@@ -122,3 +122,34 @@ def test_the_values_of_a_dict_are_outputs() -> None:
     model = _small()
     outputs = {layer.name: layer.output for layer in model.layers}
     assert [v.shape for v in K.function([model.input], outputs.values())([np.ones((2, 3))])] == [(2, 4)] * 3 + [(2, 2)]
+
+
+def test_a_list_of_values_may_end_before_inputs_that_nothing_needs() -> None:
+    """`f(model._standardize_user_data(x)[0])` of a function of inputs, targets and weights that computes a layer."""
+    model, x = _small(), np.random.RandomState(0).rand(5, 3).astype("f")
+    model.compile("sgd", "mse")
+    inputs = model._feed_inputs + model._feed_targets + model._feed_sample_weights
+    hidden = model.layers[0].output
+    run = K.function([*inputs, K.learning_phase()], [hidden, model.output])
+    for values in ([x], [x, np.zeros((5, 2)), np.ones(5), 0]):
+        np.testing.assert_array_equal(run(values)[1], model.predict(x))
+    of_loss = K.function(inputs, [hidden, model.total_loss])
+    with pytest.raises(ValueError, match="takes 3 inputs .*received 1"):
+        of_loss([x])
+    assert of_loss([x, np.zeros((5, 2)), np.ones(5)])[1] > 0
+    with pytest.raises(ValueError, match="takes 3 inputs .*received 0"):
+        run([])
+
+
+def test_the_static_shape_of_a_tensor_may_be_told() -> None:
+    """`x.set_shape` is what custom cells call after operations that lose sizes."""
+    x = K.placeholder((None, 3))
+    y = 2 * x
+    y.set_shape([4, None])
+    assert K.int_shape(y) == (4, 3)
+    assert K.function([x], [y])([np.ones((4, 3))])[0].shape == (4, 3)
+    with pytest.raises(ValueError, match="needs"):
+        K.function([x], [y])([np.ones((5, 3))])
+    for wrong in ((None, 4), (None,)):
+        with pytest.raises(ValueError, match="has the shape"):
+            y.set_shape(wrong)

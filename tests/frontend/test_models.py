@@ -1,5 +1,6 @@
 """Networks: graphs of layers, configs, weights, summaries."""
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import graphk
 from graphk import backend as K
 from graphk import layers as L
 from graphk.engine import get_source_inputs
+from graphk.frontend.utils.origin import is_own
 from graphk.models import Model, Sequential, clone_model, model_from_json
 
 
@@ -200,6 +202,14 @@ def test_keras_alias():
     assert keras.Sequential is graphk.Sequential and backend is K and keras.layers is L
     assert keras.layers.core.Dense is L.Dense and keras.__version__ == "2.2.4" != graphk.__version__
     assert graphk.__spec__.name == "graphk"
+    model = keras.Sequential([keras.layers.LSTM(2, input_shape=(3, 1)), keras.layers.LeakyReLU()])
+    model.compile(keras.optimizers.Adam(), "mse")
+    named = {type(x): f"{type(x).__module__}.{type(x).__name__}" for x in (model, *model.layers, model.optimizer)}
+    assert list(named.values()) == ["keras.engine.sequential.Sequential", "keras.layers.recurrent.LSTM",
+                                    "keras.layers.advanced_activations.LeakyReLU", "keras.optimizers.Adam"]
+    assert type(keras.backend.zeros((1,))).__module__ == "graphk.frontend.tensor" and all(map(is_own, named))
+    again = pickle.loads(pickle.dumps(model))
+    assert type(again) is keras.Sequential and type(again.optimizer) is keras.optimizers.Adam
     with pytest.raises(ModuleNotFoundError, match="No module named 'keras.nope': graphk stands for keras"):
         import keras.nope  # noqa: F401
 

@@ -201,3 +201,20 @@ def test_mistakes(make, words):
 def test_what_a_subclass_must_define(make, words):
     with pytest.raises(NotImplementedError, match=words):
         make()
+
+
+def test_losses_of_ones_own_reduce_with_what_keras_has_for_them():
+    from graphk.utils import losses_utils
+
+    class Mine(losses.Loss):
+        def __init__(self):
+            super().__init__(losses_utils.Reduction.SUM_OVER_BATCH_SIZE, "mine")
+
+        def call(self, y_true, y_pred):
+            return losses_utils.compute_weighted_loss(K.sum(K.abs(y_true - y_pred), -1), [1., 3.], self.reduction)
+
+    assert K.eval(Mine()(np.zeros((2, 2)), np.ones((2, 2)))).item() == 4
+    assert losses_utils.Reduction.all() == ("none", "sum", "sum_over_batch_size")
+    assert K.eval(losses_utils.compute_weighted_loss(np.array([1., 2.]), reduction="none")).tolist() == [1, 2]
+    with pytest.raises(ValueError, match="one of 'none', 'sum', .* received 'mean'"):
+        losses_utils.Reduction.validate("mean")

@@ -12,6 +12,7 @@ import numpy as np
 
 from graphk.frontend.backend.common import computed_dtype, floatx, normalize_data_format, whole
 from graphk.frontend.backend.creation import is_sparse, mark_sparse
+from graphk.frontend.indexing import computed, taken
 from graphk.frontend.tensor import ShapeTensor, Tensor, as_dim, as_shape, node_of
 from graphk.ir.dims import floordiv, product
 from graphk.ir.node import Node
@@ -284,16 +285,24 @@ def reverse(x: Tensor, axes: Any) -> Tensor:
 
 
 def slice(x: Tensor, start: Any, size: Any) -> Tensor:
-    """`size` elements from `start` on along each axis; a size of -1 takes the rest.
+    """`size` elements from `start` on along each axis; a size of -1 takes the rest.  A start may be computed
+    (a scalar of integers): then the size is a number, and places behind the end give the last element.
 
     >>> K.slice(K.placeholder((4, 5)), (1, 2), (2, -1)).shape
     (2, 3)
     """
     node = node_of(x)
-    first, many = as_shape(start), as_shape(size)
+    parts = list(start) if isinstance(start, (list, tuple)) else []
+    later = {i: a.node for i, a in enumerate(parts) if computed(a)}
+    first, many = as_shape([0 if i in later else a for i, a in enumerate(parts)] if later else start), as_shape(size)
     if len(first) != node.ndim or len(many) != node.ndim:
         raise ValueError(f"K.slice of a tensor of shape {Tensor(node).shape} takes {node.ndim} starts and sizes, "
                          f"received {len(first)} and {len(many)}")
+    for i, begin in later.items():
+        if many[i] == -1:
+            raise ValueError(f"K.slice: the size -1 of axis {i}, whose start is computed, is not known before a call; "
+                             "give the number of elements")
+        node = taken(node, begin, many[i], i)
     many = tuple(d - a if n == -1 else n for d, a, n in zip(node.shape, first, many))
     for i, (d, a, n) in enumerate(zip(node.shape, first, many)):
         if isinstance(d, int) and isinstance(a, int) and isinstance(n, int) and not 0 <= a <= a + n <= d:

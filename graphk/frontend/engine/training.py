@@ -311,10 +311,15 @@ class Model(TrainingSetup, Network):
                 callbacks: Any = None) -> Any:
         """The outputs for `x`: an array, or a list of arrays for several outputs."""
         f = getattr(self, "predict_function", None)
-        if f is not None and type(x) is np.ndarray and (x.dtype, x.shape) in f._seen \
-                and not (verbose or callbacks) and steps is None and (batch_size is None or type(batch_size) is int) \
-                and 0 < len(x) <= (32 if batch_size is None else batch_size):
-            return unpack_singleton(f.run_checked((x,), 0))    # one batch, like one seen before
+        if f is not None and type(x) is np.ndarray and not (verbose or callbacks) and steps is None and (
+                batch_size is None or type(batch_size) is int):
+            size = 32 if batch_size is None else batch_size
+            if (x.dtype, x.shape) in f._seen and 0 < len(x) <= size:
+                return unpack_singleton(f.run_checked((x,), 0))    # one batch, like one seen before
+            if (x.dtype, (size, *x.shape[1:])) in f._seen and not self.stateful and len(x) > size:
+                outs = f.many((x,), size)                          # several of them
+                if outs:
+                    return unpack_singleton(outs)
         if is_generator(x):
             return self.predict_generator(x, steps, verbose=verbose, callbacks=callbacks)
         check_counts(batch_size=batch_size, steps=steps)

@@ -187,8 +187,9 @@ def predict_loop(
     outs: list[np.ndarray] = []
     batches = make_batches(samples, batch_size) or [(0, 0)]
     if len(batches) > 1 and batch_size and not (verbose or callbacks):
-        outs, done = f.many(ins, batch_size)
-        batches = [b for b in batches if b[0] >= done]
+        outs = f.many(ins, batch_size)
+        if outs:
+            return unpack_singleton(outs)
 
     def rows(start: int, stop: int) -> list[Any]:
         return [a[start:stop] for a in ins]

@@ -18,6 +18,7 @@ from graphk.frontend.engine.network import Network
 from graphk.frontend.layers.rnn_base import call_with_extra, serialized, standardize_args
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.generic_utils import config_of, has_arg, object_list_uid, to_list
+from graphk.frontend.utils.origin import is_own, module_of
 from graphk.ir.dims import Dim
 
 
@@ -115,10 +116,10 @@ def _treats_samples_alike(layer: Any) -> bool:
     if getattr(layer, "stateful", False):
         return False
     if isinstance(layer, Network):
-        return type(layer).__module__.startswith("graphk.") and all(_treats_samples_alike(x) for x in layer.layers)
+        return is_own(type(layer)) and all(_treats_samples_alike(x) for x in layer.layers)
     if isinstance(layer, Wrapper):
-        return type(layer).__module__ == __name__ and _treats_samples_alike(layer.layer)
-    return type(layer).__module__.startswith("graphk.frontend.") and type(layer).__name__ != "Lambda"
+        return module_of(type(layer)) == __name__ and _treats_samples_alike(layer.layer)
+    return is_own(type(layer)) and type(layer).__name__ != "Lambda"
 
 
 class TimeDistributed(Wrapper):

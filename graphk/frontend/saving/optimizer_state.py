@@ -12,6 +12,7 @@ from typing import Any, Iterator, NamedTuple, Sequence
 import numpy as np
 
 from graphk.frontend import backend as K
+from graphk.frontend.utils.origin import is_own
 
 # graphk's slots in order, each with the names that tf.keras and Keras 3 give it; the first row is Keras 2's order.
 _SLOTS: dict[str, list[tuple[str, ...]]] = {
@@ -40,7 +41,7 @@ def resume(model: Any, state: State) -> None:
     """Set the optimizer's state, its variables made; Unmatched, with nothing changed, if that is not possible."""
     optimizer, params = model.optimizer, model._collected_trainable_weights
     slots = _SLOTS.get(type(optimizer).__name__)
-    if slots is None or type(optimizer).__module__.partition(".")[0] != "graphk":
+    if slots is None or not is_own(type(optimizer)):
         optimizer.set_weights([np.asarray(a) for a in state.arrays])
         return
     if type(optimizer).__name__ == "Adam" and not optimizer.amsgrad:

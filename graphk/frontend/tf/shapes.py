@@ -12,6 +12,7 @@ import numpy as np
 from graphk.frontend import backend as K
 from graphk.frontend.backend.shape_ops import checked_axis
 from graphk.frontend.foreign import StaticShape
+from graphk.frontend.indexing import along
 from graphk.frontend.tensor import ShapeTensor, Tensor, as_dim, as_shape, node_of
 from graphk.frontend.tf.names import named
 from graphk.ir.ops import elementwise as ew
@@ -133,13 +134,7 @@ def gather(params: Any, indices: Any, validate_indices: Any = None, axis: Any = 
         raise ValueError(f"tf.gather has no batch_dims here; received {batch_dims}. Use tf.gather_nd or a product with "
                          "tf.one_hot.")
     x, at = node_of(params), node_of(indices)
-    axis = checked_axis(axis or 0, x.ndim)
-    if not axis:
-        return K.gather(params, indices)
-    order = (axis, *(i for i in range(x.ndim) if i != axis))
-    rows = sh.gather(sh.transpose(x, perm=order), at)        # indices first, then what stood before and behind the axis
-    back = (*range(at.ndim, at.ndim + axis), *range(at.ndim), *range(at.ndim + axis, rows.ndim))
-    return Tensor(sh.transpose(rows, perm=back))
+    return Tensor(along(x, at, checked_axis(axis or 0, x.ndim)))
 
 
 @named("gather_nd")

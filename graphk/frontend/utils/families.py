@@ -10,12 +10,13 @@ from typing import Any, Iterable, Mapping
 
 from graphk.frontend.utils import generic_utils
 from graphk.frontend.utils.advice import advice
+from graphk.frontend.utils.origin import module_of
 
 
 def members(table: Mapping[str, Any], module: Mapping[str, Any]) -> dict[str, Any]:
     """`table`, and what a program has put into the module with these globals: `keras.losses.mine = mine`."""
     return {**table, **{k: v for k, v in module.items() if table.get(k) is not v and callable(v) and not k.startswith(
-        "_") and str(getattr(v, "__module__", "")).partition(".")[0] not in ("graphk", "typing", "collections")}}
+        "_") and module_of(v).partition(".")[0] not in ("graphk", "typing", "collections")}}
 
 
 class Family:

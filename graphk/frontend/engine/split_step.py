@@ -384,9 +384,9 @@ class SplitPrediction:
         """The compiled functions of a prediction, in the order in which they run."""
         return [*self.replicas.functions.values(), *([self.update] if self.update else [])]
 
-    def many(self, inputs: Sequence[Any], size: int) -> tuple[list[np.ndarray], int]:
+    def many(self, inputs: Sequence[Any], size: int) -> list[np.ndarray]:
         """No batches at once: see `Function.many`."""
-        return [], 0
+        return []
 
 
 def _on_gpus(runs: Sequence[Any]) -> bool:

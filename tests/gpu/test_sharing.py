@@ -166,7 +166,7 @@ def test_arrays_that_come_as_capsules():
 
 def test_other_libraries_cannot_write_a_variable():
     driver, device = made()
-    there = in_place(X, device)
+    there = in_place(X.copy(), device)
     assert there.__cuda_array_interface__["data"] == (there.address, True)
     with pytest.raises(BufferError, match="only to be read"):
         there.__dlpack__()

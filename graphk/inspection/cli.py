@@ -67,6 +67,11 @@ def _mention_options(name: str, own: list[str], rest: list[str]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
+    try:
+        import graphk.frontend.config  # noqa: F401      # which reads GRAPHK_FLAGS, GRAPHK_LOG and graphk.json
+    except ValueError as e:
+        print(f"graphk: {e}", file=sys.stderr)
+        return 2
     from graphk.inspection.commands.common import CommandError, split
     given = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):            # a terminal that has not all characters gets their numbers

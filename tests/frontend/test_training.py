@@ -323,13 +323,51 @@ def test_predict_shapes():
 def test_repeated_batches_take_the_short_path_and_stay_right():
     m, slow = line(), line()
     x, y = X.astype("float32"), (X * 0).astype("float32")
-    got = [m.train_on_batch(x, y) for _ in range(3)]
-    want = [slow.train_on_batch([x], [y]) for _ in range(3)]
-    assert got == want and len(m._plain_weights) == 1 and not slow._plain_weights
+    got, want = [], []
+    for call in ("train_on_batch", "test_on_batch") * 3:
+        got.append(getattr(m, call)(x, y))
+        slow._plain_weights.clear()
+        want.append(getattr(slow, call)(x, y))
+    assert got == want and len(m._plain_weights) == 1
     with pytest.warns(UserWarning, match="class_weight"):
         m.train_on_batch(x, y, sample_weight=np.ones(4), class_weight={0: 1.})
-    with pytest.raises(ValueError, match="Found 3 input samples and 4 target samples"):
-        m.train_on_batch(x[:3], y)
+    for call in (m.train_on_batch, m.test_on_batch):
+        with pytest.raises(ValueError, match="Found 3 input samples and 4 target samples"):
+            call(x[:3], y)
+        with pytest.raises(ValueError, match="Found a sample_weight array"):
+            call(x, y, sample_weight=np.ones((4, 1), "float32"))
+
+
+@pytest.mark.parametrize("weights", [None, [np.array([1, 2, 0, 1, 3], "f"), np.ones(5, "f")]])
+def test_batches_of_several_inputs_and_outputs_do_so_too(weights):
+    def made():
+        a, b = L.Input((3,)), L.Input((2,), dtype="int32")
+        e = L.Flatten()(L.Embedding(7, 2, embeddings_initializer="ones")(b))
+        model = Model([a, b], [L.Dense(1, kernel_initializer="ones")(L.concatenate([a, e])), a])
+        model.compile("sgd", "mse", metrics=["mae"])
+        return model
+    rng = np.random.default_rng(0)
+    x = [rng.random((5, 3)).astype("f"), rng.integers(0, 7, (5, 2)).astype("int32")]
+    y = [rng.random((5, 1)).astype("f"), rng.random((5, 3)).astype("f")]
+    m, slow = made(), made()
+    for _ in range(3):
+        slow._plain_weights.clear()
+        assert m.train_on_batch(x, y, weights) == slow.train_on_batch(x, y, weights)
+        slow._plain_weights.clear()
+        assert m.test_on_batch(tuple(x), y, weights) == slow.test_on_batch(x, y, weights)
+        for call in (m.predict, m.predict_on_batch):
+            for got, want in zip(call(x), slow.predict([a.tolist() for a in x])):
+                np.testing.assert_array_equal(got, want)
+    assert len(m._plain_weights) == 1
+    wrong = [x[0], x[1] + 5]
+    for call in (lambda: m.train_on_batch(wrong, y, weights), lambda: m.test_on_batch(wrong, y, weights),
+                 lambda: m.predict(wrong), lambda: m.predict_on_batch(wrong)):
+        with pytest.raises(ValueError, match=r"is not in \[0, 7\)"):
+            call()
+    with pytest.raises(ValueError, match="same number of samples"):
+        m.predict([x[0], x[1][:4]])
+    with pytest.raises(ValueError, match="Expected to see 2 array"):
+        m.predict(x[:1])
 
 
 def test_targets_have_the_axes_that_a_lambda_declares():

@@ -68,4 +68,4 @@ def test_unknown_names_are_refused(folder):
     assert log_topics(" passes ,cache,") == {"passes", "cache"}
     (folder / "nothing.py").write_text("import graphk\n")                         # refused before anything is compiled
     run = graphk("run", "nothing.py", cwd=folder, GRAPHK_LOG="all")
-    assert run.returncode == 1 and run.stderr.splitlines()[-1].startswith("ValueError: GRAPHK_LOG='all': 'all' is ")
+    assert run.returncode == 2 and run.stderr.startswith("graphk: GRAPHK_LOG='all': 'all' is ")

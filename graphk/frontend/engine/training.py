@@ -25,7 +25,7 @@ from graphk.frontend.engine.training_utils import (check_array_length_consistenc
                                                    check_num_samples, check_split, check_validation_steps, split_off,
                                                    standardize_class_weights, standardize_input_data,
                                                    standardize_sample_weights, standardize_weights)
-from graphk.frontend.function import SEEN_LIMIT, Function, stays
+from graphk.frontend.function import SEEN_LIMIT, Function, signature, stays
 from graphk.frontend.legacy import modernize_methods
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.advice import advice, keywords_of
@@ -49,7 +49,7 @@ class Model(TrainingSetup, Network):
     _mixed = FULL
     loss_scale: Any = LossScale()
     _consistent_at = -1                            # `flag_changes()` when the weights last were those of `compile`
-    _plain_weights: dict[Any, np.ndarray] = {}
+    _plain_weights: dict[Any, list[np.ndarray]] = {}
 
     def compile(self, optimizer: Any, loss: Any = None, metrics: Any = None, loss_weights: Any = None,
                 sample_weight_mode: Any = None, weighted_metrics: Any = None, target_tensors: Any = None,
@@ -320,6 +320,9 @@ class Model(TrainingSetup, Network):
                 outs = f.many((x,), size)                          # several of them
                 if outs:
                     return unpack_singleton(outs)
+        elif f is not None and type(x) is list and not (verbose or callbacks) and steps is None and batch_size is None \
+                and signature(x) in f._seen and 0 < len(x[0]) <= 32:
+            return unpack_singleton(f.run_checked(x, 0))
         if is_generator(x):
             return self.predict_generator(x, steps, verbose=verbose, callbacks=callbacks)
         check_counts(batch_size=batch_size, steps=steps)
@@ -346,18 +349,28 @@ class Model(TrainingSetup, Network):
         """One training step; the loss, or [loss, metrics…].  reset_metrics: metrics with state begin again."""
         if reset_metrics:
             self.reset_stateful_metrics()
-        plain = sample_weight is None and class_weight is None and type(x) is np.ndarray and type(y) is np.ndarray
-        if plain and self.train_function is not None:
-            ones = self._plain_weights.get((x.dtype, x.shape, y.dtype, y.shape))
-            if ones is not None and self._consistent_at == flag_changes():  # like one seen before: needs no checks
-                return _scalars(self.train_function.run((x, y, ones), 1))
-        given = x, y
+        if class_weight is None and self.train_function is not None and self._consistent_at == flag_changes():
+            arrays = self._like_before(x, y, sample_weight)
+            if arrays is not None:
+                return _scalars(self.train_function.run(arrays, 1))
+        given = x, y, sample_weight
         x, y, w = self._train_inputs(x, y, sample_weight, class_weight)
-        out = _scalars(self.train_function.run([*x, *y, *w], 1))
-        if plain and len(x) == len(y) == len(w) == 1 and x[0] is given[0] and y[0] is given[1] \
-                and len(self._plain_weights) < SEEN_LIMIT:
-            self._plain_weights[(x[0].dtype, x[0].shape, y[0].dtype, y[0].shape)] = w[0]
-        return out
+        if class_weight is None:
+            self._remember(given, x, y, w)
+        return _scalars(self.train_function.run([*x, *y, *w], 1))
+
+    def _like_before(self, *given: Any) -> list[np.ndarray] | None:
+        """What a batch (x, y, weights) is for the functions, where dtypes and shapes like its were looked at before."""
+        ones = self._plain_weights.get(_key(given))
+        return None if ones is None else [*(a for part in given if part is not None for a in _listed(part)), *ones]
+
+    def _remember(self, given: tuple[Any, Any, Any], x: list[Any], y: list[Any], w: list[Any]) -> None:
+        """That arrays like those given need no change, and the weights of ones where none were given."""
+        key, ones = _key(given), w if given[2] is None else []
+        arrays = [a for part in given if part is not None for a in _listed(part)]
+        if key and x and len(x[0]) and len(self._plain_weights) < SEEN_LIMIT \
+                and list(map(id, [*arrays, *ones])) == list(map(id, [*x, *y, *w])):
+            self._plain_weights[key] = ones
 
     def _train_inputs(self, x: Any, y: Any, sample_weight: Any, class_weight: Any
                       ) -> tuple[list[Any], list[Any], list[Any]]:
@@ -376,7 +389,13 @@ class Model(TrainingSetup, Network):
         """The loss, or [loss, metrics…], of one batch."""
         if reset_metrics:
             self.reset_stateful_metrics()
+        if getattr(self, "test_function", None) is not None:
+            arrays = self._like_before(x, y, sample_weight)
+            if arrays is not None:
+                return _scalars(self.test_function.run(arrays, 0))
+        given = x, y, sample_weight
         x, y, w = self._test_inputs(x, y, sample_weight)
+        self._remember(given, x, y, w)
         return _scalars(self.test_function.run([*x, *y, *w], 0))
 
     def _test_inputs(self, x: Any, y: Any, sample_weight: Any) -> tuple[list[Any], list[Any], list[Any]]:
@@ -391,6 +410,8 @@ class Model(TrainingSetup, Network):
         f = getattr(self, "predict_function", None)
         if results == "host" and f is not None and type(x) is np.ndarray and (x.dtype, x.shape) in f._seen:
             return unpack_singleton(f.run_checked((x,), 0))    # a batch like one seen before
+        if results == "host" and f is not None and type(x) is list and signature(x) in f._seen:
+            return unpack_singleton(f.run_checked(x, 0))
         stay = stays(results, "predict_on_batch")
         x, _, _ = self._standardize_user_data(x)
         self._make_predict_function()
@@ -407,6 +428,17 @@ class Model(TrainingSetup, Network):
 
 modernize_methods(Model, ("fit_generator", "evaluate_generator", "predict_generator"))
 modernize_methods(Model, ("compile", "fit", "evaluate"), {})
+
+
+def _listed(x: Any) -> Sequence[Any]:
+    return x if isinstance(x, (list, tuple)) else (x,)
+
+
+def _key(batch: Sequence[Any]) -> tuple[Any, ...] | None:
+    """How many arrays are inputs, targets and weights, and dtypes and shapes of all; None if others are among them."""
+    parts = [() if part is None else _listed(part) for part in batch]
+    found = signature([a for part in parts for a in part])
+    return None if found is None else (*map(len, parts), *found)
 
 
 def _scalars(outputs: Sequence[np.ndarray]) -> Any:

@@ -55,7 +55,7 @@ class TrainingSetup:
         with origin(layer="loss"):
             self._make_total_loss()
             self._make_metrics()
-        self._plain_weights: dict[Any, Any] = {}     # (dtypes and shapes of x, y) -> the weights of ones, by first use
+        self._plain_weights: dict[Any, Any] = {}     # dtypes and shapes of x, y -> the weights of ones, by first use
         self._collected_trainable_weights = list({id(w): w for w in self.trainable_weights}.values())
         self.train_function = self.test_function = self.predict_function = None
         self.total_loss_ready = True

@@ -15,6 +15,21 @@ _TYPES = {"input": "Placeholder", "variable": "VariableV2", "const": "Const", "d
           "min": "Minimum", "div": "RealDiv"}
 
 
+class Size(int):
+    """A known size, which is a number, and which TensorFlow 1 had in an object of its own.
+
+    >>> Size(3) + 1, Size(3).value
+    (4, 3)
+    """
+
+    @property
+    def value(self) -> int:
+        """The number."""
+        return int(self)
+
+    _value = value
+
+
 class StaticShape(tuple):
     """A tensor's shape, None for unknown axes.
 
@@ -29,7 +44,7 @@ class StaticShape(tuple):
 
     def as_list(self) -> list[int | None]:
         """The sizes in a list."""
-        return list(self)
+        return [None if d is None else int(d) for d in self]
 
 
 @dataclass(frozen=True)
@@ -58,7 +73,18 @@ class Foreign:
     @property
     def shape(self) -> StaticShape:
         """The static shape, None for unknown axes."""
-        return StaticShape(d if isinstance(d, int) else None for d in self.node.shape)
+        return StaticShape(Size(d) if isinstance(d, int) else None for d in self.node.shape)
+
+    def set_shape(self, shape: Any) -> None:
+        """Say what is known of the sizes, None for nothing; ValueError where they are others."""
+        given = [None if d is None else int(d) for d in shape]
+        if len(given) != len(self.node.shape) or any(
+                isinstance(d, int) and g not in (None, d) for g, d in zip(given, self.node.shape)):
+            raise ValueError(f"set_shape: the tensor `{self.name}` has the shape {self.shape}, which is not {shape}")
+        known = tuple(d if g is None else g for g, d in zip(given, self.node.shape))
+        if known != self.node.shape:
+            from graphk.ir.ops.shape import reshape
+            self.node = reshape(self.node, shape=known)
 
     def get_shape(self) -> StaticShape:
         """The same."""

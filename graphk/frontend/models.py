@@ -6,6 +6,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np  # noqa: F401  (with K: `from keras.models import *` handed them on)
+
+from graphk.frontend import backend as K  # noqa: F401
 from graphk.frontend.engine.input_layer import Input, InputLayer
 from graphk.frontend.engine.network_config import saving
 from graphk.frontend.engine.sequential import Sequential

@@ -16,6 +16,7 @@ import numpy as np
 from graphk.frontend import config
 from graphk.frontend.foreign import Foreign
 from graphk.frontend.numpy_calls import numbers, numpy_call
+from graphk.frontend.sizes import is_part, sizes_of
 from graphk.ir.dims import Dim, DimExpr, dim_max, floordiv
 from graphk.ir.node import Node
 from graphk.ir.opdef import as_node, promote
@@ -289,35 +290,11 @@ def as_dim(x: Any) -> Dim:
     if isinstance(x, (int, np.integer, DimExpr)):
         return x if isinstance(x, DimExpr) else int(x)
     if isinstance(x, Tensor):
-        return _node_dim(x.node)
+        sizes = sizes_of(x.node)
+        if len(sizes) == 1:
+            return sizes[0]
+        raise TypeError(f"one size was expected, received the {len(sizes)} of {x!r}: take one of them by its index")
     raise TypeError(f"expected a size (an int, or K.shape(x)[axis]), received {type(x).__name__}: {x!r}")
-
-
-_DIM_OPS: dict[str, Callable[[Dim, Dim], Dim]] = {
-    "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "floordiv": floordiv,
-    "max": dim_max}
-
-
-def _node_dim(node: Node) -> Dim:
-    name = node.op.name
-    if name == "const" and node.t.size == 1 and node.dtype.startswith(("int", "uint")):
-        return int(node.attr("value").array.reshape(()))
-    if name == "dim":
-        return node.attr("size")
-    if name in ("cast", "reshape", "broadcast") and node.t.size == 1:
-        return _node_dim(node.inputs[0])
-    if name in _DIM_OPS:
-        return _DIM_OPS[name](_node_dim(node.inputs[0]), _node_dim(node.inputs[1]))
-    if name == "reduce_prod" or name == "prod":
-        parts = node.inputs[0]
-        if parts.op.name == "concat":
-            out: Dim = 1
-            for i in parts.inputs:
-                out = out * _node_dim(i)
-            return out
-        return _node_dim(parts)
-    raise TypeError(f"a size was expected, but {node!r} is not computed from K.shape or integers alone: its value is "
-                    "not known before the call")
 
 
 def as_shape(shape: Any) -> tuple[Dim, ...]:
@@ -325,11 +302,7 @@ def as_shape(shape: Any) -> tuple[Dim, ...]:
     if isinstance(shape, ShapeTensor):
         return shape.dims
     if isinstance(shape, Tensor):
-        if shape.node.op.name == "concat":
-            return tuple(_node_dim(i) for i in shape.node.inputs)
-        if shape.node.op.name == "const" and not shape.node.t.is_float:
-            return tuple(shape.node.attr("value").array.ravel().tolist())
-        raise TypeError(f"a shape was expected, received {shape!r}; pass a tuple of sizes or K.shape(x)")
+        return sizes_of(shape.node)
     if isinstance(shape, (int, np.integer)):
         return (int(shape),)
     if isinstance(shape, np.ndarray) and shape.dtype.kind == "f" and (shape == np.round(shape)).all():
@@ -350,7 +323,7 @@ def _clamp(at: Any, d: Dim, default: Dim, up: bool) -> Dim:
         return max(0, min(at, d)) if up else max(-1, min(at, d - 1))
     if isinstance(at, int) and at < 0:                           # an open axis is not expected to be empty
         return d - 1 if at == -1 else dim_max(d + at, 0 if up else -1)
-    if at == 0 or at == d:
+    if at == 0 or up and is_part(at, d):
         return at
     limit = d if up else d - 1
     return at + limit - dim_max(at, limit)                       # min(at, limit)

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import warnings
 from typing import Any, Callable
 
 from graphk.frontend import backend as K
 from graphk.frontend import seeds
 from graphk.frontend.backend.control import loop
-from graphk.frontend.scopes import device_scope
+from graphk.frontend.scopes import device_called, device_scope
 from graphk.frontend.tensor import Tensor, Variable, node_of
 from graphk.frontend.tf.names import NAMES, named
 from graphk.ir.node import Node
 from graphk.ir.ops import elementwise as ew
 from graphk.passes.autodiff import backward
+from graphk.runtime.device import gpu_count
 
 for _name in ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"):
     NAMES[_name] = NAMES[f"dtypes.{_name}"] = _name
@@ -180,4 +182,17 @@ def _name_scope(name: Any = None, default_name: Any = None, values: Any = None, 
 
 
 NAMES["name_scope"] = NAMES["variable_scope"] = _name_scope
-NAMES["device"] = device_scope
+
+
+@named("device")
+def device(device_name: Any) -> Any:
+    """Where what is made inside runs: `graphk.device_scope`.  A GPU that is not there is passed over with a warning, as
+    the sessions of Keras passed it over (soft placement); None names no device."""
+    if device_name is None:
+        return contextlib.nullcontext()
+    called = device_called(device_name, "tf.device")
+    if called.startswith("gpu:") and int(called[4:]) >= gpu_count():
+        warnings.warn(f"tf.device({device_name!r}): this machine has no such GPU that graphk could use; what is made there "
+                      "runs where everything else does. `graphk doctor` says what is missing.", stacklevel=3)
+        return contextlib.nullcontext()
+    return device_scope(device_name)

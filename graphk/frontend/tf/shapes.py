@@ -14,6 +14,7 @@ from graphk.frontend.backend.shape_ops import checked_axis
 from graphk.frontend.foreign import StaticShape
 from graphk.frontend.tensor import ShapeTensor, Tensor, as_dim, as_shape, node_of
 from graphk.frontend.tf.names import named
+from graphk.frontend.tf.rest import constant
 from graphk.ir.ops import elementwise as ew
 from graphk.ir.ops import shape as sh
 
@@ -88,7 +89,8 @@ def concat(values: Any, axis: Any = None, concat_dim: Any = None) -> Tensor:
     """Tensors one after another; before TensorFlow 1 the axis came first, and may here."""
     if isinstance(values, int):
         values, axis = axis, values
-    return K.concatenate(list(values), concat_dim if axis is None else axis)
+    return K.concatenate([constant(v) if isinstance(v, (list, tuple)) else v for v in values],
+                         concat_dim if axis is None else axis)
 
 
 @named("unstack", "unpack")

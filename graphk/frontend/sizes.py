@@ -31,6 +31,15 @@ def sizes_of(node: Node) -> tuple[Dim, ...]:
     return tuple(n for n, _ in _ratios(node))
 
 
+def is_size(node: Node) -> bool:
+    """Whether it is known before a call."""
+    try:
+        sizes_of(node)
+    except TypeError:
+        return False
+    return True
+
+
 def _is_constant(node: Node) -> bool:
     return node.op.name == "const" or bool(node.inputs) and all(_is_constant(i) for i in node.inputs)
 

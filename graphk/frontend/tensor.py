@@ -16,7 +16,7 @@ import numpy as np
 from graphk.frontend import config
 from graphk.frontend.foreign import Foreign
 from graphk.frontend.numpy_calls import numbers, numpy_call
-from graphk.frontend.sizes import is_part, sizes_of
+from graphk.frontend.sizes import is_part, is_size, sizes_of
 from graphk.ir.dims import Dim, DimExpr, dim_max, floordiv
 from graphk.ir.node import Node
 from graphk.ir.opdef import as_node, promote
@@ -358,7 +358,11 @@ def _getitem(x: Tensor, index: Any) -> Node:
     sizes: list[Dim] = []
     steps: list[int] = []
     final: list[Dim] = []
+    moving: list[tuple[int, Node]] = []                          # axes of the result at which data decide, which goes last
     for item in items:
+        if isinstance(item, Tensor) and not item.node.shape and item.dtype.startswith(("int", "uint")) and not is_size(item.node):
+            moving.insert(0, (len(final), item.node))
+            item = slice(None)
         if item is None:
             final.append(1)
             continue
@@ -374,7 +378,11 @@ def _getitem(x: Tensor, index: Any) -> Node:
     node = x.node
     if tuple(sizes) != node.shape or any(starts) or any(s != 1 for s in steps):
         node = sh.slice_op(node, starts=tuple(starts), sizes=tuple(sizes), steps=tuple(steps))
-    return node if node.shape == tuple(final) else sh.reshape(node, shape=tuple(final))
+    node = node if node.shape == tuple(final) else sh.reshape(node, shape=tuple(final))
+    for axis, which in moving:
+        size = sh.dim_value(node.shape[axis], which.dtype)
+        node = sh.take(node, axis, ew.select(ew.lt(which, 0), ew.add(which, size), which))
+    return node
 
 
 def _int_index(x: Tensor, item: Any, d: Dim, axis: int) -> Dim:

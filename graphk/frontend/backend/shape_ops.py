@@ -12,6 +12,7 @@ import numpy as np
 
 from graphk.frontend.backend.common import computed_dtype, floatx, normalize_data_format, whole
 from graphk.frontend.backend.creation import is_sparse, mark_sparse
+from graphk.frontend.sizes import is_size
 from graphk.frontend.tensor import ShapeTensor, Tensor, as_dim, as_shape, node_of
 from graphk.ir.dims import floordiv, product
 from graphk.ir.node import Node
@@ -283,18 +284,34 @@ def reverse(x: Tensor, axes: Any) -> Tensor:
                               sizes=node.shape, steps=tuple(-1 if i in hit else 1 for i in range(node.ndim))))
 
 
+def _each(start: Any) -> list[Any]:
+    """The starts of all axes, one by one."""
+    return [start[i] for i in range(len(start) if not isinstance(start, Tensor) else start.node.shape[0])]
+
+
 def slice(x: Tensor, start: Any, size: Any) -> Tensor:
     """`size` elements from `start` on along each axis; a size of -1 takes the rest.
+
+    A start that data decide, such as a step's number in `K.rnn`, moves into the axis: what lies outside of it is its
+    first or last element.  TypeError for a size that data decide, or that is the rest behind such a start.
 
     >>> K.slice(K.placeholder((4, 5)), (1, 2), (2, -1)).shape
     (2, 3)
     """
     node = node_of(x)
-    first, many = as_shape(start), as_shape(size)
+    moving = {i: a.node for i, a in enumerate(_each(start)) if isinstance(a, Tensor) and not is_size(a.node)}
+    first = as_shape([0 if i in moving else a for i, a in enumerate(_each(start))])
+    many = as_shape(size)
     if len(first) != node.ndim or len(many) != node.ndim:
         raise ValueError(f"K.slice of a tensor of shape {Tensor(node).shape} takes {node.ndim} starts and sizes, "
                          f"received {len(first)} and {len(many)}")
-    many = tuple(d - a if n == -1 else n for d, a, n in zip(node.shape, first, many))
+    if any(many[i] == -1 for i in moving):
+        raise TypeError("K.slice: how many elements lie behind a start that data decide is not known before a call; give "
+                        f"their number instead of -1. Received starts {start!r}")
+    for i, at in moving.items():
+        node = sh.take(node, i, ew.add(ew.cast(sh.reshape(at, shape=(1,)), "int32"), sh.iota(many[i])))
+    many = tuple(d if i in moving else d - a if n == -1 else n
+                 for i, (d, a, n) in enumerate(zip(node.shape, first, many)))
     for i, (d, a, n) in enumerate(zip(node.shape, first, many)):
         if isinstance(d, int) and isinstance(a, int) and isinstance(n, int) and not 0 <= a <= a + n <= d:
             raise ValueError(f"K.slice: elements {a} to {a + n} of axis {i} do not exist; its extent is {d}")

@@ -13,6 +13,7 @@ from typing import Any, Callable
 from graphk.frontend import backend as K
 from graphk.frontend import seeds
 from graphk.frontend.backend.control import loop
+from graphk.frontend.foreign import Size
 from graphk.frontend.scopes import device_called, device_scope
 from graphk.frontend.tensor import Tensor, Variable, node_of
 from graphk.frontend.tf.names import NAMES, named
@@ -25,6 +26,7 @@ for _name in ("float16", "float32", "float64", "int8", "int16", "int32", "int64"
     NAMES[_name] = NAMES[f"dtypes.{_name}"] = _name
 NAMES["double"], NAMES["half"], NAMES["Tensor"] = "float64", "float16", Tensor
 NAMES["newaxis"] = None
+NAMES["Dimension"] = Size
 NAMES["version.VERSION"] = NAMES["VERSION"] = "2.0.0"          # whose Keras was 2.2.4
 for _level in ("DEBUG", "INFO", "WARN", "ERROR", "FATAL"):
     NAMES[f"logging.{_level}"] = getattr(logging, _level)

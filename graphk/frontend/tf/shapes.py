@@ -136,12 +136,7 @@ def gather(params: Any, indices: Any, validate_indices: Any = None, axis: Any = 
                          "tf.one_hot.")
     x, at = node_of(params), node_of(indices)
     axis = checked_axis(axis or 0, x.ndim)
-    if not axis:
-        return K.gather(params, indices)
-    order = (axis, *(i for i in range(x.ndim) if i != axis))
-    rows = sh.gather(sh.transpose(x, perm=order), at)        # indices first, then what stood before and behind the axis
-    back = (*range(at.ndim, at.ndim + axis), *range(at.ndim), *range(at.ndim + axis, rows.ndim))
-    return Tensor(sh.transpose(rows, perm=back))
+    return Tensor(sh.take(x, axis, at)) if axis else K.gather(params, indices)
 
 
 @named("gather_nd")

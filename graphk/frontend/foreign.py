@@ -57,6 +57,46 @@ class Operation:
     outputs: list[Any]
 
 
+class ForeignVariable:
+    """The part of a variable that is TensorFlow's.
+
+    >>> from graphk import backend as K
+    >>> v = K.variable(1.)
+    >>> K.get_session().run([v.assign_add(2.), v.value()])
+    [array(3., dtype=float32), array(1., dtype=float32)]
+    """
+
+    @property
+    def initializer(self) -> Any:
+        """What gives it its first value again, by `.run()` or in a session."""
+        from graphk.frontend.first_values import FirstValues
+        return FirstValues([self])                     # type: ignore[list-item]
+
+    def assign(self, value: Any) -> Any:
+        """An update to `value`, for a session."""
+        from graphk.frontend import backend as K
+        return K.update(self, value)                   # type: ignore[arg-type]
+
+    def assign_add(self, value: Any) -> Any:
+        """An update that adds."""
+        return self.assign(self + value)               # type: ignore[operator]
+
+    def assign_sub(self, value: Any) -> Any:
+        """An update that subtracts."""
+        return self.assign(self - value)               # type: ignore[operator]
+
+    def value(self) -> Any:
+        """It as a tensor."""
+        from graphk.frontend import backend as K
+        return K.identity(self)                        # type: ignore[arg-type]
+
+    read_value = value
+
+    def load(self, value: Any, session: Any = None) -> None:
+        """Set it now."""
+        self.set_value(value)                          # type: ignore[attr-defined]
+
+
 class Foreign:
     """The part of a tensor that is TensorFlow's, which many programs use to find what lies before a softmax.
 

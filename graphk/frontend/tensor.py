@@ -14,7 +14,7 @@ from typing import Any, Callable, Sequence
 import numpy as np
 
 from graphk.frontend import config
-from graphk.frontend.foreign import Foreign
+from graphk.frontend.foreign import Foreign, ForeignVariable
 from graphk.frontend.numpy_calls import numbers, numpy_call
 from graphk.frontend.sizes import is_part, is_size, sizes_of
 from graphk.ir.dims import Dim, DimExpr, dim_max, floordiv
@@ -400,7 +400,7 @@ _storages: "weakref.WeakKeyDictionary[Node, Storage]" = weakref.WeakKeyDictionar
 _handles: "weakref.WeakKeyDictionary[Node, weakref.ref[Variable]]" = weakref.WeakKeyDictionary()
 
 
-class Variable(Tensor):
+class Variable(Tensor, ForeignVariable):
     """A tensor with a value that lives across calls, in `array`.
 
     >>> from graphk import backend as K
@@ -416,6 +416,7 @@ class Variable(Tensor):
         node = new_variable(TensorType(self.storage.dtype, data.shape), name or "Variable")
         super().__init__(node, name or "Variable")
         self.constraint, self.trainable = constraint, trainable
+        self.first: Callable[[], Any] | None = None
         _storages[node], _handles[node] = self.storage, weakref.ref(self)
 
     @property
@@ -457,9 +458,15 @@ def variable_of(node: Node) -> Variable:
     if found is None:
         found = Variable.__new__(Variable)
         Tensor.__init__(found, node)
-        found.storage, found.constraint, found.trainable = _storages[node], None, True
+        found.storage, found.constraint, found.trainable, found.first = _storages[node], None, True, None
         _handles[node] = weakref.ref(found)
     return found
+
+
+def variables() -> list[Variable]:
+    """All that somebody holds, in the order in which they were made."""
+    held = (ref() for ref in list(_handles.values()))
+    return sorted((v for v in held if v is not None), key=lambda v: v.node.id)
 
 
 class Update(tuple):

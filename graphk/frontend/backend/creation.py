@@ -160,6 +160,9 @@ def variable(value: Any, dtype: str | None = None, name: str | None = None, cons
     data = value if isinstance(value, Unwritten) else numbers(
         dense(value), kind, f"K.variable `{name or ''}`")
     v = Variable(data, name=full if full.endswith(":0") else full + ":0", constraint=constraint)
+    if not isinstance(data, Unwritten):
+        kept = data.copy() if data is value else data
+        v.first = lambda: kept
     v._keras_shape = tuple(v.shape)
     v._uses_learning_phase = False
     return mark_sparse(v) if is_sparse_matrix(value) else v
@@ -201,7 +204,9 @@ def _filled(value: int, shape: Any, dtype: str | None, name: str | None) -> Tens
     dims = as_shape(shape)
     dtype = computed_dtype(dtype or floatx(), f"the variable `{name or ''}`")
     if all(isinstance(d, int) for d in dims):
-        return variable(np.full(dims, value, dtype), dtype, name)
+        out = variable(np.full(dims, value, dtype), dtype, name)
+        out.first = lambda: np.broadcast_to(np.asarray(value, dtype), dims)
+        return out
     return Tensor(sh.broadcast_to(const(value, dtype), dims), name)
 
 

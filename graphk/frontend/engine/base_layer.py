@@ -223,7 +223,7 @@ class Layer(LayerState, LayerAccessors):
         if weight.node.shape != shape:
             raise ValueError(f"Layer {self.name}: the initializer of the weight `{name}` gave an array of shape "
                              f"{weight.node.shape}; expected {shape}. Make it of the shape that it is called with.")
-        weight.trainable = trainable
+        weight.trainable, weight.first = trainable, lambda: initial(make, shape, dtype)
         if regularizer is not None:
             with origin(layer=self.name):
                 penalty = regularizers.get(regularizer)(weight)

@@ -464,9 +464,9 @@ def variable_of(node: Node) -> Variable:
 
 
 def variables() -> list[Variable]:
-    """All that somebody holds, in the order in which they were made."""
+    """All that somebody holds and that have a first value, which states of random numbers have not, oldest first."""
     held = (ref() for ref in list(_handles.values()))
-    return sorted((v for v in held if v is not None), key=lambda v: v.node.id)
+    return sorted((v for v in held if v is not None and v.first is not None), key=lambda v: v.node.id)
 
 
 class Update(tuple):

@@ -14,7 +14,7 @@ from graphk.frontend.backend.common import computed_dtype, floatx, normalize_dat
 from graphk.frontend.backend.creation import is_sparse, mark_sparse
 from graphk.frontend.sizes import is_size
 from graphk.frontend.tensor import ShapeTensor, Tensor, as_dim, as_shape, node_of
-from graphk.ir.dims import floordiv, product
+from graphk.ir.dims import Dim, DimExpr, floordiv, product
 from graphk.ir.node import Node
 from graphk.ir.opdef import const
 from graphk.ir.ops import elementwise as ew
@@ -31,6 +31,13 @@ def checked_axis(axis: int, ndim: int) -> int:
     return axis % ndim
 
 
+def _joined(x: Any) -> Node:
+    """A tensor; of a list of tensors and numbers the vector of them, as TensorFlow takes it."""
+    if isinstance(x, (list, tuple)) and any(isinstance(i, Tensor) for i in x):
+        return node_of(stack([Tensor(node_of(i)) for i in x]))
+    return node_of(x)
+
+
 def concatenate(tensors: Sequence[Tensor], axis: int = -1) -> Tensor:
     """Tensors one after another along `axis`; sparse if all of them are.
 
@@ -44,7 +51,7 @@ def concatenate(tensors: Sequence[Tensor], axis: int = -1) -> Tensor:
         raise ValueError("K.concatenate was given no tensors; it needs at least one.")
     if builtins.all(isinstance(t, ShapeTensor) for t in tensors):
         return ShapeTensor([d for t in tensors if isinstance(t, ShapeTensor) for d in t.dims])
-    out = Tensor(sh.concat(*[node_of(t) for t in tensors], axis=axis))
+    out = Tensor(sh.concat(*map(_joined, tensors), axis=axis))
     return mark_sparse(out) if builtins.all(is_sparse(t) for t in tensors) else out
 
 
@@ -184,11 +191,11 @@ def squeeze(x: Tensor, axis: int) -> Tensor:
     return Tensor(sh.reshape(node, shape=node.shape[:axis] + node.shape[axis + 1:]))
 
 
-def _pad(x: Tensor, pads: Sequence[tuple[int, int]]) -> Tensor:
+def _pad(x: Tensor, pads: Sequence[tuple[Dim, Dim]]) -> Tensor:
     if len(pads) != node_of(x).ndim:
         raise ValueError(f"Padding was given for a tensor of {len(pads)} axes, samples and channels among them; "
                          f"received one of shape {Tensor(node_of(x)).shape}.")
-    return Tensor(sh.pad(node_of(x), [int(a) for a, _ in pads], [int(b) for _, b in pads]))
+    return Tensor(sh.pad(node_of(x), [a for a, _ in pads], [b for _, b in pads]))
 
 
 def temporal_padding(x: Tensor, padding: tuple[int, int] = (1, 1)) -> Tensor:
@@ -200,10 +207,14 @@ def temporal_padding(x: Tensor, padding: tuple[int, int] = (1, 1)) -> Tensor:
     return _pad(x, [(0, 0), *_pairs([padding], 1), (0, 0)])
 
 
-def _pairs(padding: Any, rank: int) -> list[tuple[int, int]]:
+def _count(n: Any) -> Dim:
+    return as_dim(n) if isinstance(n, (Tensor, DimExpr)) else int(n)
+
+
+def _pairs(padding: Any, rank: int) -> list[tuple[Dim, Dim]]:
     """One (before, behind) per spatial axis."""
     try:
-        pairs = [(int(a), int(b)) for a, b in padding]
+        pairs = [(_count(a), _count(b)) for a, b in padding]
     except (TypeError, ValueError):
         pairs = []
     if len(pairs) != rank:

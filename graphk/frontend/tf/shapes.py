@@ -14,7 +14,6 @@ from graphk.frontend.backend.shape_ops import checked_axis
 from graphk.frontend.foreign import StaticShape
 from graphk.frontend.tensor import ShapeTensor, Tensor, as_dim, as_shape, node_of
 from graphk.frontend.tf.names import named
-from graphk.frontend.tf.rest import constant
 from graphk.ir.ops import elementwise as ew
 from graphk.ir.ops import shape as sh
 
@@ -89,8 +88,7 @@ def concat(values: Any, axis: Any = None, concat_dim: Any = None) -> Tensor:
     """Tensors one after another; before TensorFlow 1 the axis came first, and may here."""
     if isinstance(values, int):
         values, axis = axis, values
-    return K.concatenate([constant(v) if isinstance(v, (list, tuple)) else v for v in values],
-                         concat_dim if axis is None else axis)
+    return K.concatenate(list(values), concat_dim if axis is None else axis)
 
 
 @named("unstack", "unpack")
@@ -165,7 +163,7 @@ def pad(tensor: Any, paddings: Sequence[Any], mode: str = "CONSTANT", constant_v
     mode: 'CONSTANT', 'REFLECT' (the border is the mirror) or 'SYMMETRIC' (behind the border).
     """
     x = node_of(tensor)
-    pads = [(int(a), int(b)) for a, b in paddings]
+    pads = [(as_dim(a), as_dim(b)) for a, b in paddings]
     if len(pads) != x.ndim or mode.upper() not in ("CONSTANT", "REFLECT", "SYMMETRIC"):
         raise ValueError(f"tf.pad takes a pair for each of {x.ndim} axes and mode CONSTANT, REFLECT or SYMMETRIC; "
                          f"received {len(pads)} pairs and {mode!r}")

@@ -10,15 +10,19 @@ import logging
 import warnings
 from typing import Any, Callable
 
+import numpy as np
+
 from graphk.frontend import backend as K
 from graphk.frontend import seeds
 from graphk.frontend.backend.control import loop
 from graphk.frontend.foreign import Size
+from graphk.frontend.later import later
 from graphk.frontend.scopes import device_called, device_scope
 from graphk.frontend.tensor import Tensor, Variable, node_of
 from graphk.frontend.tf.names import NAMES, named
 from graphk.ir.node import Node
 from graphk.ir.ops import elementwise as ew
+from graphk.ir.types import TensorType
 from graphk.passes.autodiff import backward
 from graphk.runtime.device import gpu_count
 
@@ -61,7 +65,6 @@ def constant(value: Any, dtype: str | None = None, shape: Any = None, dtype_hint
         value = K.stack([K.identity(v) for v in value])
     if isinstance(value, Tensor):
         return value if dtype is None else K.cast(value, dtype)
-    import numpy as np
     array = np.asarray(value)
     kind = dtype or (array.dtype.name if isinstance(value, (np.ndarray, np.generic)) else
                      {"f": "float32", "i": "int32"}.get(array.dtype.kind, array.dtype.name))
@@ -152,6 +155,21 @@ def scan(fn: Callable[[Any, Any], Any], elems: Any, initializer: Any = None, par
         found = [K.concatenate([x[:1], y], 0) for x, y in zip(xs, found)]
     found = found if back_prop else [K.stop_gradient(y) for y in found]
     return found if several else found[0]
+
+
+@named("py_func", "numpy_function", "py_function")
+def py_func(func: Callable[..., Any], inp: Any, Tout: str, stateful: bool = True) -> Tensor:
+    """A number that a Python function computes from arrays, after the rest of a call: a metric may be one, and nothing is
+    computed from it.  TypeError for several results."""
+    if not isinstance(Tout, str):
+        raise TypeError(f"tf.py_func gives one number here, whose type is a name; received Tout={Tout!r}")
+
+    def compute(*arrays: np.ndarray) -> list[np.ndarray]:
+        found = np.asarray(func(*arrays), Tout)
+        if found.size != 1:
+            raise ValueError(f"tf.py_func gives one number here; the function returned {found.size} of them")
+        return [found.reshape(())]
+    return later(compute, [node_of(x) for x in _list(inp)], [TensorType(Tout, ())], "py_func")[0]
 
 
 # ------------------------------------------------------------------ random numbers

@@ -236,6 +236,14 @@ class Layer(LayerState, LayerAccessors):
         return weight
 
     # ---------------------------------------------------------------- calling
+    _first_input: Any = None
+
+    def set_input(self, input_tensor: Tensor, shape: Sequence[int | None] | None = None) -> None:
+        """Keras 1: what the layer is called on when it is added to a Sequential as the first one."""
+        from graphk.frontend.engine.input_layer import Input
+        input_tensor.set_shape(shape if shape is not None else input_tensor.shape)
+        self._first_input = Input(tensor=input_tensor, name=self.name + "_input")
+
     def __call__(self, inputs: Any, *more: Any, **kwargs: Any) -> Any:
         if more:
             raise TypeError(f"Layer {self.name} takes its inputs as one argument; received {1 + len(more)}: "

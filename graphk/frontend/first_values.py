@@ -30,8 +30,8 @@ class FirstValues:
         found = variables() if self.of is None else self.of
         for v in found:
             if v.first is None:
-                raise ValueError(f"The first value of the variable `{v.name}` of shape {tuple(v.shape)} is not known any "
-                                 "more; give it one with K.set_value(variable, value)")
+                raise ValueError(f"The first value of the variable `{v.name}` of shape {tuple(v.shape)} is not known "
+                                 "any more; give it one with K.set_value(variable, value)")
         for v in found:
             value = v.first()                          # type: ignore[misc]
             v.set_value(eval(value) if isinstance(value, Tensor) else value)

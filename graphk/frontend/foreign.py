@@ -79,11 +79,11 @@ class ForeignVariable:
 
     def assign_add(self, value: Any) -> Any:
         """An update that adds."""
-        return self.assign(self + value)               # type: ignore[operator]
+        return self.assign(self + value)
 
     def assign_sub(self, value: Any) -> Any:
         """An update that subtracts."""
-        return self.assign(self - value)               # type: ignore[operator]
+        return self.assign(self - value)
 
     def value(self) -> Any:
         """It as a tensor."""

@@ -104,6 +104,7 @@ l1l2 = activity_l1l2 = l1_l2
 activity_l1, activity_l2 = l1, l2
 WeightRegularizer = ActivityRegularizer = L1L2
 
-_TABLE: dict[str, Any] = {"L1L2": L1L2, "EigenvalueRegularizer": EigenvalueRegularizer, "l1": l1, "l2": l2, "l1_l2": l1_l2}
+_TABLE: dict[str, Any] = {"L1L2": L1L2, "EigenvalueRegularizer": EigenvalueRegularizer, "l1": l1, "l2": l2,
+                          "l1_l2": l1_l2}
 _FAMILY = Family("regularizer", _TABLE, globals(), factories=(l1, l2, l1_l2))
 serialize, deserialize, get = _FAMILY.serialize, _FAMILY.deserialize, _FAMILY.get

@@ -1,8 +1,8 @@
 """Sizes and shapes out of tensors that are computed from `K.shape`.
 
-In: a node of integers, such as `K.shape(x)[1:3] * 2` or `cast(round(K.shape(x)[1] / 4), 'int32')`.  Out: its elements as
-dims.  What always holds: nothing runs for it; of open sizes, what is computed in floats in between is computed here as
-fractions, so without rounding errors; what depends on more than shapes and numbers is a TypeError that names it.
+In: a node of integers, such as `K.shape(x)[1:3] * 2` or `cast(round(K.shape(x)[1] / 4), 'int32')`.  Out: its elements
+as dims.  What always holds: nothing runs for it; of open sizes, what floats are computed in between are fractions here,
+so without rounding errors; what depends on more than shapes and numbers is a TypeError that names it.
 """
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def _ratios(node: Node) -> list[Ratio]:
 def _number(v: float, node: Node) -> Ratio:
     whole = Fraction(v)
     if whole.denominator > _FINEST:
-        raise TypeError(f"a size was expected, but it is computed with {node!r}, which floats round: which whole number "
-                        "comes out of an open size would depend on rounding. Write it with integers, such as n * 7 // 10")
+        raise TypeError(f"a size was expected, but it is computed with {node!r}, which floats round: what comes out "
+                        "of an open size would depend on rounding. Write it with integers, such as n * 7 // 10")
     return whole.numerator, whole.denominator
 
 
@@ -121,7 +121,7 @@ def _round(n: Dim, d: int) -> Ratio:
     """To the next whole number, halves to the even one."""
     if d == 1:
         return n, 1
-    odd = 1 if d % 2 else floordiv(n, d) - floordiv(n, d * 2) * 2      # whether a half goes up: above an odd number it does
+    odd = 1 if d % 2 else floordiv(n, d) - floordiv(n, d * 2) * 2   # a half goes up above an odd number
     return _noted(floordiv(n + (d - 1) // 2 + odd - d % 2, d), n, d)
 
 
@@ -143,8 +143,8 @@ def _multiply(a: Ratio, b: Ratio) -> Ratio:
 
 def _divide(a: Ratio, b: Ratio) -> Ratio:
     if not isinstance(b[0], int) or b[0] == 0:
-        raise TypeError(f"a size was expected, but it is computed by dividing by {b[0]}: divide by a number other than 0, "
-                        "or take the whole part with //")
+        raise TypeError(f"a size was expected, but it is computed by dividing by {b[0]}: divide by a number other than "
+                        "0, or take the whole part with //")
     sign = 1 if b[0] > 0 else -1
     return a[0] * b[1] * sign, a[1] * b[0] * sign
 
@@ -170,6 +170,6 @@ def _smallest(a: Ratio, b: Ratio) -> Ratio:
 _STEPS: dict[str, Callable[[Dim, int], Ratio]] = {
     "neg": _negative, "floor": _floor, "ceil": _ceil, "round": _round}
 _PAIRS: dict[str, Callable[[Ratio, Ratio], Ratio]] = {
-    "add": _add, "sub": lambda a, b: _add(a, _negative(*b)), "mul": _multiply, "div": _divide, "floordiv": _floor_divide,
-    "mod": _remainder, "max": _largest, "min": _smallest}
+    "add": _add, "sub": lambda a, b: _add(a, _negative(*b)), "mul": _multiply, "div": _divide,
+    "floordiv": _floor_divide, "mod": _remainder, "max": _largest, "min": _smallest}
 _PLACES = ("cast", "reshape", "transpose", "broadcast", "concat", "slice", "sum", "prod")

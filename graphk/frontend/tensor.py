@@ -358,9 +358,9 @@ def _getitem(x: Tensor, index: Any) -> Node:
     sizes: list[Dim] = []
     steps: list[int] = []
     final: list[Dim] = []
-    moving: list[tuple[int, Node]] = []                          # axes of the result at which data decide, which goes last
+    moving: list[tuple[int, Node]] = []                 # axes of the result whose place data decide
     for item in items:
-        if isinstance(item, Tensor) and not item.node.shape and item.dtype.startswith(("int", "uint")) and not is_size(item.node):
+        if isinstance(item, Tensor) and item.node.shape == () and "int" in item.dtype and not is_size(item.node):
             moving.insert(0, (len(final), item.node))
             item = slice(None)
         if item is None:
@@ -380,8 +380,8 @@ def _getitem(x: Tensor, index: Any) -> Node:
         node = sh.slice_op(node, starts=tuple(starts), sizes=tuple(sizes), steps=tuple(steps))
     node = node if node.shape == tuple(final) else sh.reshape(node, shape=tuple(final))
     for axis, which in moving:
-        size = sh.dim_value(node.shape[axis], which.dtype)
-        node = sh.take(node, axis, ew.select(ew.lt(which, 0), ew.add(which, size), which))
+        extent = sh.dim_value(node.shape[axis], which.dtype)
+        node = sh.take(node, axis, ew.select(ew.lt(which, 0), ew.add(which, extent), which))
     return node
 
 

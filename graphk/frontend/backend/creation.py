@@ -205,7 +205,7 @@ def _filled(value: int, shape: Any, dtype: str | None, name: str | None) -> Tens
     dtype = computed_dtype(dtype or floatx(), f"the variable `{name or ''}`")
     if all(isinstance(d, int) for d in dims):
         out = variable(np.full(dims, value, dtype), dtype, name)
-        out.first = lambda: np.broadcast_to(np.asarray(value, dtype), dims)
+        out.first = lambda: np.full(out.array.shape, value, dtype)
         return out
     return Tensor(sh.broadcast_to(const(value, dtype), dims), name)
 

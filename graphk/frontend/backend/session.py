@@ -25,9 +25,10 @@ class Session:
         self._functions: dict[Any, Function] = {}
 
     def run(self, fetches: Any, feed_dict: Mapping[Any, Any] | None = None) -> Any:
-        """The values of a tensor, or of lists and dicts of tensors and updates, None for what has no value: `FirstValues`
-        and `Step`.  `feed_dict` gives arrays by placeholder (`K.learning_phase()` may be among them)."""
-        feeds, wanted = dict(feed_dict or {}), []
+        """The values of a tensor, or of lists and dicts of tensors and updates; None for `FirstValues` and `Step`,
+        which have none.   `feed_dict` gives arrays by placeholder (`K.learning_phase()` may be among them)."""
+        feeds = dict(feed_dict or {})
+        wanted: list[Any] = []
 
         def collect(x: Any) -> Any:
             """`x`, with the place of its value for each tensor."""

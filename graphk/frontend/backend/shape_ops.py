@@ -241,7 +241,7 @@ def spatial_3d_padding(x: Tensor, padding: Any = ((1, 1), (1, 1), (1, 1)), data_
     return _pad_space(x, _pairs(padding, 3), data_format)
 
 
-def _pad_space(x: Tensor, space: list[tuple[int, int]], data_format: str | None) -> Tensor:
+def _pad_space(x: Tensor, space: list[tuple[Dim, Dim]], data_format: str | None) -> Tensor:
     first = normalize_data_format(data_format) == "channels_first"
     return _pad(x, [(0, 0), (0, 0), *space] if first else [(0, 0), *space, (0, 0)])
 
@@ -317,8 +317,8 @@ def slice(x: Tensor, start: Any, size: Any) -> Tensor:
         raise ValueError(f"K.slice of a tensor of shape {Tensor(node).shape} takes {node.ndim} starts and sizes, "
                          f"received {len(first)} and {len(many)}")
     if any(many[i] == -1 for i in moving):
-        raise TypeError("K.slice: how many elements lie behind a start that data decide is not known before a call; give "
-                        f"their number instead of -1. Received starts {start!r}")
+        raise TypeError("K.slice: how many elements lie behind a start that data decide is not known before a call; "
+                        f"give their number instead of -1. Received starts {start!r}")
     for i, at in moving.items():
         node = sh.take(node, i, ew.add(ew.cast(sh.reshape(at, shape=(1,)), "int32"), sh.iota(many[i])))
     many = tuple(d if i in moving else d - a if n == -1 else n

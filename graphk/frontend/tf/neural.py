@@ -160,7 +160,7 @@ def space_to_depth(input: Any, block_size: int) -> Tensor:
     n, h, w, c = x.node.shape
     b = block_size
     rows, columns = _whole(h, b), _whole(w, b)
-    parts = Tensor(sh.reshape(x.node, shape=(n, rows, b, columns, b, c)))          # a call checks that nothing is left over
+    parts = Tensor(sh.reshape(x.node, shape=(n, rows, b, columns, b, c)))     # a call checks that nothing is left over
     turned = K.permute_dimensions(parts, (0, 1, 3, 2, 4, 5)).node
     return Tensor(sh.reshape(turned, shape=(n, rows, columns, b * b * c)))
 

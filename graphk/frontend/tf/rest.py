@@ -159,8 +159,8 @@ def scan(fn: Callable[[Any, Any], Any], elems: Any, initializer: Any = None, par
 
 @named("py_func", "numpy_function", "py_function")
 def py_func(func: Callable[..., Any], inp: Any, Tout: str, stateful: bool = True) -> Tensor:
-    """A number that a Python function computes from arrays, after the rest of a call: a metric may be one, and nothing is
-    computed from it.  TypeError for several results."""
+    """A number that a Python function computes from arrays, after the rest of a call: a metric may be one, and nothing
+    is computed from it.  TypeError for several results."""
     if not isinstance(Tout, str):
         raise TypeError(f"tf.py_func gives one number here, whose type is a name; received Tout={Tout!r}")
 
@@ -212,7 +212,7 @@ def device(device_name: Any) -> Any:
         return contextlib.nullcontext()
     called = device_called(device_name, "tf.device")
     if called.startswith("gpu:") and int(called[4:]) >= gpu_count():
-        warnings.warn(f"tf.device({device_name!r}): this machine has no such GPU that graphk could use; what is made there "
-                      "runs where everything else does. `graphk doctor` says what is missing.", stacklevel=3)
+        warnings.warn(f"tf.device({device_name!r}): this machine has no such GPU that graphk could use; what is made "
+                      "there runs where everything else does. `graphk doctor` says what is missing.", stacklevel=3)
         return contextlib.nullcontext()
     return device_scope(device_name)

@@ -1,4 +1,4 @@
-"""TensorFlow's functions that choose elements by their order or place: largest ones, sorted ones, bands, pooling's places.
+"""TensorFlow's functions of elements' order and places: the largest, sorted ones, bands, where maxima lie.
 
 In: tensors, and known counts.  Out: tensors of known shapes.  What always holds: of equal elements the first comes
 first; how many elements are chosen never depends on data, and what asks for that is refused with what to write instead.
@@ -96,8 +96,8 @@ def scatter_nd(indices: Any, updates: Any, shape: Any) -> Tensor:
     at, g, sizes = K.identity(indices), node_of(updates), as_shape(shape)
     many = at.node.shape[-1]
     if not isinstance(many, int) or many > len(sizes):
-        raise ValueError(f"tf.scatter_nd: {many} coordinates were given for a tensor of {len(sizes)} axes; expected a known "
-                         "number of them, not above that")
+        raise ValueError(f"tf.scatter_nd: {many} coordinates were given for a tensor of {len(sizes)} axes; expected a "
+                         "known number of them, not above that")
     row: Any = 0
     for i in range(many):
         row = row * K.cast(Tensor(sh.dim_value(sizes[i])), at.dtype) + at[..., i]
@@ -151,5 +151,6 @@ def max_pool_with_argmax(input: Any, ksize: Any, strides: Any, padding: str, dat
 def boolean_mask(tensor: Any, mask: Any, axis: Any = None) -> Tensor:
     """Refused: how many elements a mask keeps is known only when it runs."""
     raise ValueError("tf.boolean_mask keeps as many elements as the mask has True, which is known only when it runs; "
-                     "graphk's shapes are known before. For a mean over the kept ones: K.sum(K.switch(mask, x, 0 * x)) / "
-                     "K.sum(K.cast(mask, 'float32')); for a minimum or maximum put a very large or small number elsewhere.")
+                     "graphk's shapes are known before. A mean over the kept ones is K.sum(K.switch(mask, x, 0 * x)) / "
+                     "K.sum(K.cast(mask, 'float32')); for a minimum or maximum, put a very large or small number "
+                     "elsewhere.")

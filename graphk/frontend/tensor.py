@@ -302,7 +302,10 @@ def as_shape(shape: Any) -> tuple[Dim, ...]:
     if isinstance(shape, ShapeTensor):
         return shape.dims
     if isinstance(shape, Tensor):
-        return sizes_of(shape.node)
+        try:
+            return sizes_of(shape.node)
+        except TypeError as e:
+            raise TypeError(f"a shape was expected, received {shape!r}: {e}") from None
     if isinstance(shape, (int, np.integer)):
         return (int(shape),)
     if isinstance(shape, np.ndarray) and shape.dtype.kind == "f" and (shape == np.round(shape)).all():

@@ -337,3 +337,12 @@ def test_parts_of_shapes_are_joined_and_pad():
     assert K.function([x], [whole])([np.ones((1, 6, 2))])[0].sum(1).tolist() == [[6, 6]]
     tied = K.concatenate([[n], [1, K.shape(x)[0]]], axis=0)
     assert K.function([x], [tied])([np.ones((3, 6, 2))])[0].tolist() == [6, 1, 3]
+
+
+def test_parts_of_a_batch():
+    x = K.placeholder((None, 3))
+    f = K.function([x], tf.split(x, 3))
+    v = np.arange(18.).reshape(6, 3)
+    np.testing.assert_array_equal(np.stack(f([v])), v.reshape(3, 2, 3))
+    with pytest.raises(ValueError):
+        f([v[:5]])

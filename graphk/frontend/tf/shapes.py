@@ -14,6 +14,7 @@ from graphk.frontend.backend.shape_ops import checked_axis
 from graphk.frontend.foreign import StaticShape
 from graphk.frontend.tensor import ShapeTensor, Tensor, as_dim, as_shape, node_of
 from graphk.frontend.tf.names import named
+from graphk.ir.dims import floordiv
 from graphk.ir.ops import elementwise as ew
 from graphk.ir.ops import shape as sh
 
@@ -106,6 +107,12 @@ def split(value: Any, num_or_size_splits: Any, axis: int = 0) -> list[Tensor]:
         value, axis = axis, value                      # before TensorFlow 1: split(axis, number, value)
     x = node_of(value)
     axis = checked_axis(axis, x.ndim)
+    if isinstance(num_or_size_splits, (int, np.integer)) and not isinstance(x.shape[axis], int):
+        parts = int(num_or_size_splits)
+        size = floordiv(x.shape[axis], parts)
+        apart = sh.reshape(x, shape=(*x.shape[:axis], parts, size, *x.shape[axis + 1:]))      # a call checks that it fits
+        return [Tensor(sh.reshape(sh.slice_axis(apart, axis, i, 1), shape=(*x.shape[:axis], size, *x.shape[axis + 1:])))
+                for i in range(parts)]
     if isinstance(num_or_size_splits, (int, np.integer)):
         whole, rest = divmod(_known(Tensor(x), axis, "tf.split"), int(num_or_size_splits))
         if rest:

@@ -110,7 +110,7 @@ def split(value: Any, num_or_size_splits: Any, axis: int = 0) -> list[Tensor]:
     if isinstance(num_or_size_splits, (int, np.integer)) and not isinstance(x.shape[axis], int):
         parts = int(num_or_size_splits)
         size = floordiv(x.shape[axis], parts)
-        apart = sh.reshape(x, shape=(*x.shape[:axis], parts, size, *x.shape[axis + 1:]))      # a call checks that it fits
+        apart = sh.reshape(x, shape=(*x.shape[:axis], parts, size, *x.shape[axis + 1:]))   # a call checks it
         return [Tensor(sh.reshape(sh.slice_axis(apart, axis, i, 1), shape=(*x.shape[:axis], size, *x.shape[axis + 1:])))
                 for i in range(parts)]
     if isinstance(num_or_size_splits, (int, np.integer)):

@@ -77,6 +77,7 @@ def test_sizes_have_the_value_that_tensorflow_1_gave_them():
     x = K.placeholder((None, 4, None))
     assert x.shape[1].value == x.get_shape()[1]._value == 4 and x.shape[0] is None
     assert type(x.shape[1]) is tf.Dimension and type(x.get_shape().as_list()[1]) is int
+    assert {type(d) for t in (x, x * 2, K.ones((2, 3))) for d in K.int_shape(t)} == {int, type(None)}
     x.set_shape((None, None, 3))
     assert x.shape == (None, 4, 3)
     with pytest.raises(ValueError, match="which is not"):

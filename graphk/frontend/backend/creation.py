@@ -121,7 +121,7 @@ def placeholder(shape: Sequence[int | None] | None = None, ndim: int | None = No
     kind = computed_dtype(dtype or floatx(), f"the placeholder `{name or ''}`")
     node = new_input(TensorType(kind, dims), name or f"placeholder_{get_uid('placeholder')}")
     x = Tensor(node)
-    x._keras_shape = tuple(x.shape)
+    x._keras_shape = tuple(x.shape.as_list())
     return mark_sparse(x) if sparse else x
 
 
@@ -163,7 +163,7 @@ def variable(value: Any, dtype: str | None = None, name: str | None = None, cons
     if not isinstance(data, Unwritten):
         kept = data.copy() if data is value else data
         v.first = lambda: kept
-    v._keras_shape = tuple(v.shape)
+    v._keras_shape = tuple(v.shape.as_list())
     v._uses_learning_phase = False
     return mark_sparse(v) if is_sparse_matrix(value) else v
 
@@ -355,7 +355,7 @@ def int_shape(x: Any) -> Any:
     if hasattr(x, "_keras_shape"):
         return x._keras_shape
     try:
-        return tuple(x.shape)
+        return tuple(x.shape.as_list() if isinstance(x, Tensor) else x.shape)
     except (AttributeError, TypeError):
         return None
 

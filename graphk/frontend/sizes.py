@@ -11,7 +11,7 @@ from typing import Callable
 
 import numpy as np
 
-from graphk.ir.dims import Dim, DimExpr, dim_max, floordiv
+from graphk.ir.dims import Dim, DimExpr, OpDim, dim_max, floordiv
 from graphk.ir.interp import run_graph
 from graphk.ir.node import Graph, Node
 
@@ -103,6 +103,17 @@ def is_part(at: Dim, whole: Dim) -> bool:
     n, d = _noted_ratios.get(at, (at, 1))
     rest = whole * d - n
     return rest >= 0 if isinstance(rest, int) else all(c >= 0 for _, c in rest.terms)
+
+
+def is_positive(n: Dim) -> bool:
+    """Whether `n` is known to be above 0, as a number less a remainder below it is: `8 - size % 8`."""
+    if isinstance(n, int):
+        return n > 0
+    for atoms, factor in n.terms:
+        if len(atoms) == 1 and isinstance(atoms[0], OpDim) and atoms[0].op == "floordiv" and atoms[0].b == factor:
+            rest = n + atoms[0].a - floordiv(atoms[0].a, factor) * factor       # n is this less a remainder of `factor`
+            return isinstance(rest, int) and rest >= factor
+    return False
 
 
 def _floor(n: Dim, d: int) -> Ratio:

@@ -16,7 +16,7 @@ import numpy as np
 from graphk.frontend import config
 from graphk.frontend.foreign import Foreign, ForeignVariable
 from graphk.frontend.numpy_calls import numbers, numpy_call
-from graphk.frontend.sizes import is_part, is_size, sizes_of
+from graphk.frontend.sizes import is_part, is_positive, is_size, sizes_of
 from graphk.ir.dims import Dim, DimExpr, dim_max, floordiv
 from graphk.ir.node import Node
 from graphk.ir.opdef import as_node, promote
@@ -320,7 +320,10 @@ def _clamp(at: Any, d: Dim, default: Dim, up: bool) -> Dim:
     """A slice bound as a position in [0, d] (counting down: [-1, d-1])."""
     if at is None:
         return default
+    behind = isinstance(at, Tensor) and at.node.op.name == "neg"         # `x[:, :-n]`: counted from the end
     at = as_dim(at)
+    if behind and not isinstance(at, int) and is_positive(-at):
+        return d + at
     if isinstance(at, int) and isinstance(d, int):
         at = at + d if at < 0 else at
         return max(0, min(at, d)) if up else max(-1, min(at, d - 1))

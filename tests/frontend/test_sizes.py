@@ -72,6 +72,22 @@ def test_regions_of_images_of_any_size():
         model.train_on_batch(v, np.zeros(3))
 
 
+def test_what_was_padded_is_cut_off_again():
+    x = K.placeholder((None, None, 2))
+    n = 4 - K.shape(x)[1] % 4
+    padded = K.temporal_padding(x, (0, n))
+    rows = K.reshape(padded, (-1, K.shape(padded)[1] // 4, 4, 2))
+    back = K.reshape(K.reverse(rows, 2), (-1, K.shape(padded)[1], 2))[:, :-n]
+    f = K.function([x], [rows, back, padded[:, -n:]])
+    for size in (5, 8):
+        v = np.random.RandomState(0).rand(3, size, 2)
+        whole = np.pad(v, ((0, 0), (0, 4 - size % 4), (0, 0))).reshape(3, -1, 4, 2)
+        found = f([v])
+        np.testing.assert_allclose(found[0], whole, rtol=1e-6)
+        np.testing.assert_allclose(found[1], whole[:, :, ::-1].reshape(3, -1, 2)[:, :size], rtol=1e-6)
+        assert found[2].shape == (3, 4 - size % 4, 2) and not found[2].any()
+
+
 def test_data_may_decide_where_a_slice_begins():
     x, i = K.placeholder((None, 5, 3)), K.placeholder((), dtype="int32")
     f = K.function([x, i], [K.slice(x, [0, i, 1], [-1, 2, 1]), x[:, i], x[i, ..., -1], x[:, i - 4, 1:]])

@@ -37,6 +37,11 @@ def test_star_imports_hand_on_what_keras_handed_on(module, names):
     assert not set(names.split()) - set(found)
 
 
+def test_a_name_is_the_text_that_is_written():
+    """As `layer.name is "conv_2"` of class activation maps asks."""
+    assert Dense(2, name="conv" + str(2)).name is sys.intern("conv2")
+
+
 def test_names_of_keras_1_that_moved():
     from graphk.engine.training import collect_trainable_weights
     from graphk.utils.np_utils import conv_output_length

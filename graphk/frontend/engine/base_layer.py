@@ -10,6 +10,7 @@ import contextlib
 import functools
 import math
 import os
+import sys
 from typing import Any, Iterator, Sequence
 
 import numpy as np
@@ -413,10 +414,11 @@ def _fix(x: Tensor, spec: InputSpec) -> str:
 
 
 def checked_name(name: Any) -> Any:
-    """`name`; TypeError if it is neither a text nor None."""
+    """`name`, the very text that is written in a script (which may ask `layer.name is "conv1"`); TypeError if it is
+    neither a text nor None."""
     if name is not None and not isinstance(name, str):
         raise TypeError(f"The `name` of a layer or model must be a text; received {name!r:.100}.")
-    return name
+    return sys.intern(str(name)) if name is not None else None
 
 
 def plain_shape(shape: Any) -> tuple[Any, ...]:

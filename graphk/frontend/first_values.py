@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any, Iterable, Sequence
 
-from graphk.frontend.backend.values import eval
 from graphk.frontend.tensor import Tensor, Update, Variable, variables
 
 class FirstValues:
@@ -27,6 +26,7 @@ class FirstValues:
 
     def run(self, feed_dict: Any = None, session: Any = None) -> None:
         """Write them; ValueError for a variable whose first value is not known."""
+        from graphk.frontend.backend.values import eval
         found = variables() if self.of is None else self.of
         for v in found:
             if v.first is None:

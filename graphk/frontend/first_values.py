@@ -10,6 +10,7 @@ from typing import Any, Iterable, Sequence
 
 from graphk.frontend.tensor import Tensor, Update, Variable, variables
 
+
 class FirstValues:
     """Variables, or without any all there are, that get their first values when it is run.
 

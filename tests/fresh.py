@@ -10,13 +10,9 @@ import pytest
 def fresh():
     from graphk import backend as K
     from graphk.frontend import config
-    from graphk.frontend.utils.origin import _WRITTEN_IN
     K.clear_session()
     np.random.seed(0)
     yield
     K.clear_session()
     for name, value in config.DEFAULTS.items():
         config.put(name, value)
-    while _WRITTEN_IN:                                  # what `import keras` renamed
-        cls, module = _WRITTEN_IN.popitem()
-        cls.__module__ = module

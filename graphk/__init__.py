@@ -34,13 +34,14 @@ if TYPE_CHECKING:
     )
     from graphk.frontend.compat import install_as_keras
     from graphk.frontend.debugging import debug
+    from graphk.frontend.on_device import value_on_device
     from graphk.frontend.scopes import device_scope
     from graphk.models import Input, Model, Sequential
 
 __version__ = "0.1.0"
 _NAMES = {"Input": "graphk.layers", "Model": "graphk.models", "Sequential": "graphk.models",
           "debug": "graphk.frontend.debugging", "device_scope": "graphk.frontend.scopes",
-          "install_as_keras": "graphk.frontend.compat"}
+          "install_as_keras": "graphk.frontend.compat", "value_on_device": "graphk.frontend.on_device"}
 __all__ = [
     "Input",
     "Model",
@@ -48,6 +49,7 @@ __all__ = [
     "debug",
     "device_scope",
     "install_as_keras",
+    "value_on_device",
     "activations",
     "applications",
     "backend",

@@ -2,8 +2,6 @@
 
 In: a test.  Out: names, numbers and settings as in a new process.  What always holds: they are so again afterwards.
 """
-import sys
-
 import numpy as np
 import pytest
 
@@ -12,18 +10,9 @@ import pytest
 def fresh():
     from graphk import backend as K
     from graphk.frontend import config
-    from graphk.frontend.compat import _Face, _NoTensorFlow
-    from graphk.frontend.utils.origin import _WRITTEN_IN
     K.clear_session()
     np.random.seed(0)
     yield
     K.clear_session()
     for name, value in config.DEFAULTS.items():
         config.put(name, value)
-    while _WRITTEN_IN:                                  # what `import keras` renamed
-        cls, module = _WRITTEN_IN.popitem()
-        cls.__module__ = module
-    for name in ("keras", "tensorflow"):
-        if isinstance(sys.modules.get(name), (_Face, _NoTensorFlow)):
-            for alias in [x for x in sys.modules if f"{x}.".startswith(f"{name}.")]:
-                del sys.modules[alias]                  # to be named again when they are imported next

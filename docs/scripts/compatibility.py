@@ -32,6 +32,8 @@ What differs everywhere:
 - There is no TensorFlow, Theano or CNTK: `K` takes no symbolic tensors and no sessions of theirs.
 - Nothing runs eagerly. What runs is the compiled graph.
 - Tensors are dense. Sparse matrices may be fed; each batch is written out.
+- How many elements a tensor has is known before a call, or computed from the sizes of inputs: what has as many as the
+  data decide (`tf.boolean_mask`, `tf.where` of a condition alone) is refused by name.
 - float16 is computed in float32; `compile(mixed_precision=…, loss_scale=…)` is graphk's own (see [GPUs](cuda.md)).
   Complex numbers and uint64 are refused by name.
 - Several processes exchange gradients by `graphk.distributed`, layers have devices by `graphk.device_scope`.

@@ -9,6 +9,8 @@ import importlib
 import inspect
 from typing import Any
 
+from graphk.frontend.utils.origin import module_of
+
 MODULES = ("models", "layers", "activations", "initializers", "regularizers", "constraints", "losses", "metrics",
            "optimizers", "callbacks", "backend", "applications", "preprocessing.image", "preprocessing.sequence",
            "preprocessing.text", "datasets.boston_housing", "datasets.cifar10",
@@ -31,7 +33,7 @@ def members(name: str) -> list[tuple[str, Any]]:
 
 
 def _own(value: Any, name: str) -> bool:
-    home = getattr(value, "__module__", None) or ""
+    home = module_of(value)
     return home.startswith("graphk") and not name.startswith("_") and ".ir." not in home
 
 

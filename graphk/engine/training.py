@@ -2,10 +2,19 @@
 
 Until Keras 2.1 the functions of `engine.training_utils` and `engine.training_arrays` stood here, under private names.
 """
+from typing import Any
+
 from graphk.frontend.engine import training_arrays, training_utils
 from graphk.frontend.engine.training import *            # noqa: F401,F403
 from graphk.frontend.utils.generic_utils import slice_arrays as _slice_arrays  # noqa: F401
 from graphk.frontend.utils.generic_utils import slice_arrays as slice_X  # noqa: F401  (Keras 1's name)
+
+
+
+def collect_trainable_weights(layer: Any) -> list[Any]:
+    """Keras 1's name for the weights of a layer or model that are trained."""
+    return list(layer.trainable_weights)
+
 
 _standardize_input_data = training_utils.standardize_input_data
 _standardize_sample_or_class_weights = training_utils.standardize_sample_or_class_weights

@@ -139,6 +139,11 @@ def tensorflow_names() -> ModuleType:
     return _NoTensorFlow("tensorflow")
 
 
+def stands_for_tensorflow() -> bool:
+    """Whether `import tensorflow` finds what graphk has of it."""
+    return any(isinstance(f, _Finder) and f.aliases == _OF_TENSORFLOW for f in sys.meta_path)
+
+
 def install_as_keras(tensorflow: bool = False) -> None:
     """Make `import keras` import graphk, in this process and those it spawns.
 
@@ -163,4 +168,4 @@ def install_as_keras(tensorflow: bool = False) -> None:
             sys.path.insert(1, path)                   # spawned processes get this path, but not this finder
 
 
-__all__ = ["install_as_keras", "tensorflow_names"]
+__all__ = ["install_as_keras", "stands_for_tensorflow", "tensorflow_names"]

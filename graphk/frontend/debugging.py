@@ -19,7 +19,8 @@ from graphk.frontend.function import Function, with_random_step
 from graphk.frontend.tensor import variable_of
 from graphk.ir.interp import run_full, watched
 from graphk.ir.node import Graph, Node, origin_of
-from graphk.runtime.exchange import DeviceArray
+from graphk.frontend.printing import Executable
+from graphk.runtime.exchange import DeviceArray, Resident
 from graphk.runtime.writes import write
 
 
@@ -54,13 +55,13 @@ class debug:
         functions.CHECKED[0] = self._before
 
 
-def checked(function: Function, inputs: Sequence[np.ndarray], phase: int) -> list[np.ndarray]:
-    """The results of a call; FloatingPointError where one is NaN or infinite."""
+def checked(function: Function, run: Executable, inputs: Sequence[np.ndarray], phase: int) -> list[np.ndarray]:
+    """The results of a call, which `run` makes; FloatingPointError where one is NaN or infinite."""
     executable = function.executable(phase)
     graph = with_random_step(function._graph, phase)
     arrays = {v: variable_of(v).array for v in graph.variables()}
     before = {v: arrays[v].copy() for v, _ in graph.updates}
-    values = executable(inputs)
+    values = run(inputs)
     bad = _bad(function, values, before)
     if not bad:
         return values
@@ -68,6 +69,7 @@ def checked(function: Function, inputs: Sequence[np.ndarray], phase: int) -> lis
         write(arrays[v], old)
     search = Search()
     compiled = _graph_of(executable, graph)
+    inputs = [np.asarray(a) if isinstance(a, Resident) else a for a in inputs]
     with watched(search):
         run_full(compiled, inputs, arrays, phase)
     raise FloatingPointError(_message(function, bad, search, [(n.attr("name"), a) for n, a in zip(
@@ -93,7 +95,7 @@ def _bad(function: Function, values: Sequence[Any], before: dict[Node, np.ndarra
 
 def kind(a: Any) -> str:
     """`NaN`, `inf` or `-inf` if an array has one; '' if all its numbers are finite."""
-    if isinstance(a, DeviceArray):                     # what reads it is checked
+    if isinstance(a, DeviceArray) and not isinstance(a, Resident):         # what reads it is checked
         return ""
     a = np.asarray(a)
     if a.dtype.kind != "f" or np.isfinite(a).all():

@@ -39,7 +39,7 @@ class MpiReducer(Reducer):
         self.rank, self.size = self.comm.Get_rank(), self.comm.Get_size()
         self.local = self.comm.Split_type(module.COMM_TYPE_SHARED)
         self.broken = ""
-        self._cliques: dict[str, nccl.Clique | None] = {}
+        self._cliques: dict[tuple[str, ...], nccl.Clique | None] = {}
 
     def agree(self, what: str) -> None:
         if self.broken:
@@ -66,21 +66,24 @@ class MpiReducer(Reducer):
     def gather(self, value: Any) -> list[Any]:
         return self.comm.allgather(value)
 
-    def clique(self, device: str) -> nccl.Clique | None:
-        if device not in self._cliques:
-            self._cliques[device] = self._joined(device)
-        return self._cliques[device]
+    def clique(self, devices: Sequence[str]) -> nccl.Clique | None:
+        key = tuple(devices)
+        if key not in self._cliques:
+            self._cliques[key] = self._joined(key)
+        return self._cliques[key]
 
-    def _joined(self, name: str) -> nccl.Clique | None:
-        """NCCL's, if each rank has a GPU of its own, and NCCL; by agreement, as whoever joined alone would wait."""
+    def _joined(self, names: tuple[str, ...]) -> nccl.Clique | None:
+        """NCCL's, if each rank has GPUs of its own, and NCCL; by agreement, as whoever joined alone would wait."""
         self.agree("a comparison of what adds up gradients")
-        lacking = _lacking(name)
+        lacking = _lacking(names)
         # Not by names: where each rank sees one GPU alone, as schedulers of clusters have it, all of them are gpu:0.
-        found = self.gather((lacking, platform.node(), lacking or device_named(name).place))
+        found = self.gather((lacking, platform.node(), [] if lacking else [device_named(n).place for n in names]))
         why = next((f"rank {i}: {text}" for i, (text, _, _) in enumerate(found) if text), "")
-        if not why and len({place[1:] for place in found}) < self.size:
+        first, size = (sum(len(places) for _, _, places in part) for part in (found[:self.rank], found))
+        if not why and len({(node, place) for _, node, places in found for place in places}) < size:
             why = "two ranks share a GPU"
-        nccl.tell(f"through the host ({why})" if why else f"NCCL, {self.size} processes")
+        several = f"{size} GPUs of " if size > self.size else ""
+        nccl.tell(f"through the host ({why})" if why else f"NCCL, {several}{self.size} processes")
         if why:
             return None
         try:
@@ -88,12 +91,12 @@ class MpiReducer(Reducer):
         except DeviceError as e:
             raise DistributedError(str(e)) from None
         with self._or_stop():
-            return nccl.Clique.among(device_named(name), self.rank, self.size, group)
+            return nccl.Clique.among([device_named(n) for n in names], first, size, group)
 
-    def total_there(self, what: str, clique: nccl.Clique, arrays: Sequence[Any]) -> None:
+    def total_there(self, what: str, clique: nccl.Clique, arrays: Sequence[Sequence[Any]]) -> None:
         self.agree(what)
         with self._or_stop():
-            clique.total([arrays])
+            clique.total(arrays)
 
     @contextlib.contextmanager
     def _or_stop(self) -> Iterator[None]:
@@ -114,14 +117,15 @@ class MpiReducer(Reducer):
                 print(f"graphk.distributed, rank {self.rank}: {e}", file=sys.stderr)
 
 
-def _lacking(name: str) -> str:
+def _lacking(names: Sequence[str]) -> str:
     """Why this rank cannot add up through NCCL."""
     if not config.get("nccl"):
         return "the setting nccl is false"
-    why = nccl.lacking([name])
+    why = nccl.lacking(names)
     if not why:
         try:
-            device_named(name)
+            for name in names:
+                device_named(name)
         except (DeviceError, ImportError) as e:
             return str(e)
     return why

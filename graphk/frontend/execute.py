@@ -19,7 +19,7 @@ from typing import Mapping, Sequence
 import numpy as np
 
 from graphk.frontend import automatic, config, scopes
-from graphk.frontend.printing import Executable, marked, show, with_outputs
+from graphk.frontend.printing import Executable, Shown, marked, show, with_outputs
 from graphk.frontend.tensor import Variable
 from graphk.ir.interp import run_full
 from graphk.ir.node import Graph, Node
@@ -37,8 +37,7 @@ def compile_graph(graph: Graph, variables: Mapping[Node, Variable], phase: int, 
     marks = marked(graph, phase)
     if not marks:
         return _compiled(graph, arrays, phase, device)
-    run = _compiled(with_outputs(graph, marks), arrays, phase, device)
-    return lambda inputs: show(marks, run(inputs))
+    return Shown(marks, _compiled(with_outputs(graph, marks), arrays, phase, device))
 
 
 def _executor() -> str:

@@ -15,6 +15,21 @@ _TYPES = {"input": "Placeholder", "variable": "VariableV2", "const": "Const", "d
           "min": "Minimum", "div": "RealDiv"}
 
 
+class Size(int):
+    """A known size, which is a number, and which TensorFlow 1 had in an object of its own.
+
+    >>> Size(3) + 1, Size(3).value
+    (4, 3)
+    """
+
+    @property
+    def value(self) -> int:
+        """The number."""
+        return int(self)
+
+    _value = value
+
+
 class StaticShape(tuple):
     """A tensor's shape, None for unknown axes.
 
@@ -29,7 +44,7 @@ class StaticShape(tuple):
 
     def as_list(self) -> list[int | None]:
         """The sizes in a list."""
-        return list(self)
+        return [None if d is None else int(d) for d in self]
 
 
 @dataclass(frozen=True)
@@ -40,6 +55,46 @@ class Operation:
     type: str
     inputs: list[Any]
     outputs: list[Any]
+
+
+class ForeignVariable:
+    """The part of a variable that is TensorFlow's.
+
+    >>> from graphk import backend as K
+    >>> v = K.variable(1.)
+    >>> K.get_session().run([v.assign_add(2.), v.value()])
+    [array(3., dtype=float32), array(1., dtype=float32)]
+    """
+
+    @property
+    def initializer(self) -> Any:
+        """What gives it its first value again, by `.run()` or in a session."""
+        from graphk.frontend.first_values import FirstValues
+        return FirstValues([self])                     # type: ignore[list-item]
+
+    def assign(self, value: Any) -> Any:
+        """An update to `value`, for a session."""
+        from graphk.frontend import backend as K
+        return K.update(self, value)                   # type: ignore[arg-type]
+
+    def assign_add(self, value: Any) -> Any:
+        """An update that adds."""
+        return self.assign(self + value)
+
+    def assign_sub(self, value: Any) -> Any:
+        """An update that subtracts."""
+        return self.assign(self - value)
+
+    def value(self) -> Any:
+        """It as a tensor."""
+        from graphk.frontend import backend as K
+        return K.identity(self)                        # type: ignore[arg-type]
+
+    read_value = value
+
+    def load(self, value: Any, session: Any = None) -> None:
+        """Set it now."""
+        self.set_value(value)                          # type: ignore[attr-defined]
 
 
 class Foreign:
@@ -58,22 +113,22 @@ class Foreign:
     @property
     def shape(self) -> StaticShape:
         """The static shape, None for unknown axes."""
-        return StaticShape(d if isinstance(d, int) else None for d in self.node.shape)
+        return StaticShape(Size(d) if isinstance(d, int) else None for d in self.node.shape)
+
+    def set_shape(self, shape: Any) -> None:
+        """Say what is known of the sizes, None for nothing; ValueError where they are others."""
+        given = [None if d is None else int(d) for d in shape]
+        if len(given) != len(self.node.shape) or any(
+                isinstance(d, int) and g not in (None, d) for g, d in zip(given, self.node.shape)):
+            raise ValueError(f"set_shape: the tensor `{self.name}` has the shape {self.shape}, which is not {shape}")
+        known = tuple(d if g is None else g for g, d in zip(given, self.node.shape))
+        if known != self.node.shape:
+            from graphk.ir.ops.shape import reshape
+            self.node = reshape(self.node, shape=known)
 
     def get_shape(self) -> StaticShape:
         """The same."""
         return self.shape
-
-    def set_shape(self, shape: Any) -> None:
-        """Sizes that the program knows: a tuple with None for axes to be left as they are.  An open axis takes
-        the size, which calls then check; ValueError where a known size is another one."""
-        from graphk.ir.ops.shape import reshape
-        sizes, mine = tuple(shape), self.shape
-        if len(sizes) != len(mine) or any(None not in (a, b) and int(a) != b for a, b in zip(sizes, mine)):
-            raise ValueError(f"set_shape({sizes}): the tensor `{self.name}` has the shape {mine}")
-        wanted = tuple(d if size is None else int(size) for d, size in zip(self.node.shape, sizes))
-        if wanted != self.node.shape:
-            self.node = reshape(self.node, shape=wanted)
 
     @property
     def op(self) -> Operation:

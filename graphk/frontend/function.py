@@ -34,7 +34,7 @@ from graphk.runtime.mirrors import among_devices, mirrored
 
 SEEN_LIMIT = 512                 # shape signatures remembered per function
 # What runs the calls instead, while `graphk.debug` is on.
-CHECKED: list[Callable[["Function", Sequence[np.ndarray], int], list[np.ndarray]] | None] = [None]
+CHECKED: list[Callable[["Function", execute.Executable, Sequence[np.ndarray], int], list[np.ndarray]] | None] = [None]
 
 
 class Function(ShownFunction):
@@ -44,7 +44,10 @@ class Function(ShownFunction):
     0 test).  Without it the function runs in the test phase.  An input may be any tensor: a variable or a layer's
     output then has the value that is passed, wherever it is used.  feed_dict: placeholders that are no inputs, and the
     values each call finds for them there; fetches: further updates; mixed_precision: "float16" or "bfloat16", which
-    contractions then round their operands to; device: where it runs, such as "gpu:1", by default as the settings say.
+    contractions then round their operands to; device: where it runs, such as "gpu:1", by default as the settings say;
+    results: "host", for numpy arrays, or "device", for arrays that stay on the GPU that computes them, in memory of
+    their own (numpy arrays, too, where the CPU does): other functions and libraries take them there, and
+    `numpy.asarray` fetches them.
 
     >>> from graphk import backend as K
     >>> x = K.placeholder(shape=(None, 2))
@@ -54,7 +57,7 @@ class Function(ShownFunction):
 
     def __init__(self, inputs: Sequence[Any], outputs: Any, updates: Any = None, name: str | None = None,
                  feed_dict: Mapping[Any, Any] | None = None, fetches: Sequence[Update] = (),
-                 mixed_precision: str | None = None, device: str | None = None, **kwargs: Any):
+                 mixed_precision: str | None = None, device: str | None = None, results: str = "host", **kwargs: Any):
         self._reject_options(kwargs)
         if not isinstance(inputs, (list, tuple)):
             raise TypeError("`inputs` to a graphk function should be a list or tuple.")
@@ -71,6 +74,7 @@ class Function(ShownFunction):
         self.inputs, self.outputs = inputs, outputs
         self.name = name or "function"
         self.device = None if device is None else config.device_name(device, f"The function `{self.name}`")
+        self._stay = stays(results, f"The function `{self.name}`")
         self._phase_at = self._find_phase(inputs)
         fed = [_fed_node(x) for x in inputs if not _is_phase(x)]
         self._names = [x.name for x in inputs if not _is_phase(x)]
@@ -153,7 +157,7 @@ class Function(ShownFunction):
             phase = self._chosen_phase(inputs[self._phase_at])
             inputs = [*inputs[:self._phase_at], *inputs[self._phase_at + 1:]]
         taking = self._of_first(len(inputs)) if len(inputs) < len(self._names) and not self._fed else None
-        out = (taking or self).run(inputs, phase)
+        out = (taking or self).run(inputs, phase, self._stay)
         return out[0] if self._single else out
 
     def _of_first(self, many: int) -> "Function | None":
@@ -176,9 +180,9 @@ class Function(ShownFunction):
                              f"expected 0 (test) or 1 (train), received {given!r}.")
         return int(given)
 
-    def run(self, inputs: Sequence[Any], phase: int = 0) -> list[np.ndarray]:
-        """The outputs for `inputs` (without the phase), in one learning phase."""
-        return self.run_checked(self._as_seen(inputs), phase)
+    def run(self, inputs: Sequence[Any], phase: int = 0, stay: bool = False) -> list[Any]:
+        """The outputs for `inputs` (without the phase), in one learning phase.  stay: on the device."""
+        return self.run_checked(self._as_seen(inputs), phase, stay)
 
     def _as_seen(self, inputs: Sequence[Any]) -> Sequence[Any]:
         """`check(inputs)`, where inputs like these were not seen before."""
@@ -202,16 +206,18 @@ class Function(ShownFunction):
         exe: Any = self.executable(phase)
         return exe.start(inputs)
 
-    def run_checked(self, inputs: Sequence[Any], phase: int) -> list[np.ndarray]:
+    def run_checked(self, inputs: Sequence[Any], phase: int, stay: bool = False) -> list[Any]:
         """`run` of arrays with dtypes and shapes in `_seen`: only values are looked at."""
         if self._bounds:
             check_bounds(self._bounds, inputs)
         check = CHECKED[0]
         run = self._executables.get(phase) or self.executable(phase)
+        if stay:
+            run = getattr(run, "staying", run)
         if mirrored and self._on_host:
             values = self._among_devices(run, inputs, phase)
         else:
-            values = run(inputs) if check is None else check(self, inputs, phase)
+            values = run(inputs) if check is None else check(self, run, inputs, phase)
         return values if self._results.direct else self._results(values)
 
     def _among_devices(self, run: execute.Executable, inputs: Sequence[Any], phase: int) -> list[np.ndarray]:
@@ -220,7 +226,7 @@ class Function(ShownFunction):
         graph = with_random_step(self._graph, int(phase) if self.uses_learning_phase else 0)
         arrays = {node: variable_of(node).array for node in graph.variables()}
         with among_devices(arrays.values(), [arrays[v] for v, _ in graph.updates]):
-            return run(inputs) if check is None else check(self, inputs, phase)
+            return run(inputs) if check is None else check(self, run, inputs, phase)
 
     def many(self, inputs: Sequence[Any], size: int) -> list[np.ndarray]:
         """In the test phase, the outputs for all rows of `inputs` in batches of `size`, most of which need no step of
@@ -276,7 +282,7 @@ class Function(ShownFunction):
         try:
             value = adopted(dense(value))
             if isinstance(value, DeviceArray) and (self._bounds or not execute.on_device(self._graph, self.device)):
-                np.asarray(value)                      # which says that it must be on the host
+                raise value.elsewhere()
         except TypeError as e:
             raise TypeError(f"The input `{name}` of the function `{self.name}`: {e}.") from None
         if isinstance(value, DeviceArray):
@@ -313,6 +319,14 @@ class Function(ShownFunction):
                     f"The input `{name}` of the function `{self.name}` expects shape {_text(node.shape)}; "
                     f"received an array of shape {a.shape}: axis {axis} has size {size}, expected {want}{also}."
                 )
+
+
+def stays(results: Any, who: str) -> bool:
+    """Whether results stay on the device that computes them; ValueError for what says neither that nor otherwise."""
+    if results not in ("host", "device"):
+        raise ValueError(f"{who} was given results={results!r}; expected 'host', for numpy arrays, or 'device', for "
+                         "arrays that stay where they are computed.")
+    return bool(results == "device")
 
 
 def _computed(inputs: Sequence[Any]) -> Sequence[Any]:

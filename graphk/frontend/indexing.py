@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from graphk.frontend.sizes import is_part, is_positive, is_size
 from graphk.frontend.tensor import Tensor, as_dim
 from graphk.ir.dims import Dim, DimExpr, dim_max, floordiv
 from graphk.ir.node import Node
@@ -19,32 +20,16 @@ from graphk.ir.ops import shape as sh
 
 
 # ------------------------------------------------------------------ where things begin
-def along(x: Node, at: Node, axis: int) -> Node:
-    """Elements of `x` along `axis` by integers, whose axes stand where that axis was."""
-    if not axis:
-        return sh.gather(x, at)
-    order = (axis, *(i for i in range(x.ndim) if i != axis))
-    rows = sh.gather(sh.transpose(x, perm=order), at)        # indices first, then what stood before and behind the axis
-    back = (*range(at.ndim, at.ndim + axis), *range(at.ndim), *range(at.ndim + axis, rows.ndim))
-    return sh.transpose(rows, perm=back)
-
-
 def computed(x: Any) -> bool:
     """Whether `x` is an integer scalar of the graph that is no size."""
-    if not isinstance(x, Tensor) or x.ndim or not x.dtype.startswith(("int", "uint")):
-        return False
-    try:
-        as_dim(x)
-    except TypeError:
-        return True
-    return False
+    return isinstance(x, Tensor) and not x.ndim and x.dtype.startswith(("int", "uint")) and not is_size(x.node)
 
 
 def taken(x: Node, start: Node, size: Dim, axis: int) -> Node:
     """`size` elements of `x` from the computed `start` on along `axis`; a negative one counts from the end."""
     start = start if start.dtype == "int32" else ew.cast(start, dtype="int64")        # sizes may not be of its type
     places = ew.add(sh.reshape(_from_begin(start, x.shape[axis]), shape=(1,)), sh.iota(size=size, dtype=start.dtype))
-    return along(x, places, axis)
+    return sh.take(x, axis, places)
 
 
 def _from_begin(at: Node, d: Dim) -> Node:
@@ -78,13 +63,16 @@ def _clamp(at: Any, d: Dim, default: Dim, up: bool) -> Dim:
     """A slice bound as a position in [0, d] (counting down: [-1, d-1])."""
     if at is None:
         return default
+    behind = isinstance(at, Tensor) and at.node.op.name == "neg"         # `x[:, :-n]`: counted from the end
     at = as_dim(at)
+    if behind and not isinstance(at, int) and is_positive(-at):
+        return d + at
     if isinstance(at, int) and isinstance(d, int):
         at = at + d if at < 0 else at
         return max(0, min(at, d)) if up else max(-1, min(at, d - 1))
     if isinstance(at, int) and at < 0:                           # an open axis is not expected to be empty
         return d - 1 if at == -1 else dim_max(d + at, 0 if up else -1)
-    if at == 0 or at == d:
+    if at == 0 or up and is_part(at, d):
         return at
     limit = d if up else d - 1
     return at + limit - dim_max(at, limit)                       # min(at, limit)
@@ -155,9 +143,13 @@ def _lookup(x: Tensor, item: Any, axis: int) -> tuple[Node, Dim | None]:
         return item.node, None
     many = _gap(item.start, item.stop) if None not in (item.start, item.stop) else None
     if many is None or many < 0 or item.step not in (None, 1):
-        raise TypeError(f"cannot tell how many elements {item.start!r}:{item.stop!r}:{item.step!r} takes of axis "
-                        f"{axis} of the tensor `{x.name}` of shape {x.shape}: a computed place needs a stop that is an "
-                        "integer behind it, as in x[i:i + 2]. Otherwise multiply by a mask of K.arange")
+        try:
+            as_dim(item.stop if computed(item.stop) else item.start)
+        except TypeError as e:
+            raise TypeError(f"cannot tell how many elements {item.start!r}:{item.stop!r}:{item.step!r} takes of axis "
+                            f"{axis} of the tensor `{x.name}` of shape {x.shape}: {e}. A computed start can have a "
+                            "stop that is an integer behind it, as in x[i:i + 2]") from None
+    assert many is not None
     return item.start.node, many
 
 

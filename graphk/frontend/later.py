@@ -47,7 +47,7 @@ class Outputs:
         done: dict[Any, Sequence[np.ndarray]] = {}
         for compute, sources, _ in self._plan:
             if compute is not None and compute not in done:
-                done[compute] = compute(*(known[s] for s in sources))
+                done[compute] = compute(*(np.asarray(known[s]) for s in sources))
         return [known[sources[0]] if compute is None else done[compute][i] for compute, sources, i in self._plan]
 
 

@@ -6,6 +6,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np                                   # with K: `from keras.models import *` handed them on
+
+from graphk.frontend import backend as K
 from graphk.frontend.engine.input_layer import Input, InputLayer
 from graphk.frontend.engine.network_config import saving
 from graphk.frontend.engine.sequential import Sequential
@@ -112,4 +115,4 @@ def _clone_sequential_model(model: Any, input_tensors: Any = None) -> Any:
 
 
 __all__ = ["Model", "Sequential", "model_from_config", "model_from_json", "model_from_yaml", "load_model", "save_model",
-           "clone_model", "Input", "Graph"]
+           "clone_model", "Input", "Graph", "K", "np"]

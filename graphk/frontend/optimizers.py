@@ -78,7 +78,8 @@ class Optimizer:
 
     def get_gradients(self, loss: Tensor, params: Sequence[Variable]) -> list[Tensor]:
         """Clipped gradients; ValueError if the loss does not depend on a weight."""
-        grads = self._gradients(loss, list(params))
+        params = [params] if isinstance(params, Tensor) else list(params)      # type: ignore[list-item]
+        grads = self._gradients(loss, params)
         for p, g in zip(params, grads):
             if g is None:
                 raise ValueError(

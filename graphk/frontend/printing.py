@@ -6,7 +6,7 @@ the order of the graph; a graph that marks nothing is untouched.
 """
 from __future__ import annotations
 
-from typing import Callable, Iterator, Sequence
+from typing import Any, Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -58,5 +58,19 @@ def show(marks: Sequence[Node], values: Sequence[np.ndarray]) -> list[np.ndarray
     """Print the last of `values`, which belong to `marks`, and return the others."""
     own = len(values) - len(marks)
     for node, value in zip(marks, values[own:]):
-        print(f"{node.attr('message')}{value}", flush=True)
+        print(f"{node.attr('message')}{np.asarray(value)}", flush=True)
     return list(values[:own])
+
+
+class Shown:
+    """An executable that prints."""
+
+    def __init__(self, marks: Sequence[Node], run: Executable):
+        self.marks, self.run = marks, run
+
+    def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return show(self.marks, self.run(inputs))
+
+    def staying(self, inputs: Sequence[Any]) -> list[Any]:
+        """A call whose results stay on the device, where it has one."""
+        return show(self.marks, getattr(self.run, "staying", self.run)(inputs))

@@ -56,6 +56,34 @@ class L1L2(Regularizer):
         return {"l1": float(self.l1), "l2": float(self.l2)}
 
 
+class EigenvalueRegularizer(Regularizer):
+    """k * the largest singular value of a matrix: the square root of the largest eigenvalue of wᵀw (Keras 1).
+
+    Nine steps of the power method from a vector of ones, as there.  ValueError for what is no matrix.
+
+    >>> from graphk import backend as K
+    >>> round(float(K.eval(EigenvalueRegularizer(2.)(K.constant([[3., 0.], [0., 1.]])))), 4)
+    6.0
+    """
+
+    def __init__(self, k: float):
+        self.k = float(k)
+
+    def __call__(self, x: Any) -> Any:
+        if K.ndim(x) != 2:
+            raise ValueError(f"EigenvalueRegularizer takes a matrix; received {x!r}")
+        square = K.dot(K.transpose(x), x)
+        v = K.ones_like(square[:, :1])
+        for _ in range(9):
+            v = K.dot(square, v)
+            v = v / K.max(K.abs(v))                    # its length does not matter, but may overflow
+        return self.k * K.sqrt(K.sum(v * K.dot(square, v)) / K.sum(K.square(v)))
+
+    def get_config(self) -> dict[str, Any]:
+        """The factor."""
+        return {"k": self.k}
+
+
 def l1(l: float = 0.01) -> L1L2:
     """l * sum(|x|)."""
     return L1L2(l1=l)
@@ -76,6 +104,7 @@ l1l2 = activity_l1l2 = l1_l2
 activity_l1, activity_l2 = l1, l2
 WeightRegularizer = ActivityRegularizer = L1L2
 
-_TABLE: dict[str, Any] = {"L1L2": L1L2, "l1": l1, "l2": l2, "l1_l2": l1_l2}
+_TABLE: dict[str, Any] = {"L1L2": L1L2, "EigenvalueRegularizer": EigenvalueRegularizer, "l1": l1, "l2": l2,
+                          "l1_l2": l1_l2}
 _FAMILY = Family("regularizer", _TABLE, globals(), factories=(l1, l2, l1_l2))
 serialize, deserialize, get = _FAMILY.serialize, _FAMILY.deserialize, _FAMILY.get

@@ -14,9 +14,10 @@ from typing import Any, Callable, Sequence
 import numpy as np
 
 from graphk.frontend import config
-from graphk.frontend.foreign import Foreign
+from graphk.frontend.foreign import Foreign, ForeignVariable
 from graphk.frontend.numpy_calls import numbers, numpy_call
-from graphk.ir.dims import Dim, DimExpr, dim_max, floordiv
+from graphk.frontend.sizes import sizes_of
+from graphk.ir.dims import Dim, DimExpr
 from graphk.ir.node import Node
 from graphk.ir.opdef import as_node, promote
 from graphk.ir.ops import elementwise as ew
@@ -290,35 +291,11 @@ def as_dim(x: Any) -> Dim:
     if isinstance(x, (int, np.integer, DimExpr)):
         return x if isinstance(x, DimExpr) else int(x)
     if isinstance(x, Tensor):
-        return _node_dim(x.node)
+        sizes = sizes_of(x.node)
+        if len(sizes) == 1:
+            return sizes[0]
+        raise TypeError(f"one size was expected, received the {len(sizes)} of {x!r}: take one of them by its index")
     raise TypeError(f"expected a size (an int, or K.shape(x)[axis]), received {type(x).__name__}: {x!r}")
-
-
-_DIM_OPS: dict[str, Callable[[Dim, Dim], Dim]] = {
-    "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "floordiv": floordiv,
-    "max": dim_max}
-
-
-def _node_dim(node: Node) -> Dim:
-    name = node.op.name
-    if name == "const" and node.t.size == 1 and node.dtype.startswith(("int", "uint")):
-        return int(node.attr("value").array.reshape(()))
-    if name == "dim":
-        return node.attr("size")
-    if name in ("cast", "reshape", "broadcast") and node.t.size == 1:
-        return _node_dim(node.inputs[0])
-    if name in _DIM_OPS:
-        return _DIM_OPS[name](_node_dim(node.inputs[0]), _node_dim(node.inputs[1]))
-    if name == "reduce_prod" or name == "prod":
-        parts = node.inputs[0]
-        if parts.op.name == "concat":
-            out: Dim = 1
-            for i in parts.inputs:
-                out = out * _node_dim(i)
-            return out
-        return _node_dim(parts)
-    raise TypeError(f"a size was expected, but {node!r} is not computed from K.shape or integers alone: its value is "
-                    "not known before the call")
 
 
 def as_shape(shape: Any) -> tuple[Dim, ...]:
@@ -326,11 +303,10 @@ def as_shape(shape: Any) -> tuple[Dim, ...]:
     if isinstance(shape, ShapeTensor):
         return shape.dims
     if isinstance(shape, Tensor):
-        if shape.node.op.name == "concat":
-            return tuple(_node_dim(i) for i in shape.node.inputs)
-        if shape.node.op.name == "const" and not shape.node.t.is_float:
-            return tuple(shape.node.attr("value").array.ravel().tolist())
-        raise TypeError(f"a shape was expected, received {shape!r}; pass a tuple of sizes or K.shape(x)")
+        try:
+            return sizes_of(shape.node)
+        except TypeError as e:
+            raise TypeError(f"a shape was expected, received {shape!r}: {e}") from None
     if isinstance(shape, (int, np.integer)):
         return (int(shape),)
     if isinstance(shape, np.ndarray) and shape.dtype.kind == "f" and (shape == np.round(shape)).all():
@@ -345,7 +321,7 @@ _storages: "weakref.WeakKeyDictionary[Node, Storage]" = weakref.WeakKeyDictionar
 _handles: "weakref.WeakKeyDictionary[Node, weakref.ref[Variable]]" = weakref.WeakKeyDictionary()
 
 
-class Variable(Tensor):
+class Variable(Tensor, ForeignVariable):
     """A tensor with a value that lives across calls, in `array`.
 
     >>> from graphk import backend as K
@@ -361,6 +337,7 @@ class Variable(Tensor):
         node = new_variable(TensorType(self.storage.dtype, data.shape), name or "Variable")
         super().__init__(node, name or "Variable")
         self.constraint, self.trainable = constraint, trainable
+        self.first: Callable[[], Any] | None = None
         _storages[node], _handles[node] = self.storage, weakref.ref(self)
 
     @property
@@ -402,9 +379,15 @@ def variable_of(node: Node) -> Variable:
     if found is None:
         found = Variable.__new__(Variable)
         Tensor.__init__(found, node)
-        found.storage, found.constraint, found.trainable = _storages[node], None, True
+        found.storage, found.constraint, found.trainable, found.first = _storages[node], None, True, None
         _handles[node] = weakref.ref(found)
     return found
+
+
+def variables() -> list[Variable]:
+    """All that somebody holds and that have a first value, which states of random numbers have not, oldest first."""
+    held = (ref() for ref in list(_handles.values()))
+    return sorted((v for v in held if v is not None and v.first is not None), key=lambda v: v.node.id)
 
 
 class Update(tuple):

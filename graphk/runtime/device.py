@@ -6,13 +6,15 @@ missing (driver, packages, memory) is named by the error, with what to do.
 """
 from __future__ import annotations
 
+import contextlib
 import threading
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Callable, Sequence
+from typing import TYPE_CHECKING, Callable, ContextManager, Sequence
 
 import numpy as np
 
 from graphk.runtime.library import Library, Run
+from graphk.runtime.pool import Pool
 
 if TYPE_CHECKING:
     from graphk.codegen.cuda import CudaSource
@@ -100,11 +102,13 @@ class Device(ABC):
     """One device.
 
     `place` is where it is in its machine, by whatever name it goes in a process: no two have the same.  `threads` and
-    `tile` are the extents of its kernels' blocks; `libraries` are its vendor's, by what they compute.  For libraries
-    that use several devices: its `number`, and the handle of the `stream` in which recordings run.
+    `tile` are the extents of its kernels' blocks; `libraries` are its vendor's, by what they compute; `pool` has memory
+    for results.  For other libraries: its `kind` as DLPack has it, its `number`, and the handle of the `stream` in
+    which recordings run.
     """
     name: str
     place: str
+    kind: int
     threads: int
     tile: int
     number: int
@@ -114,10 +118,20 @@ class Device(ABC):
         self.lock = threading.RLock()              # held by whoever uses staging memory or replays
         self.libraries: dict[type, Library] = {}   # `Product` or `Convolution` -> what computes it
         self.recurrent: RecurrentLibrary | None = None       # what computes recurrent layers
+        self.pool = Pool(self)
 
-    @abstractmethod
     def allocate(self, nbytes: int) -> int:
         """The address of memory, aligned to 256 bytes; `OutOfDeviceMemory` where there is none left."""
+        try:
+            return self.allocate_once(nbytes)
+        except OutOfDeviceMemory:
+            if not self.pool.clear():
+                raise
+            return self.allocate_once(nbytes)
+
+    @abstractmethod
+    def allocate_once(self, nbytes: int) -> int:
+        """`allocate`, where the pool keeps what it has."""
 
     @abstractmethod
     def free(self, address: int) -> None:
@@ -147,6 +161,14 @@ class Device(ABC):
     def copy(self, address: int, source: int, nbytes: int) -> None:
         """Copy inside the device, after all that others have started there, and wait."""
 
+    @abstractmethod
+    def move(self, address: int, source: int, nbytes: int) -> None:
+        """Copy inside the device behind what was started in its stream; what is started there later finds the copy."""
+
+    @abstractmethod
+    def before(self, stream: int) -> None:
+        """Have a stream of another library wait for what was started; `DeviceError` where there is no such stream."""
+
     def fetch(self, address: int, other: Device, source: int, nbytes: int) -> bool:
         """Copy from another device, and wait; False where there is no way but through the host."""
         return False
@@ -169,6 +191,11 @@ class Device(ABC):
     @abstractmethod
     def enter(self) -> None:
         """Have this thread's calls of the vendor's libraries mean this device."""
+
+    def visit(self) -> ContextManager[None]:
+        """`enter`, and have them mean what they meant before when it is over: for what runs inside of other libraries'
+        code, such as the end of an object that nobody refers to any more."""
+        return contextlib.nullcontext()
 
 
 # ------------------------------------------------------------------ by name

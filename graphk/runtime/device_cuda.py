@@ -6,15 +6,17 @@ the graph; each failure names the call, the driver's word for it, and what to do
 """
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import re
 import weakref
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Iterator, Sequence
 
 import numpy as np
 
 from graphk.codegen import cuda_compile
 from graphk.codegen.cuda import THREADS, TILE, CudaSource
+from graphk.runtime import dlpack
 from graphk.runtime.device import LANES, Device, DeviceError, OutOfDeviceMemory, Recording, Work
 from graphk.runtime.library import Convolution, Product, Run, find_library
 from graphk.runtime.library_cublas import CublasLt
@@ -119,7 +121,7 @@ class CudaWork(Work):
 class CudaDevice(Device):
     """One GPU.  `module`: the driver's functions, each returning (error, results ...)."""
 
-    threads, tile = THREADS, TILE
+    threads, tile, kind = THREADS, TILE, dlpack.CUDA
 
     def __init__(self, module: Any, number: int,
                  compile_source: Callable[[CudaSource, tuple[int, int]], dict[str, str]] = cuda_compile.compile_ptx):
@@ -148,12 +150,20 @@ class CudaDevice(Device):
     def enter(self) -> None:
         self.driver.cuCtxSetCurrent(self.context)
 
+    @contextlib.contextmanager
+    def visit(self) -> Iterator[None]:
+        self.driver.cuCtxPushCurrent(self.context)
+        try:
+            yield
+        finally:
+            self.driver.cuCtxPopCurrent()
+
     def event(self) -> Any:
         self._events.append(self.driver.cuEventCreate(self.module.CUevent_flags.CU_EVENT_DISABLE_TIMING))
         return self._events[-1]
 
     # -------------------------------------------------------------- memory
-    def allocate(self, nbytes: int) -> int:
+    def allocate_once(self, nbytes: int) -> int:
         self.enter()
         error, *address = self.module.cuMemAlloc(max(nbytes, 1))
         if error == self.module.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
@@ -161,8 +171,8 @@ class CudaDevice(Device):
         return int(self.driver.check("cuMemAlloc", (error, *address)))
 
     def free(self, address: int) -> None:
-        self.enter()
-        self.driver.cuMemFree(address)
+        with self.visit():
+            self.driver.cuMemFree(address)
 
     def room(self) -> tuple[int, int]:
         self.enter()
@@ -179,8 +189,8 @@ class CudaDevice(Device):
         return array[:nbytes]
 
     def _free_staging(self, address: int) -> None:
-        self.enter()
-        self.driver.cuMemFreeHost(address)
+        with self.visit():
+            self.driver.cuMemFreeHost(address)
 
     def upload(self, address: int, array: np.ndarray) -> None:
         array = np.ascontiguousarray(array)
@@ -208,6 +218,20 @@ class CudaDevice(Device):
             self.driver.cuCtxSynchronize()                              # who wrote it has streams of its own
             self.driver.cuMemcpyDtoD(address, source, nbytes)
             self.driver.cuCtxSynchronize()
+
+    def move(self, address: int, source: int, nbytes: int) -> None:
+        if nbytes:
+            self.enter()
+            self.driver.cuMemcpyDtoDAsync(address, source, nbytes, self.streams[0])
+
+    def before(self, stream: int) -> None:
+        self.enter()
+        event = self.driver.cuEventCreate(self.module.CUevent_flags.CU_EVENT_DISABLE_TIMING)
+        try:
+            self.driver.cuEventRecord(event, self.streams[0])
+            self.driver.cuStreamWaitEvent(stream, event, 0)
+        finally:
+            self.driver.cuEventDestroy(event)          # which lasts as long as somebody waits for it
 
     def fetch(self, address: int, other: Device, source: int, nbytes: int) -> bool:
         if not isinstance(other, CudaDevice):
@@ -293,11 +317,11 @@ class CudaDevice(Device):
         self.driver.cuCtxSynchronize()
 
     def _forget(self, ready: list[Any], events: list[Any]) -> None:
-        self.enter()
-        for graph in ready:
-            self.driver.cuGraphExecDestroy(graph)
-        for event in events:
-            self.driver.cuEventDestroy(event)
+        with self.visit():
+            for graph in ready:
+                self.driver.cuGraphExecDestroy(graph)
+            for event in events:
+                self.driver.cuEventDestroy(event)
         events.clear()                             # in a cycle, who waits for them may be collected later
 
 

@@ -18,6 +18,7 @@ from graphk.codegen import cuda_sim
 from graphk.codegen.cuda import CudaSource
 from graphk.ir.node import Node
 from graphk.passes.pipeline import Result
+from graphk.runtime import dlpack
 from graphk.runtime.device import LANES, Device, OutOfDeviceMemory, Recording, Work
 from graphk.runtime.gpu import GpuExecutable
 from graphk.runtime.library import Run
@@ -81,6 +82,7 @@ class Begun:
 
 class SimDevice(Device):
     """The host's memory, with addresses of its own; `nbytes` of it."""
+    kind = dlpack.EXTENSION
 
     def __init__(self, threads: int = SIM_THREADS, tile: int = SIM_TILE, nbytes: int = 1 << 34,
                  name: str = "simulator"):
@@ -93,7 +95,7 @@ class SimDevice(Device):
         self.memory: dict[int, np.ndarray] = {}
         self.uploads = self.downloads = self.fetches = 0
 
-    def allocate(self, nbytes: int) -> int:
+    def allocate_once(self, nbytes: int) -> int:
         free, total = self.room()
         if nbytes > free:
             raise OutOfDeviceMemory(self.name, nbytes, free, total)
@@ -146,6 +148,14 @@ class SimDevice(Device):
     def copy(self, address: int, source: int, nbytes: int) -> None:
         self.finish()
         self._bytes(address)[:nbytes] = self._bytes(source)[:nbytes]
+
+    def move(self, address: int, source: int, nbytes: int) -> None:
+        def run() -> None:
+            self._bytes(address)[:nbytes] = self._bytes(source)[:nbytes]
+        self.begun.append(Begun(0, run, [b for b in self.begun if b.stream == 0][-1:]))
+
+    def before(self, stream: int) -> None:
+        self.finish()
 
     def fetch(self, address: int, other: Device, source: int, nbytes: int) -> bool:
         if not isinstance(other, SimDevice):

@@ -23,7 +23,7 @@ from graphk.passes.pipeline import Result
 from graphk.runtime.calls import Calls
 from graphk.runtime.device import (LANES, Device, DeviceError, OutOfDeviceMemory, Recording, Rehearsal, Work,
                                    device)
-from graphk.runtime.exchange import DeviceArray
+from graphk.runtime.exchange import DeviceArray, Resident
 from graphk.runtime.library import Convolution
 from graphk.runtime.library_rnn import RecurrentSteps
 from graphk.runtime.library_steps import Chosen, LibrarySteps
@@ -68,6 +68,8 @@ class GpuExecutable(Calls):
         self._memory = 0
         self._nbytes = -1
         self.busy = False
+        self._handing = False                      # while results wait in the executable's memory
+        self._ahead = False                        # whether a call may still read its staging memory
         self._recorded: dict[tuple[int, ...], Recorded] = {}
         self.kept: frozenset[int] = frozenset()    # outputs that stay on the device, until the next call
         self.overlap = Overlap(on)                 # a part of it, which refers to it only while it is called
@@ -86,17 +88,46 @@ class GpuExecutable(Calls):
             finally:
                 self.busy = inside
 
+    def staying(self, inputs: Sequence[Any]) -> list[Any]:
+        """A call whose outputs stay on the device, in memory of their own.  It comes back while the device computes."""
+        with self.device.lock:
+            recorded, arrays = self.ready(inputs, stay=True)
+            places: list[Any] = recorded.outputs
+            blocks = [None if i in self.kept else self.device.pool.take(o.nbytes) for i, o in enumerate(places)]
+            inside, self.busy = self.busy, True
+            try:
+                if self._ahead and not all(isinstance(staged, int) for staged in recorded.inputs):
+                    recorded.replay.wait()
+                self.stage(recorded, arrays)
+                self._handing = self._ahead = True
+                with writing(self.writes):
+                    recorded.replay.start()
+                for o, block in zip(places, blocks):
+                    if block is not None:
+                        self.device.move(block.address, o.address, o.nbytes)
+                if inside:                         # of another call: nobody keeps this recording
+                    recorded.replay.wait()
+            finally:
+                self.busy, self._handing = inside, False
+            return [o if block is None else Resident(block.address, o.shape, o.dtype, block)
+                    for o, block in zip(places, blocks)]
+
     def start(self, inputs: Sequence[Any]) -> Callable[[], list[Any]]:
         """Begin a call: what comes back waits for its outputs.  The next one may be begun meanwhile; its inputs then
         travel while this one computes.  They are read at once, and variables written in the order of the calls."""
         return self.overlap.start(self, inputs)
 
-    def ready(self, inputs: Sequence[Any]) -> tuple[Recorded, list[Any]]:
-        """What a call will replay, and its inputs, once variables are up to date."""
+    def ready(self, inputs: Sequence[Any], stay: bool = False) -> tuple[Recorded, list[Any]]:
+        """What a call will replay, and its inputs, once variables are up to date.  stay: outputs are not copied to the
+        host."""
+        if self._handing:
+            raise RuntimeError(f"{self.program.name} on {self.device.name} was called by a signal's handler while it "
+                               "hands on results that stay on the device: they would be lost. Call it when it has "
+                               "returned.")
         arrays = [self.fit(b, a) for b, a in zip(self.inputs, inputs, strict=True)]
         env = self.dims_of(arrays)
         self.bring()
-        return self._recording(env, [self._where_it_is(a) for a in arrays]), arrays
+        return self._recording(env, [self._where_it_is(a) for a in arrays], stay), arrays
 
     def _where_it_is(self, a: Any) -> int:
         """0 for an array on the host, 1 for one that is copied on the device or to it, and the address of one that this
@@ -118,7 +149,7 @@ class GpuExecutable(Calls):
         """As on the CPU; arrays in this device's memory stay there."""
         if not isinstance(a, DeviceArray):
             return super().fit(b, a)
-        ours = isinstance(a.owner, Device) or self.device.holds(a.address)
+        ours = isinstance(a, Resident) or isinstance(a.owner, Device) or not a.nbytes or self.device.holds(a.address)
         if a.dtype != b.type.dtype or a.ndim != len(b.type.shape) or not ours:
             where = "" if ours else f", in the memory of another device than {self.device.name}"
             raise TypeError(f"the input `{b.name}` of {self.program.name} is an array {a.dtype}{list(a.shape)} on a GPU"
@@ -135,10 +166,15 @@ class GpuExecutable(Calls):
 
     def _take(self, address: int, a: DeviceArray) -> None:
         """Copy an input that is on this device, or on another of its kind."""
-        if not isinstance(a.owner, Device):
+        there = a.device if isinstance(a, Resident) else a.owner
+        if there is self.device and not a.owner.shown:
+            self.device.move(address, a.address, a.nbytes)
+        elif not a.nbytes:
+            return
+        elif there is self.device or not isinstance(there, Device):    # others may have written it, in their streams
             self.device.copy(address, a.address, a.nbytes)
-        elif not self.device.fetch(address, a.owner, a.address, a.nbytes):
-            raise DeviceError(f"there is no way from {a.owner.name} to {self.device.name} but through the host")
+        elif not self.device.fetch(address, there, a.address, a.nbytes):
+            raise DeviceError(f"there is no way from {there.name} to {self.device.name} but through the host")
 
     def bring(self) -> None:
         """Have all variables and constants on the device."""
@@ -206,15 +242,16 @@ class GpuExecutable(Calls):
 
     def __del__(self) -> None:
         with contextlib.suppress(AttributeError, TypeError, DeviceError):      # half made, or at the process's end
-            self.overlap.forget()
-            self.release()
-            for address in self._consts.values():
-                self.device.free(address)
+            with self.device.visit():
+                self.overlap.forget()
+                self.release()
+                for address in self._consts.values():
+                    self.device.free(address)
 
     def release(self) -> None:
         """Give the arena back; the next call takes one again."""
         self.overlap.release()
-        self._recorded.clear()
+        self._forget()
         if self._nbytes >= 0:
             self.device.free(self._memory)
         self._memory, self._nbytes = 0, -1
@@ -244,18 +281,25 @@ class GpuExecutable(Calls):
         return out
 
     # -------------------------------------------------------------- recording
-    def _recording(self, env: Mapping[str, int], there: Sequence[int]) -> Recorded:
-        """The recording for sizes, and for where inputs are (`_where_it_is`)."""
-        key = (*env.values(), *there)
+    def _forget(self) -> None:
+        """Drop recordings, whose staging memory nobody reads any more."""
+        if self._ahead:
+            self.device.finish()
+            self._ahead = False
+        self._recorded.clear()
+
+    def _recording(self, env: Mapping[str, int], there: Sequence[int], stay: bool = False) -> Recorded:
+        """The recording for sizes, for where inputs are (`_where_it_is`), and for whether outputs stay there."""
+        key = (*env.values(), *there, stay)
         found = self._recorded.get(key)
         if found is not None and not self.busy:
             return found
         made = None
         while made is None:
-            made = self.record(env, self.addresses(env), there)
+            made = self.record(env, self.addresses(env), there, stay=stay)
         if not self.busy:                         # a signal's handler calls, and must not take the other's staging
             if len(self._recorded) >= KEPT:
-                self._recorded.clear()
+                self._forget()
             self._recorded[key] = made
         return made
 
@@ -278,12 +322,13 @@ class GpuExecutable(Calls):
         Enqueued(self, env, at, Rehearsal(), scratch).steps(self.program.steps)
         return self.calls.settle()
 
-    def record(self, env: Mapping[str, int], starts: list[int], there: Sequence[int], apart: bool = False
-               ) -> Recorded | None:
+    def record(self, env: Mapping[str, int], starts: list[int], there: Sequence[int], apart: bool = False,
+               stay: bool = False) -> Recorded | None:
         """A recording with what lies at `starts`; None if libraries, asked at these addresses, turn out to need more
         memory.  apart: the copies of its ends may run beside other recordings."""
         staged = {b: self._staging(b, env) for b, here in zip(self.inputs, there) if not here}
-        downloads = {b: self._staging(b, env) for i, b in enumerate(self.outputs) if i not in self.kept}
+        downloads = {b: self._staging(b, env) for i, b in enumerate(self.outputs)
+                     if not stay and i not in self.kept}
         at = self._addresses(env, starts)
         at.update((b.name, here) for b, here in zip(self.inputs, there) if here > 1)
         while self._asking(env, at, starts[-1]):
@@ -350,7 +395,6 @@ class GpuExecutable(Calls):
             if base.name in at:
                 at[b.name] = at[base.name]
         return at
-
 
 
 class Enqueued:
@@ -420,33 +464,6 @@ def results(recorded: Recorded) -> list[Any]:
     return [staged if isinstance(staged, DeviceArray) else staged.copy() for staged in recorded.outputs]
 
 
-def together(runs: Sequence[GpuExecutable], inputs: Sequence[Sequence[Any]]) -> list[list[Any]]:
-    """The outputs of calls at the same time, each on a device of its own.  What several of them write they write alike:
-    afterwards all have the newest values."""
-    with contextlib.ExitStack() as held:
-        for lock in sorted({run.device.name: run.device.lock for run in runs}.items()):
-            held.enter_context(lock[1])
-        ready = [run.ready(given) for run, given in zip(runs, inputs, strict=True)]
-        for run, (recorded, arrays) in zip(runs, ready):
-            held.enter_context(run.taken())
-            run.stage(recorded, arrays)
-        with writing(_writers(runs)):
-            for recorded, _ in ready:
-                recorded.replay.start()
-        for recorded, _ in ready:
-            recorded.replay.wait()
-        return [results(recorded) for recorded, _ in ready]
-
-
-def _writers(runs: Sequence[GpuExecutable]) -> list[tuple[np.ndarray, list[Device]]]:
-    """The variables that calls write, and the devices that do."""
-    out: dict[int, tuple[np.ndarray, list[Device]]] = {}
-    for run in runs:
-        for a in run.written:
-            out.setdefault(id(a), (a, []))[1].append(run.device)
-    return list(out.values())
-
-
 def compile_graph(graph: Graph, variables: Mapping[Node, np.ndarray], phase: int, name: str,
                   tf32: bool = False) -> GpuExecutable:
     """An executable for `graph` in one learning phase (1 train, 0 test), on the device of a name.
@@ -460,4 +477,4 @@ def compile_graph(graph: Graph, variables: Mapping[Node, np.ndarray], phase: int
                     convolves=Convolution in on.libraries)
 
 
-__all__ = ["GpuExecutable", "compile_graph", "together"]
+__all__ = ["GpuExecutable", "compile_graph"]

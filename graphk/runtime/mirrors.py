@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Collection, Iterable, Iterator, Sequence
 import numpy as np
 
 from graphk.runtime import writes
+from graphk.runtime.exchange import ResidentVariable
 
 if TYPE_CHECKING:
     from graphk.runtime.device import Device
@@ -75,6 +76,22 @@ def mirror_of(host: np.ndarray, device: Device) -> Mirror:
         return found
 
 
+class InPlace:
+    """Who keeps a variable's memory on a device: its array."""
+    __slots__ = ("device", "host", "shown")
+
+    def __init__(self, device: Device, host: np.ndarray):
+        self.device, self.host, self.shown = device, host, False
+
+
+def in_place(host: np.ndarray, device: Device) -> ResidentVariable:
+    """The array's memory on `device`, up to date; who writes the variable later writes it there, or anywhere."""
+    with device.lock:
+        mirror = mirror_of(host, device)
+        mirror.refresh()
+    return ResidentVariable(mirror.address, host.shape, host.dtype, InPlace(device, host))
+
+
 def _forget(key: int) -> None:
     for m in mirrored.pop(key, ()):
         m.device.free(m.address)
@@ -112,4 +129,4 @@ def _host_wrote(host: np.ndarray) -> None:
 
 writes.WATCHERS.append(_host_wrote)
 
-__all__ = ["Mirror", "among_devices", "current", "mirror_of", "mirrored", "writing", "wrote"]
+__all__ = ["Mirror", "among_devices", "current", "in_place", "mirror_of", "mirrored", "writing", "wrote"]

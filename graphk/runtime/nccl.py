@@ -1,6 +1,6 @@
 """Sums over GPUs by NVIDIA's NCCL, through its Python binding `nccl4py`.
 
-In: GPUs, of this process or one of it and one of each other process, and arrays in their memory.  Out: the sums, in
+In: GPUs, of this process or of this and others, and arrays in their memory.  Out: the sums, in
 place.  What always holds: an array keeps its address; what is added up are the values behind all that was started on
 the devices before, and what is started there later finds the sums; every failure names NCCL's word for it and how to
 do without.
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Iterator, Sequence
 
 from graphk.runtime.device import Device, DeviceError
 from graphk.runtime.exchange import DeviceArray
@@ -78,6 +78,19 @@ def group_name(rank: int, gather: Callable[[Any], list[Any]]) -> bytes:
     return bytes(found[0][0])
 
 
+@contextlib.contextmanager
+def _together(module: Any, what: str) -> Iterator[None]:
+    """Calls that NCCL begins as one: those for several devices would wait for each other otherwise."""
+    _call("begin a group", module.group_start)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(Exception):                        # what went wrong inside is what is told
+            module.group_end()
+        raise
+    _call(what, module.group_end)
+
+
 class Clique:
     """Devices of this process that add up, all there are or with those of other processes."""
 
@@ -96,13 +109,16 @@ class Clique:
         return _within[key]
 
     @classmethod
-    def among(cls, device: Device, rank: int, size: int, name: bytes) -> Clique:
-        """Of one device in each of `size` processes, of which this is number `rank`; all must call this with the name
-        of their group, and those that do wait for the others."""
-        module = binding()
-        device.enter()
+    def among(cls, devices: Sequence[Device], first: int, size: int, name: bytes) -> Clique:
+        """Of devices of this process, numbers `first` and on of `size` in several processes; all must call this with
+        the name of their group, and those that do wait for the others."""
+        module, what, members = binding(), f"join {size} GPUs of several processes", []
         group = module.UniqueId.from_buffer(bytearray(name))
-        return cls(module, [device], [_call(f"join {size} processes", module.comm_init_rank, size, group, rank)])
+        with _together(module, what):
+            for number, device in enumerate(devices, first):
+                device.enter()
+                members.append(_call(what, module.comm_init_rank, size, group, number))
+        return cls(module, devices, members)
 
     def total(self, arrays: Sequence[Sequence[DeviceArray]]) -> None:
         """Put into arrays, for each device its own, their sums over all devices.  ValueError where those of a device
@@ -113,25 +129,13 @@ class Clique:
                 raise ValueError(f"NCCL adds up arrays of the same shapes on all devices: {device.name} has "
                                  f"{[f'{a.dtype}{list(a.shape)}' for a in own]}, {self.devices[0].name} "
                                  f"{[f'{d}{list(s)}' for s, d in first]}")
-        with self._group():
+        with _together(self.module, "add up"):
             for device, member, own in zip(self.devices, self.members, arrays):
                 for a in own:
                     if a.nbytes:
                         _call("add up", self.module.all_reduce, a.address, a.address, a.nbytes // a.dtype.itemsize,
                               int(self.module.DataType[TYPES[a.dtype.name]]), int(self.module.RedOp["Sum"]), member,
                               device.stream)
-
-    @contextlib.contextmanager
-    def _group(self) -> Any:
-        """Calls that NCCL begins as one: those for several devices would wait for each other otherwise."""
-        _call("begin a group", self.module.group_start)
-        try:
-            yield
-        except BaseException:
-            with contextlib.suppress(Exception):                    # what went wrong inside is what is told
-                self.module.group_end()
-            raise
-        _call("add up", self.module.group_end)
 
 
 __all__ = ["Clique", "binding", "group_name", "installed", "lacking", "tell"]

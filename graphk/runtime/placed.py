@@ -39,17 +39,24 @@ class Placed:
                          if isinstance(d, DimExpr) and str(d) in symbols(d)}
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return self._call(inputs, False)
+
+    def staying(self, inputs: Sequence[np.ndarray]) -> list[Any]:
+        """A call whose outputs stay on the devices that compute them."""
+        return self._call(inputs, True)
+
+    def _call(self, inputs: Sequence[np.ndarray], stay: bool) -> list[Any]:
         with self._lock:
             if self._busy:
                 raise RuntimeError(f"a graph on {self.name} was called by a signal's handler while it runs: what its "
                                    "parts hand on would be lost. Call it when it has returned.")
             self._busy = True
             try:
-                return self._run(inputs)
+                return self._run(inputs, stay)
             finally:
                 self._busy = False
 
-    def _run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def _run(self, inputs: Sequence[np.ndarray], stay: bool) -> list[Any]:
         values: dict[Node | None, Any] = dict(zip(self.graph.inputs, inputs))
         for part, run, read, written in zip(self.parts, self.runs, self._read, self._written):
             if part.extents:
@@ -58,9 +65,9 @@ class Placed:
             given = [values[n] for n in part.takes]
             if part.device == "cpu":
                 with among_devices(read, written):
-                    outputs = run(given)
+                    outputs = run([np.asarray(a) for a in given])
             else:
-                outputs = run(given)
+                outputs = (getattr(run, "staying", run) if stay else run)(given)
             values.update(zip(part.gives, outputs))
         return [values[n] for n in self.graph.outputs]
 

@@ -42,12 +42,17 @@ class Storage:
     @property
     def value(self) -> np.ndarray:
         """The array, with its newest value."""
+        return current(self.drawn)
+
+    @property
+    def drawn(self) -> np.ndarray:
+        """The array, with its first value or a later one; a device may have a newer one."""
         if self._draw is not None:
             with _lock:
                 if self._draw is not None:
                     self._draw(self._array)
                     self._draw = None
-        return current(self._array)
+        return self._array
 
     @contextlib.contextmanager
     def overwriting(self) -> Iterator[np.ndarray]:

@@ -1,6 +1,6 @@
 """What the processes of tests/frontend/test_nccl.py do: `mpirun -n 2 python nccl_ranks.py CASE FOLDER`.
 
-Each has a simulated GPU of its own; what NCCL would exchange between them goes through MPI."""
+Each has simulated GPUs of its own; what NCCL would exchange between them goes through MPI."""
 import os
 import sys
 
@@ -13,6 +13,8 @@ from graphk.models import Sequential
 from graphk.runtime import nccl
 from graphk.runtime.device import DeviceError
 from graphk.runtime.device import device as named
+from graphk.runtime.mirrors import mirrored
+from graphk.utils import multi_gpu_model
 from tests.gpu.fake_nccl import Nccl
 
 X = np.random.RandomState(0).rand(8, 4).astype("float32")
@@ -37,6 +39,47 @@ def steps(folder, fake, **kwargs):
 
 def train(folder, fake):
     steps(folder, fake)
+
+
+def replicas(folder, fake, devices, rows=slice(None)):
+    """A model on several devices of each rank; rows: those of this rank's part."""
+    plain = model("sgd")
+    several = multi_gpu_model(plain, devices) if len(devices) > 1 else plain
+    config.put("device", devices[0])
+    several.compile(hvd.DistributedOptimizer("adam"), "mse")
+    part = slice(hvd.rank(), None, hvd.size())
+    for _ in range(3):
+        several.train_on_batch(X[part][rows], Y[part][rows])
+    copies = [len(mirrored[id(w.storage.drawn)]) for w in plain.weights if id(w.storage.drawn) in mirrored]
+    stale = any(m.stale for w in plain.weights for m in mirrored.get(id(w.storage.drawn), ()))
+    np.savez(os.path.join(folder, f"rank{hvd.rank()}.npz"), sums=fake.sums, copies=copies, stale=stale,
+             **{f"w{i}": w for i, w in enumerate(plain.get_weights())})
+
+
+def several(folder, fake):
+    """Two devices in each rank."""
+    replicas(folder, fake, [f"simulator:{2 * hvd.rank()}", f"simulator:{2 * hvd.rank() + 1}"])
+
+
+def uneven(folder, fake):
+    """Three devices in one rank, one in the other."""
+    replicas(folder, fake, ["simulator:0", "simulator:1", "simulator:2"] if hvd.rank() == 0 else ["simulator:3"])
+
+
+def few_rows(folder, fake):
+    """One rank has fewer rows than devices."""
+    replicas(folder, fake, [f"simulator:{2 * hvd.rank()}", f"simulator:{2 * hvd.rank() + 1}"],
+             slice(0, 1) if hvd.rank() else slice(None))
+
+
+def shared(folder, fake):
+    """A device of one rank is another's, too."""
+    replicas(folder, fake, ["simulator:0", "simulator:1"] if hvd.rank() else ["simulator:1", "simulator:2"])
+
+
+def with_cpu(folder, fake):
+    """One rank has a device that is no GPU."""
+    replicas(folder, fake, ["simulator:0", "cpu:0"] if hvd.rank() else ["simulator:1", "simulator:2"])
 
 
 def one_without(folder, fake):
@@ -96,8 +139,8 @@ if __name__ == "__main__":
     config.put("device", f"simulator:{hvd.rank()}")
     nccl.KIND, nccl.installed = "simulator", lambda: True
 
-    def exchange(_, arrays):
-        return distributed._reducer[0].comm.allgather(arrays)
-    made = Nccl([named("simulator"), named(f"simulator:{hvd.rank()}")], exchange)
+    def exchange(lists):
+        return distributed._reducer[0].comm.allgather(lists)
+    made = Nccl([named("simulator" + (f":{i}" if i else "")) for i in range(4)], exchange)
     nccl.binding = lambda: made
     globals()[sys.argv[1]](sys.argv[2], made)

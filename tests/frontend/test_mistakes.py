@@ -227,7 +227,7 @@ CASES = {
                          "Did you mean `glorot_uniform`?"),
     "near constraint": (lambda: L.Dense(3, kernel_constraint="nonng"), ValueError, "Did you mean `nonneg`?"),
     "known regularizers": (lambda: L.Dense(3, kernel_regularizer="ridge"), ValueError,
-                           "Unknown regularizer:ridge. Known names: L1L2, l1, l1_l2, l2."),
+                           "Unknown regularizer:ridge. Known names: EigenvalueRegularizer, L1L2, l1, l1_l2, l2."),
     "near layer": (lambda: L.deserialize({"class_name": "Dence", "config": {}}), ValueError, "Did you mean `Dense`?"),
     "near keyword": (lambda: L.Dense(3, activaton="relu", name="d"), TypeError,
                      "activaton (in Dense `d`). Did you mean `activation`?"),

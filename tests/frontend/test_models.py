@@ -1,6 +1,7 @@
 """Networks: graphs of layers, configs, weights, summaries."""
 import json
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -194,7 +195,9 @@ def test_origins_name_the_layer():
     assert origin_of(m.outputs[0].node).layer == "mine"
 
 
-def test_keras_alias():
+def test_keras_alias(monkeypatch):
+    for name in [n for n in sys.modules if n.split(".")[0] == "keras"]:      # another test's
+        monkeypatch.delitem(sys.modules, name)
     graphk.install_as_keras()
     import keras
     import keras.layers.core

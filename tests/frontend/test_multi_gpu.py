@@ -212,3 +212,62 @@ def test_devices_that_are_not_there(gpus, words):
         multi_gpu_model(model(), gpus)
     with pytest.raises(TypeError, match="`gpus` of multi_gpu_model is a number, or a list .* received 'cpu:0'"):
         multi_gpu_model(model(), "cpu:0")
+
+
+class Looks(graphk.callbacks.Callback):
+    """Acts on batches, so that none begins before the one before is done."""
+
+    def on_test_batch_end(self, batch, logs=None):
+        pass
+
+    def on_predict_batch_end(self, batch, logs=None):
+        pass
+
+
+def counted(monkeypatch):
+    """The calls that devices were given ahead of the ones before."""
+    begun, start = [], split_step.Replicas.start
+    monkeypatch.setattr(split_step.Replicas, "start", lambda self, *args: begun.append(1) or start(self, *args))
+    return begun
+
+
+@pytest.mark.parametrize("devices", [SIMULATORS, ["simulator:1", "simulator:1"]])
+@pytest.mark.parametrize("seed", range(2))
+def test_batches_of_replicas_overlap_where_nothing_is_updated(devices, seed, monkeypatch):
+    for i in (0, 1):
+        named("simulator" + i * ":1").random.seed(seed)
+    several, begun = multi_gpu_model(net(), devices), counted(monkeypatch)
+    several.compile("sgd", "mse", metrics=["mae"])
+    random = np.random.RandomState(seed)
+    x, y = random.rand(9, 4).astype("float32"), random.rand(9, 2).astype("float32")
+
+    def batches():
+        rows = np.empty((2, 4), "float32"), np.empty((2, 2), "float32")        # the same arrays each time
+        for i in (0, 2, 4, 6):
+            rows[0][...], rows[1][...] = x[i:i + 2], y[i:i + 2]
+            yield rows
+    found = []
+    for callbacks in ([Looks()], None):
+        found.append([several.evaluate(x, y, batch_size=2, verbose=0, callbacks=callbacks),
+                      several.evaluate_generator(batches(), 4, callbacks=callbacks, workers=0),
+                      several.predict(x, batch_size=2, callbacks=callbacks),
+                      several.predict_generator(batches(), 4, callbacks=callbacks, workers=0)])
+        assert len(begun) == (0 if callbacks else 5 + 4 + 5 + 4)
+    want, got = found
+    assert got[:2] == want[:2]
+    for a, b in zip(got[2:], want[2:]):
+        np.testing.assert_array_equal(a, b)
+    several.fit(x, y, verbose=0)
+    assert len(begun) == 18                                    # steps do not
+
+
+def test_batches_of_replicas_wait_for_each_other_where_the_next_one_reads_what_is_updated(monkeypatch):
+    begun = counted(monkeypatch)
+    x = L.Input((4,))
+    drawn = Model(x, L.Lambda(lambda t: t + K.random_uniform(K.shape(t)))(x))
+    for m, devices in ((drawn, SIMULATORS), (net(), ["simulator:0", "cpu:0"])):
+        several = multi_gpu_model(m, devices)
+        several.compile("sgd", "mse")
+        several.predict(np.ones((6, 4)), batch_size=2)
+        several.evaluate(np.ones((6, 4)), np.ones((6, several.output_shape[1])), batch_size=2, verbose=0)
+    assert not begun

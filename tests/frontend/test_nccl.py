@@ -108,7 +108,7 @@ def test_fewer_rows_than_devices(fake):
         np.testing.assert_allclose(step(several, count), step(twin, count), rtol=1e-4)
     for mine, theirs in zip(single.get_weights(), twin.get_weights()):
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-6)
-    assert fake.sums == 2                                      # of 5 and 6 rows; the host adds up fewer
+    assert fake.sums == 4                                      # devices without a row add nothing
 
 
 def test_weights_that_the_host_sets_reach_all_devices_and_files_hold_what_they_trained(fake, tmp_path):
@@ -225,6 +225,10 @@ def test_the_real_binding_takes_what_is_passed():
     if not automatic._driver():                                # without GPUs joining fails inside of NCCL, and says so
         with pytest.raises(DeviceError, match="NCCL failed to join simulator, simulator:1: NCCLError"):
             nccl.Clique.within(devices_of(2))
+        with pytest.raises(DeviceError, match="NCCL failed to join 4 GPUs of several processes: NCCLError"):
+            nccl.Clique.among(devices_of(2), 2, 4, nccl.group_name(0, lambda mine: [mine]))
+        with nccl._together(module, "do nothing"):             # the group was closed
+            pass
 
 
 def test_arrays_that_differ_are_refused(fake):
@@ -245,7 +249,7 @@ def test_arrays_that_differ_are_refused(fake):
 @pytest.mark.parametrize("case, words", [
     ("train", ()), ("one_without", ()), ("one_gpu", ()), ("one_seen", ()),
     ("no_library", ["process 1: NCCL's binding cannot be loaded", "DistributedError"]),
-    ("fails", ["graphk.distributed, rank 1: NCCL failed to join 2 processes: NCCLError", "nccl=false"]),
+    ("fails", ["graphk.distributed, rank 1: NCCL failed to join 2 GPUs of several processes: NCCLError", "nccl=false"]),
     ("counts", ["rank 0: a training step of weights float32[4, 2]", "rank 1: a training step of weights float32[4, 3"]),
     ("ends", ["rank 0: the gradients of a training step", "rank 1: the end of the program"])])
 def test_processes(tmp_path, case, words):
@@ -270,3 +274,27 @@ def test_processes(tmp_path, case, words):
                   "one_without": (0, "through the host (rank 1: NCCL's binding is not installed"),
                   "one_gpu": (0, "through the host (two ranks share a GPU)")}[case]
     assert [int(f["sums"]) for f in found] == [sums] * 2 and done.stderr.count(told) == 2
+
+
+@pytest.mark.skipif(MPIRUN is None, reason=REASON)
+@pytest.mark.parametrize("case, told, copies", [
+    ("several", "NCCL, 4 GPUs of 2 processes", (2, 2)), ("uneven", "NCCL, 4 GPUs of 2 processes", (3, 1)),
+    ("few_rows", "NCCL, 4 GPUs of 2 processes", (2, 2)), ("shared", "through the host (two ranks share a GPU)", None),
+    ("with_cpu", "through the host (rank 1: cpu is no GPU)", None)])
+def test_processes_of_several_devices(tmp_path, case, told, copies):
+    env = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT), "GRAPHK_LOG": "library"}
+    done = subprocess.run([MPIRUN, "-n", "2", sys.executable, nccl_ranks.__file__, case, str(tmp_path)], env=env,
+                          capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count(f"sums over devices: {told}") == 2 and done.stderr.count("sums over devices") == 2
+    found = [np.load(tmp_path / f"rank{i}.npz") for i in (0, 1)]
+    one, rows = nccl_ranks.model("adam"), [0, 2, 4, 6, *([1] if case == "few_rows" else [1, 3, 5, 7])]
+    for _ in range(3):
+        one.train_on_batch(nccl_ranks.X[rows], nccl_ranks.Y[rows])
+    for i, want in enumerate(one.get_weights()):
+        np.testing.assert_array_equal(found[0][f"w{i}"], found[1][f"w{i}"])
+        np.testing.assert_allclose(found[0][f"w{i}"], want, rtol=1e-4, atol=1e-6)
+    assert [int(f["sums"]) for f in found] == [3 if copies else 0] * 2
+    if copies:                                                 # each device has made the updates itself
+        assert [f["copies"].tolist() for f in found] == [[n] * 4 for n in copies]
+        assert not any(f["stale"] for f in found)

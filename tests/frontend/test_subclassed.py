@@ -5,6 +5,7 @@ import pytest
 from graphk import backend as K
 from graphk import layers as L
 from graphk.models import Model, Sequential
+from graphk.frontend.utils.generic_utils import object_list_uid
 
 X, Y = np.random.RandomState(0).randn(8, 3), np.random.RandomState(1).randn(8, 2)
 
@@ -93,6 +94,13 @@ def test_symbolic_data_tell_the_shape(make):
     m.compile("sgd", "mse")
     m.fit(K.zeros((4, 3)), K.zeros((4, 2)), steps_per_epoch=1, verbose=0)
     assert K.int_shape(m.inputs[0]) == (None, 3) and m.predict(X).shape == (8, 2)
+
+
+def test_calls_on_tensors_that_are_gone_are_not_those_on_later_ones():
+    """What a layer inside adds to the loss for a tensor that nobody keeps is not that of a later one at its place."""
+    assert len({object_list_uid(K.placeholder((2,))) for _ in range(50)}) == 50
+    x = K.placeholder((2,))
+    assert object_list_uid([None, x]) == object_list_uid([None, x]) != object_list_uid([x, None])
 
 
 def test_weights_go_to_another_instance():

@@ -230,7 +230,8 @@ def test_a_script_that_sets_a_session_up():
     (lambda: tf.data, "`tensorflow.data` is TensorFlow's own"),
     (lambda: tf.Session("grpc://other:2222"), "on this machine; received target='grpc://other:2222'"),
     (lambda: K.set_session(object()), "K.set_session takes the session that K.get_session"),
-    (lambda: tf.nn.top_k, "`tensorflow.nn.top_k` is TensorFlow's own"),
+    (lambda: tf.nn.ctc_loss, "`tensorflow.nn.ctc_loss` is TensorFlow's own"),
+    (lambda: tf.boolean_mask([1.], [True]), "as many elements as the mask has True"),
     (lambda: tf.where(K.constant([True])), "lists places, whose number is known only when it runs"),
     (lambda: tf.where(K.constant([True, False], dtype="bool"), K.ones((2, 2)), K.zeros((2, 2))),
      "rows, TensorFlow 2 columns"),
@@ -257,8 +258,8 @@ def test_import_tensorflow_gives_the_same(monkeypatch):
         assert from_inside.erf is tf.erf and importlib.import_module("tensorflow.python.ops").nn_ops.relu is tf.nn.relu
         assert not hasattr(from_inside, "erfc") and not hasattr(importlib.import_module("tensorflow.python"), "eager")
         assert imported.keras.backend is K and not hasattr(imported, "contrib")
-        with pytest.raises(ImportError, match=r"'top_k' from 'tensorflow.nn' \(.*compat.py\)"):
-            from tensorflow.nn import top_k  # noqa: F401
+        with pytest.raises(ImportError, match=r"'ctc_loss' from 'tensorflow.nn' \(.*compat.py\)"):
+            from tensorflow.nn import ctc_loss  # noqa: F401
         with pytest.raises(ModuleNotFoundError, match="tensorflow.contrib"):
             importlib.import_module("tensorflow.contrib")
     finally:
@@ -280,3 +281,68 @@ def test_a_model_with_tensorflow_in_its_lambdas_and_loss():
     target = np.random.rand(2, 10, 8, 2)
     losses = model.fit(IMAGES, target, epochs=4, verbose=0).history["loss"]
     assert model.output_shape == (None, 10, 8, 2) and losses[-1] < losses[0]
+
+
+def test_order_and_bands():
+    x, v = K.placeholder((None, 4, None)), RNG.randint(0, 5, (3, 4, 9)).astype("float32")
+    f = K.function([x], [*tf.nn.top_k(x, 3), tf.sort(x, axis=1), tf.argsort(x, direction="DESCENDING"),
+                         tf.matrix_band_part(x, 1, 2), tf.linalg.band_part(x, -1, 0)])
+    values, places, ordered, order, band, lower = f([v])
+    o = np.argsort(-v, -1, kind="stable")
+    i, j = np.indices((4, 9))
+    for found, expected in [(places, o[..., :3]), (values, np.take_along_axis(v, o, -1)[..., :3]), (order, o),
+                            (ordered, np.sort(v, 1)), (band, v * ((i - j <= 1) & (j - i <= 2))), (lower, v * (j <= i))]:
+        np.testing.assert_array_equal(found, expected)
+    slope = K.function([x], K.gradients(K.sum(K.square(tf.nn.top_k(x, 2)[0])), [x]))([v])[0]
+    expected = np.zeros_like(v)
+    np.put_along_axis(expected, o[..., :2], 2 * np.take_along_axis(v, o, -1)[..., :2], -1)
+    np.testing.assert_allclose(slope, expected)
+    with pytest.raises(ValueError, match="has no 5 elements"):
+        tf.nn.top_k(K.ones((2, 4)), 5)
+
+
+def test_elements_are_put_at_places():
+    at = K.constant([[0, 1], [2, 0], [0, 1]], dtype="int32")
+    assert K.eval(tf.scatter_nd(at, K.constant([1., 2., 3.]), [3, 2])).tolist() == [[0, 4], [0, 0], [2, 0]]
+    assert K.eval(tf.scatter_nd(at[:, :1], K.ones((3, 2)), [3, 2])).tolist() == [[2, 2], [0, 0], [1, 1]]
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+@pytest.mark.parametrize("size, step", [(2, 2), (3, 2), (3, 1)])
+@pytest.mark.parametrize("counted", [False, True])
+def test_where_the_maxima_of_windows_lie(padding, size, step, counted):
+    best, where = tf.nn.max_pool_with_argmax(K.constant(IMAGES), size, [1, step, step, 1], padding,
+                                             include_batch_in_index=counted)
+    best, where = K.eval(best), K.eval(where)
+    pooled = K.pool2d(K.constant(IMAGES), (size, size), (step, step), padding.lower())
+    np.testing.assert_array_equal(best, K.eval(pooled))
+    flat = IMAGES.reshape(-1) if counted else IMAGES.reshape(2, -1)
+    found = flat[where] if counted else np.stack([flat[n][where[n]] for n in range(2)])
+    np.testing.assert_array_equal(found, best)
+
+
+def test_blocks_of_pixels_of_open_sizes():
+    x = K.placeholder((None, None, None, 3))
+    f = K.function([x], [tf.depth_to_space(tf.space_to_depth(x, 2), 2)])
+    np.testing.assert_array_equal(f([IMAGES[:, :4]])[0], IMAGES[:, :4])
+    with pytest.raises(ValueError):
+        f([IMAGES])
+
+
+def test_parts_of_shapes_are_joined_and_pad():
+    x = K.placeholder((None, None, 2))
+    n = K.shape(x)[1]
+    padded = K.temporal_padding(x, (0, 4 - n % 4))
+    whole = tf.reshape(padded, tf.concat([[-1], [(n // 4 + 1) * 4], [2]], 0))
+    assert K.function([x], [whole])([np.ones((1, 6, 2))])[0].sum(1).tolist() == [[6, 6]]
+    tied = K.concatenate([[n], [1, K.shape(x)[0]]], axis=0)
+    assert K.function([x], [tied])([np.ones((3, 6, 2))])[0].tolist() == [6, 1, 3]
+
+
+def test_parts_of_a_batch():
+    x = K.placeholder((None, 3))
+    f = K.function([x], tf.split(x, 3))
+    v = np.arange(18.).reshape(6, 3)
+    np.testing.assert_array_equal(np.stack(f([v])), v.reshape(3, 2, 3))
+    with pytest.raises(ValueError):
+        f([v[:5]])

@@ -20,6 +20,7 @@ class CUresult(enum.IntEnum):
     CUDA_SUCCESS = 0
     CUDA_ERROR_OUT_OF_MEMORY = 2
     CUDA_ERROR_INVALID_VALUE = 1
+    CUDA_ERROR_INVALID_HANDLE = 400
     CUDA_ERROR_UNSUPPORTED_PTX_VERSION = 222
 
 
@@ -74,9 +75,11 @@ class FakeDriver:
     def __init__(self, nbytes=1 << 30, seed=0):
         self.sim = SimDevice(nbytes=nbytes)
         self.random = random.Random(seed)
-        self.alive, self.handles, self.pinned = {}, 0, {}
+        self.alive, self.handles, self.pinned = {}, 0x100, {}
+        self.default = {number: ("stream", {"last": [], "in": False, "tail": []}) for number in (1, 2)}
         self.capturing = None                          # while a stream is captured: its nodes
-        self.context = None
+        self.context, self.below = None, []            # this thread's, and those to go back to
+        self.freed = []                                # pinned memory that was given back
         self.launched = 0
         self.begun = []                                # launches that are not done yet
         self.calls = []                                # what was asked of streams, by name
@@ -88,8 +91,9 @@ class FakeDriver:
         return self.handles
 
     def _of(self, handle, kind):
-        assert self.alive[handle][0] == kind, (self.alive[handle], kind)
-        return self.alive[handle][1]
+        found = self.default.get(handle) or self.alive[handle]
+        assert found[0] == kind, (found, kind)
+        return found[1]
 
     # devices and memory
     def cuInit(self, flags):
@@ -113,6 +117,15 @@ class FakeDriver:
     def cuCtxSetCurrent(self, context):
         self.context = context
         return CUresult.CUDA_SUCCESS,
+
+    def cuCtxPushCurrent(self, context):
+        self.below.append(self.context)
+        self.context = context
+        return CUresult.CUDA_SUCCESS,
+
+    def cuCtxPopCurrent(self):
+        context, self.context = self.context, self.below.pop()
+        return CUresult.CUDA_SUCCESS, context
 
     def cuCtxSynchronize(self):
         assert self.capturing is None, "nobody waits for what is being captured"
@@ -138,7 +151,9 @@ class FakeDriver:
         return CUresult.CUDA_SUCCESS, ctypes.addressof(memory)
 
     def cuMemFreeHost(self, address):
-        del self.pinned[address]
+        memory = self.pinned.pop(address)
+        ctypes.memset(address, 0xAB, len(memory))      # which what was started and reads it still will find
+        self.freed.append(memory)
         return CUresult.CUDA_SUCCESS,
 
     @staticmethod
@@ -155,6 +170,11 @@ class FakeDriver:
 
     def cuMemcpyDtoD(self, address, source, nbytes):
         self.sim.copy(address, source, nbytes)
+        return CUresult.CUDA_SUCCESS,
+
+    def cuMemcpyDtoDAsync(self, address, source, nbytes, stream):
+        assert self.context == "primary" and nbytes > 0
+        self.enqueue(stream, lambda: self.sim.copy(address, source, nbytes))
         return CUresult.CUDA_SUCCESS,
 
     def cuMemcpyPeer(self, address, context, source, other, nbytes):
@@ -200,6 +220,8 @@ class FakeDriver:
         return CUresult.CUDA_SUCCESS,
 
     def cuStreamWaitEvent(self, stream, event, flags):
+        if stream not in self.alive and stream not in self.default:
+            return CUresult.CUDA_ERROR_INVALID_HANDLE,
         s = self._of(stream, "stream")
         if "tail" in self._of(event, "event"):
             assert not s["in"]
@@ -280,11 +302,17 @@ class FakeDriver:
         return CUresult.CUDA_SUCCESS,
 
     def cuGraphLaunch(self, ready, stream):
-        nodes, s = list(self._of(ready, "ready")), self._of(stream, "stream")
-        s["tail"] = [Node(lambda: self._until(nodes, list(nodes)), s["tail"])]
-        self.begun += s["tail"]
+        nodes = list(self._of(ready, "ready"))
+        self.enqueue(stream, lambda: self._until(nodes, list(nodes)))
         self.calls.append(("launch", stream))
         return CUresult.CUDA_SUCCESS,
+
+    def enqueue(self, stream, run):
+        """Something that a stream does, sooner or later, behind what it was told before."""
+        s = self._of(stream, "stream")
+        assert not s["in"]
+        s["tail"] = [Node(run, s["tail"])]
+        self.begun += s["tail"]
 
     def _until(self, wanted, left):
         """Run what is left, in any order that it allows, until what is wanted is done."""

@@ -34,8 +34,8 @@ class UniqueId:
 
 
 class Nccl:
-    """`devices`: all simulated ones, among which addresses are looked up.  `exchange(rank, arrays)`: where the members
-    are in several processes (or threads), the arrays of all of them."""
+    """`devices`: all simulated ones, among which addresses are looked up.  `exchange(lists)`: where the members are in
+    several processes, what each of them passes, by rank: for each of its members a list of arrays."""
     DataType, RedOp, UniqueId, NCCLError = DataType, RedOp, UniqueId, NCCLError
 
     def __init__(self, devices, exchange=None):
@@ -59,8 +59,9 @@ class Nccl:
 
     def comm_init_rank(self, size, name, rank):
         self._fails("comm_init_rank")
-        assert bytes(name) == b"7" * 128
-        self.size = size
+        assert bytes(name) == b"7" * 128 and 0 <= rank < size
+        assert self.group is not None, "members of one process that do not join together wait for each other"
+        self.size, self.made = size, self.made + 1
         return "member", rank
 
     def group_start(self):
@@ -78,13 +79,14 @@ class Nccl:
         ranks = sorted({c[0] for c in calls})
         by_rank = [[c for c in calls if c[0] == r] for r in ranks]
         kinds = {tuple(c[2:4] for c in own) for own in by_rank}
-        if len(kinds) > 1 or self.exchange is None and calls and len(ranks) != self.size:
-            raise NCCLError(f"members that do not call alike: {kinds}")
+        if not calls:
+            return
         views = [[self._view(address, dtype)[:count] for _, address, count, dtype, _ in own] for own in by_rank]
+        everyone = [[v.copy() for v in own] for own in views]
         if self.exchange is not None:
-            everyone = self.exchange(ranks[0], [v.copy() for v in views[0]])
-        else:
-            everyone = [[v.copy() for v in own] for own in views]
+            everyone = [own for part in self.exchange(everyone) for own in part]
+        if len(kinds) > 1 or len(everyone) != self.size:
+            raise NCCLError(f"members that do not call alike: {len(everyone)} of {self.size}, {kinds}")
         for i, sums in enumerate(zip(*everyone)):
             total = np.add.reduce(sums)
             for own in views:

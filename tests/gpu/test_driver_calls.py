@@ -116,12 +116,18 @@ assert opened.holds(there[0].address) and not opened.holds(8)
 outs, updates = run_full(graph, arrays, want, 1)
 for a, b in zip(exe(there), outs, strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+want.update(updates)
+outs, _ = run_full(graph, arrays, want, 1)
+stayed = exe.staying(arrays)
+for a, b in zip(stayed, outs, strict=True):
+    a.__dlpack__(stream=int(opened.ends[0]))
+    np.testing.assert_allclose(np.asarray(a), b, rtol=1e-4, atol=1e-5)
 assert other.fetch(there[0].address, opened, there[0].address, 4)
 try:
     opened.allocate(1 << 40)
 except OutOfDeviceMemory as e:
     print(e)
-del outs, updates, want, state, a, b, begun, wait
+del outs, updates, want, state, a, b, begun, wait, stayed
 def work(w):
     raise KeyboardInterrupt
 try:

@@ -356,9 +356,69 @@ def test_generators_give_the_same_bits(kind, on_device, monkeypatch):
         made = model(kind)
         losses = made.fit_generator(batches(x, y), steps_per_epoch=4, epochs=2, verbose=0, workers=0,
                                     callbacks=callbacks, class_weight={0: 1., 1: 2., 2: 1.}).history
-        found.append((losses, 0, made.predict(x, callbacks=[Looks()]), made.get_weights()))
+        test = made.evaluate_generator(batches(x, y), 4, workers=0, callbacks=callbacks)
+        predicted = made.predict_generator(batches(x, y), 4, workers=0, callbacks=callbacks)
+        assert test == made.evaluate_generator(batches(x, y), 4, callbacks=[Looks()])
+        np.testing.assert_array_equal(predicted, made.predict(x, batch_size=2, callbacks=[Looks()]))
+        found.append((losses, test, predicted, made.get_weights()))
     same(*found)
-    assert len(begun) == 2 * 4
+    assert len(begun) == 2 * 4 + 4 + 4
+
+
+def test_validation_by_a_generator_overlaps_too(on_device, monkeypatch):
+    begun = counted(monkeypatch)
+    x, y = data("dense", 6)
+    want = None
+    for callbacks in ([Looks()], None):
+        made = model("dense")
+        got = made.fit_generator(batches(x, y), 3, epochs=2, verbose=0, validation_data=batches(x, y),
+                                 validation_steps=3, callbacks=callbacks).history
+        assert want is None or got == want
+        want = got
+    assert len(begun) == 2 * (3 + 3)
+
+
+@simulated
+def test_a_generators_next_batch_is_handed_over_before_the_last_is_waited_for(on_device):
+    x, y = data("dense", 6)
+    made, seen = model("dense"), []
+    made.evaluate_generator(batches(x, y), 3)
+    made.predict_generator(batches(x, y), 3)                       # makes recordings
+
+    def watched():
+        for batch in batches(x, y):
+            seen.append(len(on_device.begun))
+            yield batch
+    made.evaluate_generator(watched(), 3, workers=0)
+    made.predict_generator(watched(), 3, workers=0)
+    assert [n > 0 for n in seen] == [False, True, True] * 2
+
+
+def test_a_generator_that_ends_too_soon_or_gives_what_is_no_batch(on_device):
+    x, y = data("dense", 4)
+    made = model("dense")
+    two = [(x[:2], y[:2]), (x[2:], y[2:])]
+    for call in (made.evaluate_generator, made.predict_generator):
+        with pytest.raises(StopIteration, match="ended before the requested number of steps"):
+            call(iter(two), 3)
+        with pytest.raises(ValueError, match=r"expected dense_\d+_input to have shape"):
+            call(iter([two[0], (x[:, :2], y[:2])]), 2)
+    with pytest.raises(ValueError, match="Output of generator should be a tuple"):
+        made.evaluate_generator(iter([two[0], x]), 2)
+    np.testing.assert_array_equal(made.predict_generator(iter([x[:2], [x[2:]]]), 2), made.predict(x, batch_size=2))
+
+
+def test_methods_of_the_users_own_are_called_for_batches_of_generators(on_device):
+    x, y = data("dense", 4)
+    made, seen = model("dense"), []
+
+    def own(name, method):
+        return lambda *args, **kwargs: seen.append(name) or method(*args, **kwargs)
+    for name in ("test_on_batch", "predict_on_batch"):
+        setattr(made, name, own(name, getattr(made, name)))
+    made.evaluate_generator(batches(x, y), 2)
+    made.predict_generator(batches(x, y), 2)
+    assert seen == ["test_on_batch"] * 2 + ["predict_on_batch"] * 2
 
 
 def test_a_generator_that_ends_too_soon_leaves_the_weights_of_its_steps(on_device):

@@ -121,7 +121,7 @@ def placeholder(shape: Sequence[int | None] | None = None, ndim: int | None = No
     kind = computed_dtype(dtype or floatx(), f"the placeholder `{name or ''}`")
     node = new_input(TensorType(kind, dims), name or f"placeholder_{get_uid('placeholder')}")
     x = Tensor(node)
-    x._keras_shape = tuple(x.shape)
+    x._keras_shape = tuple(x.shape.as_list())
     return mark_sparse(x) if sparse else x
 
 
@@ -160,7 +160,10 @@ def variable(value: Any, dtype: str | None = None, name: str | None = None, cons
     data = value if isinstance(value, Unwritten) else numbers(
         dense(value), kind, f"K.variable `{name or ''}`")
     v = Variable(data, name=full if full.endswith(":0") else full + ":0", constraint=constraint)
-    v._keras_shape = tuple(v.shape)
+    if not isinstance(data, Unwritten):
+        kept = data.copy() if data is value else data
+        v.first = lambda: kept
+    v._keras_shape = tuple(v.shape.as_list())
     v._uses_learning_phase = False
     return mark_sparse(v) if is_sparse_matrix(value) else v
 
@@ -201,7 +204,9 @@ def _filled(value: int, shape: Any, dtype: str | None, name: str | None) -> Tens
     dims = as_shape(shape)
     dtype = computed_dtype(dtype or floatx(), f"the variable `{name or ''}`")
     if all(isinstance(d, int) for d in dims):
-        return variable(np.full(dims, value, dtype), dtype, name)
+        out = variable(np.full(dims, value, dtype), dtype, name)
+        out.first = lambda: np.full(out.array.shape, value, dtype)
+        return out
     return Tensor(sh.broadcast_to(const(value, dtype), dims), name)
 
 
@@ -350,7 +355,7 @@ def int_shape(x: Any) -> Any:
     if hasattr(x, "_keras_shape"):
         return x._keras_shape
     try:
-        return tuple(x.shape)
+        return tuple(x.shape.as_list() if isinstance(x, Tensor) else x.shape)
     except (AttributeError, TypeError):
         return None
 

@@ -462,11 +462,13 @@ def normalize_batch_in_training(x: Tensor, gamma: Tensor | None, beta: Tensor | 
 
 def batch_normalization(x: Tensor, mean: Any, var: Any, beta: Any, gamma: Any, axis: int = -1,
                         epsilon: float = 1e-3) -> Tensor:
-    """gamma * (x - mean) / sqrt(var + epsilon) + beta; the four broadcast against `x`, vectors along `axis`.
+    """gamma * (x - mean) / sqrt(var + epsilon) + beta; the four broadcast against `x`, vectors along the
+    integer `axis` (a fraction in its place is `epsilon`, which stood there before Keras 2.2).
 
     >>> K.eval(K.batch_normalization(K.constant([[5.]]), 3., 4., None, None, epsilon=0.)).tolist()
     [[1.0]]
     """
+    axis, epsilon = (-1, axis) if isinstance(axis, float) else (axis, epsilon)
     def fit(t: Any) -> Any:
         if isinstance(t, Tensor) and t.ndim == 1 and x.ndim > 1 and axis not in (-1, x.ndim - 1):
             return Tensor(sh.reshape(t.node, shape=tuple(t.node.shape[0] if i == axis % x.ndim else 1

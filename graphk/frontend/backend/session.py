@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
+from graphk.frontend.first_values import FirstValues, Step
 from graphk.frontend.function import Function
 from graphk.frontend.tensor import Update, node_of
 
@@ -24,16 +25,35 @@ class Session:
         self._functions: dict[Any, Function] = {}
 
     def run(self, fetches: Any, feed_dict: Mapping[Any, Any] | None = None) -> Any:
-        """The values of a tensor, or of a list of tensors and updates; `feed_dict` gives arrays by placeholder
-        (`K.learning_phase()` may be among them)."""
+        """The values of a tensor, or of lists and dicts of tensors and updates; None for `FirstValues` and `Step`,
+        which have none.   `feed_dict` gives arrays by placeholder (`K.learning_phase()` may be among them)."""
         feeds = dict(feed_dict or {})
-        one = isinstance(fetches, Update) or not isinstance(fetches, (list, tuple))
-        wanted = [fetches] if one else list(fetches)
+        wanted: list[Any] = []
+
+        def collect(x: Any) -> Any:
+            """`x`, with the place of its value for each tensor."""
+            if isinstance(x, dict):
+                return {k: collect(v) for k, v in x.items()}
+            if isinstance(x, (list, tuple)) and not isinstance(x, Update):
+                return [collect(v) for v in x]
+            if isinstance(x, FirstValues):
+                x.run()
+                return None
+            wanted.extend(x.updates if isinstance(x, Step) else [x])
+            return None if isinstance(x, Step) else len(wanted) - 1
+        form = collect(fetches)
+        if not wanted:
+            return form
         key = (tuple(node_of(x) for x in feeds), tuple(x if isinstance(x, Update) else node_of(x) for x in wanted))
         if key not in self._functions:
             self._functions[key] = Function(list(feeds), wanted, name="session")
         out = self._functions[key](list(feeds.values()))
-        return out[0] if one else out
+
+        def placed(form: Any) -> Any:
+            if isinstance(form, dict):
+                return {k: placed(v) for k, v in form.items()}
+            return [placed(f) for f in form] if isinstance(form, list) else None if form is None else out[form]
+        return placed(form)
 
     def close(self) -> None:
         """Forget what was compiled."""

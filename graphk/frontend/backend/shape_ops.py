@@ -12,9 +12,10 @@ import numpy as np
 
 from graphk.frontend.backend.common import computed_dtype, floatx, normalize_data_format, whole
 from graphk.frontend.backend.creation import is_sparse, mark_sparse
-from graphk.frontend.indexing import computed, taken
+from graphk.frontend.indexing import taken
+from graphk.frontend.sizes import is_size
 from graphk.frontend.tensor import ShapeTensor, Tensor, as_dim, as_shape, node_of
-from graphk.ir.dims import floordiv, product
+from graphk.ir.dims import Dim, DimExpr, floordiv, product
 from graphk.ir.node import Node
 from graphk.ir.opdef import const
 from graphk.ir.ops import elementwise as ew
@@ -31,6 +32,13 @@ def checked_axis(axis: int, ndim: int) -> int:
     return axis % ndim
 
 
+def _joined(x: Any) -> Node:
+    """A tensor; of a list of tensors and numbers the vector of them, as TensorFlow takes it."""
+    if isinstance(x, (list, tuple)) and any(isinstance(i, Tensor) for i in x):
+        return node_of(stack([Tensor(node_of(i)) for i in x]))
+    return node_of(x)
+
+
 def concatenate(tensors: Sequence[Tensor], axis: int = -1) -> Tensor:
     """Tensors one after another along `axis`; sparse if all of them are.
 
@@ -44,7 +52,7 @@ def concatenate(tensors: Sequence[Tensor], axis: int = -1) -> Tensor:
         raise ValueError("K.concatenate was given no tensors; it needs at least one.")
     if builtins.all(isinstance(t, ShapeTensor) for t in tensors):
         return ShapeTensor([d for t in tensors if isinstance(t, ShapeTensor) for d in t.dims])
-    out = Tensor(sh.concat(*[node_of(t) for t in tensors], axis=axis))
+    out = Tensor(sh.concat(*map(_joined, tensors), axis=axis))
     return mark_sparse(out) if builtins.all(is_sparse(t) for t in tensors) else out
 
 
@@ -184,11 +192,11 @@ def squeeze(x: Tensor, axis: int) -> Tensor:
     return Tensor(sh.reshape(node, shape=node.shape[:axis] + node.shape[axis + 1:]))
 
 
-def _pad(x: Tensor, pads: Sequence[tuple[int, int]]) -> Tensor:
+def _pad(x: Tensor, pads: Sequence[tuple[Dim, Dim]]) -> Tensor:
     if len(pads) != node_of(x).ndim:
         raise ValueError(f"Padding was given for a tensor of {len(pads)} axes, samples and channels among them; "
                          f"received one of shape {Tensor(node_of(x)).shape}.")
-    return Tensor(sh.pad(node_of(x), [int(a) for a, _ in pads], [int(b) for _, b in pads]))
+    return Tensor(sh.pad(node_of(x), [a for a, _ in pads], [b for _, b in pads]))
 
 
 def temporal_padding(x: Tensor, padding: tuple[int, int] = (1, 1)) -> Tensor:
@@ -200,10 +208,14 @@ def temporal_padding(x: Tensor, padding: tuple[int, int] = (1, 1)) -> Tensor:
     return _pad(x, [(0, 0), *_pairs([padding], 1), (0, 0)])
 
 
-def _pairs(padding: Any, rank: int) -> list[tuple[int, int]]:
+def _count(n: Any) -> Dim:
+    return as_dim(n) if isinstance(n, (Tensor, DimExpr)) else int(n)
+
+
+def _pairs(padding: Any, rank: int) -> list[tuple[Dim, Dim]]:
     """One (before, behind) per spatial axis."""
     try:
-        pairs = [(int(a), int(b)) for a, b in padding]
+        pairs = [(_count(a), _count(b)) for a, b in padding]
     except (TypeError, ValueError):
         pairs = []
     if len(pairs) != rank:
@@ -230,7 +242,7 @@ def spatial_3d_padding(x: Tensor, padding: Any = ((1, 1), (1, 1), (1, 1)), data_
     return _pad_space(x, _pairs(padding, 3), data_format)
 
 
-def _pad_space(x: Tensor, space: list[tuple[int, int]], data_format: str | None) -> Tensor:
+def _pad_space(x: Tensor, space: list[tuple[Dim, Dim]], data_format: str | None) -> Tensor:
     first = normalize_data_format(data_format) == "channels_first"
     return _pad(x, [(0, 0), (0, 0), *space] if first else [(0, 0), *space, (0, 0)])
 
@@ -284,24 +296,32 @@ def reverse(x: Tensor, axes: Any) -> Tensor:
                               sizes=node.shape, steps=tuple(-1 if i in hit else 1 for i in range(node.ndim))))
 
 
+def _each(start: Any) -> list[Any]:
+    """The starts of all axes, one by one."""
+    return [start[i] for i in range(len(start) if not isinstance(start, Tensor) else start.node.shape[0])]
+
+
 def slice(x: Tensor, start: Any, size: Any) -> Tensor:
-    """`size` elements from `start` on along each axis; a size of -1 takes the rest.  A start may be computed
-    (a scalar of integers): then the size is a number, and places behind the end give the last element.
+    """`size` elements from `start` on along each axis; a size of -1 takes the rest.
+
+    A start may be computed (a scalar of integers), such as a step's number in `K.rnn`: a negative one counts from the
+    end, and places outside of the axis give its first or last element.  TypeError for a size that is computed, or that
+    is the rest behind such a start.
 
     >>> K.slice(K.placeholder((4, 5)), (1, 2), (2, -1)).shape
     (2, 3)
     """
     node = node_of(x)
-    parts = list(start) if isinstance(start, (list, tuple)) else []
-    later = {i: a.node for i, a in enumerate(parts) if computed(a)}
-    first, many = as_shape([0 if i in later else a for i, a in enumerate(parts)] if later else start), as_shape(size)
+    starts = _each(start)
+    moving = {i: a.node for i, a in enumerate(starts) if isinstance(a, Tensor) and not is_size(a.node)}
+    first, many = as_shape([0 if i in moving else a for i, a in enumerate(starts)]), as_shape(size)
     if len(first) != node.ndim or len(many) != node.ndim:
         raise ValueError(f"K.slice of a tensor of shape {Tensor(node).shape} takes {node.ndim} starts and sizes, "
                          f"received {len(first)} and {len(many)}")
-    for i, begin in later.items():
+    for i, begin in moving.items():
         if many[i] == -1:
-            raise ValueError(f"K.slice: the size -1 of axis {i}, whose start is computed, is not known before a call; "
-                             "give the number of elements")
+            raise TypeError(f"K.slice: how many elements lie behind a start that is computed, that of axis {i}, is not "
+                            "known before a call; give their number instead of -1")
         node = taken(node, begin, many[i], i)
     many = tuple(d - a if n == -1 else n for d, a, n in zip(node.shape, first, many))
     for i, (d, a, n) in enumerate(zip(node.shape, first, many)):

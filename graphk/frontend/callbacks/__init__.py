@@ -6,8 +6,16 @@ callbacks from this module, so that programs may replace them here.
 """
 from __future__ import annotations
 
+import json
+import os
+import time
+import warnings
+from collections import OrderedDict, deque
 from typing import Any
 
+import numpy as np
+
+from graphk.frontend import backend as K
 from graphk.frontend.callbacks.base import Callback, CallbackList
 from graphk.frontend.callbacks.reporting import CSVLogger, RemoteMonitor
 from graphk.frontend.callbacks.steering import (
@@ -45,6 +53,8 @@ def make_callbacks(model: Any, callbacks: Any, verbose: int, count_mode: str) ->
     return out
 
 
+# The last line: what the module of Keras imports for itself, which `from keras.callbacks import *` handed on.
 __all__ = ["BaseLogger", "CSVLogger", "Callback", "CallbackList", "EarlyStopping", "History", "LambdaCallback",
            "LearningRateScheduler", "ModelCheckpoint", "ProgbarLogger", "ReduceLROnPlateau",
-           "RemoteMonitor", "TensorBoard", "TerminateOnNaN", "checked", "make_callbacks", "monitored"]
+           "RemoteMonitor", "TensorBoard", "TerminateOnNaN", "checked", "make_callbacks", "monitored",
+           "K", "np", "os", "json", "time", "warnings", "OrderedDict", "deque"]

@@ -9,13 +9,16 @@ from __future__ import annotations
 import os
 import re
 import struct
+import sys
 import time
 import warnings
 import zlib
+from types import ModuleType
 from typing import Any, Iterable, Mapping, Sequence
 
 import numpy as np
 
+from graphk.frontend.compat import stands_for_tensorflow
 from graphk.frontend.utils.optional import need
 from graphk.ir.node import Node, origin_of, topological
 from graphk.ir.types import TensorType
@@ -31,6 +34,8 @@ class EventFile:
     """A file of events in `log_dir`, which is made if it is not there; ImportError without `tensorboard`."""
 
     def __init__(self, log_dir: Any):
+        if stands_for_tensorflow():                    # the package writes files by itself where it finds this module
+            sys.modules.setdefault("tensorboard.compat.notf", ModuleType("tensorboard.compat.notf"))
         self._writer = need("tensorboard.summary.writer.event_file_writer", "tensorboard", OWNER).EventFileWriter(
             os.fspath(log_dir))
 

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import math
 import os
+import sys
 from typing import Any, Iterator, Sequence
 
 import numpy as np
@@ -223,7 +224,7 @@ class Layer(LayerState, LayerAccessors):
         if weight.node.shape != shape:
             raise ValueError(f"Layer {self.name}: the initializer of the weight `{name}` gave an array of shape "
                              f"{weight.node.shape}; expected {shape}. Make it of the shape that it is called with.")
-        weight.trainable = trainable
+        weight.trainable, weight.first = trainable, lambda: initial(make, shape, dtype)
         if regularizer is not None:
             with origin(layer=self.name):
                 penalty = regularizers.get(regularizer)(weight)
@@ -236,6 +237,14 @@ class Layer(LayerState, LayerAccessors):
         return weight
 
     # ---------------------------------------------------------------- calling
+    _first_input: Any = None
+
+    def set_input(self, input_tensor: Tensor, shape: Sequence[int | None] | None = None) -> None:
+        """Keras 1: what the layer is called on when it is added to a Sequential as the first one."""
+        from graphk.frontend.engine.input_layer import Input
+        input_tensor.set_shape(shape if shape is not None else input_tensor.shape)
+        self._first_input = Input(tensor=input_tensor, name=self.name + "_input")
+
     def __call__(self, inputs: Any, *more: Any, **kwargs: Any) -> Any:
         if more:
             raise TypeError(f"Layer {self.name} takes its inputs as one argument; received {1 + len(more)}: "
@@ -405,10 +414,11 @@ def _fix(x: Tensor, spec: InputSpec) -> str:
 
 
 def checked_name(name: Any) -> Any:
-    """`name`; TypeError if it is neither a text nor None."""
+    """`name`, the very text that is written in a script (which may ask `layer.name is "conv1"`); TypeError if it is
+    neither a text nor None."""
     if name is not None and not isinstance(name, str):
         raise TypeError(f"The `name` of a layer or model must be a text; received {name!r:.100}.")
-    return name
+    return sys.intern(str(name)) if name is not None else None
 
 
 def plain_shape(shape: Any) -> tuple[Any, ...]:

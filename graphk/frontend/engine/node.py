@@ -1,8 +1,8 @@
 """A call of a layer: which tensors went in, which came out.
 
 In: the layer and its input and output tensors.  Out: a link in the layer graph.  What always holds: a
-node registers itself with the layers on both of its sides, and each output tensor's
-`_keras_history` points back at it.
+node registers itself with the layers on both of its sides, each output tensor's `_keras_history` points back at it,
+and a list that the caller goes on filling is not the node's.
 """
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Node:
         self.inbound_layers = inbound_layers
         self.node_indices = node_indices
         self.tensor_indices = tensor_indices
-        self.input_tensors, self.output_tensors = input_tensors, output_tensors
-        self.input_masks, self.output_masks = input_masks, output_masks
+        self.input_tensors, self.output_tensors = list(input_tensors), list(output_tensors)
+        self.input_masks, self.output_masks = list(input_masks), list(output_masks)
         self.input_shapes, self.output_shapes = input_shapes, output_shapes
         self.arguments = arguments or {}
         for layer in inbound_layers:

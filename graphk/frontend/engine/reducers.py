@@ -44,14 +44,14 @@ class Reducer:
         """A small value of every copy, by rank."""
         return [value]
 
-    def clique(self, device: str) -> Clique | None:
-        """What adds up arrays in the memory of this copy's GPU with those of the others; None where `total` does."""
+    def clique(self, devices: Sequence[str]) -> Clique | None:
+        """What adds up arrays in the memory of this copy's GPUs with those of the others; None where `total` does."""
         return None
 
-    def total_there(self, what: str, clique: Clique, arrays: Sequence[Any]) -> None:
-        """`total` of arrays in the memory of GPUs, in place."""
+    def total_there(self, what: str, clique: Clique, arrays: Sequence[Sequence[Any]]) -> None:
+        """`total` of arrays in the memory of GPUs, for each its own, in place."""
         self.agree(what)
-        clique.total([arrays])
+        clique.total(arrays)
 
 
 ALONE = Reducer()

@@ -78,7 +78,9 @@ class Sequential(Model):
                 self._rebuild(layer.output)
                 return
             shape, dtype = _first_shape(layer)
-            if shape is not None:
+            if layer._first_input is not None:                                                 # Keras 1's set_input
+                self._begin(layer._first_input)
+            elif shape is not None:
                 self._begin(Input(batch_shape=shape, dtype=dtype, name=layer.name + "_input"))
         if self.outputs is not None:
             self._extend(layer)

@@ -14,7 +14,7 @@ GPU makes all updates on its own copy of the variables; or the first GPU takes a
 """
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Any, Callable, Sequence
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from graphk.frontend.printing import reached
 from graphk.frontend.tensor import Tensor, variable_of
 from graphk.ir.node import Node, topological
 from graphk.runtime import nccl
+from graphk.runtime.device import Device
 from graphk.runtime.device import device as device_named
 from graphk.runtime.exchange import DeviceArray
 
@@ -57,22 +58,45 @@ class Replicas:
             ) -> list[Any]:
         """The outputs for `rows` rows.  more: what the slices are given besides, for a number of rows; rank, copies: of
         how many processes this is which, so that random numbers differ among them."""
+        slices = self._slices(arrays, more, rows, rank, copies)
+
+        def compute(on: tuple[Function, list[Any], int]) -> list[np.ndarray]:
+            return on[0].run(on[1], self.phase)
+        if self._pool is None or len(slices) == 1:
+            found = [compute(on) for on in slices]
+        else:
+            self.compile()
+            found = list(self._pool.map(compute, slices))
+        return self._combined(found, slices)
+
+    def overlaps(self) -> bool:
+        """Whether `start` comes back while devices compute."""
+        return all(f.overlaps(self.phase) for f in self.functions.values())
+
+    def start(self, arrays: Sequence[np.ndarray], more: Any, rows: int) -> Callable[[], list[Any]]:
+        """Begin what `run` does, where it `overlaps`; what comes back waits for the outputs.  `arrays` are read now."""
+        slices = self._slices(arrays, more, rows, 0, 1)
+        begun = [function.start(given, self.phase) for function, given, _ in slices]
+        return lambda: self._combined([wait() for wait in begun], slices)
+
+    def _slices(self, arrays: Sequence[np.ndarray], more: Any, rows: int, rank: int, copies: int
+                ) -> list[tuple[Function, list[Any], int]]:
+        """For each slice of a batch what computes it, what that is given, and the number of rows."""
         parts = slices_of(rows, len(self.devices))
         if len(parts) > 1:                                     # errors name rows of the batch, not of a slice
             next(iter(self.functions.values())).check_ranges(arrays)
         counts = [(int(c.array) * copies + rank) * len(self.devices) for c in self.counters]
-
-        def compute(on: tuple[int, slice]) -> list[np.ndarray]:
-            i, part = on
-            given = arrays if len(parts) == 1 else [a[part] for a in arrays]
+        out = []
+        for i, part in parts:
+            given, own = arrays if len(parts) == 1 else [a[part] for a in arrays], part.stop - part.start
             drawn = [np.asarray((c + i) & 0xFFFFFFFF, np.uint32) for c in counts]
-            return self.functions[self.devices[i]].run([*given, *more(part.stop - part.start), *drawn], self.phase)
-        if self._pool is None or len(parts) == 1:
-            found = [compute(on) for on in parts]
-        else:
-            self.compile()
-            found = list(self._pool.map(compute, parts))
-        weights = [(part.stop - part.start) / max(rows, 1) for _, part in parts]
+            out.append((self.functions[self.devices[i]], [*given, *more(own), *drawn], own))
+        return out
+
+    def _combined(self, found: Sequence[Sequence[Any]], slices: Sequence[tuple[Any, Any, int]]) -> list[Any]:
+        """The outputs of the batch, from those of its slices."""
+        rows = max(sum(own for *_, own in slices), 1)
+        weights = [own / rows for *_, own in slices]
         return [_combined(kind, values, weights) for kind, values in zip(self.kinds, zip(*found))]
 
     def compile(self) -> None:
@@ -117,6 +141,7 @@ class SplitFunction:
         self._several, self._named, self._checked = len(devices) > 1, "", False
         self._joint = self._by_nccl(devices)
         self._clique: nccl.Clique | None = None
+        self._zeros: dict[Device, list[tuple[np.ndarray, DeviceArray]]] = {}
         # Else gradients of GPUs go to the first one, which adds them up; others are added up on the host.
         self._apart = len(devices) if len(set(devices)) == len(devices) > 1 and "cpu" not in devices \
             and reducer.size == 1 and not self._joint else 0
@@ -126,6 +151,7 @@ class SplitFunction:
         self.share = K.placeholder(shape=(), name="share")
         self.loss = split_loss.slice_loss(model, self.factor, self.share)
         self._amounts = Function(feeds, split_loss.amounts(model), name=f"{self.name}_amounts", device="cpu")
+        self._others: list[int] = []                           # of what is fed, what metrics read besides
         self._local: list[Tensor] = []
         self._summed: list[Tensor] = []
         made = model._train_updates(self._exchange) if train else list(model.state_updates)
@@ -147,27 +173,29 @@ class SplitFunction:
         self.judge = self._made_judge(judged, feeds) if judged and self._several else None
 
     def _by_nccl(self, devices: Sequence[str | None]) -> bool:
-        """Whether NCCL adds up over devices of this process."""
+        """Whether NCCL may add up over devices of this process, and all of them make the updates."""
         if not self.phase or len(devices) == 1 or not runs_compiled():
             return False
         why = nccl.lacking([str(d) for d in devices]) if config.get("nccl") else "the setting nccl is false"
-        if self.reducer.size > 1:
-            why = "several devices in each of several processes"
-        names = ", ".join(map(str, devices))
-        nccl.tell(f"{names}: {f'without NCCL ({why})' if why else 'NCCL'}")
+        if self.reducer.size == 1:                             # else all processes will tell, when they know
+            nccl.tell(f"{', '.join(map(str, devices))}: {f'without NCCL ({why})' if why else 'NCCL'}")
         return not why
 
     def _join(self) -> None:
         """Before the first step: find who adds up gradients in the memory of GPUs."""
-        if self._joint:
-            self._clique = nccl.Clique.within([device_named(str(d)) for d in self.replicas.devices])
-        elif self.reducer.size > 1 and not self._several and self._local and runs_compiled():
-            runs = [f.executable(self.phase) for f in (*self.replicas.functions.values(), *self.updates)]
-            self._clique = self.reducer.clique(automatic.chosen() if _on_gpus(runs) else "cpu")
-            if self._clique is not None:
-                self.replicas.kinds[self._grads_at] = ["each"] * len(self._local)
-        if self._clique is not None:
-            self.replicas.compile()
+        several = self.reducer.size > 1 and bool(self._local) and runs_compiled()
+        if not self._joint and not several:
+            return
+        runs = [f.executable(self.phase) for f in (*self.replicas.functions.values(), *self.updates)]
+        names = [str(d or automatic.chosen()) for d in self.replicas.devices] if _on_gpus(runs) else ["cpu"]
+        if several:
+            self._clique = self.reducer.clique(names)
+        elif names != ["cpu"]:                                 # a graph that prints hands all over to the host
+            self._clique = nccl.Clique.within([device_named(n) for n in names])
+        self.replicas.kinds[self._grads_at] = ["add" if self._clique is None else "each"] * len(self._local)
+        if self._clique is None:
+            self.updates = self.updates[:1]
+        self.replicas.compile()
 
     def _exchange(self, loss: Tensor, params: Sequence[Any]) -> list[Any]:
         """In place of the gradients of a loss, inputs that take their sums."""
@@ -207,6 +235,26 @@ class SplitFunction:
 
     def run(self, inputs: Sequence[Any], phase: int) -> list[np.ndarray]:
         """One step: [loss, metrics ...] for arrays of inputs, targets and weights."""
+        what, arrays, more, rows = self._given(inputs, phase)
+        found = self.replicas.run(arrays, more, rows, self.reducer.rank, self.reducer.size)
+        sums = self._sums(found[self._grads_at], f"the gradients of {what}")
+        judged = self._outputs(found, [arrays[i] for i in self._others], phase)    # before updates of what metrics read
+        self._update([[*own, *found[self._grads_at.stop:]] for own in sums])
+        return judged
+
+    def overlaps(self, phase: int) -> bool:
+        """Whether `start` comes back while devices compute: nothing is updated that the next batch reads."""
+        return not self.phase and not self.updates and self.replicas.overlaps()
+
+    def start(self, inputs: Sequence[Any], phase: int) -> Callable[[], list[np.ndarray]]:
+        """Begin what `run` does, where `overlaps`; what comes back waits for the outputs.  `inputs` are read now."""
+        _, arrays, more, rows = self._given(inputs, phase)
+        others = [np.array(arrays[i]) for i in self._others]
+        begun = self.replicas.start(arrays, more, rows)
+        return lambda: self._outputs(begun(), others, phase)
+
+    def _given(self, inputs: Sequence[Any], phase: int) -> tuple[str, list[np.ndarray], Any, int]:
+        """What a step does, for messages; its arrays; what slices are given besides, for a number of rows; all rows."""
         arrays = self._amounts.check(inputs)
         rows = len(arrays[0]) if arrays else 1
         what = self._what()
@@ -219,15 +267,13 @@ class SplitFunction:
 
         def more(own: int) -> list[np.ndarray]:
             return [factors, np.asarray(own / totals[-1], K.floatx())]
-        found = self.replicas.run(arrays, more, rows, self.reducer.rank, self.reducer.size)
-        sums = self._sums(found[self._grads_at], f"the gradients of {what}")
-        judged = found[self._judge_at]
-        if self.judge is not None:                             # before the update: metrics may read weights
-            judged = [found[0], *self.judge.run([*judged, *(arrays[i] for i in self._others)], phase)]
-        elif self._several:
-            judged = [found[0]]
-        self._update([[*own, *found[self._grads_at.stop:]] for own in sums])
-        return judged
+        return what, arrays, more, rows
+
+    def _outputs(self, found: Sequence[Any], others: Sequence[np.ndarray], phase: int) -> list[np.ndarray]:
+        """[loss, metrics ...] from the outputs of slices and what is fed besides."""
+        if self.judge is not None:
+            return [found[0], *self.judge.run([*found[self._judge_at], *others], phase)]
+        return [found[0]] if self._several else list(found[self._judge_at])
 
     def _sums(self, grads: Sequence[Any], what: str) -> list[list[Any]]:
         """What the update takes of gradients; for each device its own where NCCL adds up."""
@@ -236,23 +282,28 @@ class SplitFunction:
                 *each, *[np.zeros(K.int_shape(g), K.dtype(g))] * (self._apart - len(each)))]]
         if self._clique is None:
             return [total_of(self.reducer, what, grads)]
-        if not grads:
-            return [[]] * len(self.replicas.devices)
-        if len(grads[0]) < len(self._clique.devices) or not isinstance(grads[0][0], DeviceArray):
-            # Devices without a slice have nothing to add; a graph that prints hands all over to the host.
-            return [[sum(map(_on_host, each)) for each in grads]] * len(self.replicas.devices)
-        own = [list(each) for each in zip(*grads)]
-        if self._joint:
-            self._clique.total(own)
-        else:
-            self.reducer.total_there(what, self._clique, own[0])
+        there = {own[0].owner: list(own) for own in zip(*grads)}
+        own = [there.get(d) or self._nothing(d) for d in self._clique.devices] if grads else [
+            [] for _ in self._clique.devices]
+        if grads:
+            self.reducer.total_there(what, self._clique, own)
         return own
+
+    def _nothing(self, device: Device) -> list[DeviceArray]:
+        """The gradients of a device that has no slice, as a batch has fewer rows than there are devices."""
+        if device not in self._zeros:
+            zeros = [np.zeros(K.int_shape(g), K.dtype(g)) for g in self._local]
+            pairs = [(z, device.pool.take(z.nbytes)) for z in zeros]
+            self._zeros[device] = [(z, DeviceArray(b.address, z.shape, z.dtype, device, b)) for z, b in pairs]
+        for zero, there in self._zeros[device]:
+            device.upload(there.address, zero)
+        return [there for _, there in self._zeros[device]]
 
     def _update(self, given: Sequence[Sequence[Any]]) -> None:
         """Make the updates on every device, or on the first one, from which others take variables as they need them."""
         runs: list[Any] = [f.executable(self.phase) for f in self.updates]
         if len(runs) > 1 and CHECKED[0] is None and _on_gpus(runs):
-            from graphk.runtime.gpu import together
+            from graphk.runtime.together import together
             together(runs, [f.check(own) for f, own in zip(self.updates, given)])
         elif runs:
             self.updates[0].run(given[0], self.phase)
@@ -307,13 +358,26 @@ class SplitPrediction:
         """`run`; the learning phase may stand at the end of `inputs`."""
         return self.run(inputs[:self._feeds])
 
-    def run(self, inputs: Sequence[Any], phase: int = 0) -> list[np.ndarray]:
+    def run(self, inputs: Sequence[Any], phase: int = 0, stay: bool = False) -> list[np.ndarray]:
         """The model's outputs."""
+        if stay:
+            raise ValueError("results='device' is for what one device computes; this model's batches are cut into "
+                             f"slices for {', '.join(map(str, self.replicas.devices))}. Ask the model that "
+                             "multi_gpu_model was given.")
         arrays = self.replicas.checked(inputs)
         found = self.replicas.run(arrays, lambda _: [], len(arrays[0]) if arrays else 1)
         if self.update is not None:
             self.update.run(found[self._outputs:], phase)
         return found[:self._outputs]
+
+    def overlaps(self, phase: int) -> bool:
+        """Whether `start` comes back while devices compute: nothing is updated that the next batch reads."""
+        return self.update is None and self.replicas.overlaps()
+
+    def start(self, inputs: Sequence[Any], phase: int) -> Callable[[], list[np.ndarray]]:
+        """Begin what `run` does, where `overlaps`; what comes back waits for the outputs.  `inputs` are read now."""
+        arrays = self.replicas.checked(inputs)
+        return self.replicas.start(arrays, lambda _: [], len(arrays[0]) if arrays else 1)
 
     @property
     def parts(self) -> list[Function]:
@@ -329,15 +393,6 @@ def _on_gpus(runs: Sequence[Any]) -> bool:
     """Whether each executable is one of a single device."""
     from graphk.runtime.gpu import GpuExecutable
     return all(isinstance(run, GpuExecutable) for run in runs)
-
-
-def _on_host(x: Any) -> np.ndarray:
-    """An array that may lie on a device."""
-    if not isinstance(x, DeviceArray):
-        return np.asarray(x)
-    out = np.empty(x.shape, x.dtype)
-    x.owner.download(out, x.address)
-    return out
 
 
 def _kind(x: Tensor) -> str:

@@ -25,7 +25,7 @@ from graphk.frontend.engine.training_utils import (check_array_length_consistenc
                                                    check_num_samples, check_split, check_validation_steps, split_off,
                                                    standardize_class_weights, standardize_input_data,
                                                    standardize_sample_weights, standardize_weights)
-from graphk.frontend.function import SEEN_LIMIT, Function, signature
+from graphk.frontend.function import SEEN_LIMIT, Function, signature, stays
 from graphk.frontend.legacy import modernize_methods
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.advice import advice, keywords_of
@@ -394,22 +394,28 @@ class Model(TrainingSetup, Network):
             if arrays is not None:
                 return _scalars(self.test_function.run(arrays, 0))
         given = x, y, sample_weight
-        x, y, w = self._standardize_user_data(x, y, sample_weight)
-        self._check_targets(y, "test_on_batch()")
-        self._make_test_function()
+        x, y, w = self._test_inputs(x, y, sample_weight)
         self._remember(given, x, y, w)
         return _scalars(self.test_function.run([*x, *y, *w], 0))
 
-    def predict_on_batch(self, x: Any) -> Any:
-        """The outputs for one batch."""
+    def _test_inputs(self, x: Any, y: Any, sample_weight: Any) -> tuple[list[Any], list[Any], list[Any]]:
+        """What `test_function`, which is made where there is none, takes for a batch."""
+        parts = self._standardize_user_data(x, y, sample_weight)
+        self._check_targets(parts[1], "test_on_batch()")
+        self._make_test_function()
+        return parts
+
+    def predict_on_batch(self, x: Any, *, results: str = "host") -> Any:
+        """The outputs for one batch.  graphk's own: results: "device" leaves them on the GPU, as for `K.function`."""
         f = getattr(self, "predict_function", None)
-        if f is not None and type(x) is np.ndarray and (x.dtype, x.shape) in f._seen:
+        if results == "host" and f is not None and type(x) is np.ndarray and (x.dtype, x.shape) in f._seen:
             return unpack_singleton(f.run_checked((x,), 0))    # a batch like one seen before
-        if f is not None and type(x) is list and signature(x) in f._seen:
+        if results == "host" and f is not None and type(x) is list and signature(x) in f._seen:
             return unpack_singleton(f.run_checked(x, 0))
+        stay = stays(results, "predict_on_batch")
         x, _, _ = self._standardize_user_data(x)
         self._make_predict_function()
-        return unpack_singleton(self.predict_function.run(x, 0))
+        return unpack_singleton(self.predict_function.run(x, 0, stay))
 
     # ---------------------------------------------------------------- generators
     fit_generator = training_generator.fit_generator

@@ -180,7 +180,7 @@ def _train_ahead(model: Any, steps: int, following: Callable[[], Any], class_wei
         return model._train_inputs(x, y, w, class_weight)
     step = -1
     try:
-        for step, size, outputs in _ahead(model.train_function, 1, steps, following, inputs,
+        for step, size, outputs in _ahead(model.train_function, 1, steps, following, partial(_arrays, inputs),
                                           lambda: model.stop_training):
             logs: dict[str, Any] = {"batch": step, "size": size[0]}
             logger.on_batch_begin(step, logs)
@@ -196,19 +196,38 @@ class _EndedError(Exception):
     """A generator that ended, told by another one."""
 
 
-def _ahead(f: Any, phase: int, steps: int, following: Callable[[], Any], inputs: Callable[..., Any],
-           stopped: Callable[[], bool] = lambda: False) -> Iterator[tuple[int, list[int], Callable[[], list[Any]]]]:
+def _arrays(prepare: Callable[..., Any], item: Any, size: list[int]) -> list[Any]:
+    """What a function takes for a generator's batch, as `prepare` makes it of inputs, targets and weights."""
+    x, y, w = _unpack(item)
+    size.append(_size(x))
+    return [a for part in prepare(x, y, w) for a in part]
+
+
+def _ahead(f: Any, phase: int, steps: int, following: Callable[[], Any],
+           arrays: Callable[[Any, list[int]], list[Any]], stopped: Callable[[], bool] = lambda: False
+           ) -> Iterator[tuple[int, list[int], Callable[[], list[Any]]]]:
     """For each step, the size of its batch (in a list) and what waits for its outputs; see `training_arrays.ahead`."""
     def batch(size: list[int]) -> list[Any]:
         try:
-            x, y, w = _unpack(following())
+            item = following()
         except StopIteration as e:
             raise _EndedError(*e.args) from None
-        size.append(_size(x))
-        return [a for part in inputs(x, y, w) for a in part]
+        return arrays(item, size)
     sizes: list[list[int]] = [[] for _ in range(steps)]
     drawn = ((step, size, partial(batch, size)) for step, size in enumerate(sizes))
     return training_arrays.ahead(f, phase, drawn, stopped)
+
+
+def _maybe_ahead(model: Any, phase: str, logger: Any, steps: int, following: Callable[[], Any],
+                 arrays: Callable[[Any, list[int]], list[Any]]) -> Iterator[Any]:
+    """`_ahead` of a phase (test or predict), where batches overlap and the model's own method computes them; else for
+    each step nothing."""
+    if model.built and not getattr(model, "_compiled_later", False) and model._keeps_method(f"{phase}_on_batch"):
+        getattr(model, f"_make_{phase}_function")()
+        f = getattr(model, f"{phase}_function")
+        if training_arrays.overlapping(f, 0, logger, phase):
+            return _ahead(f, 0, steps, following, arrays)
+    return iter([()] * steps)
 
 
 def _evaluate(model: Any, following: Callable[[], Any], steps: int, callbacks: Any = None, verbose: int = 0
@@ -216,15 +235,24 @@ def _evaluate(model: Any, following: Callable[[], Any], steps: int, callbacks: A
     """Loss and metrics over `steps` batches."""
     bar = Progbar(steps) if verbose == 1 else None
     model.reset_stateful_metrics()
-    outs, sizes = [], []
-    for step, logs in told(model, callbacks).around("test", range(steps), [1] * steps):
-        x, y, w = _unpack(following())
-        logs["size"] = _size(x)
-        sizes.append(logs["size"])
-        outs.append(to_list(model.test_on_batch(x, y, sample_weight=w, reset_metrics=False)))
-        logs.update(zip(model.metrics_names, outs[-1]))
-        if bar:
-            bar.update(step + 1)
+    outs, sizes, logger = [], [], told(model, callbacks)
+    begun = _maybe_ahead(model, "test", logger, steps, following, partial(_arrays, model._test_inputs))
+    try:
+        for step, (ahead, logs) in enumerate(logger.around("test", begun, [1] * steps)):
+            if ahead:
+                _, (size,), outputs = ahead
+                outs.append([o[()] for o in outputs()])
+            else:
+                x, y, w = _unpack(following())
+                size = _size(x)
+                outs.append(to_list(model.test_on_batch(x, y, sample_weight=w, reset_metrics=False)))
+            logs["size"] = size
+            sizes.append(size)
+            logs.update(zip(model.metrics_names, outs[-1]))
+            if bar:
+                bar.update(step + 1)
+    except _EndedError as e:
+        raise StopIteration(*e.args) from None
     kept = {model.metrics_names.index(n) for n in model.stateful_metric_names}
     return [float(column[-1]) if i in kept else float(np.average(column, weights=sizes))
             for i, column in enumerate(zip(*outs))]
@@ -244,12 +272,19 @@ def predict_generator(model: Any, generator: Any, steps: float | None = None, ma
                       callbacks: Any = None) -> Any:
     """Predictions for `steps` batches of x (or of (x, y…), where y is ignored)."""
     count, parts = _steps(generator, steps, "steps"), []
-    bar = Progbar(count) if verbose == 1 else None
+    bar, logger = Progbar(count) if verbose == 1 else None, told(model, callbacks)
+
+    def given(item: Any) -> Any:
+        return _unpack(item)[0] if isinstance(item, tuple) else item
     with drawing(generator, max_queue_size, workers, use_multiprocessing) as following:
-        for step, logs in told(model, callbacks).around("predict", range(count), [1] * count):
-            item = following()
-            parts.append(to_list(model.predict_on_batch(_unpack(item)[0] if isinstance(item, tuple) else item)))
-            logs["outputs"] = parts[-1]
-            if bar:
-                bar.update(step + 1)
+        begun = _maybe_ahead(model, "predict", logger, count, following,
+                             lambda item, _: model._standardize_user_data(given(item))[0])
+        try:
+            for step, (ahead, logs) in enumerate(logger.around("predict", begun, [1] * count)):
+                parts.append(to_list(ahead[2]() if ahead else model.predict_on_batch(given(following()))))
+                logs["outputs"] = parts[-1]
+                if bar:
+                    bar.update(step + 1)
+        except _EndedError as e:
+            raise StopIteration(*e.args) from None
     return unpack_singleton([np.concatenate(p) for p in zip(*parts)])

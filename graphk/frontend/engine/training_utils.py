@@ -407,7 +407,7 @@ def _renormalized(fn: Callable[..., Tensor], y_true: Tensor, y_pred: Tensor, wei
         if score.ndim > weights.ndim:
             score = K.mean(score, axis=list(range(weights.ndim, score.ndim)))
         score = score * weights / K.mean(K.cast(K.not_equal(weights, 0), score.dtype))
-    return K.mean(score)
+    return K.mean(score) if score.ndim else score
 
 
 def _plain(fn: Callable[..., Tensor], y_true: Tensor, y_pred: Tensor, weights: Tensor | None,
@@ -416,7 +416,7 @@ def _plain(fn: Callable[..., Tensor], y_true: Tensor, y_pred: Tensor, weights: T
     for w in (mask, weights):
         if w is not None:
             score = score * widened(K.cast(w, score.dtype), score.ndim)
-    return K.mean(score)
+    return K.mean(score) if score.ndim else score
 
 
 _objective = _plain if config.keras_semantics() == "2.3" else _renormalized

@@ -10,6 +10,7 @@ from typing import Any
 from graphk.frontend import backend as K
 from graphk.frontend.tensor import Tensor, node_of
 from graphk.frontend.tf.names import named
+from graphk.ir.dims import Dim, floordiv
 from graphk.ir.ops import elementwise as ew
 from graphk.ir.ops import shape as sh
 
@@ -158,14 +159,16 @@ def space_to_depth(input: Any, block_size: int) -> Tensor:
     x = K.identity(input)
     n, h, w, c = x.node.shape
     b = block_size
-    parts = K.reshape(x, (-1, _whole(h, b), b, _whole(w, b), b, c))
-    return K.reshape(K.permute_dimensions(parts, (0, 1, 3, 2, 4, 5)), (-1, _whole(h, b), _whole(w, b), b * b * c))
+    rows, columns = _whole(h, b), _whole(w, b)
+    parts = Tensor(sh.reshape(x.node, shape=(n, rows, b, columns, b, c)))     # a call checks that nothing is left over
+    turned = K.permute_dimensions(parts, (0, 1, 3, 2, 4, 5)).node
+    return Tensor(sh.reshape(turned, shape=(n, rows, columns, b * b * c)))
 
 
-def _whole(size: Any, block: int) -> int:
-    if not isinstance(size, int) or size % block:
+def _whole(size: Dim, block: int) -> Dim:
+    if isinstance(size, int) and size % block:
         raise ValueError(f"tf.space_to_depth with blocks of {block}: an image's size is {size}; expected a multiple")
-    return size // block
+    return floordiv(size, block)
 
 
 @named("depth_to_space", "nn.depth_to_space")

@@ -7,22 +7,30 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import warnings
 from typing import Any, Callable
+
+import numpy as np
 
 from graphk.frontend import backend as K
 from graphk.frontend import seeds
 from graphk.frontend.backend.control import loop
-from graphk.frontend.scopes import device_scope
+from graphk.frontend.foreign import Size
+from graphk.frontend.later import later
+from graphk.frontend.scopes import device_called, device_scope
 from graphk.frontend.tensor import Tensor, Variable, node_of
 from graphk.frontend.tf.names import NAMES, named
 from graphk.ir.node import Node
 from graphk.ir.ops import elementwise as ew
+from graphk.ir.types import TensorType
 from graphk.passes.autodiff import backward
+from graphk.runtime.device import gpu_count
 
 for _name in ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"):
     NAMES[_name] = NAMES[f"dtypes.{_name}"] = _name
 NAMES["double"], NAMES["half"], NAMES["Tensor"] = "float64", "float16", Tensor
 NAMES["newaxis"] = None
+NAMES["Dimension"] = Size
 NAMES["version.VERSION"] = NAMES["VERSION"] = "2.0.0"          # whose Keras was 2.2.4
 for _level in ("DEBUG", "INFO", "WARN", "ERROR", "FATAL"):
     NAMES[f"logging.{_level}"] = getattr(logging, _level)
@@ -57,7 +65,6 @@ def constant(value: Any, dtype: str | None = None, shape: Any = None, dtype_hint
         value = K.stack([K.identity(v) for v in value])
     if isinstance(value, Tensor):
         return value if dtype is None else K.cast(value, dtype)
-    import numpy as np
     array = np.asarray(value)
     kind = dtype or (array.dtype.name if isinstance(value, (np.ndarray, np.generic)) else
                      {"f": "float32", "i": "int32"}.get(array.dtype.kind, array.dtype.name))
@@ -150,6 +157,21 @@ def scan(fn: Callable[[Any, Any], Any], elems: Any, initializer: Any = None, par
     return found if several else found[0]
 
 
+@named("py_func", "numpy_function", "py_function")
+def py_func(func: Callable[..., Any], inp: Any, Tout: str, stateful: bool = True) -> Tensor:
+    """A number that a Python function computes from arrays, after the rest of a call: a metric may be one, and nothing
+    is computed from it.  TypeError for several results."""
+    if not isinstance(Tout, str):
+        raise TypeError(f"tf.py_func gives one number here, whose type is a name; received Tout={Tout!r}")
+
+    def compute(*arrays: np.ndarray) -> list[np.ndarray]:
+        found = np.asarray(func(*arrays), Tout)
+        if found.size != 1:
+            raise ValueError(f"tf.py_func gives one number here; the function returned {found.size} of them")
+        return [found.reshape(())]
+    return later(compute, [node_of(x) for x in _list(inp)], [TensorType(Tout, ())], "py_func")[0]
+
+
 # ------------------------------------------------------------------ random numbers
 named("set_random_seed", "random.set_seed", "random.set_random_seed")(lambda seed: seeds.set_seed(int(seed)))
 
@@ -180,4 +202,17 @@ def _name_scope(name: Any = None, default_name: Any = None, values: Any = None, 
 
 
 NAMES["name_scope"] = NAMES["variable_scope"] = _name_scope
-NAMES["device"] = device_scope
+
+
+@named("device")
+def device(device_name: Any) -> Any:
+    """Where what is made inside runs: `graphk.device_scope`.  A GPU that is not there is passed over with a warning, as
+    the sessions of Keras passed it over (soft placement); None names no device."""
+    if device_name is None:
+        return contextlib.nullcontext()
+    called = device_called(device_name, "tf.device")
+    if called.startswith("gpu:") and int(called[4:]) >= gpu_count():
+        warnings.warn(f"tf.device({device_name!r}): this machine has no such GPU that graphk could use; what is made "
+                      "there runs where everything else does. `graphk doctor` says what is missing.", stacklevel=3)
+        return contextlib.nullcontext()
+    return device_scope(device_name)

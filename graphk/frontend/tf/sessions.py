@@ -11,6 +11,8 @@ from typing import Any
 
 from graphk.frontend import backend as K
 from graphk.frontend.backend.session import Session
+from graphk.frontend.first_values import FirstValues
+from graphk.frontend.tensor import variables
 from graphk.frontend.tf.names import NAMES, named
 
 
@@ -44,11 +46,20 @@ class Graph:
 
 
 _graph = Graph()
+_ALL = ("global_variables_initializer", "initialize_all_variables")
 for _name in ("ConfigProto", "GPUOptions", "RunOptions", "OptimizerOptions"):
     NAMES[_name] = Settings
 named("get_default_graph")(lambda: _graph)
 named("get_default_session")(lambda: K.get_session())
 named("reset_default_graph")(lambda: K.clear_session())
+
+
+for _name in ("global_variables_initializer", "initialize_all_variables", "local_variables_initializer",
+              "tables_initializer"):
+    named(_name)(lambda _name=_name: FirstValues(None if _name in _ALL else []))
+named("variables_initializer")(lambda var_list: FirstValues(var_list))
+named("global_variables", "all_variables")(lambda: variables())
+named("trainable_variables")(lambda: [v for v in variables() if v.trainable])
 
 
 @named("Session", "InteractiveSession")

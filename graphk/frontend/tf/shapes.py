@@ -12,9 +12,9 @@ import numpy as np
 from graphk.frontend import backend as K
 from graphk.frontend.backend.shape_ops import checked_axis
 from graphk.frontend.foreign import StaticShape
-from graphk.frontend.indexing import along
 from graphk.frontend.tensor import ShapeTensor, Tensor, as_dim, as_shape, node_of
 from graphk.frontend.tf.names import named
+from graphk.ir.dims import floordiv
 from graphk.ir.ops import elementwise as ew
 from graphk.ir.ops import shape as sh
 
@@ -107,6 +107,12 @@ def split(value: Any, num_or_size_splits: Any, axis: int = 0) -> list[Tensor]:
         value, axis = axis, value                      # before TensorFlow 1: split(axis, number, value)
     x = node_of(value)
     axis = checked_axis(axis, x.ndim)
+    if isinstance(num_or_size_splits, (int, np.integer)) and not isinstance(x.shape[axis], int):
+        parts = int(num_or_size_splits)
+        size = floordiv(x.shape[axis], parts)
+        apart = sh.reshape(x, shape=(*x.shape[:axis], parts, size, *x.shape[axis + 1:]))   # a call checks it
+        return [Tensor(sh.reshape(sh.slice_axis(apart, axis, i, 1), shape=(*x.shape[:axis], size, *x.shape[axis + 1:])))
+                for i in range(parts)]
     if isinstance(num_or_size_splits, (int, np.integer)):
         whole, rest = divmod(_known(Tensor(x), axis, "tf.split"), int(num_or_size_splits))
         if rest:
@@ -134,7 +140,7 @@ def gather(params: Any, indices: Any, validate_indices: Any = None, axis: Any = 
         raise ValueError(f"tf.gather has no batch_dims here; received {batch_dims}. Use tf.gather_nd or a product with "
                          "tf.one_hot.")
     x, at = node_of(params), node_of(indices)
-    return Tensor(along(x, at, checked_axis(axis or 0, x.ndim)))
+    return Tensor(sh.take(x, checked_axis(axis or 0, x.ndim), at))
 
 
 @named("gather_nd")
@@ -163,7 +169,7 @@ def pad(tensor: Any, paddings: Sequence[Any], mode: str = "CONSTANT", constant_v
     mode: 'CONSTANT', 'REFLECT' (the border is the mirror) or 'SYMMETRIC' (behind the border).
     """
     x = node_of(tensor)
-    pads = [(int(a), int(b)) for a, b in paddings]
+    pads = [(as_dim(a), as_dim(b)) for a, b in paddings]
     if len(pads) != x.ndim or mode.upper() not in ("CONSTANT", "REFLECT", "SYMMETRIC"):
         raise ValueError(f"tf.pad takes a pair for each of {x.ndim} axes and mode CONSTANT, REFLECT or SYMMETRIC; "
                          f"received {len(pads)} pairs and {mode!r}")

@@ -7,10 +7,12 @@ executes nothing else.
 from __future__ import annotations
 
 import inspect
+import itertools
 import re
 import sys
 import time
 import types
+import weakref
 from functools import lru_cache
 from typing import Any, Callable, Iterable, Sequence
 
@@ -224,9 +226,21 @@ def unpack_singleton(x: Any) -> Any:
     return x[0] if len(x) == 1 else x
 
 
+_numbers: "weakref.WeakKeyDictionary[Any, int]" = weakref.WeakKeyDictionary()
+_count = itertools.count(1)
+
+
+def _number(x: Any) -> str:
+    """No other object's, now or later: `id` is given again once an object is gone."""
+    kind: Any = type(x)
+    if kind.__eq__ is object.__eq__ and kind.__weakrefoffset__:
+        return str(_numbers.get(x) or _numbers.setdefault(x, next(_count)))
+    return f"id {id(x)}"
+
+
 def object_list_uid(object_list: Any) -> str:
     """A key for a list of objects, by identity."""
-    return ", ".join(str(abs(id(x))) for x in to_list(object_list))
+    return ", ".join(_number(x) for x in to_list(object_list))
 
 
 def is_all_none(iterable_or_element: Any) -> bool:

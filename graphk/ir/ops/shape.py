@@ -251,6 +251,15 @@ scatter_add: OpDef = _define("scatter_add", _scatter_infer, _scatter_ref,
                       doc="Zeros of `rows` rows with each row of g added at its index: the gradient of `gather`.")
 
 
+def take(x: NodeLike, axis: int, at: NodeLike) -> Node:
+    """Elements along an axis by an integer index of any shape, whose axes stand in the place of that axis."""
+    x, at = as_node(x), as_node(at)
+    order = (axis, *(i for i in range(x.ndim) if i != axis))
+    rows = gather(x if axis == 0 else transpose(x, perm=order), at)       # the index first, then the other axes
+    back = (*range(at.ndim, at.ndim + axis), *range(at.ndim), *range(at.ndim + axis, rows.ndim))
+    return rows if axis == 0 else transpose(rows, perm=back)
+
+
 def _places_infer(idx: TensorType, rows: Dim) -> TensorType:
     require("the index of `places`", "integer", idx)
     return TensorType("int32", (rows,))

@@ -27,6 +27,7 @@ from graphk.ir.dims import DimExpr, evaluate, symbols
 from graphk.ir.node import Graph, Node, substitute_nodes
 from graphk.ir.ops.leaves import new_input
 from graphk.ir.types import shape_text
+from graphk.ir.verify import symbols_known
 from graphk.passes.mixed import mixed
 from graphk.runtime.exchange import DeviceArray, adopted
 from graphk.runtime.mirrors import among_devices, mirrored
@@ -155,7 +156,7 @@ class Function(ShownFunction):
         if self._phase_at is not None and len(inputs) > self._phase_at:
             phase = self._chosen_phase(inputs[self._phase_at])
             inputs = [*inputs[:self._phase_at], *inputs[self._phase_at + 1:]]
-        taking = self._of_first(len(inputs)) if len(inputs) < len(self._names) else None
+        taking = self._of_first(len(inputs)) if len(inputs) < len(self._names) and not self._fed else None
         out = (taking or self).run(inputs, phase, self._stay)
         return out[0] if self._single else out
 
@@ -165,7 +166,7 @@ class Function(ShownFunction):
         if many not in self._shorter:
             graph = replace(self._graph, inputs=self._graph.inputs[:many])
             found = None
-            if set(graph.nodes()).isdisjoint(self._graph.inputs[many:]):
+            if set(graph.nodes()).isdisjoint(self._graph.inputs[many:]) and not any(symbols_known(graph)):
                 found = copy(self)
                 found._graph, found._names, found._shorter = graph, self._names[:many], {}
                 found._bounds, found._cuts = bounds_of(graph), cuts_of(graph)

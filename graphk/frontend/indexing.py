@@ -27,6 +27,7 @@ def computed(x: Any) -> bool:
 
 def taken(x: Node, start: Node, size: Dim, axis: int) -> Node:
     """`size` elements of `x` from the computed `start` on along `axis`; a negative one counts from the end."""
+    start = start if start.dtype == "int32" else ew.cast(start, dtype="int64")        # sizes may not be of its type
     places = ew.add(sh.reshape(_from_begin(start, x.shape[axis]), shape=(1,)), sh.iota(size=size, dtype=start.dtype))
     return sh.take(x, axis, places)
 

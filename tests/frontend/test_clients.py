@@ -141,6 +141,17 @@ def test_a_list_of_values_may_end_before_inputs_that_nothing_needs() -> None:
         run([])
 
 
+def test_values_that_are_missing_are_not_taken_from_elsewhere() -> None:
+    """Neither what `feed_dict` has for another placeholder, nor the size of an input that is not there."""
+    a, b, c = (K.placeholder((None, 2)) for _ in range(3))
+    fed = K.function([a, b], [a + b], feed_dict={c: np.full((1, 2), 7.0)})
+    sized = K.function([a, b], [a * K.cast(K.shape(b)[0], "float32")])
+    for run in (fed, sized):
+        with pytest.raises(ValueError, match="takes [23] inputs .*received [12]"):
+            run([np.ones((1, 2))])
+        assert run([np.ones((1, 2)), np.ones((1, 2))])[0].shape == (1, 2)
+
+
 def test_the_static_shape_of_a_tensor_may_be_told() -> None:
     """`x.set_shape` is what custom cells call after operations that lose sizes."""
     x = K.placeholder((None, 3))

@@ -1,13 +1,15 @@
 """Deep copies and pickles of models and layers."""
 import copy
+import io
 import pickle
+import sys
 
 import numpy as np
 import pytest
 
 from graphk import backend as K
+from graphk import install_as_keras, optimizers
 from graphk import layers as L
-from graphk import optimizers
 from graphk.frontend.engine.copying import own_attributes
 from graphk.models import Model, Sequential
 from graphk.utils import CustomObjectScope
@@ -246,3 +248,31 @@ def test_what_cannot_be_copied():
         return halved
     with pytest.raises(ValueError, match="two different objects called `halved`"):
         copy.deepcopy(Sequential([L.Dense(2, activation=halved, input_shape=(3,)), L.Dense(2, activation=other())]))
+
+
+def test_pickles_of_programs_that_import_keras_are_read_by_those_that_import_graphk(monkeypatch):
+    """Tokenizers, models, layers: what a pickle names is graphk's, whatever a class says of itself."""
+    for name in [n for n in sys.modules if n.split(".")[0] == "keras"]:      # another test's
+        monkeypatch.delitem(sys.modules, name)
+    install_as_keras()
+    import keras
+    import keras.engine.sequential
+    import keras.engine.training
+    import keras.preprocessing.text
+    seen = []
+
+    class Reader(pickle.Unpickler):
+        def find_class(self, module, name):
+            seen.append(module.partition(".")[0])
+            return super().find_class(module, name)
+    words = keras.preprocessing.text.Tokenizer(num_words=7)
+    words.fit_on_texts(["a b", "a"])
+    first = keras.layers.Dense(2, input_shape=(3,), kernel_regularizer=keras.regularizers.l2())
+    model = keras.models.Sequential([first])
+    model.compile(keras.optimizers.Adam(), "mse")
+    for thing in (words, model, keras.layers.Dense(4), keras.regularizers.l1(.5), keras.callbacks.EarlyStopping()):
+        assert type(thing).__module__.startswith("keras.")
+        again = Reader(io.BytesIO(pickle.dumps(thing))).load()
+        assert type(again) is type(copy.copy(thing)) is type(copy.deepcopy(thing)) is type(thing)
+    assert "keras" not in seen and "graphk" in seen
+    assert pickle.loads(pickle.dumps(words)).word_index == copy.copy(words).word_index == {"a": 1, "b": 2}

@@ -37,6 +37,13 @@ def test_places_count_from_the_end_where_they_are_negative() -> None:
     np.testing.assert_array_equal(out[1], A[:, -2:-1])
 
 
+@pytest.mark.parametrize("dtype,at", [("int8", -2), ("int8", 126), ("uint8", 254), ("int64", 298)])
+def test_places_of_small_types_reach_all_of_a_longer_axis(dtype: str, at: int) -> None:
+    x, i = K.constant(np.arange(300.0)), K.placeholder((), dtype=dtype)
+    one, two = K.function([i], [x[i], K.slice(x, [i], [2])])([at])
+    assert (float(one), two.tolist()) == (at % 300, [at % 300, at % 300 + 1])
+
+
 def test_a_step_of_a_loop_looks_at_places_that_its_state_counts() -> None:
     """What CRF layers do: the mask of a step and of the next."""
     x, seq = K.placeholder((None, 5)), K.placeholder((None, 4, 1))

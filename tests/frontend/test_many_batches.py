@@ -147,3 +147,19 @@ def test_what_writes_or_takes_long_or_is_watched_runs_batch_by_batch(calls, monk
     assert "64/64" in capsys.readouterr().out
     monkeypatch.setattr(driver, "LONG_COST", 10)
     assert model.predict(x, batch_size=2).tobytes() == want.tobytes() and set(calls) == {None}
+
+
+def test_no_size_of_batches_is_refused_after_no_rows_too():
+    model, x = small(), numbers(40, 5)
+    assert model.predict(x[:0]).shape == (0, 2)
+    for size in (0, -1):
+        with pytest.raises(ValueError, match="must be a positive integer"):
+            model.predict(x, batch_size=size)
+
+
+def test_no_arrays_are_no_batch_like_an_earlier_one():
+    image = layers.Input(tensor=K.constant(numbers(4, 3)))
+    model = Model(image, layers.Dense(2)(image))
+    assert model.predict([], steps=1).shape == (4, 2)
+    with pytest.raises(ValueError, match="you should specify the `steps` argument"):
+        model.predict([])

@@ -130,6 +130,14 @@ def test_no_rows_give_no_rows():
     assert multi_gpu_model(net(), ["cpu:0", "cpu:1"]).predict_on_batch(np.ones((0, 4), "float32")).shape == (0, 2)
 
 
+@pytest.mark.parametrize("size", [1, 4, 5, None])
+def test_many_batches_are_predicted_one_after_another(size):
+    several, x = multi_gpu_model(net(), ["cpu:0", "cpu:1"]), np.random.RandomState(0).rand(34, 4)
+    want = several.predict_on_batch(x)
+    for _ in range(2):
+        np.testing.assert_allclose(several.predict(x, batch_size=size), want, rtol=1e-5, atol=1e-7)
+
+
 def test_numbers_that_are_not_finite_are_found():
     several = multi_gpu_model(net(), SIMULATORS)
     several.compile("sgd", "mse")

@@ -16,7 +16,7 @@ from typing import Any, Iterator
 from graphk.frontend import backend as K
 from graphk.frontend.engine.mixed_precision import settings_of
 from graphk.frontend.tensor import Tensor, Variable, variable_of
-from graphk.frontend.utils.origin import is_own
+from graphk.frontend.utils.origin import is_own, written
 from graphk.ir.node import Graph, substitute_nodes, topological
 from graphk.ir.ops.leaves import new_input
 
@@ -75,7 +75,8 @@ def copied_layer(layer: Any, memo: dict[int, Any]) -> Any:
 def layer_state(layer: Any) -> tuple[Any, ...]:
     """How to make a layer again elsewhere; see `__reduce__` in the documentation of `pickle`."""
     shapes = layer._inbound_nodes[0].input_shapes if layer.built and layer._inbound_nodes else None
-    return _made_layer, (layer.__class__, layer.get_config(), custom_objects([layer]), shapes, layer.get_weights())
+    return _made_layer, (written(layer.__class__), layer.get_config(), custom_objects([layer]), shapes,
+                         layer.get_weights())
 
 
 def _made_layer(cls: Any, config: dict[str, Any], objects: dict[str, Any], shapes: Any, weights: Any) -> Any:
@@ -160,6 +161,8 @@ def own_attributes(model: Any) -> dict[str, Any]:
 
 def portable(state: Any) -> Any:
     """A state for another process: what is no part of a module is left to custom_objects there, by its name."""
+    if written(state) is not state:
+        return written(state)
     if isinstance(state, (types.FunctionType, type)):
         found: Any = sys.modules.get(state.__module__)
         for name in state.__qualname__.split("."):

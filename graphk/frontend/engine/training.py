@@ -316,12 +316,12 @@ class Model(TrainingSetup, Network):
             size = 32 if batch_size is None else batch_size
             if (x.dtype, x.shape) in f._seen and 0 < len(x) <= size:
                 return unpack_singleton(f.run_checked((x,), 0))    # one batch, like one seen before
-            if (x.dtype, (size, *x.shape[1:])) in f._seen and not self.stateful and len(x) > size:
+            if (x.dtype, (size, *x.shape[1:])) in f._seen and not self.stateful and 0 < size < len(x):
                 outs = f.many((x,), size)                          # several of them
                 if outs:
                     return unpack_singleton(outs)
-        elif f is not None and type(x) is list and not (verbose or callbacks) and steps is None and batch_size is None \
-                and signature(x) in f._seen and 0 < len(x[0]) <= 32:
+        elif f is not None and type(x) is list and x and not (verbose or callbacks) and steps is None \
+                and batch_size is None and signature(x) in f._seen and 0 < len(x[0]) <= 32:
             return unpack_singleton(f.run_checked(x, 0))
         if is_generator(x):
             return self.predict_generator(x, steps, verbose=verbose, callbacks=callbacks)

@@ -1,6 +1,8 @@
 """Results that stay on a device: whose memory they are in, and who reads them when."""
+import copy
 import gc
 import itertools
+import pickle
 import sys
 import threading
 
@@ -204,6 +206,26 @@ def test_mistakes(on_device):
         Model(ids, L.Embedding(5, 2)(ids)).predict_on_batch(there)
 
 
+@pytest.mark.parametrize("how", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_their_memory_is_not_copied_by_accident(how, on_device):
+    """An object that had the address, and nothing that keeps the memory, would be left behind."""
+    x = K.placeholder((None, 3))
+    there = K.function([x], [x * 2], results="device")([X])[0]
+    with pytest.raises(TypeError, match="of graphk lies in a GPU's memory.*otherwise: numpy.asarray"):
+        how(there)
+    del there
+    gc.collect()                                               # pytest tells of errors in the end of objects
+
+
+def test_one_without_axes(on_device):
+    x = K.placeholder((None, 3))
+    total = K.function([x], K.sum(x), results="device")([X])
+    assert total.shape == () and float(np.asarray(total)) == pytest.approx(X.sum())
+    for wrong in (len, lambda a: a[:1]):
+        with pytest.raises(TypeError, match="an array without axes has no length"):
+            wrong(total)
+
+
 def test_replicas_say_that_they_cannot():
     from graphk.utils import multi_gpu_model
     several = multi_gpu_model(net(), ["simulator:0", "simulator:1"])
@@ -315,6 +337,23 @@ def test_threads_never_share_memory(monkeypatch):
     del held[:]
     blocks.clear()
     assert not given
+
+
+def test_many_results_that_go_at_once_are_counted_once():
+    """Each that goes is added to a sum: who added up all that were gone took 17 seconds for 20,000 of them."""
+    device, added = SimDevice(), []
+
+    class Counted(int):
+        def __radd__(self, other):
+            added.append(self)
+            return other + int(self)
+    blocks = [device.pool.take(100) for _ in range(200)]
+    while blocks:
+        block = blocks.pop()
+        block.nbytes = Counted(block.nbytes)
+        del block
+    assert len(added) == 200
+    assert device.pool.clear() and not device.memory
 
 
 def test_memory_that_is_kept_makes_room():

@@ -265,6 +265,21 @@ def test_layers_on_devices_of_their_own():
         assert not np.allclose(np.asarray(a), w)
 
 
+@pytest.mark.parametrize("results", ["host", "device"])
+def test_what_is_asked_for_twice_has_memory_of_its_own_each_time(results):
+    x = K.placeholder((None, 3))
+    with graphk.device_scope("/simulator:0"):
+        a = x * 2
+    with graphk.device_scope("/simulator:1"):
+        b = a + 1
+    f = K.function([x], [a, a, b, x, x], results=results)
+    got = f([X])
+    for g, want in zip(got, (2 * X, 2 * X, 2 * X + 1, X, X)):
+        np.testing.assert_array_equal(np.asarray(g), want)
+    at = {g.address if isinstance(g, Resident) else g.ctypes.data for g in got}
+    assert len(at) == 5 and isinstance(got[0], Resident) is (results == "device")
+
+
 # ------------------------------------------------------------------ memory
 def test_memory_goes_back_and_is_used_again():
     device = SimDevice()

@@ -465,3 +465,24 @@ def test_a_signals_handler_finds_that_results_are_handed_on(monkeypatch):
         stage(*args)
     monkeypatch.setattr(exe, "stage", before)
     np.testing.assert_array_equal(np.asarray(exe.staying([X])[0]), X * 2)
+
+
+@pytest.mark.parametrize("inner", ["__call__", "staying", "start"])
+@pytest.mark.parametrize("outer", ["__call__", "staying", "start"])
+def test_a_signals_handler_does_not_take_the_memory_that_a_call_runs_in(outer, inner, monkeypatch):
+    exe = GpuExecutable(run_passes(K.function([p := K.placeholder((None, 3))], [p * 2])._graph), {}, SimDevice())
+    stage, large = exe.stage, np.ones((900, 3), "float32")
+
+    def values(how, x):
+        out = getattr(exe, how)([x])
+        return np.asarray((out() if how == "start" else out)[0])
+
+    def before(*args):
+        monkeypatch.setattr(exe, "stage", stage)
+        with pytest.raises(RuntimeError, match="by a signal's handler while it runs, with a batch that needs more"):
+            values(inner, large)
+        stage(*args)
+    values(outer, X)
+    monkeypatch.setattr(exe, "stage", before)
+    np.testing.assert_array_equal(values(outer, X), X * 2)
+    np.testing.assert_array_equal(values(inner, large), large * 2)

@@ -36,7 +36,17 @@ class Part:
 
 def is_placed(graph: Graph) -> bool:
     """Whether a node of the graph has a device."""
-    return any(origin_of(n).device for n in graph.nodes())
+    return any(_told(graph).values())
+
+
+def _told(graph: Graph) -> dict[Node, str]:
+    """The devices that scopes gave to nodes, inputs before users; '' for none.  What is made of numbers alone is left
+    out: it is one node for all who write the same number, and the first one's scope says nothing about the others."""
+    told: dict[Node, str] = {}
+    for node in graph.nodes():
+        if node.op.name in ("input", "variable") or any(i in told for i in node.inputs):
+            told[node] = origin_of(node).device
+    return told
 
 
 def parts_of(graph: Graph, phase: int, default: str) -> tuple[Graph, list[Part]]:
@@ -98,11 +108,11 @@ def _places(graph: Graph, default: str) -> dict[Node, tuple[int, str]]:
 def _devices(graph: Graph, default: str) -> dict[Node, str]:
     """The device of each node that is computed, and not of numbers alone, inputs before users."""
     device: dict[Node, str] = {}
-    for node in graph.nodes():
-        if node.op.kind == "leaf" or not any(i in device or i.op.name in ("input", "variable") for i in node.inputs):
-            continue
-        known = [(_extent(i), device.get(i) or origin_of(i).device) for i in node.inputs]
-        device[node] = origin_of(node).device or max((k for k in known if k[1]), key=lambda k: k[0], default=(0, ""))[1]
+    told = _told(graph)
+    for node in told:
+        if node.op.kind != "leaf":
+            known = [(_extent(i), device.get(i) or told.get(i, "")) for i in node.inputs]
+            device[node] = told[node] or max((k for k in known if k[1]), key=lambda k: k[0], default=(0, ""))[1]
     wanted: dict[Node, str] = {}
     for node in reversed(device):                            # what has no placed input runs where it is used
         device[node] = device[node] or wanted.get(node, default)

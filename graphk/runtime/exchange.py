@@ -36,6 +36,8 @@ class DeviceArray:
         return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
     def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("an array without axes has no length")
         return self.shape[0]
 
     def __getitem__(self, rows: Any) -> "DeviceArray":
@@ -53,6 +55,9 @@ class DeviceArray:
 
     def __array__(self, *_: Any, **__: Any) -> Any:
         raise self.elsewhere()
+
+    def __reduce__(self) -> Any:
+        raise self.elsewhere()                         # for pickle and copy: its memory has one owner
 
     def elsewhere(self) -> TypeError:
         """The error of who needs it in the host's memory."""

@@ -232,6 +232,10 @@ class GpuExecutable(Calls):
     def _reserve(self, nbytes: int, env: Mapping[str, int]) -> int:
         """The address of so much memory; what was recorded on less is forgotten."""
         if nbytes > self._nbytes:
+            if self.busy:
+                raise RuntimeError(f"{self.program.name} on {self.device.name} was called by a signal's handler while "
+                                   "it runs, with a batch that needs more memory than it has: what it runs in would "
+                                   "be given back. Call it when it has returned.")
             self.release()
             try:
                 self._memory = self.device.allocate(max(nbytes, ALIGN))

@@ -40,37 +40,40 @@ class Pool:
         self.device = device
         self.returned: deque[tuple[int, int, bool]] = deque()          # size, address, shown: not sorted yet
         self._free: dict[int, list[int]] = {}          # by size, what the stream's next work may use
-        self._shown: list[tuple[int, int]] = []
+        self._shown: dict[int, list[int]] = {}         # by size, what it may use when the device has finished
+        self._unused = 0                               # bytes of both
         self._lock = threading.Lock()
 
     def take(self, nbytes: int) -> Block:
         """Memory of at least so many bytes; `OutOfDeviceMemory` where there is none."""
         size = -(-max(nbytes, 1) // ROUND) * ROUND
-        address = self._unused(size)
+        address = self._again(size)
         return Block(self, self.device.allocate(size) if address is None else address, size)
 
-    def _unused(self, size: int) -> int | None:
+    def _again(self, size: int) -> int | None:
+        """Memory that somebody has had."""
         if not self._lock.acquire(blocking=False):
             return None
         try:
             self._sort()
-            if not self._free.get(size) and any(s == size for s, _ in self._shown):
+            if not self._free.get(size) and size in self._shown:
                 self.device.finish()
-                for s, address in self._shown:
-                    self._free.setdefault(s, []).append(address)
-                self._shown.clear()
+                while self._shown:                     # none is ever in both, whoever interrupts this
+                    also, addresses = self._shown.popitem()
+                    self._free.setdefault(also, []).extend(addresses)
             found = self._free.get(size)
-            return found.pop() if found else None
+            if not found:
+                return None
+            self._unused -= size
+            return found.pop()
         finally:
             self._lock.release()
 
     def _sort(self) -> None:
         while self.returned:
             size, address, shown = self.returned.popleft()
-            if shown:
-                self._shown.append((size, address))
-            else:
-                self._free.setdefault(size, []).append(address)
+            (self._shown if shown else self._free).setdefault(size, []).append(address)
+            self._unused += size
 
     def clear(self, beyond: int = 0) -> bool:
         """Give back what nobody uses, where that is more than so many bytes; whether it was."""
@@ -78,12 +81,13 @@ class Pool:
             return False
         try:
             self._sort()
-            unused = [*self._shown, *((size, a) for size, addresses in self._free.items() for a in addresses)]
-            if sum(size for size, _ in unused) <= beyond:
+            if self._unused <= beyond:
                 return False
+            unused = [a for kept in (self._shown, self._free) for addresses in kept.values() for a in addresses]
             self._shown.clear()
             self._free.clear()
-            for _, address in unused:
+            self._unused = 0
+            for address in unused:
                 self.device.free(address)
             return True
         finally:

@@ -10,6 +10,7 @@ from graphk import layers as L
 from graphk.codegen.cuda_compile import CudaMissing
 from graphk.frontend import config, scopes
 from graphk.ir.interp import run_full
+from graphk.ir.node import Graph
 from graphk.models import Model, Sequential, load_model
 from graphk.passes.place import is_placed, parts_of
 from graphk.runtime.device import DeviceError
@@ -142,6 +143,17 @@ def test_parts_compute_what_the_graph_does():
         written |= {variable for variable, _ in p.graph.updates}
     close(f([x]), want)
     close([K.get_value(v), K.get_value(w)], [updates[v.node], updates[w.node]])
+
+
+def test_a_number_that_was_first_written_in_a_scope_takes_no_one_else_there():
+    """Equal constants are one node, whose origin is the first one's."""
+    x, y = K.placeholder((None, 2)), K.placeholder((None, 2))
+    with graphk.device_scope("/simulator:0"):
+        there = x * 17.25 + K.ones((2,)) * 3.5
+    other = K.function([y], [y * 17.25 + K.ones((2,)) * 3.5])
+    assert is_placed(K.function([x], [there])._graph) and not is_placed(other._graph)
+    both = Graph((x.node, y.node), (there.node, (y * 17.25).node))
+    assert {p.device: len(p.gives) for p in parts_of(both, 0, "cpu")[1]} == {"simulator": 1, "cpu": 1}
 
 
 def test_without_scopes_nothing_is_cut():

@@ -423,7 +423,7 @@ def checked_name(name: Any) -> Any:
 
 def plain_shape(shape: Any) -> tuple[Any, ...]:
     """The shape in Python's integers, which print as such."""
-    return tuple(int(d) if isinstance(d, np.integer) else d for d in shape)
+    return tuple(int(d) if isinstance(d, (int, np.integer)) else d for d in shape)
 
 
 def checked_shape(what: str, shape: Any) -> tuple[Any, ...]:

@@ -68,7 +68,7 @@ def kept_uids() -> Iterator[None]:
 
 
 def clear_session() -> None:
-    """Forget name counters, the frozen learning phase, what the session has compiled, and the first values of variables.
+    """Forget name counters, the frozen learning phase, what the session has compiled, and variables' first values.
 
     >>> K.set_learning_phase(1)
     >>> K.clear_session()

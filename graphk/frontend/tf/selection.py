@@ -1,7 +1,8 @@
 """TensorFlow's functions of elements' order and places: the largest, sorted ones, bands, where maxima lie.
 
 In: tensors, and known counts.  Out: tensors of known shapes.  What always holds: of equal elements the first comes
-first, and NaN last; how many elements are chosen never depends on data, and what asks for that is refused with what to write instead.
+first, and NaN last; how many elements are chosen never depends on data, and what asks for that is refused with what to
+write instead.
 """
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Names by which scripts written for TensorFlow read a tensor.
 
 In: a tensor of graphk.  Out: its static shape and what computed it, under TensorFlow's names.  What always holds: a
-shape equals its tuple; nothing here changes a tensor.
+shape equals its tuple; only `set_shape` changes a tensor, only `load` a variable's value.
 """
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
 """What published scripts rely on beside Keras's documentation: lists, star imports, old names, sessions' variables."""
+import copy
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -209,6 +211,20 @@ def test_tensorboard_writes_where_tensorflow_means_graphk(tmp_path):
         """)
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, timeout=300)
     assert list((tmp_path / "logs").iterdir())
+
+
+def test_copies_of_variables_know_a_first_value_too():
+    v, layer = K.variable([1., 2.]), Dense(2, input_dim=2)
+    v.load([3., 4.])
+    Sequential([layer])
+    found, away = copy.deepcopy(v), pickle.loads(pickle.dumps(v))
+    copied = copy.deepcopy(layer)
+    for x in (found, away, copied.bias):
+        x.load([5., 6.])
+    before = K.get_value(copied.kernel)
+    K.get_session().run(tf.global_variables_initializer())
+    assert [K.get_value(x).tolist() for x in (v, found, away, copied.bias)] == [[1, 2], [1, 2], [3, 4], [0, 0]]
+    assert (K.get_value(copied.kernel) != before).all()
 
 
 def test_what_optimizers_keep_is_not_trained_and_arguments_stand_where_they_did():

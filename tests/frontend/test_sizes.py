@@ -7,7 +7,7 @@ import pytest
 from graphk import backend as K
 from graphk.frontend.sizes import _round, _truncate, is_part
 from graphk.ir.dims import dim_max, evaluate, floordiv, sym
-from graphk.layers import Dense, Input, Layer, Reshape
+from graphk.layers import Dense, Input, Lambda, Layer, Reshape
 from graphk.models import Sequential
 
 V = np.arange(30.).reshape(2, 5, 3)
@@ -149,4 +149,5 @@ def test_parts_of_shapes_are_shapes_and_configs_have_plain_numbers():
     x = Input((4, 6))
     assert x.shape[1:].as_list() == [4, 6] and x.shape[2] == x.shape[2].value == 6
     shape = Reshape(x.shape[:0:-1])(x)._keras_history[0].get_config()["target_shape"]
-    assert shape == (6, 4) and {type(d) for d in shape} == {int}
+    other = Lambda(lambda v: v, output_shape=x.shape[1:]).get_config()["output_shape"]
+    assert shape == (6, 4) and other == (4, 6) and {type(d) for d in shape + other} == {int}

@@ -38,7 +38,7 @@ class Optimizer:
         that are trained."""
         found = [tensor_of(n) for n in topological([node_of(loss)]) if n.op.name == "variable"]
         if isinstance(var_list, Tensor):
-            var_list = [var_list]                                                              # type: ignore[list-item]
+            var_list = [var_list]
         chosen = list(var_list) if var_list is not None else [v for v in found if v.trainable]   # type: ignore[attr-defined]
         return list(zip(K.gradients(loss, chosen), chosen))                                  # type: ignore[arg-type]
 

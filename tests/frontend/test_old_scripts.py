@@ -1,5 +1,6 @@
 """What published scripts rely on beside Keras's documentation: lists, star imports, old names, sessions' variables."""
 import copy
+import enum
 import pickle
 import subprocess
 import sys
@@ -42,6 +43,8 @@ def test_star_imports_hand_on_what_keras_handed_on(module, names):
 def test_a_name_is_the_text_that_is_written():
     """As `layer.name is "conv_2"` of class activation maps asks."""
     assert Dense(2, name="conv" + str(2)).name is sys.intern("conv2")
+    for text in (enum.Enum("Names", {"FIRST": "conv2"}, type=str).FIRST, np.str_("conv2")):
+        assert Dense(2, name=text).name is sys.intern("conv2")
 
 
 def test_names_of_keras_1_that_moved():

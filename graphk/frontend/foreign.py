@@ -1,7 +1,7 @@
 """Names by which scripts written for TensorFlow read a tensor.
 
 In: a tensor of graphk.  Out: its static shape and what computed it, under TensorFlow's names.  What always holds: a
-shape equals its tuple; nothing here changes a tensor.
+shape equals its tuple; only `set_shape` changes a tensor, only `load` a variable's value.
 """
 from __future__ import annotations
 
@@ -33,14 +33,18 @@ class Size(int):
 class StaticShape(tuple):
     """A tensor's shape, None for unknown axes.
 
-    >>> StaticShape((None, 3)).as_list()
-    [None, 3]
+    >>> StaticShape((None, 3)).as_list(), StaticShape((None, 3, 4))[1:].as_list()
+    ([None, 3], [3, 4])
     """
 
     @property
     def ndims(self) -> int:
         """The number of axes."""
         return len(self)
+
+    def __getitem__(self, at: Any) -> Any:
+        found = tuple.__getitem__(self, at)
+        return StaticShape(found) if isinstance(at, slice) else found
 
     def as_list(self) -> list[int | None]:
         """The sizes in a list."""

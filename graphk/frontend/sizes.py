@@ -13,7 +13,7 @@ import numpy as np
 
 from graphk.ir.dims import Dim, DimExpr, OpDim, dim_max, floordiv
 from graphk.ir.interp import run_graph
-from graphk.ir.node import Graph, Node
+from graphk.ir.node import Graph, Node, topological
 
 Ratio = tuple[Dim, int]                                # a numerator, and a denominator above 0
 _FINEST = 4096                                         # the denominator of a number below which it is no rounded one
@@ -26,9 +26,13 @@ def sizes_of(node: Node) -> tuple[Dim, ...]:
         return (node.attr("size"),)
     if not node.dtype.startswith(("int", "uint")):
         raise TypeError(f"sizes are integers, but {node!r} is {node.dtype}: cast it with K.cast(…, 'int32')")
-    if name != "const" and _is_constant(node):
+    order = topological([node])
+    if name != "const" and all(n.op.name == "const" or n.inputs for n in order):
         return tuple(np.asarray(run_graph(Graph((), (node,)), [])[0]).ravel().tolist())
-    return tuple(n for n, _ in _ratios(node))
+    found: dict[Node, list[Ratio]] = {}
+    for n in order:
+        found[n] = _ratios(n, [found[i] for i in n.inputs])
+    return tuple(n for n, _ in found[node])
 
 
 def is_size(node: Node) -> bool:
@@ -40,26 +44,23 @@ def is_size(node: Node) -> bool:
     return True
 
 
-def _is_constant(node: Node) -> bool:
-    return node.op.name == "const" or bool(node.inputs) and all(_is_constant(i) for i in node.inputs)
-
-
-def _ratios(node: Node) -> list[Ratio]:
+def _ratios(node: Node, parts: list[list[Ratio]]) -> list[Ratio]:
+    """The elements of a scalar or vector, from those of its inputs."""
     name = node.op.name
     if name == "const":
         return [_number(v, node) for v in node.attr("value").array.ravel().tolist()]
     if name == "dim":
         return [(node.attr("size"), 1)]
-    parts = [_ratios(i) for i in node.inputs] if name in _STEPS or name in _PAIRS or name in _PLACES else []
-    if name in _STEPS:
-        return [_STEPS[name](n, d) for n, d in parts[0]]
-    if name == "cast" and not node.t.is_float:
-        return [_truncate(n, d) for n, d in parts[0]]
-    if name in _PAIRS and len({len(p) for p in parts} - {1}) <= 1:
-        size = max(len(p) for p in parts)
-        return [_PAIRS[name](a, b) for a, b in zip(*[p * (size // len(p)) for p in parts])]
-    if name in _PLACES and node.ndim <= 1:
-        return _place(node, parts)
+    if all(n.ndim <= 1 and n.dtype != "bool" for n in (node, *node.inputs)):
+        if name in _STEPS:
+            return [_STEPS[name](n, d) for n, d in parts[0]]
+        if name == "cast" and not node.t.is_float:
+            return [_truncate(n, d) for n, d in parts[0]]
+        if name in _PAIRS:
+            size = max(len(p) for p in parts)
+            return [_PAIRS[name](a, b) for a, b in zip(*[p * (size // len(p)) for p in parts])]
+        if name in _PLACES:
+            return _place(node, parts)
     raise TypeError(f"a size was expected, but {node!r} is not computed from K.shape or integers alone: its value is "
                     "not known before the call")
 
@@ -101,8 +102,15 @@ def _noted(out: Dim, n: Dim, d: int) -> Ratio:
 def is_part(at: Dim, whole: Dim) -> bool:
     """Whether `at` is known to be at most `whole`, as a rounded part of it."""
     n, d = _noted_ratios.get(at, (at, 1))
-    rest = whole * d - n
-    return rest >= 0 if isinstance(rest, int) else all(c >= 0 for _, c in rest.terms)
+    return _never_negative(whole * d - n)
+
+
+def _never_negative(n: Dim) -> bool:
+    """Whether `n` is known to be 0 or more: sums and products of sizes and of whole parts of such."""
+    if isinstance(n, int):
+        return n >= 0
+    return all(c >= 0 and all(not isinstance(a, OpDim) or (any if a.op == "max" else all)(
+        _never_negative(part) for part in (a.a, a.b)) for a in atoms) for atoms, c in n.terms)
 
 
 def is_positive(n: Dim) -> bool:
@@ -138,7 +146,7 @@ def _round(n: Dim, d: int) -> Ratio:
 
 def _truncate(n: Dim, d: int) -> Ratio:
     """Towards 0, as casts to integers do."""
-    if d == 1 or isinstance(n, DimExpr) and all(c >= 0 for _, c in n.terms):
+    if d == 1 or _never_negative(n):
         return _floor(n, d)
     return floordiv(dim_max(n, 0), d) - floordiv(dim_max(-n, 0), d), 1
 
@@ -161,7 +169,7 @@ def _divide(a: Ratio, b: Ratio) -> Ratio:
 
 
 def _floor_divide(a: Ratio, b: Ratio) -> Ratio:
-    if a[1] == b[1] == 1:
+    if a[1] == b[1] == 1 and b[0] != 0:
         return floordiv(a[0], b[0]), 1
     return _floor(*_divide(a, b))
 

@@ -385,9 +385,16 @@ def variable_of(node: Node) -> Variable:
 
 
 def variables() -> list[Variable]:
-    """All that somebody holds and that have a first value, which states of random numbers have not, oldest first."""
+    """All that somebody holds and that have a first value, which states of random numbers have not, oldest first; but
+    not those from before `K.clear_session`."""
     held = (ref() for ref in list(_handles.values()))
     return sorted((v for v in held if v is not None and v.first is not None), key=lambda v: v.node.id)
+
+
+def forget_first_values() -> None:
+    """No variable made until now is one of `variables` any more, and none knows its first value."""
+    for v in variables():
+        v.first = None
 
 
 class Update(tuple):

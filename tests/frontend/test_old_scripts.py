@@ -1,4 +1,7 @@
 """What published scripts rely on beside Keras's documentation: lists, star imports, old names, sessions' variables."""
+import copy
+import enum
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -40,6 +43,8 @@ def test_star_imports_hand_on_what_keras_handed_on(module, names):
 def test_a_name_is_the_text_that_is_written():
     """As `layer.name is "conv_2"` of class activation maps asks."""
     assert Dense(2, name="conv" + str(2)).name is sys.intern("conv2")
+    for text in (enum.Enum("Names", {"FIRST": "conv2"}, type=str).FIRST, np.str_("conv2")):
+        assert Dense(2, name=text).name is sys.intern("conv2")
 
 
 def test_names_of_keras_1_that_moved():
@@ -126,6 +131,22 @@ def test_variables_get_their_first_values_again():
     assert v in tf.global_variables() and v in tf.trainable_variables()
 
 
+def test_first_values_are_variables_own_until_the_session_is_cleared():
+    given = np.array([[1., 2.]], "float32").view(type("Own", (np.ndarray,), {}))
+    v = K.variable(given)
+    given[:] = 9
+    v.load([[3., 4.]])
+    v.initializer.run()
+    assert v.eval().tolist() == [[1., 2.]]
+    K.clear_session()
+    assert v not in tf.global_variables()
+    v.load([[3., 4.]])
+    K.get_session().run(tf.global_variables_initializer())
+    assert v.eval().tolist() == [[3., 4.]]
+    with pytest.raises(ValueError, match="is not known"):
+        v.initializer.run()
+
+
 # Five steps from [1, -2, 3] down sum(v³), as TensorFlow 2.21 makes them
 STEPS = [("GradientDescent", {}, [0.35004467, -4157.5825, 0.2156763]),
          ("Momentum", {"momentum": .8}, [-0.54103357, -18636.309, -76.201408]),
@@ -193,3 +214,28 @@ def test_tensorboard_writes_where_tensorflow_means_graphk(tmp_path):
         """)
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, timeout=300)
     assert list((tmp_path / "logs").iterdir())
+
+
+def test_copies_of_variables_know_a_first_value_too():
+    v, layer = K.variable([1., 2.]), Dense(2, input_dim=2)
+    v.load([3., 4.])
+    Sequential([layer])
+    found, away = copy.deepcopy(v), pickle.loads(pickle.dumps(v))
+    copied = copy.deepcopy(layer)
+    for x in (found, away, copied.bias):
+        x.load([5., 6.])
+    before = K.get_value(copied.kernel)
+    K.get_session().run(tf.global_variables_initializer())
+    assert [K.get_value(x).tolist() for x in (v, found, away, copied.bias)] == [[1, 2], [1, 2], [3, 4], [0, 0]]
+    assert (K.get_value(copied.kernel) != before).all()
+
+
+def test_what_optimizers_keep_is_not_trained_and_arguments_stand_where_they_did():
+    v = K.variable([3.])
+    before = len(tf.trainable_variables())
+    step = tf.train.AdamOptimizer(.1).minimize(K.sum(K.square(v)), var_list=v)
+    assert len(tf.trainable_variables()) == before and len(step.updates) == 4
+    settings = tf.train.MomentumOptimizer(.1, .9, True).settings       # the third is `use_locking`
+    assert not settings["use_nesterov"] and settings["momentum"] == .9
+    with pytest.raises(TypeError, match="received 1 values and speed"):
+        tf.train.AdagradOptimizer(.1, speed=2)

@@ -6,8 +6,8 @@ import pytest
 
 from graphk import backend as K
 from graphk.frontend.sizes import _round, _truncate, is_part
-from graphk.ir.dims import evaluate, sym
-from graphk.layers import Dense, Layer
+from graphk.ir.dims import dim_max, evaluate, floordiv, sym
+from graphk.layers import Dense, Input, Lambda, Layer, Reshape
 from graphk.models import Sequential
 
 V = np.arange(30.).reshape(2, 5, 3)
@@ -115,3 +115,39 @@ def test_a_step_of_a_loop_may_read_a_constant_at_its_own_number():
     last = K.rnn(step, x, [zeros, zeros[:, :1]], constants=[K.constant(given)])[0]
     found = K.function([x], [last])([V])[0]
     np.testing.assert_allclose(found, (V * given[:, :, None]).sum(1), rtol=1e-6)
+
+
+def test_what_sizes_share_is_looked_at_once_and_to_any_depth():
+    x = K.placeholder((None, 3))
+    rows, deep = K.shape(x)[0], K.shape(x)[0]
+    for _ in range(60):
+        rows = K.minimum(rows + rows, 4)
+    for _ in range(2000):
+        deep = deep + 1
+    assert K.function([x], [K.tf.zeros([rows, deep - 2000])])([np.ones((2, 3))])[0].shape == (4, 2)
+
+
+def test_sizes_of_matrices_and_of_truths_are_refused():
+    s = K.shape(K.placeholder((None, None)))
+    for size in (K.sum(K.constant([[1], [2]], dtype="int32") * s), K.cast(K.cast(s[0], "bool"), "int32")):
+        with pytest.raises(TypeError, match="not known before the call"):
+            K.tf.zeros([size])
+    with pytest.raises(TypeError, match="dividing by 0"):
+        K.tf.zeros([s[0] % 0])
+
+
+def test_what_may_be_negative_is_cut_towards_zero():
+    n = sym("n")
+    for size in (floordiv(n - 9, 2), dim_max(n - 9, -3), floordiv(n - 9, 2) * n):
+        assert not is_part(size, size * 2)
+        for v in range(20):
+            assert evaluate(_truncate(size, 4)[0], {"n": v}) == int(evaluate(size, {"n": v}) / 4)
+    assert is_part(dim_max(n, 2), dim_max(n, 2) + floordiv(n, 3))
+
+
+def test_parts_of_shapes_are_shapes_and_configs_have_plain_numbers():
+    x = Input((4, 6))
+    assert x.shape[1:].as_list() == [4, 6] and x.shape[2] == x.shape[2].value == 6
+    shape = Reshape(x.shape[:0:-1])(x)._keras_history[0].get_config()["target_shape"]
+    other = Lambda(lambda v: v, output_shape=x.shape[1:]).get_config()["output_shape"]
+    assert shape == (6, 4) and other == (4, 6) and {type(d) for d in shape + other} == {int}

@@ -346,3 +346,36 @@ def test_parts_of_a_batch():
     np.testing.assert_array_equal(np.stack(f([v])), v.reshape(3, 2, 3))
     with pytest.raises(ValueError):
         f([v[:5]])
+
+
+def test_not_a_number_comes_last_and_is_there_once():
+    nan = np.nan
+    v = np.array([[3, nan, 1, nan, 2], [nan] * 5, [1, 2, np.inf, 4, -np.inf]], "float32")
+    x = K.placeholder((None, 5))
+    best = tf.nn.top_k(x, 3)
+    up, down, numbers, values = K.function([x], [tf.argsort(x), tf.argsort(x, direction="DESCENDING"), best.indices,
+                                                 best.values])([v])
+    np.testing.assert_array_equal(up, np.argsort(v, 1, kind="stable"))
+    np.testing.assert_array_equal(down, np.argsort(-v, 1, kind="stable"))
+    np.testing.assert_array_equal(numbers, down[:, :3])
+    np.testing.assert_array_equal(values, np.take_along_axis(v, numbers, 1))
+
+
+def test_more_elements_than_an_open_axis_has_are_refused_at_the_call():
+    x = K.placeholder((None, None))
+    f = K.function([x], list(tf.nn.top_k(x, 3)))
+    assert f([[[1, 5, 3, 4]]])[0].tolist() == [[5, 4, 3]]
+    with pytest.raises(IndexError, match="whose size there is 2"):
+        f([[[1, 5]]])
+    for wrong in (lambda: tf.nn.top_k(K.constant(1.)), lambda: tf.split(x, 0), lambda: tf.matrix_band_part(x[0], 0, 0),
+                  lambda: tf.scatter_nd(K.zeros((2, 0), dtype="int32"), K.ones((2, 3)), [3])):
+        with pytest.raises(ValueError, match="tf[.]"):
+            wrong()
+
+
+def test_updates_for_places_outside_are_left_out():
+    at, g = K.placeholder((None, 2), dtype="int32"), K.placeholder((None,))
+    out = tf.scatter_nd(at, g, [2, 3])
+    f = K.function([at, g], [out, *K.gradients(K.sum(K.square(out)), [g])])
+    found, slope = f([[[0, 5], [1, 1], [1, -1], [2, 0], [1, 1]], [1, 2, 3, 4, 5]])
+    assert found.tolist() == [[0, 0, 0], [0, 7, 0]] and slope.tolist() == [0, 14, 0, 0, 14]

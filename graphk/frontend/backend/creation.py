@@ -18,7 +18,7 @@ from graphk.frontend.backend.common import computed_dtype, floatx
 from graphk.frontend.backend.values import eval
 from graphk.frontend.numpy_calls import numbers
 from graphk.frontend.sparse import dense, is_sparse_matrix
-from graphk.frontend.tensor import ShapeTensor, Tensor, Variable, as_shape, node_of
+from graphk.frontend.tensor import ShapeTensor, Tensor, Variable, as_shape, forget_first_values, node_of
 from graphk.ir.dims import sym
 from graphk.ir.opdef import const
 from graphk.ir.ops import elementwise as ew
@@ -68,7 +68,7 @@ def kept_uids() -> Iterator[None]:
 
 
 def clear_session() -> None:
-    """Forget name counters, the frozen learning phase and what the session has compiled.
+    """Forget name counters, the frozen learning phase, what the session has compiled, and variables' first values.
 
     >>> K.set_learning_phase(1)
     >>> K.clear_session()
@@ -80,6 +80,7 @@ def clear_session() -> None:
     control.reset_learning_phase()
     random_ops.reset_step()
     session.get_session().close()
+    forget_first_values()
 
 
 @contextmanager
@@ -161,7 +162,7 @@ def variable(value: Any, dtype: str | None = None, name: str | None = None, cons
         dense(value), kind, f"K.variable `{name or ''}`")
     v = Variable(data, name=full if full.endswith(":0") else full + ":0", constraint=constraint)
     if not isinstance(data, Unwritten):
-        kept = data.copy() if data is value else data
+        kept = data if data is not value and data.base is None else data.copy()
         v.first = lambda: kept
     v._keras_shape = tuple(v.shape.as_list())
     v._uses_learning_phase = False

@@ -418,12 +418,12 @@ def checked_name(name: Any) -> Any:
     neither a text nor None."""
     if name is not None and not isinstance(name, str):
         raise TypeError(f"The `name` of a layer or model must be a text; received {name!r:.100}.")
-    return sys.intern(str(name)) if name is not None else None
+    return sys.intern(str.__str__(name)) if name is not None else None
 
 
 def plain_shape(shape: Any) -> tuple[Any, ...]:
     """The shape in Python's integers, which print as such."""
-    return tuple(int(d) if isinstance(d, np.integer) else d for d in shape)
+    return tuple(int(d) if isinstance(d, (int, np.integer)) else d for d in shape)
 
 
 def checked_shape(what: str, shape: Any) -> tuple[Any, ...]:

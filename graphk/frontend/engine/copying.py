@@ -27,7 +27,9 @@ _PER_INPUT = {"_per_input_losses": "_losses", "_per_input_updates": "_updates"}
 def copied_tensor(x: Tensor, memo: dict[int, Any]) -> Tensor:
     """The same expression of copies of its variables and placeholders; a variable with the same value."""
     if isinstance(x, Variable):
-        return Variable(x.array, x.dtype, x.name, x.constraint, x.trainable)
+        new = Variable(x.array, x.dtype, x.name, x.constraint, x.trainable)
+        new.first = x.first
+        return new
     table = {}
     for node in topological([x.node]):
         if node.op.name == "variable":
@@ -43,11 +45,19 @@ def copied_tensor(x: Tensor, memo: dict[int, Any]) -> Tensor:
 def tensor_state(x: Tensor) -> tuple[Any, ...]:
     """How to make a variable or a placeholder again elsewhere; TypeError for what is computed from them."""
     if isinstance(x, Variable):
-        return Variable, (x.array, x.dtype, x.name, x.constraint, x.trainable)
+        return _made_variable, (x.array, x.dtype, x.name, x.constraint, x.trainable, x.first is not None)
     if not K.is_placeholder(x):
         raise TypeError(f"The symbolic tensor `{x.name}` of shape {x.shape} cannot be pickled: it is computed from "
                         "others. Pickle the model or the layer that makes it, or its value, K.eval(x).")
     return _made_placeholder, (K.int_shape(x), K.dtype(x), x.name)
+
+
+def _made_variable(value: Any, dtype: str, name: str, constraint: Any, trainable: bool, starts: bool) -> Variable:
+    """The variable, whose first value is the one that it had when it was pickled."""
+    new = Variable(value, dtype, name, constraint, trainable)
+    if starts:
+        new.first = lambda: value
+    return new
 
 
 def _made_placeholder(shape: Any, dtype: str, name: str) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 
 from graphk.frontend import activations, regularizers
 from graphk.frontend import backend as K
-from graphk.frontend.engine.base_layer import InputSpec, Layer
+from graphk.frontend.engine.base_layer import InputSpec, Layer, plain_shape
 from graphk.frontend.layers.arguments import fraction, number, size
 from graphk.frontend.layers.lambda_layer import Lambda               # noqa: F401
 from graphk.frontend.layers.settings import add_kernel, adopt, described, settings_of
@@ -162,7 +162,7 @@ class Reshape(Layer):
         if not np.iterable(target_shape) or not all(isinstance(d, (int, np.integer)) for d in target_shape):
             raise ValueError(f"Reshape layer {self.name}: `target_shape` must be a tuple of integers, one of which may "
                              f"be -1, without the batch axis; received {target_shape!r}.")
-        self.target_shape = tuple(target_shape)
+        self.target_shape = plain_shape(target_shape)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         if None in input_shape[1:]:

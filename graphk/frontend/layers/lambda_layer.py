@@ -11,7 +11,7 @@ from typing import Any, Callable
 import numpy as np
 
 from graphk.frontend import backend as K
-from graphk.frontend.engine.base_layer import Layer
+from graphk.frontend.engine.base_layer import Layer, plain_shape
 from graphk.frontend.tensor import Tensor
 from graphk.frontend.utils.generic_utils import (
     FunctionName,
@@ -53,7 +53,8 @@ class Lambda(Layer):
         if output_shape is not None and not callable(output_shape) and not isinstance(output_shape, (tuple, list)):
             raise TypeError("In Lambda, `output_shape` must be a list, a tuple, or a function; received "
                             f"{output_shape!r:.200}.")
-        self._output_shape = output_shape if output_shape is None or callable(output_shape) else tuple(output_shape)
+        known = output_shape is not None and not callable(output_shape)
+        self._output_shape = plain_shape(output_shape) if known else output_shape
         self._seen: tuple[Any, Any] = None, None               # shapes of the latest call's inputs and outputs
 
     def call(self, inputs: Any, mask: Any = None) -> Any:

@@ -1,11 +1,12 @@
 """TensorFlow's functions of elements' order and places: the largest, sorted ones, bands, where maxima lie.
 
 In: tensors, and known counts.  Out: tensors of known shapes.  What always holds: of equal elements the first comes
-first; how many elements are chosen never depends on data, and what asks for that is refused with what to write instead.
+first, and NaN last; how many elements are chosen never depends on data, and what asks for that is refused with what to
+write instead.
 """
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from graphk.frontend import backend as K
 from graphk.frontend.backend.shape_ops import checked_axis
@@ -17,6 +18,7 @@ from graphk.ir.ops import elementwise as ew
 from graphk.ir.ops import reduce as red
 from graphk.ir.ops import shape as sh
 from graphk.ir.node import Node
+from graphk.ir.opdef import as_node
 
 
 def _places(x: Node, down: bool) -> Node:
@@ -24,7 +26,11 @@ def _places(x: Node, down: bool) -> Node:
     one, other = sh.reshape(x, shape=(*x.shape, 1)), sh.reshape(x, shape=(*x.shape[:-1], 1, x.shape[-1]))
     number = sh.iota(x.shape[-1])
     earlier = ew.lt(number, sh.reshape(number, shape=(x.shape[-1], 1)))
-    before = ew.logical_or(ew.gt(other, one) if down else ew.lt(other, one), ew.logical_and(ew.eq(other, one), earlier))
+    less, same = ew.gt(other, one) if down else ew.lt(other, one), ew.eq(other, one)
+    if x.t.is_float:                                   # NaN, of which no comparison holds, comes last
+        less = ew.logical_or(less, ew.logical_and(ew.is_nan(one), ew.logical_not(ew.is_nan(other))))
+        same = ew.logical_or(same, ew.logical_and(ew.is_nan(one), ew.is_nan(other)))
+    before = ew.logical_or(less, ew.logical_and(same, earlier))
     return red.sum_(ew.cast(before, "int32"), axes=(x.ndim,))
 
 
@@ -32,23 +38,33 @@ def _in_order(x: Node, count: Any, down: bool) -> tuple[Tensor, Tensor]:
     """The first `count` elements of the last axis in the order of size, and their indices."""
     place = _places(x, down)
     size = x.shape[-1]
-    hit = ew.eq(sh.reshape(place, shape=(*x.shape[:-1], 1, size)), sh.reshape(sh.iota(count), shape=(count, 1)))
+    wanted = sh.slice_axis(sh.iota(size), 0, 0, count)  # a call checks that there are so many
+    hit = ew.eq(sh.reshape(place, shape=(*x.shape[:-1], 1, size)), sh.reshape(wanted, shape=(count, 1)))
     lying = sh.reshape(x, shape=(*x.shape[:-1], 1, size))
     values = red.sum_(ew.select(hit, lying, ew.zeros_like(lying)), axes=(x.ndim,))
     numbers = red.sum_(ew.select(hit, sh.iota(size), ew.zeros_like(sh.iota(size))), axes=(x.ndim,))
     return Tensor(values), Tensor(numbers)
 
 
-@named("nn.top_k", "math.top_k")
-def top_k(input: Any, k: Any = 1, sorted: bool = True) -> tuple[Tensor, Tensor]:
-    """The `k` largest elements of the last axis, the largest first, and their indices.
+class TopK(NamedTuple):
+    """What `tf.nn.top_k` finds."""
+    values: Tensor
+    indices: Tensor
 
-    They are found by comparing all pairs.  TypeError for a `k` that data decide, ValueError for one above the axis.
+
+@named("nn.top_k", "math.top_k")
+def top_k(input: Any, k: Any = 1, sorted: bool = True) -> TopK:
+    """The `k` largest elements of the last axis, the largest first, NaN last, and their indices.
+
+    They are found by comparing all pairs.  TypeError for a `k` that data decide, ValueError for one above the axis
+    (IndexError, at a call, where the axis is open).
     """
     x, count = node_of(input), as_dim(k)
+    if not x.ndim:
+        raise ValueError(f"tf.nn.top_k takes a tensor with an axis; received {input!r}")
     if isinstance(count, int) and isinstance(x.shape[-1], int) and not 0 <= count <= x.shape[-1]:
         raise ValueError(f"tf.nn.top_k: the last axis of {Tensor(x)!r} has no {count} elements")
-    return _in_order(x, count, True)
+    return TopK(*_in_order(x, count, True))
 
 
 def _sorted(values: Any, axis: int, direction: str) -> tuple[list[Tensor], tuple[int, ...]]:
@@ -76,34 +92,42 @@ def argsort(values: Any, axis: int = -1, direction: str = "ASCENDING", stable: b
 
 
 @named("matrix_band_part", "linalg.band_part")
-def matrix_band_part(input: Any, num_lower: int, num_upper: int) -> Tensor:
+def matrix_band_part(input: Any, num_lower: Any, num_upper: Any) -> Tensor:
     """Matrices with zeros but in so many diagonals below and above the main one, all of them where it is negative."""
     x = node_of(input)
+    num_lower, num_upper = as_dim(num_lower), as_dim(num_upper)
+    if x.ndim < 2 or not isinstance(num_lower, int) or not isinstance(num_upper, int):
+        raise ValueError(f"tf.matrix_band_part takes matrices and two known numbers of diagonals; received {input!r}, "
+                         f"{num_lower} and {num_upper}")
     rows, columns = x.shape[-2:]
     below = ew.sub(sh.reshape(sh.iota(rows), shape=(rows, 1)), sh.iota(columns))
     kept = ew.cast(ew.ones_like(below), "bool")
     if num_lower >= 0:
-        kept = ew.logical_and(kept, ew.le(below, int(num_lower)))
+        kept = ew.logical_and(kept, ew.le(below, num_lower))
     if num_upper >= 0:
-        kept = ew.logical_and(kept, ew.ge(below, -int(num_upper)))
+        kept = ew.logical_and(kept, ew.ge(below, -num_upper))
     return Tensor(ew.select(kept, x, ew.zeros_like(x)))
 
 
 @named("scatter_nd")
 def scatter_nd(indices: Any, updates: Any, shape: Any) -> Tensor:
     """Zeros of a shape with `updates` added at places, whose coordinates along the first axes are the last axis of
-    `indices`."""
+    `indices`; an update for a place outside is left out, as TensorFlow does on GPUs."""
     at, g, sizes = K.identity(indices), node_of(updates), as_shape(shape)
     many = at.node.shape[-1]
-    if not isinstance(many, int) or many > len(sizes):
+    if not isinstance(many, int) or not 0 < many <= len(sizes):
         raise ValueError(f"tf.scatter_nd: {many} coordinates were given for a tensor of {len(sizes)} axes; expected a "
-                         "known number of them, not above that")
-    row: Any = 0
-    for i in range(many):
-        row = row * K.cast(Tensor(sh.dim_value(sizes[i])), at.dtype) + at[..., i]
+                         "known number of them, at least one and not above that")
     count = product(at.node.shape[:-1])
-    rows = sh.scatter_add(sh.reshape(row.node, shape=(count,)), sh.reshape(g, shape=(count, *sizes[many:])),
-                          rows=product(sizes[:many]))
+    places = sh.reshape(at.node, shape=(count, many))
+    row, inside = as_node(0, at.dtype), as_node(True, "bool")
+    for i in range(many):
+        one, size = sh.reshape(sh.slice_axis(places, 1, i, 1), shape=(count,)), sh.dim_value(sizes[i], at.dtype)
+        row = ew.add(ew.mul(row, size), one)
+        inside = ew.logical_and(inside, ew.logical_and(ew.ge(one, 0), ew.lt(one, size)))
+    g = sh.reshape(g, shape=(count, *sizes[many:]))
+    g = ew.select(sh.reshape(inside, shape=(count,) + (1,) * (g.ndim - 1)), g, ew.zeros_like(g))
+    rows = sh.scatter_add(ew.select(inside, row, ew.zeros_like(row)), g, rows=product(sizes[:many]))
     return Tensor(sh.reshape(rows, shape=sizes))
 
 

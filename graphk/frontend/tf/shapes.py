@@ -107,6 +107,8 @@ def split(value: Any, num_or_size_splits: Any, axis: int = 0) -> list[Tensor]:
         value, axis = axis, value                      # before TensorFlow 1: split(axis, number, value)
     x = node_of(value)
     axis = checked_axis(axis, x.ndim)
+    if isinstance(num_or_size_splits, (int, np.integer)) and num_or_size_splits < 1:
+        raise ValueError(f"tf.split into {num_or_size_splits} parts; expected at least one")
     if isinstance(num_or_size_splits, (int, np.integer)) and not isinstance(x.shape[axis], int):
         parts = int(num_or_size_splits)
         size = floordiv(x.shape[axis], parts)

@@ -37,6 +37,8 @@ class Optimizer:
         """Pairs of a gradient, None where there is none, and its variable: by default all that the loss depends on and
         that are trained."""
         found = [tensor_of(n) for n in topological([node_of(loss)]) if n.op.name == "variable"]
+        if isinstance(var_list, Tensor):
+            var_list = [var_list]
         chosen = list(var_list) if var_list is not None else [v for v in found if v.trainable]   # type: ignore[attr-defined]
         return list(zip(K.gradients(loss, chosen), chosen))                                  # type: ignore[arg-type]
 
@@ -45,7 +47,7 @@ class Optimizer:
         pairs = [(g, v) for g, v in grads_and_vars if g is not None]
         if not pairs:
             raise ValueError("No gradients provided for any variable: the loss depends on none of them")
-        number = K.variable(0., name="step")
+        number = _kept(0., name="step")
         updates = [K.update_add(number, 1.)]
         for g, v in pairs:
             change, more = self._formula(self, v, g, number + 1.)
@@ -62,7 +64,14 @@ class Optimizer:
 
 def _slot(v: Variable, value: float = 0.) -> Variable:
     """Numbers of the variable's shape that a formula keeps from step to step."""
-    return K.variable(np.full(K.int_shape(v), value), K.dtype(v))
+    return _kept(np.full(K.int_shape(v), value), K.dtype(v))
+
+
+def _kept(value: Any, dtype: str | None = None, name: str | None = None) -> Variable:
+    """A variable that no gradient changes."""
+    out = K.variable(value, dtype, name)
+    out.trainable = False
+    return out
 
 
 def _descent(o: Optimizer, v: Variable, g: Tensor, t: Any) -> tuple[Any, list[Any]]:
@@ -96,12 +105,12 @@ def _adagrad(o: Optimizer, v: Variable, g: Tensor, t: Any) -> tuple[Any, list[An
     return o.settings["learning_rate"] * g / K.sqrt(total), [K.update(s, total)]
 
 
-def _optimizer(name: str, formula: Formula, **defaults: Any) -> None:
+def _optimizer(name: str, formula: Formula, /, **defaults: Any) -> None:
     def made(*args: Any, **kwargs: Any) -> Optimizer:
         given = dict(zip(defaults, args), **kwargs)
-        given.pop("use_locking", None)
         if set(given) - set(defaults) or len(args) > len(defaults):
-            raise TypeError(f"tf.train.{name} takes {', '.join(defaults)}; received {sorted(given)}")
+            raise TypeError(f"tf.train.{name} takes {', '.join(defaults)}; received {len(args)} values and "
+                            f"{', '.join(kwargs) or 'no names'}")
         settings = {**defaults, **given}
         if settings["learning_rate"] is None:
             raise TypeError(f"tf.train.{name} needs a learning_rate")
@@ -110,8 +119,12 @@ def _optimizer(name: str, formula: Formula, **defaults: Any) -> None:
     named(f"train.{name}")(made)
 
 
-_optimizer("GradientDescentOptimizer", _descent, learning_rate=None)
-_optimizer("MomentumOptimizer", _momentum, learning_rate=None, momentum=.9, use_nesterov=False)
-_optimizer("AdamOptimizer", _adam, learning_rate=.001, beta1=.9, beta2=.999, epsilon=1e-8)
-_optimizer("RMSPropOptimizer", _rmsprop, learning_rate=None, decay=.9, momentum=0., epsilon=1e-10)
-_optimizer("AdagradOptimizer", _adagrad, learning_rate=None, initial_accumulator_value=.1)
+_optimizer("GradientDescentOptimizer", _descent, learning_rate=None, use_locking=False, name=None)
+_optimizer("MomentumOptimizer", _momentum, learning_rate=None, momentum=.9, use_locking=False, name=None,
+           use_nesterov=False)
+_optimizer("AdamOptimizer", _adam, learning_rate=.001, beta1=.9, beta2=.999, epsilon=1e-8, use_locking=False,
+           name=None)
+_optimizer("RMSPropOptimizer", _rmsprop, learning_rate=None, decay=.9, momentum=0., epsilon=1e-10,
+           use_locking=False, name=None)
+_optimizer("AdagradOptimizer", _adagrad, learning_rate=None, initial_accumulator_value=.1,
+           use_locking=False, name=None)

@@ -121,6 +121,8 @@ class Foreign:
 
     def set_shape(self, shape: Any) -> None:
         """Say what is known of the sizes, None for nothing; ValueError where they are others."""
+        if shape is None:
+            return
         given = [None if d is None else int(d) for d in shape]
         if len(given) != len(self.node.shape) or any(
                 isinstance(d, int) and g not in (None, d) for g, d in zip(given, self.node.shape)):

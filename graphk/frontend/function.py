@@ -106,7 +106,8 @@ class Function(ShownFunction):
         if kwargs:
             raise ValueError(
                 f"Invalid argument `{sorted(kwargs)[0]}` passed to K.function, which takes inputs, outputs, updates, "
-                f"name, feed_dict and fetches; options and run_metadata belong to TensorFlow."
+                f"name, feed_dict, fetches, mixed_precision, device and results; options and run_metadata belong to "
+                "TensorFlow."
             )
 
     def _find_phase(self, inputs: Sequence[Any]) -> int | None:

@@ -161,6 +161,8 @@ def test_the_static_shape_of_a_tensor_may_be_told() -> None:
     assert K.function([x], [y])([np.ones((4, 3))])[0].shape == (4, 3)
     with pytest.raises(ValueError, match="needs"):
         K.function([x], [y])([np.ones((5, 3))])
+    y.set_shape(None)
+    assert K.int_shape(y) == (4, 3)
     for wrong in ((None, 4), (None,)):
         with pytest.raises(ValueError, match="has the shape"):
             y.set_shape(wrong)

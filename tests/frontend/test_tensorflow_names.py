@@ -64,6 +64,7 @@ CASES = {
     "transpose": (lambda a, b: tf.transpose(a) + tf.transpose(a, [1, 0]), lambda a, b: 2 * a.T),
     "gather": (lambda a, b: tf.gather(a, [3, 0], axis=1), lambda a, b: a[:, [3, 0]]),
     "gather_nd": (lambda a, b: tf.gather_nd(a, tf.constant([[0, 1], [2, 3]])), lambda a, b: a[[0, 2], [1, 3]]),
+    "outside": (lambda a, b: tf.gather_nd(a, tf.constant([[0, 9], [-1, 1]])), lambda a, b: a[[0, 0], [-1, 1]]),
     "rows": (lambda a, b: tf.gather_nd(a, tf.constant([[2], [0]])), lambda a, b: a[[2, 0]]),
     "range": (lambda a, b: tf.range(tf.shape(a)[0]), lambda a, b: np.arange(3)),
     "one_hot": (lambda a, b: tf.one_hot(tf.argmax(a, 1), 4, 2., -1.),

@@ -148,7 +148,7 @@ def gather(params: Any, indices: Any, validate_indices: Any = None, axis: Any = 
 @named("gather_nd")
 def gather_nd(params: Any, indices: Any) -> Tensor:
     """Elements of `params` at places, whose coordinates along the first axes are the last axis of `indices` (along all
-    axes where its size is open)."""
+    axes where its size is open).  A coordinate outside its axis is the nearest one inside."""
     x, at = node_of(params), K.identity(indices)
     many = at.node.shape[-1]
     if not isinstance(many, int):                      # an element each; what is fed must have as many columns
@@ -157,7 +157,8 @@ def gather_nd(params: Any, indices: Any) -> Tensor:
         raise ValueError(f"tf.gather_nd: {many} coordinates were given for a tensor of {x.ndim} axes")
     row: Any = 0
     for i, d in enumerate(x.shape[:many]):
-        row = row * K.cast(Tensor(sh.dim_value(d)), at.dtype) + at[..., i]
+        size = K.cast(Tensor(sh.dim_value(d)), at.dtype)
+        row = row * size + K.minimum(K.maximum(at[..., i], 0), size - 1)
     rows = 1
     for d in x.shape[:many]:
         rows = rows * d

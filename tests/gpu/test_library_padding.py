@@ -48,27 +48,33 @@ def test_what_is_asked_for(before, after, steps, want, convolving):  # noqa: F81
     assert str(ask).endswith(f", padded {text}") and around == 1 and len(exe.program.steps) == 1
 
 
-@pytest.mark.parametrize("first", [False, True])
-@pytest.mark.parametrize("seed", range(24 if SIMULATED else 80))
-def test_random_padded_convolutions_and_their_gradients(seed, first, convolving):  # noqa: F811
-    """One to three axes, any strides and dilations, more zeros on one side; forward, and by image and filters."""
-    rng = np.random.default_rng(seed)
+def sizes_at_random(rng):
+    """Extents of images and windows of one to three axes; zeros before and after, strides, dilations; three counts."""
     rank = int(rng.choice([1, 2, 2, 3]))
     window, steps, dilations = (tuple(int(x) for x in rng.integers(1, top, rank)) for top in (4, 3, 3))
     before, after = (tuple(int(x) for x in rng.integers(0, 3, rank)) for _ in range(2))
     extents = [max(1, (int(p) - 1) * s + (k - 1) * d + 1 + int(rng.integers(2)) - b - a) for p, s, k, d, b, a in
                zip(rng.integers(1, 4, rank), steps, window, dilations, before, after)]
     batch, channels, filters = (int(x) for x in rng.integers(1, 4, 3))
+    return extents, window, (before, after, steps, dilations), (batch, channels, filters)
+
+
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("seed", range(24 if SIMULATED else 80))
+def test_random_padded_convolutions_and_their_gradients(seed, first, convolving):  # noqa: F811
+    """One to three axes, any strides and dilations, more zeros on one side; forward, and by image and filters."""
+    rng = np.random.default_rng(seed)
+    extents, window, around, (batch, channels, filters) = sizes_at_random(rng)
     shape = (batch, channels, *extents) if first else (batch, *extents, channels)
     x, w = ins = inputs(shape, (*window, channels, filters))
-    image = transpose(x, perm=(0, *range(2, 2 + rank), 1)) if first else x
-    y = same(image, w, before, after, steps, dilations)
+    image = transpose(x, perm=(0, *range(2, 2 + len(extents)), 1)) if first else x
+    y = same(image, w, *around)
     y = [ew.relu, ew.tanh, ew.neg, lambda v: v][seed % 4](y)
     grads = gradients(sum_(ew.square(y)), [x, w])
     exe = run(Graph((*ins,), (y, *grads)), values(ins, seed), convolving)
     asked = [f[0] for f in products(exe) if isinstance(f, tuple) and isinstance(f[0], Convolution)]
     pads = [c.paddings for c in asked]
-    if any(before) and len(asked) == 3 and max(window) > 1 and min(extents) > 1 and not first:
+    if any(around[0]) and len(asked) == 3 and max(window) > 1 and min(extents) > 1 and not first:
         assert any(pads)
 
 

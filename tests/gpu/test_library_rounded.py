@@ -16,7 +16,7 @@ from graphk.runtime.library import Convolution
 from tests.codegen.cuda_models import MODELS, train_step
 from tests.gpu.conftest import SIMULATED
 from tests.gpu.test_libraries import convolution, convolving, inputs, lent, products, run, values  # noqa: F401
-from tests.gpu.test_library_padding import network, same
+from tests.gpu.test_library_padding import network, same, sizes_at_random
 
 n = sym("n")
 pytestmark = pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -43,14 +43,9 @@ def test_in_all_directions(dtype, convolving):  # noqa: F811
 @pytest.mark.parametrize("seed", range(12 if SIMULATED else 60))
 def test_random_padded_convolutions(seed, dtype, convolving):  # noqa: F811
     rng = np.random.default_rng(seed)
-    rank = int(rng.choice([1, 2, 2, 3]))
-    window, steps, dilations = (tuple(int(x) for x in rng.integers(1, top, rank)) for top in (4, 3, 3))
-    before, after = (tuple(int(x) for x in rng.integers(0, 3, rank)) for _ in range(2))
-    extents = [max(1, (int(p) - 1) * s + (k - 1) * d + 1 + int(rng.integers(2)) - b - a) for p, s, k, d, b, a in
-               zip(rng.integers(1, 4, rank), steps, window, dilations, before, after)]
-    batch, channels, filters = (int(x) for x in rng.integers(1, 4, 3))
+    extents, window, around, (batch, channels, filters) = sizes_at_random(rng)
     x, w, b = ins = inputs((batch, *extents, channels), (*window, channels, filters), (filters,))
-    y = [ew.relu, ew.tanh][seed % 2](ew.add(same(x, w, before, after, steps, dilations), b))
+    y = [ew.relu, ew.tanh][seed % 2](ew.add(same(x, w, *around), b))
     graph = mixed(Graph((*ins,), (y, *gradients(sum_(ew.square(y)), [x, w]))), dtype)
     run(graph, values(ins, seed), convolving, tol=1e-2)        # what is rounded may fall to the other side
 

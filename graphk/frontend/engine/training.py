@@ -310,7 +310,7 @@ class Model(TrainingSetup, Network):
     def predict(self, x: Any, batch_size: int | None = None, verbose: int = 0, steps: int | None = None,
                 callbacks: Any = None) -> Any:
         """The outputs for `x`: an array, or a list of arrays for several outputs."""
-        f = getattr(self, "predict_function", None)
+        f, alone = getattr(self, "predict_function", None), False
         if f is not None and type(x) is np.ndarray and not (verbose or callbacks) and steps is None and (
                 batch_size is None or type(batch_size) is int):
             size = 32 if batch_size is None else batch_size
@@ -320,6 +320,7 @@ class Model(TrainingSetup, Network):
                 outs = f.many((x,), size)                          # several of them
                 if outs:
                     return unpack_singleton(outs)
+                alone = True                                       # each takes long: not to be found out again
         elif f is not None and type(x) is list and x and not (verbose or callbacks) and steps is None \
                 and batch_size is None and signature(x) in f._seen and 0 < len(x[0]) <= 32:
             return unpack_singleton(f.run_checked(x, 0))
@@ -341,7 +342,7 @@ class Model(TrainingSetup, Network):
             self._check_batch_of_stateful(x, batch_size)
         self._make_predict_function()
         return training_arrays.predict_loop(self, x, batch_size=batch_size, verbose=verbose, steps=steps,
-                                            callbacks=callbacks)
+                                            callbacks=callbacks, alone=alone)
 
     # ---------------------------------------------------------------- one batch
     def train_on_batch(self, x: Any, y: Any, sample_weight: Any = None, class_weight: Any = None,

@@ -172,9 +172,9 @@ def test_loop(model: Any, ins: list[Any], *, batch_size: int | None, verbose: in
 
 def predict_loop(
     model: Any, ins: list[Any], *, batch_size: int | None, verbose: int = 0, steps: int | None = None,
-    callbacks: Any = None
+    callbacks: Any = None, alone: bool = False
 ) -> Any:
-    """The model's outputs for the arrays `ins`."""
+    """The model's outputs for the arrays `ins`.  alone: each batch is a call of its own."""
     f, logger = model.predict_function, told(model, callbacks)
     if steps is not None:
         parts = []
@@ -186,7 +186,7 @@ def predict_loop(
     bar = Progbar(samples) if verbose == 1 else None
     outs: list[np.ndarray] = []
     batches = make_batches(samples, batch_size) or [(0, 0)]
-    if len(batches) > 1 and batch_size and not (verbose or callbacks):
+    if len(batches) > 1 and batch_size and not (verbose or callbacks or alone):
         outs = f.many(ins, batch_size)
         if outs:
             return unpack_singleton(outs)

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from graphk import backend as K
 from graphk import layers as L
+from graphk.frontend.engine.copying import custom_objects
 from graphk.frontend.saving.errors import GraphkFormatError
 from graphk.inspection.cli import main
-from graphk.models import Sequential, load_model
+from graphk.models import Model, Sequential, load_model
 from graphk.onnx import OnnxGraph, export_model, import_model, imported
 from graphk.onnx.imported import TABLE
 
@@ -257,3 +259,15 @@ def test_files_are_checked_and_converted_on_the_command_line(tmp_path, capsys):
     (tmp_path / "bad.onnx").write_bytes(b"PK\x03\x04")
     assert main(["check", str(tmp_path / "bad.onnx")]) == 1 == main(["convert", str(tmp_path / "bad.onnx"), first])
     assert "not an ONNX file" in capsys.readouterr().out
+
+
+def test_a_graph_that_was_read_is_no_layer_of_the_front_end(tmp_path):
+    """It may mix samples, so TimeDistributed runs it step by step; who copies a model carries its class along."""
+    x = L.Input((3,))
+    export_model(Model(x, L.Lambda(lambda t: t - K.mean(t, axis=0, keepdims=True))(x)), tmp_path / "m.onnx")
+    layer = next(la for la in import_model(tmp_path / "m.onnx").layers if isinstance(la, OnnxGraph))
+    assert custom_objects([layer]) == {"OnnxGraph": OnnxGraph}
+    steps = L.Input(batch_shape=(4, 2, 3))
+    values = np.random.RandomState(0).rand(4, 2, 3).astype("float32")
+    got = Model(steps, L.TimeDistributed(layer)(steps)).predict(values, batch_size=4)
+    np.testing.assert_allclose(got, values - values.mean(0), rtol=1e-5, atol=1e-6)

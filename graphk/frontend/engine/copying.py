@@ -16,7 +16,7 @@ from typing import Any, Iterator
 from graphk.frontend import backend as K
 from graphk.frontend.engine.mixed_precision import settings_of
 from graphk.frontend.tensor import Tensor, Variable, variable_of
-from graphk.frontend.utils.origin import is_own, written
+from graphk.frontend.utils.origin import module_of, written
 from graphk.ir.node import Graph, substitute_nodes, topological
 from graphk.ir.ops.leaves import new_input
 
@@ -121,7 +121,7 @@ def custom_objects(layers: Any) -> dict[str, Any]:
                 thing = type(value)
             else:
                 continue
-            if is_own(thing) or thing.__name__ == "<lambda>":
+            if module_of(thing).startswith("graphk.frontend.") or thing.__name__ == "<lambda>":
                 continue                                 # configs of this process hold the functions of Lambda layers
             if found.setdefault(thing.__name__, thing) is not thing:
                 raise ValueError(f"The layer `{layer.name}` and another one hold two different objects called "

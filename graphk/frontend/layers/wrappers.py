@@ -119,7 +119,7 @@ def _treats_samples_alike(layer: Any) -> bool:
         return is_own(type(layer)) and all(_treats_samples_alike(x) for x in layer.layers)
     if isinstance(layer, Wrapper):
         return module_of(type(layer)) == __name__ and _treats_samples_alike(layer.layer)
-    return is_own(type(layer)) and type(layer).__name__ != "Lambda"
+    return module_of(type(layer)).startswith("graphk.frontend.") and type(layer).__name__ != "Lambda"
 
 
 class TimeDistributed(Wrapper):
